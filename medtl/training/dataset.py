@@ -1,0 +1,126 @@
+"""Step one of training: cases (files) to a cache of arrays, one `.npz` a case. Step two, fit, needs nothing else.
+
+A cached case is in the model's plane: `image` float16 in the network's units, `label` uint8, `brain` bool (all
+(slices, rows, columns)), so fit runs wherever torch is.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from ..card import InputSpec
+from ..errors import InputError
+from ..preprocess import prepare, turn
+from ..progress import Report, silent
+from ..volume import read_labelmap, read_volume
+from .cases import CaseFiles
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """One prepared case: `image` in the network's units, `label` 0 for background, `sha256` of the image's voxels."""
+
+    case: str
+    patient: str
+    site: str
+    sha256: str
+    slice_mm: float
+    statistics: Mapping[str, float]
+    image: np.ndarray
+    label: np.ndarray
+    brain: np.ndarray
+
+
+def prepare_cases(
+    cases: tuple[CaseFiles, ...], spec: InputSpec, cache: Path, binary: bool = True, report: Report = silent
+) -> tuple[CachedCase, ...]:
+    """All cases, from the cache where it holds them, else read and cached. `binary`: every label above 0 is 1.
+
+    Raises: InputError when an image and its label do not lie on the same grid.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    prepared = []
+    for number, case in enumerate(cases):
+        report("prepare", number / len(cases))
+        path = cache / f"{case.case}.npz"
+        if not path.exists():
+            store(path, prepare_case(case, spec, binary))
+        prepared.append(load(path))
+    report("prepare", 1.0)
+    return tuple(prepared)
+
+
+def prepare_case(case: CaseFiles, spec: InputSpec, binary: bool) -> CachedCase:
+    """One case, read from its files and turned into the model's plane."""
+    volume, truth = read_volume(case.image), read_labelmap(case.label)
+    if not volume.geometry.close_to(truth.geometry):
+        raise InputError(
+            f"Expected the label {case.label} on the grid of {case.image}, found {truth.geometry.size} voxels beside "
+            f"{volume.geometry.size} or another position. Resample the label onto the image."
+        )
+    ready = prepare(volume, spec)
+    if ready.resampled:
+        raise InputError(
+            f"Expected {case.image} within a factor {spec.spacing_tolerance} of {spec.spacing} mm in plane, found "
+            f"{volume.geometry.spacing}. Resample training cases beforehand."
+        )
+    rows, columns = ready.box
+    image = ready.array[:, rows, columns].astype(np.float32) * ready.gain + ready.offset
+    label = turn(truth.array, ready.axes, ready.flips)[:, rows, columns]
+    return CachedCase(
+        case.case,
+        case.patient,
+        case.site,
+        hashlib.sha256(np.ascontiguousarray(volume.array).tobytes()).hexdigest(),
+        ready.spacing[0],
+        ready.statistics,
+        np.clip(image, *ready.clip).astype(np.float16),
+        (label > 0).astype(np.uint8) if binary else label.astype(np.uint8),
+        brain_mask((image + 1.0) / 0.8),
+    )
+
+
+def store(path: Path, case: CachedCase) -> None:
+    """Write the cached case, whole or not at all."""
+    facts = json.dumps([case.case, case.patient, case.site, case.sha256, case.slice_mm, dict(case.statistics)])
+    part = path.with_suffix(".part.npz")
+    np.savez(part, image=case.image, label=case.label, brain=case.brain, facts=np.array(facts))
+    part.rename(path)
+
+
+def load(path: Path) -> CachedCase:
+    """The cached case of a file."""
+    with np.load(path, allow_pickle=False) as stored:
+        case, patient, site, sha256, slice_mm, statistics = json.loads(str(stored["facts"]))
+        arrays = (stored["image"], stored["label"], stored["brain"])
+        return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays)
+
+
+def brain_mask(tissue: np.ndarray) -> np.ndarray:
+    """The brain of a FLAIR head in tissue units (brain is 1), roughly: what is left when bone cuts the scalp off.
+
+    For augmentation only: a border some pixels off is part of what the network has to bear. Source: project.
+    """
+    smooth = ndimage.gaussian_filter(tissue, (0, 1, 1))
+    head = [ndimage.binary_fill_holes(s) for s in ndimage.binary_opening(smooth > 0.25, disk(2))]
+    depth = np.stack([ndimage.distance_transform_edt(np.pad(s, 1))[1:-1, 1:-1] for s in head])
+    parts, count = ndimage.label(ndimage.binary_opening((smooth > 0.55) & (depth > 7), disk(5)))
+    if count == 0:
+        return depth > 7
+    inner = np.bincount(parts[depth > 25], minlength=count + 1)
+    inner[0] = 0
+    brain = np.pad(parts == inner.argmax(), ((0, 0), (12, 12), (12, 12)))
+    brain = ndimage.binary_closing(brain, disk(10))[:, 12:-12, 12:-12]
+    filled = np.stack([ndimage.binary_fill_holes(s) for s in brain])
+    return np.asarray(ndimage.binary_dilation(filled, disk(2)))
+
+
+def disk(radius: int) -> np.ndarray:
+    """A flat disk in the plane, bool (1, 2r + 1, 2r + 1)."""
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return np.asarray((x * x + y * y <= radius * radius)[None])

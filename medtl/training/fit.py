@@ -1,0 +1,272 @@
+"""Step two of training: cached cases to weights. Seeded, checkpointed each epoch, resumable; no pickle anywhere."""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..card import InputSpec
+from ..errors import InputError
+from ..networks import Network
+from ..preprocess import neighbour_steps
+from ..progress import Report, silent
+from .augment import Augmentation, augment
+from .dataset import CachedCase
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a network is trained. `negatives`: slices without lesion for each slice with one, drawn anew each epoch.
+
+    `p_between` is the share of samples taken a little off a slice, `p_near` of those whose neighbours are nearer than
+    the next slices: interpolated, as thin slices made from thick ones are.
+    """
+
+    epochs: int = 32
+    batch: int = 12
+    window: tuple[int, int] = (192, 160)
+    encoder_rate: float = 3e-4
+    rate: float = 1.5e-3
+    weight_decay: float = 1e-2
+    average: float = 0.998
+    negatives: float = 1.0
+    p_between: float = 0.3
+    p_near: float = 0.5
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass
+class State:
+    """All that a run needs to go on: saved at the end of each epoch."""
+
+    network: Network
+    averaged: Network
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit(
+    network: Network,
+    cases: Sequence[CachedCase],
+    spec: InputSpec,
+    options: Fit,
+    folder: Path,
+    *,
+    resume: bool = False,
+    held_out: Sequence[CachedCase] = (),
+    report: Report = silent,
+) -> Network:
+    """The trained network (weights averaged over the last steps), in evaluation mode.
+
+    `folder` keeps `checkpoint.safetensors` and `history.json`; `held_out` cases are scored each epoch, not trained on.
+
+    Raises: InputError when there is nothing to train on, or to resume.
+    """
+    state = start(network, options)
+    if resume:
+        load_checkpoint(folder, state)
+    samples = [(c, k) for c, case in enumerate(cases) for k in range(len(case.image))]
+    positive = [(c, k) for c, k in samples if cases[c].label[k].any()]
+    negative = [(c, k) for c, k in samples if not cases[c].label[k].any() and (cases[c].image[k] > -0.6).mean() > 0.05]
+    if not positive:
+        raise InputError("Expected slices with a label to train on, found none. Check the label files.")
+    drawn = min(round(options.negatives * len(positive)), len(negative))
+    total = options.epochs * -(-(len(positive) + drawn) // options.batch)
+    while state.epoch < options.epochs:
+        began = time.perf_counter()
+        random = np.random.default_rng((options.seed, state.epoch))
+        chosen = positive + [negative[i] for i in random.permutation(len(negative))[:drawn]]
+        order = [chosen[i] for i in random.permutation(len(chosen))]
+        loss = train_epoch(state, batches(cases, order, spec, options, state.epoch), total, options, report)
+        state.epoch += 1
+        entry = {"epoch": state.epoch, "loss": loss, "seconds": time.perf_counter() - began}
+        if held_out:
+            entry["dice"] = float(
+                np.mean([dice(predict(state.averaged, c, spec) > 0.5, c.label > 0) for c in held_out])
+            )
+        state.history.append(entry)
+        save_checkpoint(folder, state)
+    return state.averaged.eval()
+
+
+def start(network: Network, options: Fit) -> State:
+    """A fresh run: the encoder learns slower than the decoder, fixed weights not at all."""
+    network = network.to(memory_format=torch.channels_last)
+    encoder = [p for n, p in network.named_parameters() if ".encoder." in n and p.requires_grad]
+    rest = [p for n, p in network.named_parameters() if ".encoder." not in n and p.requires_grad]
+    groups = [
+        {"params": parameters, "lr": rate, "peak": rate}
+        for parameters, rate in ((encoder, options.encoder_rate), (rest, options.rate))
+        if parameters
+    ]
+    averaged = copy.deepcopy(network).eval().requires_grad_(False)
+    return State(network, averaged, torch.optim.AdamW(groups, weight_decay=options.weight_decay))
+
+
+def train_epoch(state: State, data: Iterator[tuple[Tensor, Tensor]], total: int, options: Fit, report: Report) -> float:
+    """One pass over the data; the mean loss."""
+    state.network.train()
+    losses = []
+    for image, label in data:
+        report("fit", min(state.step / total, 1.0))
+        share = min(state.step / total, 1.0)
+        for group in state.optimizer.param_groups:
+            group["lr"] = group["peak"] * one_cycle(share)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = state.network(image.contiguous(memory_format=torch.channels_last))
+        loss = dice_and_cross_entropy(logits.float(), label)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), 2.0)
+        state.optimizer.step()
+        state.step += 1
+        average(state, options.average)
+        losses.append(float(loss.detach()))
+    return float(np.mean(losses))
+
+
+def one_cycle(share: float) -> float:
+    """The learning rate's factor: up over the first tenth, then a cosine down to a hundredth."""
+    if share < 0.1:
+        return 0.05 + 0.95 * share / 0.1
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - 0.1) / 0.9))
+
+
+@torch.no_grad()
+def average(state: State, decay: float) -> None:
+    """Move the averaged weights towards the present ones; slower as training goes on, up to `decay`."""
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    for mean, now in zip(state.averaged.state_dict().values(), state.network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(now, 1 - decay)
+        else:
+            mean.copy_(now)
+
+
+def dice_and_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Soft Dice over the whole batch (foreground classes) plus cross entropy. Source: nnU-Net (Isensee 2021)."""
+    probability = logits.softmax(1)[:, 1:]
+    truth = functional.one_hot(label, logits.shape[1]).movedim(-1, 1)[:, 1:].float()
+    both = (probability * truth).sum((0, 2, 3))
+    dice_score = (2 * both + 1) / (probability.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
+    return 1 - dice_score.mean() + functional.cross_entropy(logits, label)
+
+
+def batches(
+    cases: Sequence[CachedCase], order: Sequence[tuple[int, int]], spec: InputSpec, options: Fit, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Augmented batches: image (B, C, h, w) in the network's units, label (B, h, w) long."""
+    random = torch.Generator().manual_seed(options.seed * 1000 + epoch)
+    choose = np.random.default_rng((options.seed, epoch, 1))
+    for begin in range(0, len(order), options.batch):
+        parts = []
+        for c, k in order[begin : begin + options.batch]:
+            off = choose.uniform(-0.35, 0.35) if choose.random() < options.p_between else 0.0
+            near = choose.random() if choose.random() < options.p_near else 1.0
+            positions = k + off + near * np.array(neighbour_steps(spec, cases[c].slice_mm))
+            parts.append(canvas(cases[c], k, positions))
+        image, label, brain = (torch.from_numpy(np.stack(p)) for p in zip(*parts, strict=True))
+        image, label = augment(image, label, brain, options.window, options.augmentation, random)
+        yield (image * 0.8 - 1).clamp(-1.0, 2.2), label
+
+
+def canvas(case: CachedCase, k: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The images at these (fractional) slice positions as channels, in tissue units, in the middle of a square canvas;
+    the label and brain of slice `k`."""
+    size = 256
+    parts = []
+    for part in ((between_slices(case.image, positions) + 1.0) / 0.8, case.label[k], case.brain[k]):
+        height, width = part.shape[-2:]
+        top, left = max((height - size) // 2, 0), max((width - size) // 2, 0)
+        part = part[..., top : top + size, left : left + size]
+        rows, columns = size - part.shape[-2], size - part.shape[-1]
+        pad = [(0, 0)] * (part.ndim - 2) + [(rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)]
+        parts.append(np.pad(part, pad))
+    return parts[0], parts[1], parts[2]
+
+
+def between_slices(image: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Images (n, rows, columns) at fractional slice positions, linear between slices, the last one beyond the ends."""
+    positions = np.clip(positions, 0, len(image) - 1)
+    below = np.floor(positions).astype(int)
+    above = np.minimum(below + 1, len(image) - 1)
+    share = (positions - below).astype(np.float32)[:, None, None]
+    return np.asarray(image[below] * (1 - share) + image[above] * share)
+
+
+@torch.inference_mode()
+def predict(network: Network, case: CachedCase, spec: InputSpec, batch: int = 8, flip: bool = False) -> np.ndarray:
+    """Foreground probability (slices, rows, columns), float32, of a cached case."""
+    network.eval()
+    steps = np.array(neighbour_steps(spec, case.slice_mm))
+    rows, columns = case.image.shape[1:]
+    pad = (0, -columns % network.multiple, 0, -rows % network.multiple)
+    parts = []
+    for begin in range(0, len(case.image), batch):
+        wanted = np.arange(begin, min(begin + batch, len(case.image)))
+        indices = np.clip(wanted[:, None] + steps, 0, len(case.image) - 1)
+        image = functional.pad(torch.from_numpy(case.image[indices].astype(np.float32)), pad, value=-1.0)
+        image = image.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            probability = network(image).float().softmax(1)
+            if flip:
+                probability = (probability + network(image.flip(3)).float().softmax(1).flip(3)) / 2
+        parts.append(1 - probability[:, 0, :rows, :columns].numpy())
+    return np.concatenate(parts)
+
+
+def dice(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Dice of two masks; 1 when both are empty."""
+    total = int(prediction.sum()) + int(truth.sum())
+    return 2.0 * int((prediction & truth).sum()) / total if total else 1.0
+
+
+def save_checkpoint(folder: Path, state: State) -> None:
+    """Write the state beside the old one, then rename."""
+    tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
+    tensors |= {f"averaged.{k}": v for k, v in state.averaged.state_dict().items()}
+    for index, values in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in values.items()}
+    facts = {"epoch": state.epoch, "step": state.step, "history": state.history}
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "checkpoint.part"
+    # Channels-last tensors are not contiguous, and safetensors keeps memory as it lies.
+    save_file({k: v.contiguous() for k, v in tensors.items()}, part, {"facts": json.dumps(facts)})
+    part.replace(folder / "checkpoint.safetensors")
+    (folder / "history.json").write_text(json.dumps(state.history, indent=1), encoding="utf-8")
+
+
+def load_checkpoint(folder: Path, state: State) -> None:
+    """Take up the run that `folder` holds.
+
+    Raises: InputError when there is none.
+    """
+    path = folder / "checkpoint.safetensors"
+    if not path.exists():
+        raise InputError(f"Expected {path} to resume from, found none. Run once without --resume.")
+    tensors = load_file(path)
+    for name, network in (("network.", state.network), ("averaged.", state.averaged)):
+        network.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})
+    optimizer = state.optimizer.state_dict()
+    for key, value in tensors.items():
+        kind, _, rest = key.partition(".")
+        if kind == "optimizer":
+            index, _, entry = rest.partition(".")
+            optimizer["state"].setdefault(int(index), {})[entry] = value
+    state.optimizer.load_state_dict(optimizer)
+    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    state.history[:] = history
+    state.epoch = len(history)
+    state.step = int(next(v for k, v in tensors.items() if k.endswith(".step")))

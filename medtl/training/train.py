@@ -1,0 +1,99 @@
+"""`medtl train`: a recipe and cases in, a bundle out."""
+
+import hashlib
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from ..bundle import save_bundle
+from ..card import Gate, ModelCard, encode
+from ..errors import InputError
+from ..networks import build
+from ..progress import Report, silent
+from .cases import CaseFiles, read_cases
+from .dataset import CachedCase, prepare_cases
+from .fit import fit
+from .recipe import Recipe
+from .recipes import recipe_named
+from .split import folds, hold_out
+
+
+def train(
+    name: str,
+    cases: Path,
+    output: Path,
+    *,
+    fold: int | None = None,
+    resume: bool = False,
+    encoder_weights: str | None = None,
+    report: Report = silent,
+) -> Path:
+    """The bundle folder `output`/NAME, trained by the recipe of that name.
+
+    `output` also keeps the cache of prepared cases and the checkpoint, from which `resume` goes on. `fold` (0-based)
+    holds out that fold of all patients instead of the recipe's test patients. `encoder_weights` replaces the recipe's.
+
+    Raises: InputError for cases that cannot be used, an unknown recipe or fold, or an output that holds the bundle.
+    """
+    recipe = recipe_named(name)
+    bundle = output / recipe.card.name
+    if bundle.exists():
+        raise InputError(f"{bundle} exists already. Choose another output folder.")
+    if not output.parent.is_dir():
+        raise InputError(f"The folder {output.parent} does not exist. Create it or choose another output.")
+    listed = read_cases(cases)
+    held = held_out_patients(recipe, listed, fold)
+    prepared = prepare_cases(listed, recipe.card.input, output / "cache", recipe.binary, report)
+    chosen = [case for case in prepared if case.patient not in held]
+    spec = recipe.card.networks[0]
+    torch.manual_seed(recipe.fit.seed)
+    weights = encoder_weights or recipe.encoder_weights
+    network = build(spec.name, dict(spec.arguments) | {"encoder_weights": weights})
+    trained = fit(network, chosen, recipe.card.input, recipe.fit, output, resume=resume, report=report)
+    card = finished_card(recipe, prepared, held, fold)
+    state = {spec.prefix + key: value for key, value in trained.state_dict().items()}
+    save_bundle(bundle, card, state, recipe.readme, recipe.licence, recipe.facts)
+    return bundle
+
+
+def held_out_patients(recipe: Recipe, cases: Sequence[CaseFiles], fold: int | None) -> frozenset[str]:
+    """The patients that are never trained on."""
+    patients = [(case.patient, case.site) for case in cases]
+    if fold is None:
+        return hold_out(patients, recipe.test_share, recipe.seed)
+    if not 0 <= fold < recipe.folds:
+        raise InputError(f"Expected a fold from 0 to {recipe.folds - 1}, found {fold}.")
+    return folds(patients, recipe.folds, recipe.seed)[fold]
+
+
+def finished_card(recipe: Recipe, cases: Sequence[CachedCase], held: frozenset[str], fold: int | None) -> ModelCard:
+    """The recipe's card with the split, the hashes of every image and the ranges for the input gate."""
+    trained = [case for case in cases if case.patient not in held]
+    training: dict[str, Any] = {
+        "split": {
+            "by": "patient, stratified by site",
+            "seed": recipe.seed,
+            "fold": fold,
+            "train": {case.case: case.sha256 for case in trained},
+            "test": {case.case: case.sha256 for case in cases if case.patient in held},
+        },
+        "fit": encode(recipe.fit),
+        "versions": {package: importlib.metadata.version(package) for package in ("torch", "timm", "monai", "numpy")},
+        "list_sha256": hashlib.sha256("\n".join(sorted(case.case for case in trained)).encode()).hexdigest(),
+    }
+    return replace(recipe.card, training=training, gate=with_ranges(recipe.card.gate, trained))
+
+
+def with_ranges(gate: Gate, cases: Sequence[CachedCase]) -> Gate:
+    """The gate with the range of each statistic over the training cases, a quarter wider on each side."""
+    ranges = {}
+    for name in sorted({name for case in cases for name in case.statistics}):
+        values = [case.statistics[name] for case in cases if name in case.statistics]
+        margin = 0.25 * (max(values) - min(values))
+        ranges[name] = (min(values) - margin, max(values) + margin)
+    return replace(gate, statistics=MappingProxyType(ranges))
