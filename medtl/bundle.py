@@ -9,11 +9,13 @@
 import hashlib
 import importlib.metadata
 import json
+import lzma
 import os
 import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -98,12 +100,14 @@ def find_model(name_or_dir: str) -> Path:
     Raises: ModelError when there is none; it names those there are.
     """
     given = Path(name_or_dir)
-    if (given / METADATA).is_file():
-        return given.resolve()
-    if given.name == name_or_dir:
-        for root in (*shipped_folders(), user_store()):
-            if (root / name_or_dir / METADATA).is_file():
-                return root / name_or_dir
+    # A folder of that name that happens to lie in the working directory is not what a name means.
+    roots = (*shipped_folders(), user_store()) if given.name == name_or_dir else ()
+    for folder in (*(root / name_or_dir for root in roots), given):
+        try:
+            if (folder / METADATA).is_file():
+                return folder.resolve()
+        except OSError:  # a name that is too long for the file system is no name
+            continue
     names = ", ".join(dict.fromkeys(m.name for m in list_models() if m.card)) or "none"
     raise ModelError(f"Expected the name or the folder of a model, found {name_or_dir!r}. Models here: {names}.")
 
@@ -166,7 +170,8 @@ def load_model(name_or_dir: str, device: str = "auto") -> Model:
         raise ModelError(f"The weights in {folder} cannot be read: {error}. Import the model again.") from error
     built = []
     for spec in card.networks:
-        network = networks.build(spec.name, dict(spec.arguments))
+        # The bundle's own weights follow: nothing is fetched from a hub to be overwritten.
+        network = networks.build(spec.name, {k: v for k, v in spec.arguments.items() if k != "encoder_weights"})
         weights = {
             k.removeprefix(spec.prefix): v.float() if v.is_floating_point() else v
             for k, v in stored.items()
@@ -177,9 +182,30 @@ def load_model(name_or_dir: str, device: str = "auto") -> Model:
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:160]
             raise ModelError(f"The weights of {card.name} do not fit its network {spec.name}: {reason}.") from error
-        built.append(networks.place(network.eval(), chosen))
+        check_fit(network.eval(), card)
+        built.append(networks.place(network, chosen))
     bf16 = chosen == "cpu" and networks.bf16_pays(built[0], input_channels(card))
     return Model(card, folder, tuple(built), chosen, bf16)
+
+
+def check_fit(network: "Network", card: ModelCard) -> None:
+    """Raise ModelError when the network does not take the card's channels or does not give its labels."""
+    import torch
+
+    channels, wanted, side = input_channels(card), 1 + len(card.labels), 2 * network.multiple
+    try:
+        with torch.inference_mode():
+            found = network(torch.zeros((1, channels, side, side))).shape[1]
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"The network of {card.name} does not take the card's {channels} channels: {reason}"
+        ) from error
+    if found != wanted:
+        raise ModelError(
+            f"{card.name} has {len(card.labels)} labels, which need {wanted} outputs of its network, found {found}. "
+            "Import the model again."
+        )
 
 
 def save_bundle(
@@ -191,6 +217,7 @@ def save_bundle(
     Raises: InputError when the folder exists already or cannot be written.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     if folder.exists():
@@ -207,12 +234,14 @@ def save_bundle(
             for name in ("configs", "models", "docs"):
                 (part / name).mkdir(parents=True)
             save_file(half, part / WEIGHTS)
+            (part / WEIGHTS).chmod(0o644)  # safetensors makes it private
             card = replace(card, sha256=sha256_of(part / WEIGHTS))
             write_texts(part, card, readme, licence, facts)
             part.rename(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(
-            f"Could not write the model to {folder}: {error.strerror or error}. Choose another folder."
+            f"Could not write the model to {folder}: {getattr(error, 'strerror', None) or error}. "
+            "Choose a folder with space that you may write to."
         ) from error
     return card
 
@@ -278,8 +307,11 @@ def import_bundle(source: Path) -> Path:
             part = Path(temporary) / "bundle"
             part.mkdir()
             (copy_folder if source.is_dir() else unpack)(source, part)
-            card = load_card(part)
-            check_weights(part, card)
+            try:
+                card = load_card(part)
+                check_weights(part, card)
+            except ModelError as error:  # it names the copy, which the user does not know
+                raise ModelError(str(error).replace(str(part), str(source))) from error
             target = store / card.name
             if target.exists() or any((root / card.name).exists() for root in shipped_folders()):
                 raise ModelError(f"A model named {card.name} is here already. Delete it first, or rename the new one.")
@@ -293,7 +325,9 @@ def import_bundle(source: Path) -> Path:
 
 def wanted_file(path: PurePosixPath) -> bool:
     """True for the files of a bundle that MedTL reads; the rest (pickles, scripts, images) is left behind."""
-    return str(path) in (METADATA, WEIGHTS, "LICENSE") or (path.parts[0] == "docs" and path.suffix in (".md", ".txt"))
+    return str(path) in (METADATA, WEIGHTS, "LICENSE") or (
+        path.parts[:1] == ("docs",) and path.suffix in (".md", ".txt")
+    )
 
 
 def copy_folder(source: Path, part: Path) -> None:
@@ -320,16 +354,18 @@ def unpack(source: Path, part: Path) -> None:
                         f"{source} holds {member.filename!r}, which leads out of the bundle. Do not trust it."
                     )
             check_size(len(members), sum(m.file_size for m in members), source)
-            top = next((m.filename.removesuffix(METADATA) for m in members if m.filename.endswith(METADATA)), None)
-            if top is None or top.count("/") > 1:
+            found = [PurePosixPath(m.filename).parts for m in members]
+            tops = [parts[:-2] for parts in found if "/".join(parts[-2:]) == METADATA and len(parts) <= 3]
+            if not tops:
                 raise ModelError(f"Expected {METADATA} at the top of {source} or in one folder of it, found none.")
-            for member in members:
-                inside = PurePosixPath(member.filename.removeprefix(top))
-                if member.filename.startswith(top) and wanted_file(inside):
+            top = min(tops, key=len)
+            for member, parts in zip(members, found, strict=True):
+                inside = PurePosixPath(*parts[len(top) :])
+                if parts[: len(top)] == top and wanted_file(inside):
                     target = part / inside
                     target.parent.mkdir(parents=True, exist_ok=True)
                     extract(archive, member, target)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, ValueError, EOFError) as error:
         raise ModelError(
             f"Expected a bundle folder or a zip, {source} is neither ({error}). Download it again."
         ) from error

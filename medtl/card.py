@@ -4,9 +4,10 @@ Read declaratively: every entry is checked against the type it must have, nothin
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -44,7 +45,7 @@ class InputSpec:
 
     `plane`: slices are taken along the array axis nearest its normal. `spacing`: in-plane mm per pixel; a volume
     within the factor `spacing_tolerance` of it is used as it is. `scaling`: "tissue" divides by the level of
-    deep tissue, "window" maps `window` (HU) to 0..1. `neighbours`: slices on each side given as further channels, at
+    deep tissue, "window" maps `window` (HU) to -1..1. `neighbours`: slices on each side given as further channels, at
     `neighbour_mm` mm (0: the next slices, however far).
     """
 
@@ -80,8 +81,8 @@ class Cleanup:
 class Gate:
     """What an input must look like, else a warning with the reason.
 
-    `modality` is DICOM's; `sequence` is a pattern that a series description should match and `not_sequence` one that it
-    should not. Extents are in-plane field of view in mm; `statistics` maps a name of `preprocess.statistics` to its
+    `modality` is DICOM's; a series description that matches `not_sequence` and not `sequence` is another sequence.
+    Extents are in-plane field of view in mm; `statistics` maps a name of `Prepared.statistics` to its
     usual range.
     """
 
@@ -129,7 +130,7 @@ def load_card(folder: Path) -> ModelCard:
         metadata = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"Expected {METADATA} in {folder}, found none. Choose the folder of a model.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not valid JSON ({error}). Import the model again.") from error
     block = metadata.get("medtl") if isinstance(metadata, dict) else None
     if not isinstance(block, dict):
@@ -164,13 +165,35 @@ def check_card(card: ModelCard, path: Path) -> None:
     elif card.input.plane not in PLANES:
         problem = f"the plane {card.input.plane!r}; planes are {', '.join(PLANES)}"
     elif card.input.scaling not in ("tissue", "window") or (
-        card.input.scaling == "window" and card.input.window is None
+        (card.input.scaling == "window") != (card.input.window is not None)
     ):
         problem = f"the scaling {card.input.scaling!r}; it is 'tissue', or 'window' with a window in HU"
+    elif not is_range(card.input.window) or not is_range(card.gate.extent_mm):
+        problem = f"the window {card.input.window} and the extent {card.gate.extent_mm}; the lower limit comes first"
+    elif not card.input.channels or not 0 <= card.input.neighbours <= 16:
+        problem = f"{len(card.input.channels)} channels and {card.input.neighbours} neighbours; use 1 or more, 0 to 16"
+    elif not (card.input.spacing is None or 0 < card.input.spacing < math.inf) or not card.input.spacing_tolerance >= 1:
+        problem = f"the spacing {card.input.spacing} and its tolerance; they are above 0 mm and at least 1"
     elif not (card.calibration.temperature > 0 and 0 < card.calibration.threshold < 1):
         problem = f"the calibration {card.calibration}; temperature is above 0, threshold between 0 and 1"
+    elif not (is_pattern(card.gate.sequence) and is_pattern(card.gate.not_sequence)):
+        problem = f"the patterns {card.gate.sequence!r} and {card.gate.not_sequence!r}; use regular expressions"
     if problem:
         raise ModelError(f"{path} states {problem}.")
+
+
+def is_range(limits: tuple[float, float] | None) -> bool:
+    """True for two finite limits in order, and for none."""
+    return limits is None or (limits[0] < limits[1] and math.isfinite(limits[0]) and math.isfinite(limits[1]))
+
+
+def is_pattern(text: str) -> bool:
+    """True when the text is a regular expression."""
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:
@@ -192,9 +215,9 @@ def decode(kind: Any, value: Any, where: str) -> Any:
         try:
             return kind(**given)  # type: ignore[operator]
         except TypeError as error:
-            required = [f.name for f in fields(kind) if f.name not in given]
+            needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
             raise ModelError(
-                f"{where}: expected the entries {', '.join(required)}, found {', '.join(given)}."
+                f"{where}: expected the entries {', '.join(needed)}, found {', '.join(given) or 'none'}."
             ) from error
     if origin is tuple and isinstance(value, list):
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
@@ -202,7 +225,7 @@ def decode(kind: Any, value: Any, where: str) -> Any:
             return tuple(decode(k, v, where) for k, v in zip(kinds, value, strict=True))
     elif origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
         return MappingProxyType({k: decode(arguments[1], v, f"{where}: {k}") for k, v in value.items()})
-    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+    elif kind is float and (type(value) is float or (type(value) is int and abs(value) < 2**1023)):
         return float(value)
     elif isinstance(kind, type) and type(value) is kind:
         return value

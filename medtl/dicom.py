@@ -5,6 +5,7 @@ The order of file names means nothing: slices are sorted along the normal of the
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,7 +15,7 @@ import SimpleITK as sitk
 
 from .errors import InputError
 from .imagefile import quiet_stderr
-from .volume import Geometry, Volume
+from .volume import Geometry, Volume, naming
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -94,12 +95,13 @@ def _scan(path: Path) -> list[tuple[Series, list[_Slice]]]:
         header = _header(file)
         if header is None:
             continue
-        uid = str(header.get("SeriesInstanceUID", ""))
-        if uid not in found:
-            date = str(header.get("SeriesDate") or header.get("StudyDate") or "")
-            described = str(header.get("SeriesDescription", "")).strip()
-            found[uid] = Series(uid, described, str(header.get("Modality", "")), date, (), (0, 0, 0)), []
-        found[uid][1].extend(_slices(header, file))
+        with _readable(file):
+            uid = str(header.get("SeriesInstanceUID", ""))
+            if uid not in found:
+                date = str(header.get("SeriesDate") or header.get("StudyDate") or "")
+                described = str(header.get("SeriesDescription", "")).strip()
+                found[uid] = Series(uid, described, str(header.get("Modality", "")), date, (), (0, 0, 0)), []
+            found[uid][1].extend(_slices(header, file))
     result = []
     for series, slices in found.values():
         slices.sort(key=lambda s: s.along)
@@ -112,13 +114,18 @@ def _header(file: Path) -> "Dataset | None":
     """The header of an image file; None for what is no image: other files, reports, segmentations, localizers."""
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
+    from pydicom.uid import UID
 
+    by_name = file.suffix.lower() in (".dcm", ".ima")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd but readable values; what matters is checked below
-            header = dcmread(file, stop_before_pixels=True, force=file.suffix.lower() in (".dcm", ".ima"))
-            image = "Rows" in header and header.get("Modality") not in _NO_IMAGES
-            if not image and "SOPClassUID" not in header and file.suffix.lower() in (".dcm", ".ima"):
+            header = dcmread(file, stop_before_pixels=True, force=by_name)
+            kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "")
+            image = header.get("Modality") not in _NO_IMAGES and "LOCALIZER" not in (header.get("ImageType") or ())
+            whole = "Rows" in header and "Columns" in header
+            promised = "Rows" in header or "Image Storage" in UID(str(kind)).name
+            if not whole and ((image and promised) or (by_name and not kind)):
                 raise EOFError
     except InvalidDicomError:
         return None
@@ -126,13 +133,34 @@ def _header(file: Path) -> "Dataset | None":
         raise InputError(
             f"Expected a DICOM file, found an empty or damaged one: {file}. Copy or export it again."
         ) from error
-    localizer = "LOCALIZER" in (header.get("ImageType") or ())
-    return header if image and not localizer else None
+    return header if image and whole else None
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Turn what odd values of a header cause, which are converted when they are asked for, into an InputError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd but readable values
+            yield
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"Expected a DICOM image header, found {reason} in {file}. Export it again, or remove the file."
+        ) from error
+
+
+def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
+    """The `count` finite numbers of a header entry."""
+    values = [value] if isinstance(value, str | int | float) else list(value or ())
+    if len(values) != count or not all(v not in (None, "") and np.isfinite(float(v)) for v in values):
+        shown = ", ".join(str(v) for v in values[:9]) or "nothing"
+        raise ValueError(f"{shown} where {name} has {count} number(s)")
+    return tuple(float(v) for v in values)
 
 
 def _slices(header: "Dataset", file: Path) -> Iterator[_Slice]:
     """The planes of a file: one, or one a frame of an enhanced file."""
-    size = (int(header.Columns), int(header.Rows))
     frames = header.get("PerFrameFunctionalGroupsSequence")
     if frames is None and int(header.get("NumberOfFrames") or 1) > 1:
         raise InputError(
@@ -140,33 +168,40 @@ def _slices(header: "Dataset", file: Path) -> Iterator[_Slice]:
         )
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     for number, frame in enumerate(frames or [None]):
+        yield _slice(header, [h for h in (frame, shared) if h is not None], file, number if frames else None)
 
-        def value(name: str, group: str, default: Any = None, frame: Any = frame) -> Any:
-            """From the frame's functional group, else the shared one, else the file itself."""
-            for holder in (frame, shared):
-                if holder is not None and holder.get(group):
-                    return holder.get(group)[0].get(name, default)
-            return header.get(name) if header.get(name) not in (None, "") else default
 
-        position = value("ImagePositionPatient", "PlanePositionSequence")
-        axes = value("ImageOrientationPatient", "PlaneOrientationSequence") or (1, 0, 0, 0, 1, 0)
-        axes = np.array([float(v) for v in axes]).reshape(2, 3)
-        spacing = value("PixelSpacing", "PixelMeasuresSequence") or header.get("ImagerPixelSpacing")
-        between = value("SpacingBetweenSlices", "PixelMeasuresSequence") or value(
-            "SliceThickness", "PixelMeasuresSequence"
-        )
-        yield _Slice(
-            file,
-            number if frames else None,
-            size,
-            None if position is None else np.array([float(v) for v in position]),
-            axes[0] / (np.linalg.norm(axes[0]) or 1.0),
-            axes[1] / (np.linalg.norm(axes[1]) or 1.0),
-            None if not spacing else (float(spacing[1]), float(spacing[0])),
-            abs(float(between or 1.0)),
-            float(value("RescaleSlope", "PixelValueTransformationSequence", 1.0)),
-            float(value("RescaleIntercept", "PixelValueTransformationSequence", 0.0)),
-        )
+def _slice(header: "Dataset", holders: "list[Dataset]", file: Path, number: int | None) -> _Slice:
+    """One plane; `holders` have functional groups, which come before the entries of the file itself."""
+
+    def numbers(name: str, group: str, count: int, default: tuple[float, ...] | None = None) -> Any:
+        holder = next((h.get(group)[0] for h in holders if h.get(group)), header)
+        value = holder.get(name)
+        return default if value in (None, "") else _numbers(name, value, count)
+
+    size = int(_numbers("Columns", header.Columns, 1)[0]), int(_numbers("Rows", header.Rows, 1)[0])
+    if min(size) < 1:
+        raise ValueError(f"a size of {size[0]} × {size[1]} pixels")
+    axes = np.reshape(numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6, (1, 0, 0, 0, 1, 0)), (2, 3))
+    position = numbers("ImagePositionPatient", "PlanePositionSequence", 3)
+    imager = header.get("ImagerPixelSpacing") or None
+    spacing = numbers("PixelSpacing", "PixelMeasuresSequence", 2) or (
+        imager and _numbers("ImagerPixelSpacing", imager, 2)
+    )
+    thickness = numbers("SliceThickness", "PixelMeasuresSequence", 1, (1.0,))
+    between = numbers("SpacingBetweenSlices", "PixelMeasuresSequence", 1, thickness)
+    return _Slice(
+        file,
+        number,
+        size,
+        None if position is None else np.array(position),
+        axes[0] / (np.linalg.norm(axes[0]) or 1.0),
+        axes[1] / (np.linalg.norm(axes[1]) or 1.0),
+        None if spacing is None else (spacing[1], spacing[0]),
+        abs((between[0] or thickness[0]) or 1.0),
+        numbers("RescaleSlope", "PixelValueTransformationSequence", 1, (1.0,))[0],
+        numbers("RescaleIntercept", "PixelValueTransformationSequence", 1, (0.0,))[0],
+    )
 
 
 def _choose(found: list[tuple[Series, list[_Slice]]], uid: str | None, path: Path) -> tuple[Series, list[_Slice]]:
@@ -197,12 +232,13 @@ def _geometry(slices: list[_Slice], series: Series, path: Path) -> tuple[Geometr
     first = slices[0]
     normal = np.cross(first.row, first.column)
     origin = np.zeros(3) if first.position is None else first.position
-    geometry = Geometry(
-        (*first.size, len(slices)),
-        (*(first.spacing or (1.0, 1.0)), step),
-        (float(origin[0]), float(origin[1]), float(origin[2])),
-        tuple(float(v) for v in np.stack([first.row, first.column, normal], axis=1).ravel()),
-    )
+    with naming(first.path):
+        geometry = Geometry(
+            (*first.size, len(slices)),
+            (*(first.spacing or (1.0, 1.0)), step),
+            (float(origin[0]), float(origin[1]), float(origin[2])),
+            tuple(float(v) for v in np.stack([first.row, first.column, normal], axis=1).ravel()),
+        )
     return geometry, notes
 
 

@@ -34,51 +34,67 @@ ONE_SOURCE = (
 NEEDED_GB = 2.0
 
 
+Part = tuple[dict[str, Any], list[str]]  # what is there, and a line for each thing that is broken
+
+
 def examine() -> dict[str, Any]:
     """The state, ready for JSON; `problems` holds one line for each thing that is broken, with what to do."""
-    problems: list[str] = []
-    packages = {name: version_of(name) for name in PACKAGES}
-    missing = [name for name, version in packages.items() if version is None]
-    if missing:
-        problems.append(f"Missing packages: {', '.join(missing)}. Run: pip install {' '.join(missing)}")
-    torch = {"device": None, "device_name": "", "threads": None}
-    if packages["torch"] and packages["torchvision"]:
-        probed, problem = probe()
-        torch |= probed
-        problems += [problem] if problem else []
-    store = user_store()
-    folder = nearest(store)
-    writable = os.access(folder, os.W_OK)
-    if not writable:
-        problems.append(f"The model store {store} cannot be written. Set MEDTL_HOME to a folder that you may write to.")
-    free_disk = shutil.disk_usage(folder).free / 1e9
-    free_memory = free_memory_gb()
-    if free_memory is not None and free_memory < NEEDED_GB:
-        problems.append(
-            f"Only {free_memory:.1f} GB of memory are free, {NEEDED_GB:.0f} are needed. Close other programs."
-        )
-    models = [
-        {"name": m.name, "source": m.source, "folder": str(m.folder), "problem": m.problem or None}
-        for m in list_models()
-    ]
-    problems += [f"Model {m['name']}: {m['problem']}" for m in models if m["problem"]]
-    if not any(m["problem"] is None for m in models):
-        problems.append("No usable model. Install MedTL again, or add one: medtl import PATH")
-    return {
+    state: dict[str, Any] = {
         "medtl": __version__,
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),
-        "packages": packages,
-        **torch,
-        "bf16": "decided by a short probe each time a model is loaded",
-        "free_memory_gb": None if free_memory is None else round(free_memory, 1),
-        "free_disk_gb": round(free_disk, 1),
-        "model_store": str(store),
-        "model_store_writable": writable,
-        "models": models,
-        "problems": problems,
     }
+    problems: list[str] = []
+    for part in (packages_and_device(), model_store(), memory(), models()):
+        state |= part[0]
+        problems += part[1]
+    return state | {"problems": problems}
+
+
+def packages_and_device() -> Part:
+    """Versions, and what torch will compute on."""
+    packages = {name: version_of(name) for name in PACKAGES}
+    missing = [name for name, version in packages.items() if version is None]
+    problems = [f"Missing packages: {', '.join(missing)}. Run: pip install {' '.join(missing)}"] if missing else []
+    torch = {"device": None, "device_name": "", "threads": None}
+    if packages["torch"] and packages["torchvision"]:
+        found, problem = probe()
+        torch |= found
+        problems += [problem] if problem else []
+    return {"packages": packages, **torch, "bf16": "decided by a short probe each time a model is loaded"}, problems
+
+
+def model_store() -> Part:
+    """Where the user's models lie, and the space there."""
+    store = user_store()
+    folder = nearest(store)
+    writable = os.access(folder, os.W_OK)
+    advice = f"The model store {store} cannot be written. Set MEDTL_HOME to a folder that you may write to."
+    free = round(shutil.disk_usage(folder).free / 1e9, 1)
+    state = {"model_store": str(store), "model_store_writable": writable, "free_disk_gb": free}
+    return state, [] if writable else [advice]
+
+
+def memory() -> Part:
+    """What is free, against what a large volume needs."""
+    free = free_memory_gb()
+    if free is None or free >= NEEDED_GB:
+        return {"free_memory_gb": None if free is None else round(free, 1)}, []
+    advice = f"Only {free:.1f} GB of memory are free, {NEEDED_GB:.0f} are needed. Close other programs."
+    return {"free_memory_gb": round(free, 1)}, [advice]
+
+
+def models() -> Part:
+    """The models of both places."""
+    found = [
+        {"name": m.name, "source": m.source, "folder": str(m.folder), "problem": m.problem or None}
+        for m in list_models()
+    ]
+    problems = [f"Model {m['name']}: {m['problem']}" for m in found if m["problem"]]
+    if len(problems) == len(found):
+        problems.append("No usable model. Install MedTL again, or add one: medtl import PATH")
+    return {"models": found}, problems
 
 
 def version_of(package: str) -> str | None:

@@ -6,6 +6,8 @@ from .card import ModelCard
 from .preprocess import Prepared
 from .volume import Volume
 
+WORDS = {"dark": "the darkest tissue deep in the body", "bright": "the brightest tissue deep in the body"}
+
 
 def warnings_of(card: ModelCard, volume: Volume, prepared: Prepared) -> tuple[str, ...]:
     """One sentence for each way in which the volume is unlike the model's training images; none where it fits."""
@@ -14,10 +16,11 @@ def warnings_of(card: ModelCard, volume: Volume, prepared: Prepared) -> tuple[st
     if gate.modality and volume.modality and volume.modality != gate.modality:
         found.append(f"{card.name} was trained on {gate.modality}, this volume is {volume.modality}")
     text = volume.description
-    if text and gate.not_sequence and re.search(gate.not_sequence, text, re.IGNORECASE):
+    wanted = bool(gate.sequence) and re.search(gate.sequence, text, re.IGNORECASE) is not None
+    if gate.not_sequence and not wanted and re.search(gate.not_sequence, text, re.IGNORECASE):
         found.append(f"{card.name} expects {', '.join(card.input.channels)}, the series is called {text!r}")
-    elif text and gate.sequence and not re.search(gate.sequence, text, re.IGNORECASE):
-        found.append(f"{card.name} expects {', '.join(card.input.channels)}, the series name {text!r} does not say so")
+    if card.input.scaling == "tissue" and not prepared.statistics:
+        found.append("no body was found in the image")
     if gate.extent_mm and volume.real_spacing:
         low, high = gate.extent_mm
         extent = max(n * mm for n, mm in zip(prepared.array.shape[1:], prepared.spacing[1:], strict=True))
@@ -26,7 +29,8 @@ def warnings_of(card: ModelCard, volume: Volume, prepared: Prepared) -> tuple[st
     for name, (low, high) in gate.statistics.items():
         value = prepared.statistics.get(name)
         if value is not None and not low <= value <= high:
-            found.append(f"the image's {name} is {value:.2f}, in training it was {low:.2f} to {high:.2f}")
+            what = WORDS.get(name, name)
+            found.append(f"{what} is {value:.2f} of the median, expected {low:.2f} to {high:.2f}: another sequence?")
     in_plane = prepared.turned_spacing[1:]
     if max(in_plane) > 2.5 * min(in_plane):
         found.append(

@@ -4,6 +4,7 @@
 """
 
 import math
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from monai.networks.nets.basic_unet import BasicUNet
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from .errors import ModelError
@@ -37,24 +39,29 @@ class Network(nn.Module):
 
 
 class UNet2d(Network):
-    """A U-Net decoder over any timm encoder (Ronneberger 2015; Pourmahboubi 2025 for VGG19 with fixed weights)."""
+    """A U-Net decoder over any timm encoder (Ronneberger 2015; Pourmahboubi 2025 for VGG19 with fixed weights).
+
+    `encoder_weights`: a local .safetensors file, "imagenet" for timm's default weights of the encoder, or timm's tag of
+    others ("in1k"); the latter two are fetched from the hub. `frozen` fixes the encoder, batch statistics included.
+    """
 
     def __init__(
         self, encoder: str, channels: int, labels: int, encoder_weights: str | None = None, frozen: bool = False
     ) -> None:
         super().__init__()
-        pretrained = encoder_weights is not None and not is_file(encoder_weights)
+        if not re.fullmatch(r"\w+", encoder):  # timm would fetch "hf-hub:…" from the network
+            raise ModelError(f"Expected the name of a timm encoder, found {encoder!r}. Choose another model.")
+        local = encoder_weights is not None and is_file(encoder_weights)
+        hub = encoder_weights is not None and not local
+        tag = f".{encoder_weights}" if hub and encoder_weights != "imagenet" else ""
         self.unet = smp.Unet(
-            f"tu-{encoder}",
-            encoder_weights=encoder_weights if pretrained else None,
-            in_channels=channels,
-            classes=labels + 1,
+            f"tu-{encoder}{tag}", encoder_weights=hub or None, in_channels=channels, classes=labels + 1
         )
-        if encoder_weights is not None and not pretrained:
+        if encoder_weights is not None and local:
             load_encoder(self.unet.encoder.model, Path(encoder_weights))
         self.frozen = frozen
         if frozen:
-            self.unet.encoder.requires_grad_(False)
+            self.unet.encoder.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "UNet2d":
         super().train(mode)
@@ -108,7 +115,7 @@ def build(name: str, arguments: dict[str, Any]) -> Network:
         )
     try:
         return NETWORKS[name](**arguments)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+    except (TypeError, ValueError, KeyError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"The network {name} does not take the arguments {arguments}: {reason}") from error
 
@@ -121,6 +128,8 @@ def is_file(weights: str) -> bool:
 def load_encoder(encoder: nn.Module, path: Path) -> None:
     """Load a timm encoder's weights from a safetensors file in timm's layer names; other layers in it are passed over.
 
+    A first layer made for colour pictures is fitted to other channel counts as timm does it for weights of its hub.
+
     Raises: ModelError when the file is not there, or lacks a layer of the encoder or has it in another shape.
     """
     try:
@@ -128,8 +137,15 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise ModelError(f"Could not read encoder weights from {path}: {error}. Give a .safetensors file.") from error
     wanted = encoder.state_dict()
-    prefix = next((p for p in ("", "model.") if any(p + name in wanted for name in stored)), "")
-    found = {prefix + name: value.float() for name, value in stored.items() if prefix + name in wanted}
+    # timm's feature extractors rename what they wrap: "features.0.weight" is "features_0.weight" or "body.…" in them.
+    flat = {name.replace(".", "_"): name for name in wanted}
+    keys = {name: name.replace(".", "_") for name in stored}
+    prefix = max(("", "model_", "body_"), key=lambda p: sum(p + key in flat for key in keys.values()))
+    found = {flat[prefix + key]: stored[name].float() for name, key in keys.items() if prefix + key in flat}
+    for name, value in found.items():
+        shape = wanted[name].shape
+        if value.ndim == 4 and value.shape[1] == 3 and value.shape != shape and value.shape[0] == shape[0]:
+            found[name] = adapt_input_conv(shape[1], value)
     missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
     wrong = [name for name, value in found.items() if value.shape != wanted[name].shape]
     if missing or wrong:

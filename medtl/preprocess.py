@@ -7,6 +7,7 @@ and finds the box that holds the body. `restore` undoes it: same grid, same voxe
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import SimpleITK as sitk
@@ -25,6 +26,8 @@ ORIENTATIONS = {
 # A picture has no spacing; a head fills most of one, and its longer side is then about this long.
 PICTURE_MM = 230.0
 
+LARGEST_MM = 700.0
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -33,7 +36,8 @@ class Prepared:
     `array` (slices, rows, columns) keeps the volume's dtype; `value * gain + offset`, clipped to `clip`, is what the
     network sees. `box` is the part of a slice that is computed, `axes` and `flips` say how the volume's array was
     turned, `turned_shape` and `turned_spacing` its grid before resampling; spacings are (slice, row, column) in mm.
-    `occupied` marks the slices that show some of the body, `statistics` is for the input gate.
+    `slice_mm` is the distance of slices where it is known, `occupied` marks the slices that show some of the body,
+    `statistics` is for the input gate.
     """
 
     array: np.ndarray
@@ -46,6 +50,7 @@ class Prepared:
     turned_shape: tuple[int, int, int]
     turned_spacing: tuple[float, float, float]
     spacing: tuple[float, float, float]
+    slice_mm: float | None
     occupied: np.ndarray
     statistics: Mapping[str, float]
 
@@ -64,15 +69,15 @@ class Prepared:
 def orient(geometry: Geometry, plane: str) -> tuple[tuple[int, int, int], tuple[int, ...]]:
     """The permutation of (Z, Y, X) array axes and the axes to flip after it that bring a volume into the plane."""
     axes = geometry.axes  # columns: x, y, z index axes in LPS
-    free = [0, 1, 2]
-    order, flips = [], []
-    for position, (lps, sign) in enumerate(ORIENTATIONS[plane]):
-        index = max(free, key=lambda i: abs(axes[lps, i]))
-        free.remove(index)
-        order.append(2 - index)  # array axes are (z, y, x)
-        if axes[lps, index] * sign < 0:
-            flips.append(position)
-    return (order[0], order[1], order[2]), tuple(flips)
+    wanted = ORIENTATIONS[plane]
+    # All three axes at once: choosing one after the other can leave a strongly oblique volume the worst for the last.
+    best = max(
+        permutations(range(3)), key=lambda p: sum(abs(axes[lps, i]) for i, (lps, _) in zip(p, wanted, strict=True))
+    )
+    flips = tuple(
+        k for k, (index, (lps, sign)) in enumerate(zip(best, wanted, strict=True)) if axes[lps, index] * sign < 0
+    )
+    return (2 - best[0], 2 - best[1], 2 - best[2]), flips  # array axes are (z, y, x)
 
 
 def turn(array: np.ndarray, axes: Sequence[int], flips: Sequence[int]) -> np.ndarray:
@@ -90,9 +95,9 @@ def resize(array: np.ndarray, rows: int, columns: int) -> np.ndarray:
     z, y, x = array.shape
     steps = (x / columns, y / rows)
     image = sitk.GetImageFromArray(array.astype(np.float32, copy=False))
-    sigma = [0.45 * step if step > 1.2 else 0.0 for step in steps]
-    if any(sigma):
-        image = sitk.SmoothingRecursiveGaussian(image, [max(s, 1e-3) for s in sigma] + [1e-3])
+    for direction, (size, step) in enumerate(zip((x, y), steps, strict=True)):
+        if step > 1.2 and size >= 4:  # the filter takes no fewer
+            image = sitk.RecursiveGaussian(image, 0.45 * step, direction=direction)
     origin = [0.5 * step - 0.5 for step in steps]
     grid = sitk.Image([columns, rows, z], sitk.sitkFloat32)
     grid.SetSpacing((*steps, 1.0))
@@ -102,6 +107,15 @@ def resize(array: np.ndarray, rows: int, columns: int) -> np.ndarray:
     nearest_outside.SetInterpolator(sitk.sitkLinear)
     nearest_outside.UseNearestNeighborExtrapolatorOn()
     return np.asarray(sitk.GetArrayFromImage(nearest_outside.Execute(image)))
+
+
+def air_level(coarse: np.ndarray) -> float:
+    """The value of air: 0, or the least value where an image was shifted below 0 (as z-scores are). One constant below
+    0 is padding and says nothing of air."""
+    negative = coarse[coarse < 0]
+    if negative.size == 0 or np.ptp(negative) == 0:
+        return 0.0
+    return float(np.percentile(coarse, 0.1))
 
 
 def body_depth(coarse: np.ndarray) -> np.ndarray:
@@ -153,9 +167,10 @@ def prepare(volume: Volume, spec: InputSpec, multiple: int = 32) -> Prepared:
     array, spacing = to_spacing(turned, own, spec, volume.real_spacing)
     scaling = scale(array, spec)
     depth = scaling.depth
-    # Specks of noise and ghosts around the head are thin; the head is not.
-    thick = depth >= min(3.0, 0.5 * float(depth.max()))
-    box = covering_box(thick, scaling.step, (array.shape[1], array.shape[2]), multiple)
+    # Specks of noise and ghosts around the head are thin throughout; the head is not, though its edge is.
+    parts, _ = ndimage.label(depth > 0)
+    body = np.isin(parts, np.unique(parts[depth >= min(3.0, 0.5 * float(depth.max()))]))
+    box = covering_box(body, scaling.step, (array.shape[1], array.shape[2]), multiple)
     return Prepared(
         array,
         scaling.gain,
@@ -167,6 +182,7 @@ def prepare(volume: Volume, spec: InputSpec, multiple: int = 32) -> Prepared:
         (turned.shape[0], turned.shape[1], turned.shape[2]),
         own,
         spacing,
+        own[0] if volume.real_spacing else None,
         depth.max(axis=(1, 2)) >= min(1.0, float(depth.max())),
         scaling.statistics,
     )
@@ -187,6 +203,9 @@ def to_spacing(
     mm = [own[1], own[2]]
     if not real and max(shape) * spec.spacing > 1.5 * PICTURE_MM:
         mm = [PICTURE_MM / max(shape)] * 2
+    # An extent like this is a wrong unit or no body part; its grid would not fit in memory.
+    if max(n * m for n, m in zip(shape, mm, strict=True)) > LARGEST_MM:
+        return turned, (own[0], mm[0], mm[1])
     near = [1 / spec.spacing_tolerance <= m / spec.spacing <= spec.spacing_tolerance for m in mm]
     rows, columns = (n if ok else max(round(n * m / spec.spacing), 1) for n, m, ok in zip(shape, mm, near, strict=True))
     if (rows, columns) == shape:
@@ -202,8 +221,10 @@ def scale(array: np.ndarray, spec: InputSpec) -> Scaling:
         low, high = spec.window
         gain = 2.0 / (high - low)
         return Scaling(gain, -low * gain - 1.0, (-1.0, 1.0), np.ones(coarse.shape, np.float32), step, {})
-    floor = min(float(coarse.min()), 0.0)
-    coarse -= floor
+    # A burned-in mark or a hot pixel must not set the scale.
+    low, high = np.percentile(coarse, (0.1, 99.9))
+    floor = air_level(coarse)
+    coarse = np.clip(coarse, max(float(low), floor), high) - floor
     depth = body_depth(coarse)
     level, statistics = tissue_level(coarse, depth)
     return Scaling(0.8 / level, -0.8 * floor / level - 1.0, (-1.0, 2.2), depth, step, statistics)
@@ -224,9 +245,10 @@ def covering_box(body: np.ndarray, step: int, shape: tuple[int, int], multiple: 
     return sides[0], sides[1]
 
 
-def neighbour_steps(spec: InputSpec, slice_mm: float) -> list[int]:
-    """Offsets in slices of the channels of one input, e.g. [-3, 0, 3] for neighbours at 3 mm in 1 mm slices."""
-    step = 1 if spec.neighbour_mm <= 0 else max(1, round(spec.neighbour_mm / slice_mm))
+def neighbour_steps(spec: InputSpec, slice_mm: float | None) -> list[int]:
+    """Offsets in slices of the channels of one input, e.g. [-3, 0, 3] for neighbours at 3 mm in 1 mm slices; the next
+    slices where their distance (None) is not known."""
+    step = 1 if slice_mm is None or spec.neighbour_mm <= 0 else max(1, round(spec.neighbour_mm / slice_mm))
     return [step * n for n in range(-spec.neighbours, spec.neighbours + 1)]
 
 

@@ -1,6 +1,5 @@
 """A picture of a segmentation: slices through the lesion with contours, seen as radiologists see them."""
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .errors import InputError
+from .preprocess import ORIENTATIONS, in_order, orient, turn
 from .volume import Geometry, Labelmap, Volume, write_whole
 
 PREDICTION, TRUTH = (255, 214, 0), (0, 230, 118)
@@ -21,8 +21,8 @@ SIDES = {0: ("R", "L"), 1: ("R", "L"), 2: ("A", "P")}
 class View:
     """How an array (Z, Y, X) becomes upright slices: (slice, row, column), spacing in mm in this order.
 
-    `order` are array axes, `flips` those to reverse afterwards, `plane` the LPS axis along which it is sliced as an
-    index into (S, P, L): 0 axial, 1 coronal, 2 sagittal.
+    `order` are array axes, `flips` those to reverse afterwards (`medtl.preprocess.turn`); `plane` is an index into
+    `ORIENTATIONS`: 0 axial, 1 coronal, 2 sagittal.
     """
 
     order: tuple[int, int, int]
@@ -32,7 +32,7 @@ class View:
 
     def of(self, array: np.ndarray) -> np.ndarray:
         """The array as (slice, row, column); a view, nothing is copied."""
-        return np.flip(array.transpose(self.order), self.flips)
+        return turn(array, self.order, self.flips)
 
 
 def view_of(geometry: Geometry) -> View:
@@ -40,18 +40,10 @@ def view_of(geometry: Geometry) -> View:
 
     An oblique grid is shown along its own axes, each taken for the nearest patient axis.
     """
-    cosines = geometry.axes[::-1, ::-1]  # rows S, P, L; columns the array's axes Z, Y, X
-    order = max(itertools.permutations(range(3)), key=lambda p: sum(abs(cosines[row, p[row]]) for row in range(3)))
-    upright = [cosines[row, order[row]] >= 0 for row in range(3)]
-    shape = [geometry.shape[axis] for axis in order]
-    plane = shape.index(1) if 1 in shape else 0
-    if plane:
-        upright[0] = not upright[0]  # superior on top
-    rows = [plane, *(row for row in range(3) if row != plane)]
-    spacing = [geometry.spacing[2 - order[row]] for row in rows]
-    flips = tuple(place for place, row in enumerate(rows) if not upright[row])
-    a, b, c = (order[row] for row in rows)
-    return View((a, b, c), flips, (spacing[0], spacing[1], spacing[2]), plane)
+    turns = [orient(geometry, name) for name in ORIENTATIONS]
+    plane = next((n for n, (order, _) in enumerate(turns) if geometry.shape[order[0]] == 1), 0)
+    order, flips = turns[plane]
+    return View(order, flips, in_order(geometry.spacing[::-1], order), plane)
 
 
 def write_preview(

@@ -1,6 +1,7 @@
 """Segment: a volume and a model in, a labelmap on the volume's own grid out."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,22 @@ from .errors import DeviceError, InputError
 from .gate import warnings_of
 from .preprocess import Prepared, batch, neighbour_steps, prepare, restore
 from .progress import Report, Stopwatch, silent
-from .volume import Labelmap, Segment, Volume, read_volume, write_image, write_labelmap, write_whole
+from .volume import (
+    Labelmap,
+    Segment,
+    Volume,
+    check_output,
+    read_volume,
+    store_image,
+    store_labelmap,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from .bundle import Model
+
+# A file and what writes it; warnings come back.
+Write = tuple[Path, Callable[[Path], tuple[str, ...]]]
 
 # Pixels of one forward pass: eight slices of 256×256, beyond which a CPU gains nothing and memory grows.
 BATCH_PIXELS = 8 * 256 * 256
@@ -47,6 +60,10 @@ class SegmentOptions:
     force: bool = False
     keep_probabilities: bool = False
     keep_uncertainty: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"Expected 1 thread or more, found {self.threads}.")
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,7 @@ def segment(
     with memory_errors(volume):
         watch("prepare", 0.0)
         prepared = prepare(volume, card.input, model.networks[0].multiple)
+        watch("prepare", 1.0)
         result = infer(prepared, model, options, watch)
         watch("clean", 0.0)
         labels = clean(result.labels, prepared, volume, card, watch) if options.cleanup else result.labels
@@ -90,11 +108,10 @@ def segment(
         )
         watch("clean", 1.0)
     watch.stop()
-    counts = np.bincount(restored.ravel(), minlength=max(label.value for label in card.labels) + 1)
     ml = volume.geometry.voxel_ml if volume.real_spacing else None
     return Segmentation(
         Labelmap(restored, volume.geometry, tuple(segment_of(card, label) for label in card.labels)),
-        tuple(None if ml is None else float(counts[label.value]) * ml for label in card.labels),
+        tuple(None if ml is None else np.count_nonzero(restored == label.value) * ml for label in card.labels),
         probabilities,
         None if uncertainty is None else uncertainty[0],
         (*volume.warnings, *warnings_of(card, volume, prepared)),
@@ -127,7 +144,7 @@ def infer(prepared: Prepared, model: "Model", options: SegmentOptions, report: R
     keep_uncertainty = options.keep_uncertainty or options.uncertainty is not None
     probabilities = np.zeros((len(card.labels), *shape), np.float32) if keep_probabilities else None
     uncertainty = np.zeros((1, *shape), np.float32) if keep_uncertainty else None
-    steps = neighbour_steps(card.input, prepared.spacing[0])
+    steps = neighbour_steps(card.input, prepared.slice_mm)
     slices = np.flatnonzero(prepared.occupied)
     size = max(1, BATCH_PIXELS // max(1, prepared.computed_pixels))
     for begin in range(0, len(slices), size):
@@ -215,12 +232,15 @@ def clean(labels: np.ndarray, prepared: Prepared, volume: Volume, card: ModelCar
 
 def keep_components(mask: np.ndarray, min_voxels: float, min_share: float) -> np.ndarray:
     """The mask without its connected components (26) under `min_voxels` or under `min_share` of the largest one."""
-    parts = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True)
-    numbered = sitk.GetArrayViewFromImage(parts)
-    sizes = np.bincount(numbered.ravel())
-    sizes[0] = 0
-    kept = sizes >= max(min_voxels, min_share * sizes.max(), 1)
-    return np.asarray(kept[numbered])
+    result = np.zeros_like(mask)
+    for box in ndimage.find_objects(mask.view(np.uint8)):  # the one box of all; none where nothing is set
+        parts = sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].view(np.uint8)), True)
+        numbered = sitk.GetArrayViewFromImage(parts)
+        sizes = np.bincount(numbered.ravel())
+        sizes[0] = 0
+        kept = sizes >= max(min_voxels, min_share * sizes.max(), 1)
+        result[box] = kept[numbered]
+    return result
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
@@ -243,7 +263,7 @@ def memory_errors(volume: Volume) -> Iterator[None]:
     except MemoryError as error:
         raise DeviceError(advice) from error
     except RuntimeError as error:
-        if "out of memory" in str(error) or "can't allocate memory" in str(error) or "not enough memory" in str(error):
+        if re.search(r"out of memory|allocate memory|not enough memory", str(error)):
             raise DeviceError(advice) from error
         raise
 
@@ -253,14 +273,16 @@ def segment_file(
 ) -> dict[str, Any]:
     """The record of one segmented file, as `medtl segment --json` prints it.
 
-    Each file is written whole or not at all; `report("write", 1.0)` comes right before a rename, so raising there
-    leaves nothing behind.
+    Each file is written whole or not at all, and none before all are whole; `report("write", 1.0)` comes right before
+    the renames, so raising there leaves nothing behind.
 
     Raises: MedTLError as reading, segmenting and writing do; InputError when an output exists and not `force`.
     """
     files = [f for f in (output, options.probabilities, options.uncertainty) if f is not None]
     for file in files:
         check_output(file, source, options.force)
+    if len({file.resolve() for file in files}) < len(files):
+        raise InputError(f"Two outputs have the same name, {output}. Choose another for one of them.")
     watch = Stopwatch(report)
     watch("read", 0.0)
     with memory_reading(source):
@@ -270,17 +292,17 @@ def segment_file(
     result = segment(volume, model, options, report)
     watch("write", 0.0)
 
-    def write_labels(part: Path) -> None:
-        write_labelmap(part, result.labelmap)
-        watch("write", 1.0)
-
-    write_whole(output, write_labels)
-    if options.probabilities is not None and result.probabilities is not None:
-        maps = result.probabilities
-        write_image(options.probabilities, maps[0] if len(maps) == 1 else maps, volume.geometry)
-    if options.uncertainty is not None and result.uncertainty is not None:
-        write_image(options.uncertainty, result.uncertainty, volume.geometry)
+    writes: list[Write] = [(output, lambda part: store_labelmap(part, result.labelmap))]
+    maps = result.probabilities
+    if options.probabilities is not None and maps is not None:
+        channels = maps[0] if len(maps) == 1 else maps
+        writes.append((options.probabilities, lambda part: store_image(part, channels, volume.geometry)))
+    entropies = result.uncertainty
+    if options.uncertainty is not None and entropies is not None:
+        writes.append((options.uncertainty, lambda part: store_image(part, entropies, volume.geometry)))
+    inexact = write_together(writes, lambda: watch("write", 1.0))
     watch.stop()
+    seconds = {"read": watch.seconds["read"], **result.seconds, "write": watch.seconds["write"]}
     return {
         "input": str(source),
         "output": str(output),
@@ -288,21 +310,18 @@ def segment_file(
             {"id": s.id, "name": s.name, "volume_ml": ml}
             for s, ml in zip(result.labelmap.segments, result.volumes_ml, strict=True)
         ],
-        "seconds": {stage: round(s, 3) for stage, s in (watch.seconds | result.seconds).items()},
-        "warnings": list(result.warnings),
+        "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
+        "warnings": [*result.warnings, *inexact],
     }
 
 
-def check_output(file: Path, source: Path, force: bool) -> None:
-    """Raise InputError when the output is the input, exists and may not be replaced, or has no folder to lie in."""
-    if file.exists() and source.exists() and file.resolve() == source.resolve():
-        raise InputError(f"The output {file} is the input itself. Choose another output.")
-    if file.is_dir():
-        raise InputError(f"Expected a file name for the output, found the folder {file}. Choose a file.")
-    if file.exists() and not force:
-        raise InputError(f"The output {file} exists already. Use --force to replace it, or choose another name.")
-    if not file.parent.is_dir():
-        raise InputError(f"The folder {file.parent} does not exist. Create it or choose another output.")
+def write_together(writes: Sequence[Write], ready: Callable[[], None]) -> tuple[str, ...]:
+    """Write several files; none is renamed into place before all are whole and `ready` has returned. Their warnings."""
+    if not writes:
+        ready()
+        return ()
+    path, write = writes[0]
+    return write_whole(path, lambda part: (*write(part), *write_together(writes[1:], ready)))
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 Arrays are (Z, Y, X); a `Geometry` is LPS millimetres in (x, y, z) order, as ITK has it.
 """
 
-import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,6 +18,8 @@ from .errors import InputError
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 VOLUMES = (".seg.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
 OUTPUTS = (".seg.nrrd", ".nrrd", ".nii.gz")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,17 @@ class Geometry:
         """Volume of one voxel in mL."""
         return float(np.prod(self.spacing)) / 1000.0
 
-    def close_to(self, other: "Geometry", mm: float = 1e-3) -> bool:
-        """True when both grids have one size and all their voxels lie within `mm` of each other."""
+    def distance(self, other: "Geometry") -> float:
+        """How far a voxel lies from its twin on the other grid, mm on an axis at most; infinite where sizes differ."""
         if self.size != other.size:
-            return False
+            return float("inf")
         corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float64)
         corners[:, :3] *= np.array(self.size) - 1
-        return bool(np.abs(corners @ (self.affine - other.affine).T).max() <= mm)
+        return float(np.abs(corners @ (self.affine - other.affine).T).max())
+
+    def close_to(self, other: "Geometry", mm: float = 1e-3) -> bool:
+        """True when both grids have one size and all their voxels lie within `mm` of each other on each axis."""
+        return self.distance(other) <= mm
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,27 @@ def stem_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)] if suffix else path.name
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add the file to the message of a Geometry that cannot be."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error} The file is {path}.") from error
+
+
+def data_files(path: Path) -> tuple[Path, ...]:
+    """The files an input consists of: itself with the detached data of a header, or all files below a folder."""
+    from .imagefile import detached_files
+
+    try:
+        if path.is_dir():
+            return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
+        return (path, *detached_files(path))
+    except OSError:  # nothing there, or not to be read
+        return (path,)
+
+
 def geometry_of(image: sitk.Image) -> Geometry:
     """The geometry of a 3D SimpleITK image; of a 4D one that of its frames."""
     if image.GetDimension() == 4:
@@ -160,7 +187,7 @@ def read_volume(
 
     Raises: InputError naming what was expected, what was found and what to do.
     """
-    from .imagefile import chosen, is_bare, kind_of, read_itk, read_picture
+    from .imagefile import chosen, kind_of, read_itk, read_picture, states_spacing
 
     kind = kind_of(path)
     if kind == "DICOM":
@@ -179,13 +206,14 @@ def read_volume(
     index = chosen(path, "component", component, components)
     if components > 1:
         image = sitk.VectorIndexSelectionCast(image, index)
-    geometry = geometry_of(image)
-    volume = Volume(sitk.GetArrayFromImage(image), geometry, stem_of(path), real_spacing=not is_bare(geometry, kind))
-    return _checked(volume, path)
+    with naming(path):
+        geometry = geometry_of(image)
+    real = states_spacing(path, kind, geometry)
+    return _checked(Volume(sitk.GetArrayFromImage(image), geometry, stem_of(path), real_spacing=real), path)
 
 
 def _checked(volume: Volume, path: Path) -> Volume:
-    """The volume with finite voxels that are not all alike."""
+    """The volume with finite voxels that are not all alike and that 32-bit floats can hold."""
     array = volume.array
     bad = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(1, dtype=bool)
     count = int(bad.sum())
@@ -201,6 +229,12 @@ def _checked(volume: Volume, path: Path) -> Volume:
     if array.min() == array.max():
         raise InputError(
             f"Expected an image, found the value {array.flat[0]:g} in every voxel of {path}. Choose another."
+        )
+    largest = max(abs(float(array.min())), abs(float(array.max())))
+    if not 1e-30 <= largest <= 3e38:
+        raise InputError(
+            f"Expected values that 32-bit numbers can hold, found magnitudes up to {largest:g} in {path}. "
+            "Scale them in the program that wrote it."
         )
     return volume
 
@@ -227,12 +261,14 @@ def read_labelmap(path: Path) -> Labelmap:
     image = read_itk(path, kind, None, layers=True)
     found = segments_of({key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}, path)
     array = _as_labels(sitk.GetArrayFromImage(image), path)
+    with naming(path):
+        geometry = geometry_of(image)
     if array.ndim == 3:
-        return Labelmap(array, geometry_of(image), tuple(segment for segment, _ in found))
+        return Labelmap(array, geometry, tuple(segment for segment, _ in found))
     layers = array if image.GetDimension() == 4 else np.moveaxis(array, -1, 0)
     if not found:
         chosen(path, "layer", None, len(layers))
-    return merged(layers, geometry_of(image), found, path)
+    return merged(layers, geometry, found, path)
 
 
 def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
@@ -245,34 +281,70 @@ def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
     return array.astype(np.uint16)
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write` with a temporary path beside `path`, then rename: the file is whole or not there at all.
+def check_output(file: Path, source: Path, force: bool) -> None:
+    """Raise InputError when the output is the input, exists and may not be replaced, has no folder to lie in or a
+    suffix that cannot be written."""
+    if suffix_of(file) not in (*OUTPUTS, ".nii", ".mha"):
+        raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {file.name}. Rename it.")
+    if file.exists() and source.exists() and file.resolve() == source.resolve():
+        raise InputError(f"The output {file} is the input itself. Choose another output.")
+    if file.is_dir():
+        raise InputError(f"Expected a file name for the output, found the folder {file}. Choose a file.")
+    if file.exists() and not force:
+        raise InputError(f"The output {file} exists already. Use --force to replace it, or choose another name.")
+    if not file.parent.is_dir():
+        raise InputError(f"The folder {file.parent} does not exist. Create it or choose another output.")
+
+
+def write_whole(path: Path, write: Callable[[Path], T]) -> T:
+    """What `write` returns, called with a temporary path that is then renamed: the file is whole or not there at all.
 
     Raises: InputError when the folder is missing or cannot be written, or the disk is full.
     """
-    if not path.parent.is_dir():
-        raise InputError(f"The folder {path.parent} does not exist. Create it or choose another output.")
+    part = path
     try:
+        if not path.parent.is_dir():
+            raise InputError(f"The folder {path.parent} does not exist. Create it or choose another output.")
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medtl-") as folder:
             part = Path(folder) / path.name
-            write(part)
+            result = write(part)
             part.replace(path)
+        return result
     except (OSError, RuntimeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        reason = re.sub(r"\s+", " ", reason).strip()[-200:]
+        from .imagefile import plain_reason
+
+        reason = error.strerror if isinstance(error, OSError) else None
+        reason = reason or plain_reason(str(error).replace(str(part), str(path)))
+        full = "" if isinstance(error, OSError) else "; the disk may be full"
         raise InputError(
-            f"Could not write {path}: {reason}. Choose a folder with space that you may write to."
+            f"Could not write {path}: {reason}{full}. Choose a folder with space that you may write to."
         ) from error
 
 
-def write_labelmap(path: Path, labelmap: Labelmap) -> None:
-    """Write the labelmap whole or not at all; `.seg.nrrd` files carry names, colours, terminology and tags.
-
-    Voxels are uint8 where the labels fit, else uint16. NRRD keeps every voxel's place to 1e-9 mm. NIfTI stores
-    geometry as float32: the origin is kept to 2e-5 mm and the far corner of a 512³ grid to 3e-4 mm (measured),
-    or to 1e-6 mm where the geometry came from a NIfTI file.
+def write_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
+    """Write the labelmap whole or not at all and return warnings (see `store_labelmap`).
 
     Raises: InputError when the suffix is unknown or the file cannot be written.
+    """
+    return write_whole(path, lambda part: store_labelmap(part, labelmap))
+
+
+def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str, ...]:
+    """Write an image whole or not at all and return warnings (see `store_image`).
+
+    Raises: InputError when the suffix is unknown or the file cannot be written.
+    """
+    return write_whole(path, lambda part: store_image(part, array, geometry))
+
+
+def store_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
+    """Write the labelmap, `.seg.nrrd` with names, colours, terminology and tags, inside a `write_whole`.
+
+    Voxels are uint8 where the labels fit, else uint16. NRRD keeps every voxel's place to 1e-9 mm. NIfTI stores
+    geometry as float32: the origin is kept to 2e-5 mm and the far corner of a 512³ grid to 3e-4 mm (measured).
+    A place that is off by more than 1e-6 mm is the warning that comes back.
+
+    Raises: InputError when the suffix is unknown; OSError or RuntimeError when writing fails.
     """
     from .segnrrd import segment_keys
 
@@ -281,31 +353,33 @@ def write_labelmap(path: Path, labelmap: Labelmap) -> None:
     if suffix_of(path) == ".seg.nrrd":
         for key, value in segment_keys(labelmap).items():
             image.SetMetaData(key, value)
-    _write_itk(path, image)
+    return _store(path, image, labelmap.geometry)
 
 
-def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
-    """Write a scalar array (Z, Y, X), or several channels (C, Z, Y, X) as a vector image, whole or not at all.
+def store_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str, ...]:
+    """Write a scalar array (Z, Y, X), or several channels (C, Z, Y, X) as a vector image, inside a `write_whole`.
 
-    Raises: InputError when the suffix is unknown or the file cannot be written.
+    Returns warnings and raises as `store_labelmap` does.
     """
-    _write_itk(
-        path, to_sitk(array, geometry) if array.ndim == 3 else sitk.Compose([to_sitk(a, geometry) for a in array])
-    )
+    image = to_sitk(array, geometry) if array.ndim == 3 else sitk.Compose([to_sitk(a, geometry) for a in array])
+    return _store(path, image, geometry)
 
 
-def _write_itk(path: Path, image: sitk.Image) -> None:
+def _store(path: Path, image: sitk.Image, geometry: Geometry) -> tuple[str, ...]:
     from .imagefile import kind_of, quiet_stderr, read_itk
 
     if suffix_of(path) not in (*OUTPUTS, ".nii", ".mha"):
         raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {path.name}. Rename it.")
-
-    def write(part: Path) -> None:
-        sitk.WriteImage(image, str(part), True)
-        try:  # ITK notices a full disk only sometimes
-            read_itk(part, kind_of(part), None, layers=True)
-        except InputError as error:
-            raise OSError("what was written is not whole, the disk may be full") from error
-
     with quiet_stderr():
-        write_whole(path, write)
+        sitk.WriteImage(image, str(path), True)
+    try:  # ITK notices a full disk only sometimes
+        back = geometry_of(read_itk(path, kind_of(path), None, layers=True))
+    except InputError as error:
+        raise OSError("what was written is not whole, the disk may be full") from error
+    moved = geometry.distance(back)
+    if moved <= 1e-6:
+        return ()
+    return (
+        f"Voxels in {path.name} lie up to {moved:.1g} mm beside those of the image, for the format stores positions "
+        "with fewer digits. Write .seg.nrrd or .nrrd where that matters.",
+    )

@@ -1,11 +1,14 @@
 """Bad input and the message it gets, one row each: an InputError in one line that says what to do."""
 
 import gzip
+import re
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_series import Slice, series, write_slice
@@ -53,6 +56,38 @@ def cut(path: Path, rest: int) -> Path:
     return path
 
 
+def scratched(path: Path, back: int = 30) -> Path:
+    """A few bytes near the end of the file are other ones; what is packed in it unpacks to another image."""
+    data = bytearray(path.read_bytes())
+    data[-back - 4 : -back] = bytes(255 - b for b in data[-back - 4 : -back])
+    return bytes_in(path, bytes(data))
+
+
+def stored(data: bytes) -> bytes:
+    """A gzip file that holds the data as they are, so that a changed byte changes a voxel and no code."""
+    return gzip.compress(data, 0)
+
+
+def packed_nifti(path: Path) -> Path:
+    plain = written(path.with_name("plain.nii"))
+    return bytes_in(path, stored(plain.read_bytes()))
+
+
+def packed_nrrd(path: Path, data_file: str = "") -> Path:
+    head = NRRD.format(directions="(1,0,0) (0,1,0) (0,0,1)").replace("raw", "gzip").encode()
+    if not data_file:
+        return bytes_in(path, head + stored(NOISE.tobytes()))
+    scratched(bytes_in(path.with_name(data_file), stored(NOISE.tobytes())))
+    return bytes_in(path, head[:-1] + f"data file: {data_file}\n".encode())
+
+
+def packed_mha(path: Path) -> Path:
+    data = zlib.compress(NOISE.tobytes(), 0)
+    head = MHA.format(spacing="1 1 1", matrix="1 0 0 0 1 0 0 0 1")
+    head = head.replace("CompressedData = False", f"CompressedData = True\nCompressedDataSize = {len(data)}")
+    return bytes_in(path, head.encode() + data)
+
+
 def bytes_in(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
@@ -71,6 +106,15 @@ def nifti(path: Path, *patches: tuple[str, int, tuple[float, ...]]) -> Path:
     for code, offset, values in patches:
         struct.pack_into("<" + code, data, offset, *values)
     return bytes_in(path, bytes(data))
+
+
+def headless(path: Path, *names: str) -> Path:
+    """The DICOM file ends before these header entries, as one does that was cut off while it was copied."""
+    data = pydicom.dcmread(path)
+    for name in (*names, "PixelData"):
+        delattr(data, name)
+    data.save_as(path)
+    return path
 
 
 def four_d(path: Path, frames: int = 3) -> Path:
@@ -114,7 +158,19 @@ FILES: dict[str, tuple[Maker, str]] = {
     "truncated NRRD": (lambda d: cut(written(d / "a.nrrd"), 30), "whole NRRD file, found one that is cut off"),
     "truncated packed NRRD": (lambda d: cut(written(d / "a.nrrd", packed=True), 30), "whole NRRD file"),
     "truncated NIfTI": (lambda d: cut(written(d / "a.nii"), 30), "found fewer: it is cut off"),
-    "truncated packed NIfTI": (lambda d: cut(written(d / "a.nii.gz"), 30), "found fewer: it is cut off"),
+    "truncated packed NIfTI": (lambda d: cut(written(d / "a.nii.gz"), 30), "whole NIfTI file"),
+    "changed packed NIfTI": (
+        lambda d: scratched(packed_nifti(d / "a.nii.gz")),
+        "whole NIfTI .*packed data are cut off",
+    ),
+    "changed packed NRRD": (lambda d: scratched(packed_nrrd(d / "a.nrrd")), "whole NRRD .*packed data are cut off"),
+    "changed packed MHA": (lambda d: scratched(packed_mha(d / "a.mha")), "whole MetaImage .*packed data are cut off"),
+    "changed detached data": (lambda d: packed_nrrd(d / "a.nhdr", "a.raw.gz"), "whole NRRD .*packed data are cut off"),
+    "short packed NIfTI": (
+        lambda d: bytes_in(d / "a.nii.gz", gzip.compress(written(d / "b.nii").read_bytes()[:-2])),
+        "found fewer: it is cut off",
+    ),
+    "very long name": (lambda d: d / ("a" * 300 + ".nrrd"), "found nothing at"),
     "truncated MHA": (lambda d: cut(written(d / "a.mha"), 30), "whole MetaImage file"),
     "truncated packed MHA": (lambda d: cut(written(d / "a.mha", packed=True), 30), "whole MetaImage file"),
     "truncated PNG": (lambda d: cut(picture(d / "a.png", COLOURS), 40), "whole picture file"),
@@ -145,9 +201,13 @@ FILES: dict[str, tuple[Maker, str]] = {
     ),
     "zero spacing in MHA": (lambda d: mha(d / "a.mha", "0 1 1"), "spacings above 0 mm, found zero"),
     "zero spacing in NIfTI": (lambda d: nifti(d / "a.nii", ("f", 84, (0.0,))), "found 0 on axis 2"),
+    "NaN spacing in NIfTI": (lambda d: nifti(d / "a.nii", ("f", 88, (np.nan,))), "found nan on axis 3"),
+    "infinite spacing in NIfTI": (lambda d: nifti(d / "a.nii", ("f", 80, (np.inf,))), "found inf on axis 1"),
+    "huge values": (lambda d: written(d / "a.nrrd", NOISE * 1e300), "32-bit numbers can hold, found .*e\\+302"),
+    "tiny values": (lambda d: written(d / "a.nrrd", NOISE * 1e-40), "32-bit numbers can hold, found .*e-38"),
     "NaN spacing": (lambda d: nrrd(d / "a.nrrd", "(nan,0,0) (0,1,0) (0,0,1)"), "found zero or no number"),
-    "sheared NRRD": (lambda d: nrrd(d / "a.nrrd", "(1,0.5,0) (0,1,0) (0,0,1)"), "orthonormal axes.*regular grid"),
-    "sheared MHA": (lambda d: mha(d / "a.mha", matrix="1 0.5 0 0 1 0 0 0 1"), "orthonormal axes.*regular grid"),
+    "sheared NRRD": (lambda d: nrrd(d / "a.nrrd", "(1,0.5,0) (0,1,0) (0,0,1)"), "orthonormal axes.*a.nrrd"),
+    "sheared MHA": (lambda d: mha(d / "a.mha", matrix="1 0.5 0 0 1 0 0 0 1"), "orthonormal axes.*regular grid.*a.mha"),
     "singular direction": (lambda d: nrrd(d / "a.nrrd", "(1,0,0) (1,0,0) (0,0,1)"), "sheared or singular direction"),
     "sheared NIfTI": (
         lambda d: nifti(d / "a.nii", ("h", 252, (0,)), ("4f", 280, (0.7, 0.4, 0.0, 0.0))),
@@ -166,6 +226,27 @@ FOLDERS: dict[str, tuple[Maker, str]] = {
     "truncated DICOM file": (
         lambda d: cut(folder(d / "s", a=PLANES[0], b=PLANES[1]) / "b.dcm", 9).parent,
         "b.dcm cut off",
+    ),
+    "last slice cut off in its header": (
+        lambda d: headless(folder(d / "s", a=PLANES[0], b=PLANES[1], c=PLANES[2]) / "c.dcm", "Rows", "Columns").parent,
+        "empty or damaged one: .*c.dcm",
+    ),
+    "header without columns": (
+        lambda d: headless(folder(d / "s", a=PLANES[0]) / "a.dcm", "Columns").parent,
+        "empty or damaged one: .*a.dcm",
+    ),
+    "empty columns": (
+        lambda d: folder(d / "s", a=Slice(extra={"Columns": None})),
+        r"DICOM image header, found nothing where Columns has 1 number\(s\) in .*a.dcm",
+    ),
+    "three direction cosines": (
+        lambda d: folder(d / "s", a=Slice(axes=(1, 0, 0))),
+        r"found 1.0, 0.0, 0.0 where ImageOrientationPatient has 6 number\(s\) in .*a.dcm",
+    ),
+    "two coordinates": (lambda d: folder(d / "s", a=Slice(position=(1, 2))), "ImagePositionPatient has 3 .*a.dcm"),
+    "one pixel spacing": (
+        lambda d: folder(d / "s", a=Slice(extra={"PixelSpacing": 0.5})),
+        "PixelSpacing has 2 .*a.dcm",
     ),
     "two series": (
         lambda d: folder(d / "s", a=PLANES[0], b=Slice(uid="1.2.9", description="T1 c", position=(0, 0, 9))),
@@ -279,3 +360,22 @@ def test_what_is_no_labelmap_is_refused(make: Maker, message: str, tmp_path: Pat
     with pytest.raises(InputError, match=message) as caught:
         read_labelmap(make(tmp_path))
     assert_message(caught.value)
+
+
+def test_reasons_of_itk_come_without_addresses_and_guesses(tmp_path: Path) -> None:
+    for path in (cut(written(tmp_path / "a.mha"), 30), cut(written(tmp_path / "a.nrrd"), 30)):
+        with pytest.raises(InputError) as caught:
+            read_volume(path)
+        assert not re.search(r"0x|ITK ERROR|\[nrrd\]|Reason|No such file", str(caught.value))
+
+
+@pytest.mark.parametrize("make", [packed_nifti, packed_nrrd, packed_mha], ids=["NIfTI", "NRRD", "MetaImage"])
+def test_packed_data_that_nobody_changed_are_read(make: Maker, tmp_path: Path) -> None:
+    suffix = {packed_nifti: ".nii.gz", packed_nrrd: ".nrrd", packed_mha: ".mha"}[make]
+    np.testing.assert_array_equal(read_volume(make(tmp_path / f"a{suffix}")).array, NOISE)
+
+
+def test_a_packed_file_of_many_parts_is_read(tmp_path: Path) -> None:
+    data = written(tmp_path / "a.nii").read_bytes()
+    parts = b"".join(gzip.compress(data[n : n + 360]) for n in range(0, len(data), 360))
+    np.testing.assert_array_equal(read_volume(bytes_in(tmp_path / "a.nii.gz", parts)).array, NOISE)

@@ -1,6 +1,8 @@
 """The command line as scripts see it: standard output, standard error, exit status, files."""
 
 import json
+import os
+import struct
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from medtl import cli
+from medtl import batch_segment, cli, console
 from medtl.errors import Cancelled, InputError, ModelError
 from medtl.volume import Geometry, Labelmap, Segment, read_labelmap, write_labelmap
 
@@ -58,6 +60,8 @@ class Engine:
             raise KeyboardInterrupt
         if content == "memory":
             raise MemoryError("no room")
+        if content == "bug":
+            raise TypeError("unsupported\noperand")
         report("infer", 1.0)
         output.write_text("labels")
         ml = None if source.suffix == ".png" else 12.34
@@ -65,7 +69,7 @@ class Engine:
             "input": str(source),
             "output": str(output),
             "segments": [{"id": "fake.tumour", "name": "Tumour", "volume_ml": ml}],
-            "seconds": {"read": 0.1, "infer": float("nan")},
+            "seconds": {"write": 0.12345, "read": 0.1, "infer": float("nan")},
             "warnings": ["field of view is small"],
         }
 
@@ -90,6 +94,11 @@ def folder(tmp_path, monkeypatch):
     Path("twin").mkdir()
     Path("twin/a.nii").write_text("good")
     Path("out").mkdir()
+    Path("scan").mkdir()
+    Path("scan/1.nrrd").write_text("a slice")
+    Path("c.nrrd").write_text("good")
+    Path("c.nhdr").write_text("NRRD0004\ntype: uchar\ndimension: 3\nsizes: 1 1 4\nencoding: raw\ndata file: c.nrrd\n")
+    Path("link.nrrd").hardlink_to("a.nrrd")
     Path("there.seg.nrrd").write_text("precious")
     return tmp_path
 
@@ -105,9 +114,12 @@ REFUSED = {
     "nothing there": ("none.nrrd --output x.nrrd", 1, "found nothing at none.nrrd"),
     "output exists": ("a.nrrd --output there.seg.nrrd", 1, "there.seg.nrrd exists already"),
     "output is the input": ("a.nrrd --output a.nrrd --force", 1, "The output a.nrrd is an input"),
-    "output becomes another input": ("a.nrrd twin/a.nii --output . --format .nrrd --force", 1, "is an input"),
+    "outputs become inputs": ("a.nrrd bad.nrrd --output . --format .nrrd --force", 1, "bad.nrrd is an input"),
+    "output is the data of a detached header": ("c.nhdr --output c.nrrd --force", 1, "c.nrrd is an input or a part"),
+    "output is a link to the input": ("a.nrrd --output link.nrrd --force", 1, "link.nrrd is an input"),
+    "output lies in the DICOM folder": ("scan --output scan/1.nrrd --force", 1, "scan/1.nrrd is an input or a part"),
     "output folder missing": ("a.nrrd --output none/x.nrrd", 1, "The folder none does not exist"),
-    "parent of a new folder missing": ("a.nrrd --output none/deeper/", 1, "The folder none does not exist"),
+    "parent of a new folder missing": ("a.nrrd --output none/deeper/", 1, "Could not make the folder none/deeper"),
     "one stem twice": ("a.nrrd twin/a.nii --output out", 1, "would both be written to out/a.seg.nrrd"),
     "uncertainty is the output": ("a.nrrd --output x.nrrd --uncertainty x.nrrd", 1, "Two outputs have the same name"),
     "uncertainty exists": ("b.nii.gz --output x.nrrd --uncertainty a.nrrd", 1, "a.nrrd exists already"),
@@ -120,13 +132,15 @@ REFUSED = {
     ),
     "unknown output format": ("a.nrrd --output x.dcm", 2, "expected --output to end in .seg.nrrd, .nrrd, .nii.gz"),
     "contradicting format": ("a.nrrd --output x.nrrd --format .nii.gz", 2, "--format .nii.gz contradicts"),
-    "unknown format": ("a.nrrd --output out --format .mha", 2, "invalid choice"),
+    "unknown format": ("a.nrrd --output out --format .mha", 2, "as --format, found .mha"),
     "probabilities of several": ("a.nrrd b.nii.gz --output out --probabilities p.nrrd", 2, "go with one input"),
     "probabilities as a picture": ("a.nrrd --output x.nrrd --probabilities p.png", 2, "ending in .nrrd or .nii.gz"),
     "negative frame": ("a.nrrd --output x.nrrd --frame -1", 2, "--frame"),
     "frame that is no number": ("a.nrrd --output x.nrrd --frame first", 2, "whole number from 0 on"),
     "no threads": ("a.nrrd --output x.nrrd --threads 0", 2, "whole number from 1 on"),
     "unknown device": ("a.nrrd --output x.nrrd --device tpu", 2, "invalid choice"),
+    "empty output": ("a.nrrd --output=", 2, "expected a path, found nothing"),
+    "empty uncertainty": ("a.nrrd --output x.nrrd --uncertainty=", 2, "expected a path, found nothing"),
     "no input": ("--output x.nrrd", 2, "INPUT"),
     "no output": ("a.nrrd", 2, "--output"),
 }
@@ -153,7 +167,7 @@ def test_a_refusal_is_one_json_object_with_json(case, folder, engine, capsys):
     assert status == 1
     assert (answer["model"], answer["results"]) == ("fake", [])
     assert any(message in error["message"] for error in answer["errors"])
-    assert all(error["input"] in line.split() for error in answer["errors"])
+    assert all(error["input"] is None or error["input"] in line.split() for error in answer["errors"])
 
 
 def test_a_result_is_shown_in_words(folder, engine, capsys):
@@ -181,7 +195,7 @@ def test_json_is_one_object_and_nothing_else_on_standard_output(folder, engine, 
     assert list(answer) == ["model", "sha256", "results", "errors"]
     assert (answer["model"], answer["sha256"], answer["errors"]) == ("fake", "abc", [])
     assert set(answer["results"][0]) == {"input", "output", "segments", "seconds", "warnings"}
-    assert set(answer["results"][0]["seconds"]) == {"load", "read", "infer"}
+    assert set(answer["results"][0]["seconds"]) == {"load", "read", "infer", "write"}
 
 
 def test_a_bad_input_does_not_stop_the_others(folder, engine, capsys):
@@ -194,7 +208,7 @@ def test_a_bad_input_does_not_stop_the_others(folder, engine, capsys):
     assert len(engine.loaded) == 1
 
 
-@pytest.mark.parametrize(("content", "status"), [("cancel", 130), ("interrupt", 130), ("memory", 1)])
+@pytest.mark.parametrize(("content", "status"), [("cancel", 130), ("interrupt", 130), ("memory", 1), ("bug", 1)])
 def test_cancel_stops_all_and_other_failures_one(content, status, folder, engine, capsys):
     Path("stop.nrrd").write_text(content)
     found, out, err = run(SEGMENT + "a.nrrd stop.nrrd b.nii.gz --output out --json", capsys)
@@ -203,6 +217,37 @@ def test_cancel_stops_all_and_other_failures_one(content, status, folder, engine
     assert len(answer["results"]) == (1 if status == 130 else 2)
     assert answer["errors"][0]["input"] == "stop.nrrd"
     assert "Traceback" not in err
+
+
+def test_an_existing_output_stops_only_its_own_input(folder, engine, capsys):
+    Path("out/a.seg.nrrd").write_text("precious")
+    status, out, err = run(SEGMENT + "a.nrrd b.nii.gz --output out --json", capsys)
+    answer = json.loads(out)
+    assert status == 1
+    assert [r["output"] for r in answer["results"]] == ["out/b.seg.nrrd"]
+    assert [e["input"] for e in answer["errors"]] == ["a.nrrd"]
+    assert Path("out/a.seg.nrrd").read_text() == "precious"
+    assert "medtl: a.nrrd: The output out/a.seg.nrrd exists already" in err
+
+
+def test_an_output_that_is_another_input_stops_only_its_own_input(folder, engine, capsys):
+    status, out, _ = run(SEGMENT + "twin/a.nii b.nii.gz a.nrrd --output . --format .nii.gz --force --json", capsys)
+    answer = json.loads(out)
+    assert (status, answer["results"]) == (1, [])  # two results are named a.nii.gz
+    status, out, _ = run(SEGMENT + "twin/a.nii b.nii.gz --output . --format .nii.gz --force --json", capsys)
+    answer = json.loads(out)
+    assert status == 1
+    assert [r["output"] for r in answer["results"]] == ["a.nii.gz"]
+    assert [e["input"] for e in answer["errors"]] == ["b.nii.gz"]
+    assert Path("b.nii.gz").read_text() == "good"
+
+
+def test_seconds_are_whole_milliseconds_in_the_order_of_the_work(folder, engine, capsys):
+    _, out, _ = run(SEGMENT + "a.nrrd --output x.nrrd --json", capsys)
+    seconds = json.loads(out)["results"][0]["seconds"]
+    assert list(seconds) == ["load", "read", "infer", "write"]
+    assert seconds["write"] == 0.123
+    assert seconds["load"] == round(seconds["load"], 3)
 
 
 def test_force_overwrites_and_a_failed_run_keeps_what_was_there(folder, engine, capsys):
@@ -223,11 +268,11 @@ def test_a_folder_of_dicom_gives_its_whole_name(folder, engine, capsys, monkeypa
     Path("T1.3.2").mkdir()
     monkeypatch.setattr(engine, "segment_file", None)
     args = cli.build_parser().parse_args((SEGMENT + "T1.3.2 --output out").split())
-    assert cli.plan(args)[0] == [(Path("T1.3.2"), Path("out/T1.3.2.seg.nrrd"))]
+    assert batch_segment.plan(args)[0] == [(Path("T1.3.2"), Path("out/T1.3.2.seg.nrrd"))]
 
 
 def test_a_read_only_folder_is_refused_before_any_work(folder, engine, capsys, monkeypatch):
-    monkeypatch.setattr(cli.os, "access", lambda path, mode: Path(path) != Path("out"))
+    monkeypatch.setattr(batch_segment.os, "access", lambda path, mode: Path(path) != Path("out"))
     status, _, err = run(SEGMENT + "a.nrrd --output out/x.nrrd", capsys)
     assert (status, engine.loaded) == (1, [])
     assert err.startswith("medtl: The folder out is read-only.")
@@ -287,9 +332,13 @@ def evaluation(engine, monkeypatch):
         "pooled": {"dice": figure},
         "labels": {"core": figure},
         "cases": [{"case": "a", "dice": float("nan")}],
+        "errors": [],
     }
 
-    def evaluate(model, cases, options, report, binary=False):
+    def evaluate(model, cases, options, report, binary=False, failed=None):
+        if cases.name == "partly.csv":
+            failed("torn", InputError("Expected a volume."))
+            return {**answer, "errors": [{"case": "torn", "message": "Expected a volume."}]}
         if cases.name == "bad.csv":
             raise InputError("Expected the columns image and label.")
         return {**answer, "binary": binary}
@@ -312,6 +361,14 @@ def test_figures_are_a_table_and_with_json_an_object(folder, evaluation, capsys)
     answer = json.loads(out, parse_constant=pytest.fail)
     assert answer["binary"] is True
     assert answer["cases"] == [{"case": "a", "dice": None}]
+
+
+def test_a_case_that_failed_is_said_and_the_figures_are_of_the_others(folder, evaluation, capsys):
+    Path("partly.csv").write_text("image,label\n")
+    status, out, err = run("evaluate --model fake --cases partly.csv", capsys)
+    assert status == 1
+    assert out.splitlines()[0] == "fake: n = 3 (1 failed)"
+    assert err == "medtl: torn: Expected a volume.\n"
 
 
 @pytest.mark.parametrize(("cases", "message"), [("bad.csv", "Expected the columns"), ("none.csv", "found nothing at")])
@@ -388,7 +445,7 @@ def test_export_keeps_labels_and_place(suffix, labels, tmp_path, capsys):
 
 
 def test_export_refuses_its_own_input_and_unknown_formats(labels, tmp_path, capsys):
-    assert "is the input" in run(f"export {labels} --output {labels} --force", capsys)[2]
+    assert "is an input" in run(f"export {labels} --output {labels} --force", capsys)[2]
     assert run(f"export {labels} --output {tmp_path / 'x.stl'}", capsys)[0] == 2
     assert "does not exist" in run(f"export {labels} --output {tmp_path / 'none' / 'x.nrrd'}", capsys)[2]
 
@@ -412,14 +469,55 @@ def test_doctor_says_what_is_broken_by_its_exit_status(problems, monkeypatch, ca
 
 def test_what_a_library_writes_to_the_real_standard_output_goes_to_standard_error():
     code = (
-        "import os, sys; from medtl import cli\n"
-        "with cli.result_stream() as out:\n"
+        "import os, sys; from medtl.console import result_stream\n"
+        "with result_stream() as out:\n"
         "    os.write(1, b'library\\n'); print('more'); print('result', file=out)\n"
         "print('after')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["result", "after"]
     assert sorted(done.stderr.splitlines()) == ["library", "more"]
+
+
+@pytest.mark.parametrize("line", ["models --json", "--help", "segment --help"])
+def test_a_reader_that_goes_away_is_no_error(line, tmp_path):
+    """As `| head` does: its end of the pipe is closed before anything is written."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", "import sys; from medtl.__main__ import main; sys.exit(main())", *line.split()]
+    # argparse says nothing of a write that fails at once, as it does where standard output is not buffered
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, env=buffered, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (console.READER_GONE, b"")
+
+
+@pytest.mark.parametrize("moment", ["argparse", "medtl.cli", "medtl.console", "medtl.phantom", "numpy"])
+def test_cancelling_at_any_moment_is_one_line(moment, tmp_path):
+    code = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *rest):\n"
+        f"        if name == {moment!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from medtl.__main__ import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", code, "phantom", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "medtl: Cancelled.\n")
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError, ZeroDivisionError, AttributeError, struct.error, EOFError])
+def test_a_mistake_of_ours_is_one_line_and_with_debug_a_traceback(error, engine, capsys):
+    def list_models():
+        raise error("some\nthing")
+
+    sys.modules["medtl.bundle"].list_models = list_models
+    status, out, err = run("models --json", capsys)
+    assert status == 1
+    assert err.count("\n") == 1
+    assert f"{error.__name__}: " in json.loads(out)["errors"][0]["message"]
+    assert "Traceback" in run("models --debug", capsys)[2]
 
 
 def test_the_command_line_loads_nothing_heavy():

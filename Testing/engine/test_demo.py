@@ -27,7 +27,7 @@ def engine(monkeypatch):
         labels = Labelmap(np.roll(truth, fake.shift, axis=2), volume.geometry, (Segment(1, "fake.t", "Tumour"),))
         write_labelmap(output, labels)
         segments = [{"id": "fake.t", "name": "Tumour", "volume_ml": 12.345}]
-        return {"segments": segments, "seconds": {"infer": 0.5}, "warnings": []}
+        return {"segments": segments, "seconds": {"write": 0.2, "infer": 0.5}, "warnings": []}
 
     bundle, segment = ModuleType("medtl.bundle"), ModuleType("medtl.segment")
     bundle.load_model, segment.segment_file, segment.SegmentOptions = load_model, segment_file, SimpleNamespace
@@ -42,6 +42,8 @@ def test_the_demo_shows_everything_on_its_own_line_and_can_be_repeated(engine, t
         lines = capsys.readouterr().out.splitlines()
         assert "Tumour: 12.3 mL" in lines
         assert "Dice against the known truth: 1.000" in lines
+        stages = [line.split(":")[0] for line in lines if line.endswith(" s")]
+        assert stages == ["load", "phantom", "infer", "write", "preview"]
         assert "infer: 0.50 s" in lines
         written = [line.removeprefix("written: ") for line in lines if line.startswith("written: ")]
         assert [name[name.index("-demo") :] for name in written] == ["-demo.seg.nrrd", "-demo.nrrd", "-demo.png"]
@@ -76,6 +78,18 @@ def test_what_is_missing_is_one_line(option, value, engine, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_dice_of_nothing_and_nothing_is_one():
-    made = phantom.head(size=(8, 8, 2), lesion=False)
-    assert demo.dice(made.labelmap, made.labelmap) == 1.0
+@pytest.mark.parametrize(("error", "status"), [(TypeError("a bug"), 1), (KeyboardInterrupt(), 130)])
+def test_a_failure_of_any_kind_is_one_line(error, status, engine, tmp_path, capsys, monkeypatch):
+    def load_model(name):
+        raise error
+
+    monkeypatch.setattr(sys.modules["medtl.bundle"], "load_model", load_model)
+    assert demo.main(["--output", str(tmp_path)]) == status
+    assert capsys.readouterr().err.count("\n") == 1
+    assert demo.main(["--output", str(tmp_path), "--debug"]) == status
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_empty_output_is_a_usage_error(engine, capsys):
+    assert demo.main(["--output", ""]) == 2
+    assert "found nothing" in capsys.readouterr().err

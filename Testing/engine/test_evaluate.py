@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -198,8 +199,8 @@ def test_binary_takes_every_value_as_the_one_label(tmp_path):
     path = cases_of(tmp_path, [(image, values, "p", "")])
     found = evaluate(ONE, path, Options(), binary=True, segment=thresholds)
     assert found["dice"]["mean"] == pytest.approx(metrics.count(label, image >= 100).overlaps["dice"])
-    with pytest.raises(InputError, match=r"found 2, 4\. Correct the values, or use --binary"):
-        evaluate(ONE, path, Options(), segment=thresholds)
+    (error,) = evaluate(ONE, path, Options(), segment=thresholds)["errors"]
+    assert "found 2, 4. Correct the values, or use --binary" in error["message"]
 
 
 def test_binary_needs_a_model_of_one_label(three_cases):
@@ -226,8 +227,29 @@ def test_a_label_on_another_grid_is_refused_naming_both(tmp_path, geometry):
     image, label = random_pair(0)
     path = cases_of(tmp_path, [(image, label, "p", "")])
     write_labelmap(tmp_path / "c0-label.nrrd", Labelmap(label.astype(np.uint8), geometry))
-    with pytest.raises(InputError, match=r"c0-label\.nrrd on the grid of .*c0\.nrrd"):
-        evaluate(ONE, path, Options(), segment=thresholds)
+    found = evaluate(ONE, path, Options(), segment=thresholds)
+    assert (found["n"], found["cases"]) == (0, [])
+    assert re.search(r"c0-label\.nrrd on the grid of .*c0\.nrrd", found["errors"][0]["message"])
+
+
+@pytest.mark.parametrize("error", [OSError("torn"), TypeError("a bug"), InputError("Expected another.")])
+def test_a_case_that_fails_is_an_error_and_the_figures_are_of_the_others(error, three_cases, tmp_path):
+    (tmp_path / "c0.nrrd").write_text("no volume")
+
+    def segment(volume, model, options, report):
+        if volume.name == "c1":
+            raise error
+        return thresholds(volume, model, options, report)
+
+    told = []
+    found = evaluate(ONE, three_cases, Options(), segment=segment, failed=lambda case, why: told.append((case, why)))
+    alone = tmp_path / "alone.csv"
+    alone.write_text("image,label,patient,site\nc2.nrrd,c2-label.nrrd,q,B\n")
+    assert found["n"] == 1
+    assert [e["case"] for e in found["errors"]] == [case for case, _ in told] == ["c0", "c1"]
+    assert told[1][1] is error
+    assert all("\n" not in e["message"] for e in found["errors"])
+    assert found | {"errors": []} == evaluate(ONE, alone, Options(), segment=thresholds)
 
 
 def test_progress_goes_up_to_the_end_and_can_stop_the_work(three_cases):

@@ -15,15 +15,16 @@ HERE = "Testing/engine/test_imports.py"
 # From the bottom up: a file may import what stands on lower lines. A folder counts as one name.
 LAYERS = (
     {"errors"},
-    {"progress"},
+    {"progress", "console"},
     {"volume", "imagefile", "dicom", "segnrrd", "phantom"},
-    {"card", "preview"},
+    {"card"},
     {"bundle", "seed"},
     {"preprocess", "metrics"},
-    {"gate"},
+    {"gate", "preview"},
     {"segment", "classify", "finetune", "radiomics", "measure"},
     {"training", "archive"},
-    {"cli", "worker", "demo", "doctor"},
+    {"cli", "batch_segment", "worker", "demo", "doctor"},
+    {"__main__"},
 )
 # Within a line, only these arrows. volume is the face of the readers, which give what it defines.
 READERS = {"imagefile", "dicom", "segnrrd"}
@@ -33,13 +34,17 @@ BESIDE = {
     ("dicom", "imagefile"),
     ("phantom", "volume"),
     ("cli", "doctor"),
+    ("cli", "batch_segment"),
 }
 # networks stands aside: it brings torch, so who imports it is listed. It imports errors alone.
 NETWORKS_ANYWHERE = {"segment", "classify", "finetune", "training"}
 NETWORKS_IN_FUNCTIONS = {"bundle", "worker", "doctor"}
 
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
-TORCH_FREE = {"errors", "progress", "volume", *READERS, "phantom", "card", "preview", "bundle", "seed", "cli", "worker"}
+TORCH_FREE = {
+    *("errors", "progress", "console", "volume", *READERS, "phantom", "card", "preview", "bundle", "seed"),
+    *("cli", "batch_segment", "worker", "demo"),
+}
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib"}
 SLICER_SIDE_MAY = {"errors", "progress", "volume", "bundle", "seed", "phantom"}

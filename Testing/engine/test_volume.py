@@ -26,10 +26,13 @@ from medtl.volume import (
     Labelmap,
     Segment,
     Volume,
+    data_files,
     geometry_of,
     read_labelmap,
     read_volume,
     stem_of,
+    store_image,
+    store_labelmap,
     suffix_of,
     to_sitk,
     write_image,
@@ -210,7 +213,7 @@ def test_a_few_voxels_that_are_no_number_become_the_smallest_one_and_are_reporte
     ("name", "direction", "spacing", "real"),
     [
         ("a.nrrd", (1, 0, 0, 0, 1, 0, 0, 0, 1), (1, 1, 1), False),
-        ("a.nii", (-1, 0, 0, 0, -1, 0, 0, 0, 1), (1, 1, 1), False),
+        ("a.nii", (-1, 0, 0, 0, -1, 0, 0, 0, 1), (1, 1, 1), True),  # its codes say that this is meant
         ("a.nrrd", (-1, 0, 0, 0, -1, 0, 0, 0, 1), (1, 1, 1), True),
         ("a.nrrd", (1, 0, 0, 0, 1, 0, 0, 0, 1), (1, 1, 2), True),
     ],
@@ -220,6 +223,66 @@ def test_a_bare_header_states_no_spacing(
 ) -> None:
     sitk.WriteImage(to_sitk(NOISE, Geometry((5, 4, 3), spacing, direction=direction)), str(tmp_path / name))
     assert read_volume(tmp_path / name).real_spacing is real
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 1)])
+def test_a_nifti_file_without_codes_states_no_spacing(codes: tuple[int, int], tmp_path: Path) -> None:
+    sitk.WriteImage(to_sitk(NOISE, Geometry((5, 4, 3), origin=(1, 2, 3))), str(tmp_path / "a.nii"))
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[252:256] = np.array(codes, "<i2").tobytes()  # qform_code, sform_code
+    (tmp_path / "a.nii").write_bytes(data)
+    assert read_volume(tmp_path / "a.nii").real_spacing is any(codes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "real"),
+    [
+        ("space: left-posterior-superior\nspace directions: none none none\nspace origin: (3,4,5)", False),
+        ("space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (3,4,5)", True),
+        ("spacings: 0.5 0.5 nan", False),
+        ("spacings: 0.5 0.5 2", True),
+        ("content: nothing about space", False),
+    ],
+)
+def test_a_nrrd_file_states_a_spacing_with_numbers_only(fields: str, real: bool, tmp_path: Path) -> None:
+    head = f"NRRD0004\ntype: short\ndimension: 3\n{fields}\nsizes: 5 4 3\nendian: little\nencoding: raw\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + NOISE.tobytes())
+    assert read_volume(tmp_path / "a.nrrd").real_spacing is real
+
+
+# The files of an input
+
+
+@pytest.mark.parametrize(("name", "data"), [("a.nhdr", "a.raw.gz"), ("a.mhd", "a.zraw")])
+def test_a_detached_header_and_its_data_are_one_input(name: str, data: str, tmp_path: Path) -> None:
+    sitk.WriteImage(to_sitk(NOISE, OBLIQUE), str(tmp_path / name), True)
+    assert data_files(tmp_path / name) == (tmp_path / name, tmp_path / data)
+    assert sorted(tmp_path.iterdir()) == sorted(data_files(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NRRD0004\ndata file: my slice%02d.raw 8 10 1\n",
+        "NRRD0004\ndatafile: LIST\nmy slice08.raw\nmy slice09.raw\nmy slice10.raw\n",
+        "ObjectType = Image\nNDims = 3\nElementDataFile = LIST\nmy slice08.raw\nmy slice09.raw\nmy slice10.raw\n",
+    ],
+)
+def test_all_the_data_files_that_a_header_lists_are_known(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    assert [file.name for file in data_files(tmp_path / "a.txt")[1:]] == [f"my slice{n:02d}.raw" for n in (8, 9, 10)]
+
+
+def test_other_inputs_are_their_own_file_or_the_files_in_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "s" / "deep").mkdir(parents=True)
+    for name in ("a.dcm", "deep/b.dcm"):
+        write_slice(tmp_path / "s" / name, Slice())
+    assert data_files(tmp_path / "s") == (tmp_path / "s" / "a.dcm", tmp_path / "s" / "deep" / "b.dcm")
+    for name in ("a.nrrd", "a.nii.gz", "a.mha"):
+        sitk.WriteImage(to_sitk(NOISE, OBLIQUE), str(tmp_path / name), True)
+        assert data_files(tmp_path / name) == (tmp_path / name,)
+    for name in ("gone.nrrd", "a" * 300):
+        assert data_files(tmp_path / name) == (tmp_path / name,)
 
 
 # Pictures
@@ -573,7 +636,7 @@ def fail_with(error: Exception) -> object:
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device. Choose a folder with space"),
         (PermissionError(errno.EACCES, "Permission denied"), "Permission denied. Choose a folder"),
         (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
-        (RuntimeError("ITK ERROR:\n could not write"), "ITK ERROR: could not write"),
+        (RuntimeError("ITK ERROR: X(0x1f):\nError writing it\n[nrrd] f: no"), "f: no; the disk may be full"),
     ],
 )
 def test_a_failed_write_leaves_the_old_result_and_nothing_else(
@@ -587,6 +650,35 @@ def test_a_failed_write_leaves_the_old_result_and_nothing_else(
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == b"old result"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_names_the_file_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(_: object, name: str, *rest: object) -> None:
+        raise RuntimeError(f"Error writing {name}, as the {'long ' * 50}tale goes")
+
+    monkeypatch.setattr(sitk, "WriteImage", write)
+    path = tmp_path / "a.nrrd"
+    for attempt in (
+        lambda: write_labelmap(path, Labelmap(NOISE, OBLIQUE)),
+        lambda: write_image(path, NOISE, OBLIQUE),
+        lambda: write_whole(path, lambda part: store_image(part, NOISE, OBLIQUE)),
+    ):
+        with pytest.raises(InputError) as caught:
+            attempt()
+        assert f"Could not write {path}: Error writing {path}, as the long" in str(caught.value)
+        assert ".medtl-" not in str(caught.value)
+
+
+def test_places_that_a_format_cannot_keep_are_reported(tmp_path: Path) -> None:
+    far = replace(OBLIQUE, origin=(-1234.56789, 45.6, 78.9))
+    labels = Labelmap(NOISE, far)
+    assert write_labelmap(tmp_path / "a.seg.nrrd", labels) == ()
+    assert write_image(tmp_path / "a.nrrd", NOISE, far) == ()
+    (note,) = write_labelmap(tmp_path / "a.nii.gz", labels)
+    moved = np.abs(voxel_centres(sitk.ReadImage(str(tmp_path / "a.nii.gz"))) - centres_of(far)).max()
+    assert moved > 1e-6
+    assert f"Voxels in a.nii.gz lie up to {moved:.1g} mm beside those of the image" in note
+    assert store_labelmap(tmp_path / "b.nii.gz", labels) == (note.replace("a.nii.gz", "b.nii.gz"),)
 
 
 @pytest.mark.parametrize("suffix", [".seg.nrrd", ".nii.gz", ".nii", ".mha"])

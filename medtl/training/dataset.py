@@ -6,14 +6,15 @@ A cached case is in the model's plane: `image` float16 in the network's units, `
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from ..card import InputSpec
+from ..card import InputSpec, encode
 from ..errors import InputError
 from ..preprocess import prepare, turn
 from ..progress import Report, silent
@@ -29,7 +30,7 @@ class CachedCase:
     patient: str
     site: str
     sha256: str
-    slice_mm: float
+    slice_mm: float | None
     statistics: Mapping[str, float]
     image: np.ndarray
     label: np.ndarray
@@ -39,7 +40,8 @@ class CachedCase:
 def prepare_cases(
     cases: tuple[CaseFiles, ...], spec: InputSpec, cache: Path, binary: bool = True, report: Report = silent
 ) -> tuple[CachedCase, ...]:
-    """All cases, from the cache where it holds them, else read and cached. `binary`: every label above 0 is 1.
+    """All cases, from the cache where it holds them as they are now, else read and cached. `binary`: every label above
+    0 is 1.
 
     Raises: InputError when an image and its label do not lie on the same grid.
     """
@@ -48,9 +50,13 @@ def prepare_cases(
     for number, case in enumerate(cases):
         report("prepare", number / len(cases))
         path = cache / f"{case.case}.npz"
-        if not path.exists():
-            store(path, prepare_case(case, spec, binary))
-        prepared.append(load(path))
+        key = cache_key(case, spec, binary)
+        ready = load(path, key)
+        if ready is None:
+            ready = prepare_case(case, spec, binary)
+            store(path, ready, key)
+        # Who the patient is stands in the case list, and may have been corrected there.
+        prepared.append(replace(ready, patient=case.patient, site=case.site))
     report("prepare", 1.0)
     return tuple(prepared)
 
@@ -76,8 +82,8 @@ def prepare_case(case: CaseFiles, spec: InputSpec, binary: bool) -> CachedCase:
         case.case,
         case.patient,
         case.site,
-        hashlib.sha256(np.ascontiguousarray(volume.array).tobytes()).hexdigest(),
-        ready.spacing[0],
+        voxels_sha256(volume.array),
+        ready.slice_mm,
         ready.statistics,
         np.clip(image, *ready.clip).astype(np.float16),
         (label > 0).astype(np.uint8) if binary else label.astype(np.uint8),
@@ -85,20 +91,34 @@ def prepare_case(case: CaseFiles, spec: InputSpec, binary: bool) -> CachedCase:
     )
 
 
-def store(path: Path, case: CachedCase) -> None:
+def voxels_sha256(array: np.ndarray) -> str:
+    """SHA-256 of an image's voxels in (Z, Y, X) order: what the card knows an image by, whatever file holds it."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def cache_key(case: CaseFiles, spec: InputSpec, binary: bool) -> str:
+    """What a cached case depends on: a file of another key is out of date."""
+    files = [(file.stat().st_size, file.stat().st_mtime_ns) for file in (case.image, case.label)]
+    return json.dumps([encode(spec), binary, files])
+
+
+def store(path: Path, case: CachedCase, key: str) -> None:
     """Write the cached case, whole or not at all."""
-    facts = json.dumps([case.case, case.patient, case.site, case.sha256, case.slice_mm, dict(case.statistics)])
+    facts = json.dumps([key, case.case, case.patient, case.site, case.sha256, case.slice_mm, dict(case.statistics)])
     part = path.with_suffix(".part.npz")
     np.savez(part, image=case.image, label=case.label, brain=case.brain, facts=np.array(facts))
-    part.rename(path)
+    part.replace(path)
 
 
-def load(path: Path) -> CachedCase:
-    """The cached case of a file."""
-    with np.load(path, allow_pickle=False) as stored:
-        case, patient, site, sha256, slice_mm, statistics = json.loads(str(stored["facts"]))
-        arrays = (stored["image"], stored["label"], stored["brain"])
-        return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays)
+def load(path: Path, key: str) -> CachedCase | None:
+    """The cached case of a file; None where there is none, it is damaged or its key is another one."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            found, case, patient, site, sha256, slice_mm, statistics = json.loads(str(stored["facts"]))
+            arrays = (stored["image"], stored["label"], stored["brain"])
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+    return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays) if found == key else None
 
 
 def brain_mask(tissue: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..card import ModelCard
-from ..errors import InputError
+from ..console import FAILURES, explain
+from ..errors import Cancelled, InputError
 from ..metrics import OVERLAPS, TOLERANCE, Counts, Scores, auc, bootstrap_ci, by_patient, histogram, overlaps, score
 from ..metrics import pooled_ci as pooled_interval
 from ..progress import Report, silent
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..segment import Segmentation, SegmentOptions
 
 Segmenter = Callable[[Volume, "Model", "SegmentOptions", Report], "Segmentation"]
+Failed = Callable[[str, BaseException], None]  # told of a case that could not be evaluated, at once
 
 FIGURES = (
     *OVERLAPS,
@@ -53,6 +55,7 @@ def evaluate(
     report: Report = silent,
     binary: bool = False,
     segment: Segmenter | None = None,
+    failed: Failed | None = None,
 ) -> dict[str, Any]:
     """The figures of a model (`medtl.bundle.load_model`) on a case list or folder, ready for JSON.
 
@@ -64,30 +67,45 @@ def evaluate(
 
     `binary`: every label value above 0 is the model's one label. `segment` stands in for `medtl.segment.segment`.
 
-    Raises: InputError for cases that cannot be read, a label on another grid than its image, or a label value that
-    the model does not know.
+    A case that cannot be evaluated, because it cannot be read, its label lies on another grid than its image or holds a
+    value that the model does not know, is one of `errors`, `failed` hears of it, and the figures are of the others:
+    where none is left, there are none.
+
+    Raises: InputError where the list cannot be read or `binary` does not fit the model; Cancelled.
     """
-    run = segment or _default_segment()
     card = model.card
-    if binary and len(card.labels) != 1:
-        raise InputError(
-            f"Expected a model of one label for a binary evaluation, found {len(card.labels)} in {card.name}. "
-            "Leave the option out, or choose another model."
-        )
+    _check_binary(binary, card)
     listed = read_cases(cases)
+    run = segment or _default_segment()
     options = replace(options, keep_probabilities=True)
-    outcomes = []
+    outcomes, errors = [], []
     for number, files in enumerate(listed):
 
         def inner(stage: str, fraction: float, done: float = number / len(listed)) -> None:
             report("infer", done)
 
-        inner("read", 0.0)
-        volume, truth = read_volume(files.image), read_labelmap(files.label)
-        masks = _true_masks(files, volume, truth, card, binary)
-        outcomes.append(_outcome(files, volume, masks, run(volume, model, options, inner), card))
+        try:
+            inner("read", 0.0)
+            volume, truth = read_volume(files.image), read_labelmap(files.label)
+            masks = _true_masks(files, volume, truth, card, binary)
+            outcomes.append(_outcome(files, volume, masks, run(volume, model, options, inner), card))
+        except Cancelled:
+            raise
+        except FAILURES as error:
+            errors.append({"case": files.case, "message": explain(error)})
+            if failed is not None:
+                failed(files.case, error)
     report("infer", 1.0)
-    return {"model": card.name, "sha256": card.sha256, "binary": binary, **_figures(outcomes, card)}
+    figures = _figures(outcomes, card) if outcomes else {"n": 0, "patients": 0, "cases": []}
+    return {"model": card.name, "sha256": card.sha256, "binary": binary, **figures, "errors": errors}
+
+
+def _check_binary(binary: bool, card: ModelCard) -> None:
+    if binary and len(card.labels) != 1:
+        raise InputError(
+            f"Expected a model of one label for a binary evaluation, found {len(card.labels)} in {card.name}. "
+            "Leave the option out, or choose another model."
+        )
 
 
 def _default_segment() -> Segmenter:

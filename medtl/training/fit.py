@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..card import InputSpec
@@ -21,6 +22,8 @@ from ..preprocess import neighbour_steps
 from ..progress import Report, silent
 from .augment import Augmentation, augment
 from .dataset import CachedCase
+
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -241,24 +244,30 @@ def save_checkpoint(folder: Path, state: State) -> None:
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in values.items()}
     facts = {"epoch": state.epoch, "step": state.step, "history": state.history}
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "checkpoint.part"
+    part = folder / f"{CHECKPOINT}.part"
     # Channels-last tensors are not contiguous, and safetensors keeps memory as it lies.
     save_file({k: v.contiguous() for k, v in tensors.items()}, part, {"facts": json.dumps(facts)})
-    part.replace(folder / "checkpoint.safetensors")
+    part.replace(folder / CHECKPOINT)
     (folder / "history.json").write_text(json.dumps(state.history, indent=1), encoding="utf-8")
 
 
 def load_checkpoint(folder: Path, state: State) -> None:
     """Take up the run that `folder` holds.
 
-    Raises: InputError when there is none.
+    Raises: InputError when there is none, or it is damaged or that of another network.
     """
-    path = folder / "checkpoint.safetensors"
+    path = folder / CHECKPOINT
     if not path.exists():
         raise InputError(f"Expected {path} to resume from, found none. Run once without --resume.")
-    tensors = load_file(path)
-    for name, network in (("network.", state.network), ("averaged.", state.averaged)):
-        network.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})
+    try:
+        with safe_open(path, "pt") as stored:
+            facts = json.loads(stored.metadata()["facts"])
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (no dict, not iterable)
+        for name, network in (("network.", state.network), ("averaged.", state.averaged)):
+            network.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})
+    except (OSError, SafetensorError, RuntimeError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"Could not resume from {path}: {reason}. Start anew in another folder.") from error
     optimizer = state.optimizer.state_dict()
     for key, value in tensors.items():
         kind, _, rest = key.partition(".")
@@ -266,7 +275,4 @@ def load_checkpoint(folder: Path, state: State) -> None:
             index, _, entry = rest.partition(".")
             optimizer["state"].setdefault(int(index), {})[entry] = value
     state.optimizer.load_state_dict(optimizer)
-    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-    state.history[:] = history
-    state.epoch = len(history)
-    state.step = int(next(v for k, v in tensors.items() if k.endswith(".step")))
+    state.epoch, state.step, state.history[:] = facts["epoch"], facts["step"], facts["history"]

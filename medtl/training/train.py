@@ -17,7 +17,7 @@ from ..networks import build
 from ..progress import Report, silent
 from .cases import CaseFiles, read_cases
 from .dataset import CachedCase, prepare_cases
-from .fit import fit
+from .fit import CHECKPOINT, fit
 from .recipe import Recipe
 from .recipes import recipe_named
 from .split import folds, hold_out
@@ -38,12 +38,15 @@ def train(
     `output` also keeps the cache of prepared cases and the checkpoint, from which `resume` goes on. `fold` (0-based)
     holds out that fold of all patients instead of the recipe's test patients. `encoder_weights` replaces the recipe's.
 
-    Raises: InputError for cases that cannot be used, an unknown recipe or fold, or an output that holds the bundle.
+    Raises: InputError for cases that cannot be used, an unknown recipe or fold, or an output that holds the bundle,
+    or a run that is not to be resumed.
     """
     recipe = recipe_named(name)
     bundle = output / recipe.card.name
     if bundle.exists():
         raise InputError(f"{bundle} exists already. Choose another output folder.")
+    if (output / CHECKPOINT).exists() and not resume:
+        raise InputError(f"{output} holds a run already. Go on with it (--resume) or choose another output folder.")
     if not output.parent.is_dir():
         raise InputError(f"The folder {output.parent} does not exist. Create it or choose another output.")
     listed = read_cases(cases)
@@ -52,8 +55,9 @@ def train(
     chosen = [case for case in prepared if case.patient not in held]
     spec = recipe.card.networks[0]
     torch.manual_seed(recipe.fit.seed)
-    weights = encoder_weights or recipe.encoder_weights
-    network = build(spec.name, dict(spec.arguments) | {"encoder_weights": weights})
+    # A checkpoint holds the encoder, too: nothing to fetch or read again.
+    weights = None if resume else encoder_weights or recipe.encoder_weights
+    network = build(spec.name, dict(spec.arguments) | ({"encoder_weights": weights} if weights else {}))
     trained = fit(network, chosen, recipe.card.input, recipe.fit, output, resume=resume, report=report)
     card = finished_card(recipe, prepared, held, fold)
     state = {spec.prefix + key: value for key, value in trained.state_dict().items()}
@@ -90,10 +94,11 @@ def finished_card(recipe: Recipe, cases: Sequence[CachedCase], held: frozenset[s
 
 
 def with_ranges(gate: Gate, cases: Sequence[CachedCase]) -> Gate:
-    """The gate with the range of each statistic over the training cases, a quarter wider on each side."""
-    ranges = {}
+    """The gate with the range of each statistic that it leaves open: that of the training cases, a quarter wider on
+    each side."""
+    ranges: dict[str, tuple[float, float]] = {}
     for name in sorted({name for case in cases for name in case.statistics}):
         values = [case.statistics[name] for case in cases if name in case.statistics]
         margin = 0.25 * (max(values) - min(values))
         ranges[name] = (min(values) - margin, max(values) + margin)
-    return replace(gate, statistics=MappingProxyType(ranges))
+    return replace(gate, statistics=MappingProxyType(ranges | dict(gate.statistics)))

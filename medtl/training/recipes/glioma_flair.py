@@ -50,7 +50,7 @@ Research use, not for diagnosis. The code of MedTL is under another licence, see
 
 
 def recipe() -> Recipe:
-    """The recipe, chosen with site HT of the training patients left out (`Testing/benchmarks/choose_recipe.py`)."""
+    """The recipe, chosen with site HT of the training patients left out (`Testing/benchmarks/recipe_choice.py`)."""
     card = ModelCard(
         name="glioma-flair",
         version="1.0.0",
@@ -62,11 +62,20 @@ def recipe() -> Recipe:
                 "unet2d", MappingProxyType({"encoder": "tf_efficientnet_lite0", "channels": 3, "labels": 1}), "unet2d."
             ),
         ),
-        input=InputSpec(channels=("FLAIR",), plane="axial", spacing=0.9, spacing_tolerance=1.35, neighbours=1),
+        input=InputSpec(
+            channels=("FLAIR",), plane="axial", spacing=0.9, spacing_tolerance=1.35, neighbours=1, neighbour_mm=2.0
+        ),
         sha256="",
         calibration=Calibration(),
         cleanup=Cleanup(min_share=0.05, fill_holes=True),
-        gate=Gate(modality="MR", not_sequence=r"\bt1|t2w?(?!.*flair)|dwi|adc|swi|gre|pd\b", extent_mm=(140.0, 330.0)),
+        gate=Gate(
+            modality="MR",
+            sequence=r"^(?!.*\bt1.{0,4}flair).*(flair|tirm|dark.?fluid)",
+            not_sequence=r"\bt[12]|\bdwi\b|diff|\badc\b|\bswi\b|\bgre\b|\bpd\b|mprage|\bct\b|\btof\b|perf",
+            extent_mm=(140.0, 330.0),
+            # Wider than the training heads (0.02 to 0.2): skull-stripped FLAIR has 0.2 to 0.5, T2 from 0.64 on.
+            statistics=MappingProxyType({"dark": (0.0, 0.6)}),
+        ),
     )
     return Recipe(
         card=card,

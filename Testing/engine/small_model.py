@@ -1,0 +1,78 @@
+"""Models small enough for tests: one whose labelmap is known beforehand, and an untrained network of the real kind."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from medtl.bundle import Model, save_bundle
+from medtl.card import InputSpec, Label, ModelCard, NetworkSpec
+from medtl.networks import Network, build
+
+LESION = (Label(1, "lesion", "Lesion", (0.9, 0.3, 0.2), "lesion~SCT^1^a~SCT^2^b"),)
+# A window of 0 to 200 shows the network -1 to 1.
+WINDOW = InputSpec(channels=("CT",), scaling="window", window=(0.0, 200.0))
+
+
+class Bands(Network):
+    """Labels a pixel by the band of brightness its value lies in, as its neighbour `shift` (rows, columns) onwards
+    shows it: class n, from 0, has the n-th of `centres`, and the class of the nearest centre wins.
+
+    The outermost pixels look at the opposite border.
+    """
+
+    multiple = 4
+
+    def __init__(
+        self, centres: tuple[float, ...] = (-1.0, 0.5), shift: tuple[int, int] = (0, 0), sharpness: float = 200.0
+    ) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(torch.tensor(centres), requires_grad=False)
+        self.shift, self.sharpness = (-shift[0], -shift[1]), sharpness
+        self.seen: list[tuple[int, ...]] = []
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        self.seen.append(tuple(x.shape))
+        middle = x[:, x.shape[1] // 2 : x.shape[1] // 2 + 1]
+        return [middle.roll(self.shift, (2, 3))]
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        return -self.sharpness * (features[0] - self.centres.view(1, -1, 1, 1)) ** 2
+
+
+def bands(
+    *centres: float,
+    labels: tuple[Label, ...] = LESION,
+    spec: InputSpec = WINDOW,
+    shift: tuple[int, int] = (0, 0),
+    sharpness: float = 200.0,
+    **card: object,
+) -> Model:
+    """A loaded model of `Bands`, made without a folder."""
+    network = Bands(centres or (-1.0, 0.5), shift, sharpness).eval()
+    return Model(replace(a_card(), labels=labels, input=spec, **card), Path("bands"), (network,), "cpu", False)
+
+
+def a_card() -> ModelCard:
+    """The card of a small untrained U-Net."""
+    arguments = {"channels": 1, "labels": 1, "features": [4, 4, 4, 4, 4, 4]}
+    return ModelCard(
+        name="small",
+        version="1.0.0",
+        description="An untrained network for tests",
+        task="segmentation",
+        labels=LESION,
+        networks=(NetworkSpec("basicunet2d", arguments, "net."),),
+        input=InputSpec(),
+        sha256="",
+    )
+
+
+def save(folder: Path, card: ModelCard | None = None) -> ModelCard:
+    """Write a bundle of the card's network with seeded random weights; the card as it was written."""
+    card = card or a_card()
+    torch.manual_seed(1)
+    spec = card.networks[0]
+    weights = {spec.prefix + k: v for k, v in build(spec.name, dict(spec.arguments)).state_dict().items()}
+    return save_bundle(folder, card, weights, "# Small\n", "Test licence\n", {"authors": "A test"})

@@ -1,0 +1,87 @@
+"""The input gate warns with the reason where a volume is unlike the training images, and is silent where it is not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_model import a_card
+
+from medtl.card import Gate, InputSpec
+from medtl.gate import warnings_of
+from medtl.phantom import head
+from medtl.preprocess import prepare
+from medtl.volume import Geometry, Volume
+
+GATE = Gate(
+    modality="MR",
+    sequence="flair",
+    not_sequence=r"\bt1|dwi",
+    extent_mm=(140.0, 330.0),
+    statistics={"dark": (0.1, 0.95), "bright": (1.05, 2.5)},
+)
+CARD = replace(a_card(), name="gated", gate=GATE)
+FLAIR = head(0, size=(96, 96, 5), spacing=(2.3, 2.3, 18.0)).volume
+
+
+def warnings(volume: Volume, card=CARD) -> tuple[str, ...]:
+    return warnings_of(card, volume, prepare(volume, card.input))
+
+
+def test_a_volume_like_the_training_images_gives_no_warning():
+    assert (FLAIR.modality, FLAIR.description) == ("MR", "Synthetic FLAIR head")
+    assert warnings(FLAIR) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"modality": "CT"}, "gated was trained on MR, this volume is CT"),
+        ({"description": "T1_mprage"}, "gated expects FLAIR, the series is called 'T1_mprage'"),
+        ({"description": "ep2d_DWI"}, "gated expects FLAIR, the series is called 'ep2d_DWI'"),
+        ({"geometry": replace(FLAIR.geometry, spacing=(1.0, 1.0, 5.0))}, "field of view is 96 mm, in training it was"),
+        ({"geometry": replace(FLAIR.geometry, spacing=(5.0, 5.0, 5.0))}, "field of view is 480 mm"),
+        ({"geometry": replace(FLAIR.geometry, spacing=(0.9, 2.3, 5.0))}, "coarse here: 2.3×0.9 mm"),
+        ({"array": np.where(FLAIR.array > 20, 500, FLAIR.array)}, "is 1.00 of the median, expected 1.05 to 2.50"),
+    ],
+)  # fmt: skip
+def test_each_way_to_be_unlike_is_one_warning_with_its_reason(change, reason):
+    if reason.endswith("is 1.00 of the median, expected 1.05 to 2.50"):
+        card = replace(CARD, gate=replace(GATE, statistics={"bright": (1.05, 2.5)}))
+    else:
+        card = CARD
+    (found,) = warnings(replace(FLAIR, **change), card)
+    assert reason in found
+    assert found.startswith("Unlike the training images: ")
+    assert found.endswith("Check the result.")
+    assert "\n" not in found
+
+
+def test_what_a_file_does_not_say_is_not_held_against_it():
+    for description in ("", "Localizer", "t1_flair_axial"):  # the last names the wanted sequence too
+        assert warnings(replace(FLAIR, modality="", description=description)) == ()
+    tiny = replace(FLAIR.geometry, spacing=(0.5, 0.5, 1.0))
+    assert warnings(replace(FLAIR, geometry=tiny, real_spacing=False)) == ()
+
+
+def test_a_card_without_a_gate_warns_of_nothing_it_was_not_told():
+    assert warnings(replace(FLAIR, modality="CT", description="anything"), replace(CARD, gate=Gate())) == ()
+
+
+def test_slices_across_a_coarse_axis_are_named():
+    volume = Volume(FLAIR.array, replace(FLAIR.geometry, spacing=(1.0, 1.0, 6.0)), modality="MR")
+    card = replace(CARD, input=InputSpec(plane="coronal"), gate=Gate())
+    (found,) = warnings(volume, card)
+    assert "coronal plane are coarse here: 6.0×1.0 mm" in found
+
+
+def test_a_volume_that_shows_nothing_is_named():
+    dark = Volume(np.zeros((3, 40, 40), np.int16), Geometry((40, 40, 3)))
+    (found,) = warnings(dark, replace(CARD, gate=Gate()))
+    assert "no body was found in the image" in found
+
+
+@pytest.mark.parametrize("array", [np.zeros((3, 4, 5)), np.ones((1, 1, 1)), np.full((2, 9, 9), -5.0)])
+def test_odd_volumes_are_a_warning_at_most(array):
+    size = array.shape[::-1]
+    for found in warnings(Volume(array, Geometry(size))):
+        assert found.startswith("Unlike the training images")

@@ -1,0 +1,257 @@
+"""Networks by name: their shapes, their cut, fixed encoders and encoder weights."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import timm
+import timm.models._builder as builder
+import torch
+from safetensors.torch import load_file, save_file
+
+from medtl import networks
+from medtl.errors import ModelError
+from medtl.networks import bf16_pays, build
+
+ENCODERS = (
+    "vgg16",
+    "vgg19",
+    "mobilenetv2_100",
+    "tf_efficientnet_lite0",
+    "efficientnet_b0",
+    "resnet50",
+    "densenet121",
+    "legacy_xception",
+)
+SMALL = "mobilenetv2_050"
+
+
+@pytest.fixture(autouse=True)
+def light(monkeypatch):
+    """Random weights by the fastest rule: timm's own take seconds for VGG."""
+    for name in ("kaiming_normal_", "kaiming_uniform_", "xavier_uniform_", "xavier_normal_"):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor.data.uniform_(-0.05, 0.05))
+
+
+def snapshot(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def changed(before: dict[str, torch.Tensor], module: torch.nn.Module) -> list[str]:
+    """Names of what is no longer bit for bit the same."""
+    return [k for k, v in module.state_dict().items() if not torch.equal(v, before[k])]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_unet_on_this_encoder_has_a_cut_and_stays_fixed_where_it_is_frozen(encoder):
+    torch.manual_seed(0)
+    network = build("unet2d", {"encoder": encoder, "channels": 3, "labels": 2, "frozen": True})
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        network.eval()
+        logits = network(x)
+        assert logits.shape == (2, 3, 64, 64)
+        assert torch.isfinite(logits).all()
+        assert torch.equal(logits, network.decode(network.encode(x)))
+    network.train()
+    before = snapshot(network.unet.encoder), snapshot(network.unet.decoder)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, weight_decay=0.01)
+    network(x).square().mean().backward()
+    optimiser.step()
+    assert changed(before[0], network.unet.encoder) == []
+    assert changed(before[1], network.unet.decoder)
+
+
+def test_a_frozen_encoder_is_fixed_before_anyone_calls_train():
+    network = build("unet2d", {"encoder": SMALL, "channels": 3, "labels": 1, "frozen": True})
+    before = snapshot(network.unet.encoder)
+    network(torch.randn(2, 3, 64, 64))
+    assert changed(before, network.unet.encoder) == []
+
+
+def test_an_encoder_that_is_not_frozen_learns():
+    network = build("unet2d", {"encoder": SMALL, "channels": 1, "labels": 1}).train()
+    before = snapshot(network.unet.encoder)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    network(torch.randn(2, 1, 64, 64)).square().mean().backward()
+    optimiser.step()
+    names = changed(before, network.unet.encoder)
+    assert any("conv" in n for n in names)
+    assert any("running_mean" in n for n in names)
+
+
+@pytest.mark.parametrize(("channels", "labels"), [(1, 1), (5, 3)])
+def test_a_basic_unet_has_the_same_cut(channels, labels):
+    arguments = {"channels": channels, "labels": labels, "features": [4, 4, 8, 8, 8, 4]}
+    network = build("basicunet2d", arguments).eval()
+    x = torch.randn(2, channels, 48, 32)
+    with torch.no_grad():
+        logits = network(x)
+        assert logits.shape == (2, labels + 1, 48, 32)
+        assert torch.equal(logits, network.decode(network.encode(x)))
+        assert torch.allclose(logits, network.unet(x), atol=1e-6)  # the twin: MONAI's own forward
+
+
+@pytest.mark.parametrize("name", ["unet2d", "basicunet2d"])
+def test_the_multiple_is_a_size_that_works(name):
+    arguments = {"encoder": SMALL} if name == "unet2d" else {"features": [4] * 6}
+    network = build(name, {"channels": 1, "labels": 1, **arguments}).eval()
+    m = network.multiple
+    with torch.no_grad():
+        for size in ((m, m), (m, 3 * m)):
+            assert network(torch.zeros(1, 1, *size)).shape[2:] == size
+
+
+def saved_encoder(folder: Path, encoder: str, dtype: torch.dtype = torch.float32) -> Path:
+    """A file of random weights in the names of a whole timm classifier, as its hub has it, but for VGG's vast head."""
+    torch.manual_seed(5)
+    with torch.device("meta"):
+        shapes = timm.create_model(encoder, pretrained=False).state_dict()
+    path = folder / f"{encoder}.safetensors"
+    weights = {
+        k: torch.rand(v.shape).to(dtype) if v.is_floating_point() else torch.zeros(v.shape, dtype=v.dtype)
+        for k, v in shapes.items()
+        if "pre_logits" not in k
+    }
+    save_file(weights, path)
+    return path
+
+
+@pytest.mark.parametrize("encoder", ENCODERS[1:])  # VGG16 has VGG19's names
+def test_encoder_weights_come_from_a_local_file_of_timm_s_names(encoder, tmp_path):
+    path = saved_encoder(tmp_path, encoder)
+    torch.manual_seed(6)
+    network = build("unet2d", {"encoder": encoder, "channels": 3, "labels": 1, "encoder_weights": str(path)})
+    stored = {k.replace(".", "_"): v for k, v in load_file(path).items()}
+    for name, value in network.unet.encoder.model.state_dict().items():
+        key = name.replace(".", "_").removeprefix("body_")
+        assert torch.equal(value, stored[key])
+
+
+@pytest.mark.parametrize(
+    ("encoder", "weights", "channels"),
+    [
+        (SMALL, "imagenet", 3),
+        (SMALL, "lamb_in1k", 1),
+        (SMALL, "imagenet", 5),
+        ("densenet121", "imagenet", 1),
+        ("densenet121", "tv_in1k", 3),
+    ],
+)
+def test_a_hub_name_and_a_local_file_give_the_same_encoder(encoder, weights, channels, tmp_path, monkeypatch):
+    path = saved_encoder(tmp_path, encoder)
+    asked = []
+
+    def from_the_hub(model_id, *_, **__):
+        asked.append(model_id)
+        return load_file(path)
+
+    monkeypatch.setattr(builder, "load_state_dict_from_hf", from_the_hub)
+    arguments = {"encoder": encoder, "channels": channels, "labels": 1}
+    hub = build("unet2d", arguments | {"encoder_weights": weights})
+    assert len(asked) == 1
+    if weights != "imagenet":
+        assert asked[0].endswith(f"{encoder}.{weights}")
+    local = build("unet2d", arguments | {"encoder_weights": str(path)})
+    assert len(asked) == 1
+    one, other = (n.unet.encoder.state_dict() for n in (hub, local))
+    assert list(one) == list(other)
+    for name in one:
+        assert torch.allclose(one[name], other[name]), name
+
+
+def test_half_precision_weights_are_taken_as_float32(tmp_path):
+    path = saved_encoder(tmp_path, SMALL, torch.float16)
+    network = build("unet2d", {"encoder": SMALL, "channels": 3, "labels": 1, "encoder_weights": str(path)})
+    assert network.unet.encoder.model.conv_stem.weight.dtype == torch.float32
+    assert torch.equal(network.unet.encoder.model.conv_stem.weight, load_file(path)["conv_stem.weight"].float())
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    path = saved_encoder(tmp_path, SMALL)
+    whole = load_file(path)
+    few = {k: v for k, v in whole.items() if not k.startswith("blocks.3.1")}
+    save_file(few, tmp_path / "few.safetensors")
+    save_file(whole | {"blocks.0.0.conv_dw.weight": torch.zeros(7, 1, 3, 3)}, tmp_path / "other.safetensors")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    for name, message in (
+        ("few", r"15 layers missing.*blocks\.3\.1"),  # three convolutions, three batch norms of four
+        ("other", "1 of another shape"),
+        ("text", "Could not read encoder weights"),
+        ("none", "Could not read encoder weights"),
+    ):
+        weights = str(tmp_path / f"{name}.safetensors")
+        with pytest.raises(ModelError, match=message):
+            build("unet2d", {"encoder": SMALL, "channels": 3, "labels": 1, "encoder_weights": weights})
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("nnunet", {}, r"Expected a network of unet2d, basicunet2d, found 'nnunet'"),
+        ("unet2d", {"channels": 1, "labels": 1}, "does not take the arguments"),
+        ("unet2d", {"encoder": "vgg_none", "channels": 1, "labels": 1}, "does not take the arguments"),
+        ("unet2d", {"encoder": 7, "channels": 1, "labels": 1}, "does not take the arguments"),
+        ("unet2d", {"encoder": SMALL, "channels": "many", "labels": 1}, "does not take the arguments"),
+        ("unet2d", {"encoder": SMALL, "channels": 1, "labels": 1, "colour": 2}, "does not take the arguments"),
+        ("unet2d", {"encoder": "hf-hub:some/one", "channels": 1, "labels": 1}, "name of a timm encoder"),
+        ("unet2d", {"encoder": "local-dir:/some", "channels": 1, "labels": 1}, "name of a timm encoder"),
+        ("basicunet2d", {"channels": 1, "labels": 1, "features": [1, 2]}, "does not take the arguments"),
+    ],
+)
+def test_unknown_networks_and_arguments_are_refused(name, arguments, message):
+    with pytest.raises(ModelError, match=message):
+        build(name, arguments)
+
+
+def test_no_network_is_said_as_an_error_of_the_model(monkeypatch):
+    def unplugged(*_, **__):
+        raise ConnectionError("Network is unreachable")
+
+    monkeypatch.setattr(builder, "load_state_dict_from_hf", unplugged)
+    with pytest.raises(ModelError, match="Network is unreachable"):
+        build("unet2d", {"encoder": SMALL, "channels": 3, "labels": 1, "encoder_weights": "imagenet"})
+
+
+def test_parameters_are_counted():
+    assert networks.parameter_count(torch.nn.Linear(3, 5)) == 20
+
+
+def test_placing_keeps_what_the_network_says():
+    network = build("basicunet2d", {"channels": 2, "labels": 1, "features": [4] * 6}).eval()
+    x = torch.randn(1, 2, 32, 32)
+    with torch.no_grad():
+        before = network(x)
+        placed = networks.place(network, "cpu")
+        assert torch.allclose(placed(x.contiguous(memory_format=torch.channels_last)), before, atol=1e-5)
+
+
+class Timed(networks.Network):
+    """Takes as long as it is told to, on a clock of its own."""
+
+    def __init__(self, fp32: float, bf16: float) -> None:
+        super().__init__()
+        self.cost, self.now, self.shapes = (fp32, bf16), 0.0, set()
+
+    def forward(self, x):
+        self.shapes.add(tuple(x.shape))
+        self.now += self.cost[torch.is_autocast_enabled("cpu")]
+        return x
+
+
+@pytest.mark.parametrize(
+    ("fp32", "bf16", "pays"),
+    [(1.0, 0.5, True), (1.0, 0.76, True), (1.0, 0.78, False), (1.0, 1.0, False), (1, 11, False)],
+)
+def test_bf16_pays_where_it_is_a_third_faster_by_the_clock(fp32, bf16, pays, monkeypatch):
+    network = Timed(fp32, bf16)
+    monkeypatch.setattr(networks, "time", SimpleNamespace(perf_counter=lambda: network.now))
+    assert bf16_pays(network, 3) is pays
+    assert {shape[1] for shape in network.shapes} == {3}
+
+
+def test_a_real_network_can_be_probed():
+    network = build("basicunet2d", {"channels": 2, "labels": 1, "features": [4] * 6}).eval()
+    before = snapshot(network)
+    assert bf16_pays(network, 2) in (True, False)
+    assert changed(before, network) == []
