@@ -70,10 +70,9 @@ def orient(geometry: Geometry, plane: str) -> tuple[tuple[int, int, int], tuple[
     """The permutation of (Z, Y, X) array axes and the axes to flip after it that bring a volume into the plane."""
     axes = geometry.axes  # columns: x, y, z index axes in LPS
     wanted = ORIENTATIONS[plane]
-    # All three axes at once: choosing one after the other can leave a strongly oblique volume the worst for the last.
-    best = max(
-        permutations(range(3)), key=lambda p: sum(abs(axes[lps, i]) for i, (lps, _) in zip(p, wanted, strict=True))
-    )
+    # The slice axis is the one nearest the plane's normal; rows and columns share the other two as fits both best.
+    near = [[abs(float(axes[lps, index])) for index in range(3)] for lps, _ in wanted]
+    best = max(permutations(range(3)), key=lambda p: (near[0][p[0]], near[1][p[1]] + near[2][p[2]]))
     flips = tuple(
         k for k, (index, (lps, sign)) in enumerate(zip(best, wanted, strict=True)) if axes[lps, index] * sign < 0
     )

@@ -55,7 +55,7 @@ def slowly_labelled(volume: Volume, plane: str, shift: tuple[int, int]) -> np.nd
     towards = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}[plane]
     wanted = [{"L": (1, 0, 0), "P": (0, 1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}[letter] for letter in towards]
     along = np.array(wanted) @ geometry.axes
-    best = max(permutations(range(3)), key=lambda p: sum(abs(along[k, p[k]]) for k in range(3)))
+    best = max(permutations(range(3)), key=lambda p: (abs(along[0, p[0]]), abs(along[1, p[1]]) + abs(along[2, p[2]])))
     move = np.zeros(3, int)
     for k, count in zip((1, 2), shift):
         move[best[k]] = count * (1 if along[k, best[k]] > 0 else -1)
