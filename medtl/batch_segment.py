@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -104,7 +104,9 @@ def made(folder: Path | None) -> Iterator[None]:
 
 def usable(jobs: list[Job], args: argparse.Namespace, answer: dict[str, Any]) -> list[Job]:
     """The jobs that can be begun; the others are errors in `answer`."""
-    kept = files_of(source for source, _ in jobs)
+    from .volume import check_output, identities
+
+    inputs = identities(source for source, _ in jobs)
     good = []
     for source, output in jobs:
         try:
@@ -113,7 +115,7 @@ def usable(jobs: list[Job], args: argparse.Namespace, answer: dict[str, Any]) ->
                     f"Expected a volume file or a DICOM folder, found nothing at {source}. Check the path."
                 )
             for path in outputs_of(output, args):
-                check_target(path, source, kept, args.force)
+                check_output(path, inputs, args.force)
         except FAILURES as error:
             answer["errors"].append(failed(error, args, source))
         else:
@@ -124,31 +126,6 @@ def usable(jobs: list[Job], args: argparse.Namespace, answer: dict[str, Any]) ->
 def outputs_of(output: Path, args: argparse.Namespace) -> list[Path]:
     """All files of one job."""
     return [path for path in (output, args.probabilities, args.uncertainty) if path is not None]
-
-
-def files_of(sources: Iterable[Path]) -> set[tuple[int, int]]:
-    """Device and number of every file that the inputs consist of: no other name, link or spelling hides one."""
-    from .volume import data_files
-
-    found = set()
-    for source in sources:
-        try:
-            files = data_files(source)
-        except FAILURES:  # reading it will say what is wrong
-            files = (source,)
-        found |= {(stat.st_dev, stat.st_ino) for stat in (path.stat() for path in files if path.exists())}
-    return found
-
-
-def check_target(path: Path, source: Path, kept: set[tuple[int, int]], force: bool) -> None:
-    """Raise InputError when `path` cannot be written, or belongs to an input (`files_of` them)."""
-    from .volume import check_output
-
-    if path.is_file() and (path.stat().st_dev, path.stat().st_ino) in kept:
-        raise InputError(f"The output {path} is an input or a part of one. Choose another output.")
-    if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
-        raise InputError(f"The folder {path.parent} is read-only. Choose a folder that you may write to.")
-    check_output(path, source, force)
 
 
 # --- the work ---

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .card import METADATA, SCHEMA, ModelCard, encode, load_card
-from .errors import DeviceError, InputError, ModelError
+from .errors import DeviceError, InputError, ModelError, memory_errors
 
 if TYPE_CHECKING:
     from .networks import Network
@@ -54,7 +54,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Found:
-    """A bundle that was found: `card` is None where it cannot be used, and `problem` says why."""
+    """A bundle that was found; `name` is its folder's, by which it is asked for. `card` is None where it cannot be
+    used, and `problem` says why."""
 
     name: str
     folder: Path
@@ -88,7 +89,7 @@ def list_models() -> tuple[Found, ...]:
             try:
                 card = load_card(folder)
                 check_weights(folder, card)
-                found.append(Found(card.name, folder, source, card))
+                found.append(Found(folder.name, folder, source, card))
             except ModelError as error:
                 found.append(Found(folder.name, folder, source, None, str(error)))
     return tuple(found)
@@ -183,7 +184,8 @@ def load_model(name_or_dir: str, device: str = "auto") -> Model:
             reason = " ".join(str(error).split())[:160]
             raise ModelError(f"The weights of {card.name} do not fit its network {spec.name}: {reason}.") from error
         check_fit(network.eval(), card)
-        built.append(networks.place(network, chosen))
+        with memory_errors(f"Not enough memory on {chosen} for {card.name}. Close other programs or use --device cpu."):
+            built.append(networks.place(network, chosen))
     bf16 = chosen == "cpu" and networks.bf16_pays(built[0], input_channels(card))
     return Model(card, folder, tuple(built), chosen, bf16)
 

@@ -241,12 +241,11 @@ def import_(args: argparse.Namespace, out: TextIO) -> int:
 
 def export(args: argparse.Namespace, out: TextIO) -> int:
     """Write a segmentation in another format."""
-    from .batch_segment import check_target, files_of
-    from .volume import OUTPUTS, read_labelmap, suffix_of, write_labelmap
+    from .volume import OUTPUTS, check_output, identities, read_labelmap, suffix_of, write_labelmap
 
     if suffix_of(args.output) not in OUTPUTS:
         args.parser.error(f"expected --output to end in {', '.join(OUTPUTS)}, found {args.output}")
-    check_target(args.output, args.segmentation, files_of([args.segmentation]), args.force)
+    check_output(args.output, identities([args.segmentation]), args.force)
     write_labelmap(args.output, read_labelmap(args.segmentation))
     say(out, args.output)
     return 0

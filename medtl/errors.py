@@ -9,6 +9,10 @@ MedTLError
 A message says what was expected, what was found and what to do, in one line.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MedTLError(Exception):
     """Base of all errors whose message is meant for the user."""
@@ -32,3 +36,16 @@ class Cancelled(MedTLError):
     """The user stopped the work."""
 
     exit_code = 130
+
+
+@contextmanager
+def memory_errors(message: str) -> Iterator[None]:
+    """Turn running out of memory, on the processor or on a GPU, into a DeviceError with this message."""
+    try:
+        yield
+    except MemoryError as error:
+        raise DeviceError(message) from error
+    except RuntimeError as error:  # what torch and ITK raise
+        if re.search(r"out of memory|allocate memory|not enough memory", str(error)):
+            raise DeviceError(message) from error
+        raise

@@ -1,6 +1,5 @@
 """Segment: a volume and a model in, a labelmap on the volume's own grid out."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from .card import Calibration, Cleanup, Label, ModelCard
-from .errors import DeviceError, InputError
+from .errors import InputError, memory_errors
 from .gate import warnings_of
 from .preprocess import Prepared, batch, neighbour_steps, prepare, restore
 from .progress import Report, Stopwatch, silent
@@ -24,6 +23,7 @@ from .volume import (
     Segment,
     Volume,
     check_output,
+    identities,
     read_volume,
     store_image,
     store_labelmap,
@@ -92,9 +92,7 @@ def segment(
     """
     watch = Stopwatch(report)
     card = model.card
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    with memory_errors(volume):
+    with limited_threads(options.threads), memory_errors(memory_advice(volume)):
         watch("prepare", 0.0)
         prepared = prepare(volume, card.input, model.networks[0].multiple)
         watch("prepare", 1.0)
@@ -252,20 +250,22 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def memory_errors(volume: Volume) -> Iterator[None]:
-    """Turn running out of memory, on the processor or on a GPU, into a DeviceError that says what to do."""
-    size = "×".join(str(n) for n in volume.geometry.size)
-    advice = (
-        f"Not enough memory for a volume of {size} voxels. Close other programs, use --device cpu or a smaller volume."
-    )
+def limited_threads(count: int | None) -> Iterator[None]:
+    """Limit torch to so many CPU threads, where a number is given; a later job has all of them again."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
     try:
         yield
-    except MemoryError as error:
-        raise DeviceError(advice) from error
-    except RuntimeError as error:
-        if re.search(r"out of memory|allocate memory|not enough memory", str(error)):
-            raise DeviceError(advice) from error
-        raise
+    finally:
+        torch.set_num_threads(before)
+
+
+def memory_advice(volume: Volume) -> str:
+    """What to say when memory runs out on this volume."""
+    size = "×".join(str(n) for n in volume.geometry.size)
+    return (
+        f"Not enough memory for a volume of {size} voxels. Close other programs, use --device cpu or a smaller volume."
+    )
 
 
 def segment_file(
@@ -279,13 +279,14 @@ def segment_file(
     Raises: MedTLError as reading, segmenting and writing do; InputError when an output exists and not `force`.
     """
     files = [f for f in (output, options.probabilities, options.uncertainty) if f is not None]
+    inputs = identities([source])
     for file in files:
-        check_output(file, source, options.force)
+        check_output(file, inputs, options.force)
     if len({file.resolve() for file in files}) < len(files):
         raise InputError(f"Two outputs have the same name, {output}. Choose another for one of them.")
     watch = Stopwatch(report)
     watch("read", 0.0)
-    with memory_reading(source):
+    with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
         volume = read_volume(source, frame=options.frame, component=options.component, series=options.series)
     watch("read", 1.0)
     watch.stop()
@@ -322,14 +323,3 @@ def write_together(writes: Sequence[Write], ready: Callable[[], None]) -> tuple[
         return ()
     path, write = writes[0]
     return write_whole(path, lambda part: (*write(part), *write_together(writes[1:], ready)))
-
-
-@contextmanager
-def memory_reading(source: Path) -> Iterator[None]:
-    """Turn running out of memory while reading into a DeviceError."""
-    try:
-        yield
-    except MemoryError as error:
-        raise DeviceError(
-            f"Not enough memory to read {source}. Close other programs or use a smaller volume."
-        ) from error

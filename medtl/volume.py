@@ -3,9 +3,10 @@
 Arrays are (Z, Y, X); a `Geometry` is LPS millimetres in (x, y, z) order, as ITK has it.
 """
 
+import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -281,19 +282,31 @@ def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
     return array.astype(np.uint16)
 
 
-def check_output(file: Path, source: Path, force: bool) -> None:
-    """Raise InputError when the output is the input, exists and may not be replaced, has no folder to lie in or a
-    suffix that cannot be written."""
+def identities(sources: Iterable[Path]) -> set[tuple[int, int]]:
+    """Device and number of every file that the inputs consist of: no other name, link or spelling hides one."""
+    found = set()
+    for file in (file for source in sources for file in data_files(source)):
+        with suppress(OSError):  # reading it will say what is wrong
+            stat = file.stat()
+            found.add((stat.st_dev, stat.st_ino))
+    return found
+
+
+def check_output(file: Path, inputs: set[tuple[int, int]], force: bool) -> None:
+    """Raise InputError when the output belongs to an input (`identities` of them), exists and may not be replaced, has
+    no folder to lie in that can be written, or a suffix that cannot be written."""
     if suffix_of(file) not in (*OUTPUTS, ".nii", ".mha"):
         raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {file.name}. Rename it.")
-    if file.exists() and source.exists() and file.resolve() == source.resolve():
-        raise InputError(f"The output {file} is the input itself. Choose another output.")
+    if file.is_file() and identities([file]) & inputs:
+        raise InputError(f"The output {file} is an input or a part of one. Choose another output.")
     if file.is_dir():
         raise InputError(f"Expected a file name for the output, found the folder {file}. Choose a file.")
     if file.exists() and not force:
         raise InputError(f"The output {file} exists already. Use --force to replace it, or choose another name.")
     if not file.parent.is_dir():
         raise InputError(f"The folder {file.parent} does not exist. Create it or choose another output.")
+    if not os.access(file.parent, os.W_OK):
+        raise InputError(f"The folder {file.parent} is read-only. Choose a folder that you may write to.")
 
 
 def write_whole(path: Path, write: Callable[[Path], T]) -> T:

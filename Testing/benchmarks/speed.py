@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     """0, whatever the figures are: a benchmark states, it does not fail."""
     parser = argparse.ArgumentParser(description="Time a model on synthetic heads.")
     parser.add_argument("--model", default="glioma-flair", metavar="NAME|DIR")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
     parser.add_argument("--quick", action="store_true", help="tiny volumes, once: does it run at all?")
     parser.add_argument("--child", nargs=2, metavar=("INPUT", "DTYPE"), help=argparse.SUPPRESS)
@@ -53,27 +53,26 @@ def main(argv: list[str] | None = None) -> int:
     shapes = {"6 × 96 × 96": (6, 96, 96)} if args.quick else SHAPES
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(args.model, shapes, 1 if args.quick else args.repeats, Path(folder))
-    print(tables(figures))
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
 def measure(model: str, shapes: dict[str, tuple[int, int, int]], repeats: int, folder: Path) -> Record:
-    """All figures; memory and the cold command first, while this process is still small."""
+    """All figures, each printed as soon as it is known; memory and the cold command while this process is small."""
     files = {name: synthetic(folder / f"{shape[0]}.nrrd", shape) for name, shape in shapes.items()}
     smallest = min(shapes, key=lambda name: shapes[name])
-    grown = {n: repeated(folder / f"times-{n}.nrrd", files[smallest], n) for n in GROWTH}
+    grown = {str(n): repeated(folder / f"times-{n}.nrrd", files[smallest], n) for n in GROWTH}
+    cold = [cold_command(model, files[smallest], folder / "cold.seg.nrrd") for _ in range(repeats)]
     memory = {name: {d: memory_of(model, file, d) for d in ("fp32", "bf16")} for name, file in files.items()}
-    growth_memory = {n: memory_of(model, file, "default") for n, file in grown.items()}
-    cold = [cold_command(model, files[smallest], folder / "cold.seg.nrrd") for _ in range(min(repeats, 3))]
+    growth = {n: memory_of(model, file, "default") for n, file in grown.items()}
 
     import torch
 
     from medtl.bundle import load_model
 
     loaded = load_model(model, "cpu")
-    return {
+    figures: Record = {
         "model": loaded.card.name,
         "sha256": loaded.sha256,
         "processor": processor(),
@@ -81,16 +80,30 @@ def measure(model: str, shapes: dict[str, tuple[int, int, int]], repeats: int, f
         "torch": torch.__version__,
         "default": "bf16" if loaded.bf16 else "fp32",
         "repeats": repeats,
-        "volumes": {name: stages(loaded, file, repeats) for name, file in files.items()},
         "memory_mb": memory,
         "cold_seconds": statistics.median(cold),
-        "growth": {
-            str(n): {"seconds": run(loaded, file, min(repeats, 3))["total"], **growth_memory[n]}
-            for n, file in grown.items()
-        },
-        "monai": {name: beside_monai(loaded, file, repeats) for name, file in files.items()},
-        "monai_end_to_end": {name: end_to_end(loaded, file, repeats) for name, file in files.items()},
     }
+    show(head_lines(figures), memory_lines(memory))
+    figures["volumes"] = {}
+    for name, file in files.items():
+        figures["volumes"][name] = stages(loaded, file, repeats)
+        show(stage_lines(name, figures["volumes"][name]))
+    figures["growth"] = {n: {"seconds": run(loaded, file, repeats)["total"], **growth[n]} for n, file in grown.items()}
+    show(growth_lines(figures["growth"]))
+    for title, key, work in (
+        ("network to labels", "monai", beside_monai),
+        ("file to file", "monai_end_to_end", end_to_end),
+    ):
+        figures[key] = {name: work(loaded, file, repeats) for name, file in files.items()}
+        show(rival_lines(title, figures[key]))
+    show(targets(figures))
+    return figures
+
+
+def show(*blocks: list[str]) -> None:
+    """Print lines at once: a long run says what it has found so far."""
+    for block in blocks:
+        print("\n".join([*block, ""]), flush=True)
 
 
 def synthetic(path: Path, shape: tuple[int, int, int]) -> Path:
@@ -135,9 +148,11 @@ def run(model: Any, source: Path, repeats: int, flip: bool = False) -> Record:
 
 
 def stages(model: Any, source: Path, repeats: int) -> Record:
-    """Seconds per stage in both dtypes, with and without the mirrored pass."""
+    """Seconds per stage in both dtypes; with the mirrored pass, too, but once."""
     return {
-        f"{dtype}{' mirrored' if flip else ''}": run(replace(model, bf16=dtype == "bf16"), source, repeats, flip)
+        f"{dtype}{' mirrored' if flip else ''}": run(
+            replace(model, bf16=dtype == "bf16"), source, 1 if flip else repeats, flip
+        )
         for dtype in ("fp32", "bf16")
         for flip in (False, True)
     }
@@ -298,23 +313,35 @@ def processor() -> str:
     return f"{name or platform.machine()}, {cores} cores"
 
 
-def tables(figures: Record) -> str:
-    """All figures as Markdown."""
-    lines = [
+def head_lines(figures: Record) -> list[str]:
+    """What was measured on which machine."""
+    return [
         f"{figures['model']} on {figures['processor']}; torch {figures['torch']}, {figures['threads']} threads, "
         f"default {figures['default']}; medians of {figures['repeats']} runs.",
+        "",
+        f"Cold command: {figures['cold_seconds']:.1f} s",
     ]
-    for name, runs in figures["volumes"].items():
-        columns = list(next(iter(runs.values())))
-        rows = [[run, *(f"{seconds[c]:.2f}" for c in columns)] for run, seconds in runs.items()]
-        lines += ["", f"{name}, seconds", "", *table(["", *columns], rows)]
+
+
+def memory_lines(memory: Record) -> list[str]:
+    """Peak memory as Markdown."""
     rows = [
         [f"{name}, {dtype}", *(f"{values[key]:.0f}" for key in ("peak", "loaded", "input"))]
-        for name, by_dtype in figures["memory_mb"].items()
+        for name, by_dtype in memory.items()
         for dtype, values in by_dtype.items()
     ]
-    lines += ["", *table(["memory, MB", "peak", "with the model loaded", "input"], rows)]
-    one = figures["growth"]["1"]
+    return table(["memory, MB", "peak", "with the model loaded", "input"], rows)
+
+
+def stage_lines(name: str, runs: Record) -> list[str]:
+    """Seconds per stage as Markdown."""
+    columns = list(next(iter(runs.values())))
+    return table([f"{name}, seconds", *columns], [[run, *(f"{v[c]:.2f}" for c in columns)] for run, v in runs.items()])
+
+
+def growth_lines(growth: Record) -> list[str]:
+    """Time and memory against size as Markdown."""
+    one = growth["1"]
     rows = [
         [
             f"{n}×",
@@ -324,20 +351,20 @@ def tables(figures: Record) -> str:
             f"{v['input']:.0f}",
             f"{(v['peak'] - one['peak']) / (v['input'] - one['input']):.1f}" if n != "1" else "",
         ]
-        for n, v in figures["growth"].items()
+        for n, v in growth.items()
     ]
-    head = ["voxels", "seconds", "times the first", "peak MB", "input MB", "more peak per more input"]
-    lines += ["", *table(head, rows)]
-    for title, key in (("network to labels", "monai"), ("file to file", "monai_end_to_end")):
-        rows = [
-            [f"{name}: {who}", f"{v['seconds']:.2f}", f"{v['ratio']:.2f}"]
-            for name, values in figures[key].items()
-            for who, v in values.items()
-            if isinstance(v, dict)
-        ]
-        lines += ["", *table([f"{title}, beside MONAI", "seconds", "times ours"], rows)]
-    lines += ["", f"Cold command: {figures['cold_seconds']:.1f} s", "", *(targets(figures))]
-    return "\n".join(lines)
+    return table(["voxels", "seconds", "times the first", "peak MB", "input MB", "more peak per more input"], rows)
+
+
+def rival_lines(title: str, volumes: Record) -> list[str]:
+    """Seconds and ratios beside MONAI as Markdown."""
+    rows = [
+        [f"{name}: {who}", f"{v['seconds']:.2f}", f"{v['ratio']:.2f}"]
+        for name, values in volumes.items()
+        for who, v in values.items()
+        if isinstance(v, dict)
+    ]
+    return table([f"{title}, beside MONAI", "seconds", "times ours"], rows)
 
 
 def targets(figures: Record) -> list[str]:

@@ -286,12 +286,14 @@ def test_all_models_are_listed_damaged_ones_with_the_problem(saved, store, tmp_p
     for name, content in (("cut", b"{"), ("deep", b"[" * 100_000)):
         (store / name / "configs").mkdir(parents=True)
         (store / name / METADATA).write_bytes(content)
+    save(store / "renamed", replace(a_card(), name="before"))
     (store / ".part-x").mkdir()
     (store / "a file").write_text("")
     found = {m.name: m for m in list_models()}
-    assert list(found) == ["first", "broken", "cut", "deep", "small"]
-    assert [found[n].source for n in found] == ["shipped", "user", "user", "user", "user"]
+    assert list(found) == ["first", "broken", "cut", "deep", "renamed", "small"]
+    assert [found[n].source for n in found] == ["shipped", *["user"] * 5]
     assert found["first"].card.name == "first"
+    assert find_model("renamed") == found["renamed"].folder  # a name that is listed can be asked for
     assert found["small"].folder == store / "small"
     assert found["small"].problem == ""
     for name, problem in (("broken", "damaged"), ("cut", "not valid JSON"), ("deep", "not valid JSON")):

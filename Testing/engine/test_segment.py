@@ -444,6 +444,23 @@ def test_running_out_of_memory_is_said_in_one_line_with_advice(error, scan, tmp_
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
 
 
+def test_a_limit_of_threads_holds_for_its_job_alone(scan, tmp_path):
+    class Counting(Bands):
+        def encode(self, x):
+            found.append(torch.get_num_threads())
+            return super().encode(x)
+
+    found, before = [], torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        model = replace(bands(), networks=(Counting().eval(),))
+        segment_file(scan, model, tmp_path / "one.nrrd", SegmentOptions(threads=1))
+        segment_file(scan, model, tmp_path / "all.nrrd")
+    finally:
+        torch.set_num_threads(before)
+    assert (found[0], found[-1]) == (1, 3)
+
+
 def test_another_failure_is_not_called_out_of_memory():
     failing = Failing().eval()
     failing.error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -516,9 +533,23 @@ def test_the_input_is_never_overwritten(which, link, scan, tmp_path):
         target.symlink_to(scan)
     files = {"output": tmp_path / "o.nrrd", which: target}
     output = files.pop("output")
-    with pytest.raises(InputError, match="the input itself"):
+    with pytest.raises(InputError, match="is an input or a part of one"):
         segment_file(scan, bands(), output, SegmentOptions(force=True, **files))
     assert scan.read_bytes() == before
+
+
+@pytest.mark.parametrize("which", ["output", "probabilities", "uncertainty"])
+def test_the_data_of_a_detached_header_are_never_overwritten(which, tmp_path):
+    volume = noise(Geometry((12, 10, 6)))
+    sitk.WriteImage(sitk.GetImageFromArray(volume.array), str(tmp_path / "c.mhd"))
+    (tmp_path / "c.raw").rename(tmp_path / "c.nrrd")
+    header = (tmp_path / "c.mhd").read_text()
+    (tmp_path / "c.mhd").write_text(header.replace("c.raw", "c.nrrd"))
+    before = (tmp_path / "c.nrrd").read_bytes()
+    files = {"output": tmp_path / "o.nrrd", which: tmp_path / "c.nrrd"}
+    with pytest.raises(InputError, match="is an input or a part of one"):
+        segment_file(tmp_path / "c.mhd", bands(), files.pop("output"), SegmentOptions(force=True, **files))
+    assert (tmp_path / "c.nrrd").read_bytes() == before
 
 
 @pytest.mark.parametrize("which", ["output", "probabilities", "uncertainty"])
