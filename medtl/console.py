@@ -138,6 +138,14 @@ def plain(value: Any) -> Any:
 
 
 def volume_line(segment: dict[str, Any]) -> str:
-    """The volume of a segment of a record in words: mL, where the spacing is real."""
-    ml = segment["volume_ml"]
-    return f"{segment['name']}: " + ("volume unknown, no real spacing" if ml is None else f"{ml:.1f} mL")
+    """The volume of a segment of a record in words: mL, where the spacing is real, and its largest lesion."""
+    ml, lesions = segment["volume_ml"], segment.get("lesions", [])
+    if ml is None:
+        return f"{segment['name']}: volume unknown, no real spacing"
+    line = f"{segment['name']}: {ml:.1f} mL"
+    if len(lesions) == 1:
+        return f"{line}, largest diameter {lesions[0]['diameter_mm']:.0f} mm"
+    if lesions:
+        first = lesions[0]
+        line += f" in {len(lesions)} lesions, the largest {first['volume_ml']:.1f} mL, {first['diameter_mm']:.0f} mm"
+    return line

@@ -1,32 +1,70 @@
 """The input gate: says, with the reason, when a volume is unlike what the model was trained on. Never an error."""
 
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from .card import ModelCard
-from .preprocess import Prepared
+from .card import PLANES, ModelCard
 from .volume import Volume
+
+if TYPE_CHECKING:
+    from .preprocess import Prepared
 
 WORDS = {"dark": "the darkest tissue deep in the body", "bright": "the brightest tissue deep in the body"}
 
 
-def warnings_of(card: ModelCard, volume: Volume, prepared: Prepared) -> tuple[str, ...]:
-    """One sentence for each way in which the volume is unlike the model's training images; none where it fits."""
+def misfits(
+    card: ModelCard,
+    *,
+    modality: str,
+    description: str,
+    size: Sequence[int],
+    spacing: Sequence[float] | None,
+    direction: Sequence[float] | None = None,
+) -> tuple[str, ...]:
+    """The reasons why a volume does not fit the model, as far as its header tells; none where it fits.
+
+    `size` and `spacing` (mm, None where it is not real) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a
+    direction, a field of view that fits in any one plane fits. What the header does not say is not held against it.
+    """
     gate = card.gate
     found = []
-    if gate.modality and volume.modality and volume.modality != gate.modality:
-        found.append(f"{card.name} was trained on {gate.modality}, this volume is {volume.modality}")
-    text = volume.description
-    wanted = bool(gate.sequence) and re.search(gate.sequence, text, re.IGNORECASE) is not None
-    if gate.not_sequence and not wanted and re.search(gate.not_sequence, text, re.IGNORECASE):
-        found.append(f"{card.name} expects {', '.join(card.input.channels)}, the series is called {text!r}")
+    if gate.modality and modality and modality != gate.modality:
+        found.append(f"{card.name} was trained on {gate.modality}, this volume is {modality}")
+    wanted = bool(gate.sequence) and re.search(gate.sequence, description, re.IGNORECASE) is not None
+    if gate.not_sequence and not wanted and re.search(gate.not_sequence, description, re.IGNORECASE):
+        found.append(f"{card.name} expects {', '.join(card.input.channels)}, the series is called {description!r}")
+    if gate.extent_mm and spacing is not None:
+        low, high = gate.extent_mm
+        across = (0, 1, 2) if direction is None else (slice_axis(card.input.plane, direction),)
+        extents = [max(size[i] * spacing[i] for i in range(3) if i != axis) for axis in across]
+        if not any(low <= extent <= high for extent in extents):
+            found.append(f"the field of view is {extents[-1]:.0f} mm, in training it was {low:.0f} to {high:.0f} mm")
+    return tuple(found)
+
+
+def slice_axis(plane: str, direction: Sequence[float]) -> int:
+    """The index axis (0 is x) along which slices of the plane are taken: the one nearest its normal."""
+    row = 3 * (2 - PLANES.index(plane))  # axial slices follow each other along S, coronal along P, sagittal along L
+    return max(range(3), key=lambda index: abs(direction[row + index]))
+
+
+def warnings_of(card: ModelCard, volume: Volume, prepared: "Prepared") -> tuple[str, ...]:
+    """One sentence for each way in which the volume is unlike the model's training images; none where it fits."""
+    grid = volume.geometry
+    found = list(
+        misfits(
+            card,
+            modality=volume.modality,
+            description=volume.description,
+            size=grid.size,
+            spacing=grid.spacing if volume.real_spacing else None,
+            direction=grid.direction,
+        )
+    )
     if card.input.scaling == "tissue" and not prepared.statistics:
         found.append("no body was found in the image")
-    if gate.extent_mm and volume.real_spacing:
-        low, high = gate.extent_mm
-        extent = max(n * mm for n, mm in zip(prepared.array.shape[1:], prepared.spacing[1:], strict=True))
-        if not low <= extent <= high:
-            found.append(f"the field of view is {extent:.0f} mm, in training it was {low:.0f} to {high:.0f} mm")
-    for name, (low, high) in gate.statistics.items():
+    for name, (low, high) in card.gate.statistics.items():
         value = prepared.statistics.get(name)
         if value is not None and not low <= value <= high:
             what = WORDS.get(name, name)

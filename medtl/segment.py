@@ -16,9 +16,11 @@ from torch import Tensor
 from .card import Calibration, Cleanup, Label, ModelCard
 from .errors import InputError, memory_errors
 from .gate import warnings_of
+from .measure import lesions
 from .preprocess import Prepared, batch, neighbour_steps, prepare, restore
 from .progress import Report, Stopwatch, silent
 from .volume import (
+    Geometry,
     Labelmap,
     Segment,
     Volume,
@@ -119,7 +121,12 @@ def segment(
 
 def segment_of(card: ModelCard, label: Label) -> Segment:
     """The segment of a label: its id is a contract, `<model>.<label id>`."""
-    tags = (("MedTL.label", label.id), ("MedTL.model", card.name))
+    tags = (
+        ("MedTL.label", label.id),
+        ("MedTL.model", card.name),
+        ("DICOM.SegmentAlgorithmType", "AUTOMATIC"),  # without these two Slicer's DICOM export calls it manual
+        ("DICOM.SegmentAlgorithmName", f"{card.name} {card.version}"[:64]),
+    )
     return Segment(label.value, f"{card.name}.{label.id}", label.name, label.colour, label.snomed, tags)
 
 
@@ -292,6 +299,8 @@ def segment_file(
     watch.stop()
     result = segment(volume, model, options, report)
     watch("write", 0.0)
+    array, grid, real = result.labelmap.array, volume.geometry, volume.real_spacing
+    found = [lesion_records(array == s.value, grid, real) for s in result.labelmap.segments]
 
     writes: list[Write] = [(output, lambda part: store_labelmap(part, result.labelmap))]
     maps = result.probabilities
@@ -308,12 +317,20 @@ def segment_file(
         "input": str(source),
         "output": str(output),
         "segments": [
-            {"id": s.id, "name": s.name, "volume_ml": ml}
-            for s, ml in zip(result.labelmap.segments, result.volumes_ml, strict=True)
+            {"id": s.id, "name": s.name, "volume_ml": ml, "lesions": parts}
+            for s, ml, parts in zip(result.labelmap.segments, result.volumes_ml, found, strict=True)
         ],
         "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
         "warnings": [*result.warnings, *inexact],
     }
+
+
+def lesion_records(mask: np.ndarray, grid: Geometry, real_spacing: bool) -> list[dict[str, Any]]:
+    """The lesions of a mask (Z, Y, X), the largest first: mL, mm, and a centre in LPS mm."""
+    return [
+        {"volume_ml": one.volume_ml, "diameter_mm": one.diameter_mm, "centre": list(one.centre)}
+        for one in lesions(mask, grid, real_spacing)
+    ]
 
 
 def write_together(writes: Sequence[Write], ready: Callable[[], None]) -> tuple[str, ...]:

@@ -1,12 +1,12 @@
 """Does the uncertainty map point at the errors? Voxel by voxel, on labelled cases.
 
-    python Testing/benchmarks/uncertainty.py --model glioma-flair --cases CSV [--held-out] [--flip] [--json FILE]
+    python Testing/benchmarks/uncertainty.py [--model NAME] --cases CSV [--only held-out|outside] [--flip] [--json FILE]
 
 An error is a voxel where the segmentation and the reader differ. Stated are, for the body and for what lies within
 `NEAR` pixels of the lesion or its prediction: the AUROC of the entropy as a sign of error (0.5 is chance), the share of
 all errors among the most uncertain 1, 5 and 10 % of voxels, and the share of those voxels that are errors. In brackets
-the bootstrap 95 % interval over patients. Every label value above 0 counts as lesion. `--held-out` takes of the cases
-those that the model's card holds out.
+the bootstrap 95 % interval over patients. Every label value above 0 counts as lesion. `--only` takes
+of the cases those that the model's card holds out, or those that are surely not of the collection it was trained on.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from card_figures import held_out_cases
+from card_figures import held_out_cases, outside_cases
 from scipy import ndimage
 
 from medtl.bundle import Model, load_model
@@ -40,15 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Rank errors by the uncertainty map.")
     parser.add_argument("--model", default="glioma-flair", metavar="NAME|DIR")
     parser.add_argument("--cases", required=True, type=Path, metavar="CSV|DIR")
-    parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--only", choices=("held-out", "outside"))
     parser.add_argument("--flip", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
     report = TerminalReport()
     try:
         model, cases = load_model(args.model), read_cases(args.cases)
-        if args.held_out:
-            cases = held_out_cases(model.card, cases)
+        if args.only:
+            cases = (held_out_cases if args.only == "held-out" else outside_cases)(model.card, cases)
         figures = measure(model, cases, SegmentOptions(flip=args.flip), report)
     except MedTLError as error:
         report.close()

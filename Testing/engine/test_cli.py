@@ -180,6 +180,21 @@ def test_a_result_is_shown_in_words(folder, engine, capsys):
     assert "a library prints" in err
 
 
+@pytest.mark.parametrize(
+    ("lesions", "words"),
+    [
+        ([], "Tumour: 12.3 mL"),
+        ([{"volume_ml": 12.34, "diameter_mm": 34.4}], "Tumour: 12.3 mL, largest diameter 34 mm"),
+        (
+            [{"volume_ml": 12.0, "diameter_mm": 33.6}, {"volume_ml": 0.34, "diameter_mm": 9.0}],
+            "Tumour: 12.3 mL in 2 lesions, the largest 12.0 mL, 34 mm",
+        ),
+    ],
+)
+def test_lesions_are_told_on_the_line_of_their_segment(lesions, words):
+    assert console.volume_line({"name": "Tumour", "volume_ml": 12.34, "lesions": lesions}) == words
+
+
 def test_no_millilitres_are_stated_for_a_picture(folder, engine, capsys):
     _, out, _ = run(SEGMENT + "picture.png --output x.nrrd", capsys)
     assert out.splitlines()[0] == "Tumour: volume unknown, no real spacing"

@@ -7,7 +7,7 @@ import pytest
 from small_model import a_card
 
 from medtl.card import Gate, InputSpec
-from medtl.gate import warnings_of
+from medtl.gate import misfits, warnings_of
 from medtl.phantom import head
 from medtl.preprocess import prepare
 from medtl.volume import Geometry, Volume
@@ -85,3 +85,51 @@ def test_odd_volumes_are_a_warning_at_most(array):
     size = array.shape[::-1]
     for found in warnings(Volume(array, Geometry(size))):
         assert found.startswith("Unlike the training images")
+
+
+def header(volume: Volume) -> dict:
+    grid = volume.geometry
+    return {
+        "modality": volume.modality,
+        "description": volume.description,
+        "size": grid.size,
+        "spacing": grid.spacing if volume.real_spacing else None,
+        "direction": grid.direction,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"modality": "CT"}, "gated was trained on MR, this volume is CT"),
+        ({"description": "T1_mprage"}, "gated expects FLAIR, the series is called 'T1_mprage'"),
+        (
+            {"geometry": replace(FLAIR.geometry, spacing=(1.0, 1.0, 5.0))},
+            "the field of view is 96 mm, in training it was 140 to 330 mm",
+        ),
+        ({"geometry": replace(FLAIR.geometry, spacing=(0.5, 0.5, 1.0)), "real_spacing": False}, None),
+    ],
+)
+def test_the_header_alone_tells_what_does_not_fit_and_the_warning_says_the_same(change, reason):
+    volume = replace(FLAIR, **change)
+    found = misfits(CARD, **header(volume))
+    assert found == (() if reason is None else (reason,))
+    assert [r for r in warnings(volume) if reason and reason in r] == [
+        f"Unlike the training images: {r}. Check the result." for r in found
+    ]
+
+
+@pytest.mark.parametrize(("plane", "fits"), [("axial", False), ("coronal", True), ("sagittal", True)])
+def test_the_field_of_view_is_that_of_the_models_plane(plane, fits):
+    """100×100 mm axial slices of a stack 200 mm high, stored so that the first index axis runs to superior."""
+    card = replace(CARD, input=InputSpec(plane=plane))
+    stored = {"size": (200, 100, 100), "spacing": (1.0, 1.0, 1.0), "direction": (0, 1, 0, 0, 0, 1, 1, 0, 0)}
+    assert (misfits(card, modality="", description="", **stored) == ()) == fits
+
+
+def test_without_a_direction_a_field_of_view_that_fits_in_one_plane_fits():
+    stored = {"modality": "MR", "description": "", "spacing": (1.0, 1.0, 1.0)}
+    assert misfits(CARD, size=(100, 100, 200), **stored) == ()
+    (reason,) = misfits(CARD, size=(100, 100, 120), **stored)
+    assert reason.startswith("the field of view is ")

@@ -20,8 +20,8 @@ LAYERS = (
     {"card"},
     {"bundle", "seed"},
     {"preprocess", "metrics"},
-    {"gate", "preview"},
-    {"segment", "classify", "finetune", "radiomics", "measure"},
+    {"gate", "preview", "measure"},
+    {"segment", "classify", "finetune", "radiomics"},
     {"training", "archive"},
     {"cli", "batch_segment", "worker", "demo", "doctor"},
     {"__main__"},
@@ -43,11 +43,11 @@ NETWORKS_IN_FUNCTIONS = {"bundle", "worker", "doctor"}
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
     *("errors", "progress", "console", "volume", *READERS, "phantom", "card", "preview", "bundle", "seed"),
-    *("cli", "batch_segment", "worker", "demo"),
+    *("gate", "measure", "cli", "batch_segment", "worker", "demo"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib"}
-SLICER_SIDE_MAY = {"errors", "progress", "volume", "bundle", "seed", "phantom"}
+SLICER_SIDE_MAY = {"errors", "progress", "volume", "card", "bundle", "gate", "measure", "seed", "phantom"}
 
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -145,9 +145,11 @@ def test_segments_have_the_model_s_ids_names_colours_and_tags():
     first, second = result.labelmap.segments
     assert (first.value, first.id, first.name, first.colour) == (7, "two.core", "Tumour core", (0.1, 0.2, 0.3))
     assert first.terminology == "T~a"
-    assert dict(first.tags) == {"MedTL.label": "core", "MedTL.model": "two"}
+    version = bands(labels=labels, name="two").card.version
+    algorithm = {"DICOM.SegmentAlgorithmType": "AUTOMATIC", "DICOM.SegmentAlgorithmName": f"two {version}"}
+    assert dict(first.tags) == {"MedTL.label": "core", "MedTL.model": "two", **algorithm}
     assert (second.value, second.id) == (2, "two.rim")
-    assert dict(second.tags) == {"MedTL.label": "rim", "MedTL.model": "two"}
+    assert dict(second.tags) == {"MedTL.label": "rim", "MedTL.model": "two", **algorithm}
 
 
 @pytest.mark.parametrize(("values", "dtype"), [((3, 1, 2), np.uint8), ((255, 4, 9), np.uint8), ((256, 1, 65534), "u2")])
@@ -481,7 +483,11 @@ def test_a_second_reader_sees_the_labels_lie_on_the_input(suffix, scan, tmp_path
     np.testing.assert_array_equal(sitk.GetArrayFromImage(labels), sitk.GetArrayFromImage(image) > 75)
     count = int((sitk.GetArrayFromImage(image) > 75).sum())
     ml = count * np.prod(image.GetSpacing()) / 1000
-    assert record["segments"] == [{"id": "small.lesion", "name": "Lesion", "volume_ml": pytest.approx(ml)}]
+    (found,) = record["segments"]
+    parts = found.pop("lesions")
+    assert found == {"id": "small.lesion", "name": "Lesion", "volume_ml": pytest.approx(ml)}
+    assert sum(part["volume_ml"] for part in parts) == pytest.approx(ml)
+    assert [list(part) for part in parts] == [["volume_ml", "diameter_mm", "centre"]] * len(parts)
     assert record["input"] == str(scan)
     assert record["output"] == str(output)
 
@@ -597,6 +603,7 @@ def test_a_picture_has_no_volume_in_ml(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "slice.png")
     record = segment_file(tmp_path / "slice.png", bands(), tmp_path / "x.seg.nrrd")
     assert record["segments"][0]["volume_ml"] is None
+    assert {(part["volume_ml"], part["diameter_mm"]) for part in record["segments"][0]["lesions"]} <= {(None, None)}
     np.testing.assert_array_equal(read_labelmap(tmp_path / "x.seg.nrrd").array[0], pixels == 150)
 
 

@@ -1,0 +1,92 @@
+"""Measures of a mask: its lesions, each with volume, largest diameter and centre."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from .volume import Geometry
+
+# Distances of so many pairs of points are held in memory at once.
+PAIRS = 4_000_000
+# So few voxels are compared at once.
+FEW = 64
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A connected part of a mask, numbered from 1, the largest first.
+
+    `diameter_mm` is the largest distance in 3D between the centres of two of its voxels, 0 for a single voxel.
+    `centre` is the centre of the voxel of the lesion that lies nearest its centroid, LPS mm: inside also where the
+    lesion is a ring. Volume and diameter are None where the spacing is not real.
+    """
+
+    number: int
+    volume_ml: float | None
+    diameter_mm: float | None
+    centre: tuple[float, float, float]
+
+
+def lesions(mask: np.ndarray, geometry: Geometry, real_spacing: bool = True) -> tuple[Lesion, ...]:
+    """The connected parts (26 neighbours) of a mask (Z, Y, X) on its grid, the largest first."""
+    found = []
+    for number, indices in enumerate(components(mask), start=1):
+        points = indices @ geometry.affine[:3, :3].T  # mm from the first voxel's centre
+        nearest = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
+        x, y, z = (float(v) for v in nearest + geometry.affine[:3, 3])
+        ml = len(indices) * geometry.voxel_ml if real_spacing else None
+        ends = outermost(indices) if len(indices) > FEW else indices
+        mm = largest_distance(ends @ geometry.affine[:3, :3].T) if real_spacing else None
+        found.append(Lesion(number, ml, mm, (x, y, z)))
+    return tuple(found)
+
+
+def components(mask: np.ndarray) -> list[np.ndarray]:
+    """Voxel indices (n, 3), (x, y, z), of each connected part (26 neighbours), the largest first, then array order."""
+    extents = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    if not extents[0].size:
+        return []
+    box = tuple(slice(extent[0], extent[-1] + 1) for extent in extents)
+    numbered = sitk.ConnectedComponent(sitk.GetImageFromArray((mask[box] != 0).view(np.uint8)), True)
+    parts = sitk.GetArrayViewFromImage(numbered)
+    indices = np.argwhere(parts)
+    numbers = parts[tuple(indices.T)]
+    order = np.argsort(numbers, kind="stable")  # voxels of a part stay in array order
+    corner = np.array([extent[0] for extent in extents])
+    split = np.split((indices + corner)[order, ::-1], np.cumsum(np.bincount(numbers)[1:])[:-1])
+    return sorted(split, key=len, reverse=True)
+
+
+def outermost(indices: np.ndarray) -> np.ndarray:
+    """The voxels among `indices` (n, 3) that have a neighbour among them on one side at most along each axis.
+
+    No other can be an end of the largest diameter: of the two beside it one is farther away.
+    """
+    inside = np.zeros(np.ptp(indices, axis=0) + 3, dtype=bool)
+    corner = indices.min(axis=0) - 1
+    inside[tuple((indices - corner).T)] = True
+    rim = inside.copy()
+    for axis in range(3):
+        rim &= ~(np.roll(inside, 1, axis) & np.roll(inside, -1, axis))
+    found: np.ndarray = np.argwhere(rim) + corner
+    return found
+
+
+def largest_distance(points: np.ndarray) -> float:
+    """The largest distance between two of the points (n, 3), exact."""
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    radius = np.sqrt(((points - middle) ** 2).sum(axis=1))
+    order = np.argsort(-radius)
+    points, radius = points[order], radius[order]
+    best, row = 0.0, 0
+    # A pair is no farther apart than the sum of its distances from the middle: the outer points come first, and it
+    # ends where no later pair can be longer.
+    while row < len(points) and 2 * radius[row] > best:
+        rivals = points[row : row + np.searchsorted(-(radius[row:] + radius[row]), -best)]
+        count = max(1, PAIRS // max(1, len(rivals)))
+        chunk = points[row : row + count]
+        gaps = ((chunk[:, None, :] - rivals[None, :, :]) ** 2).sum(axis=2)
+        best = max(best, float(np.sqrt(gaps.max(initial=0.0))))
+        row += count
+    return best
