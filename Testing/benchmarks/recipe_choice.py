@@ -1,4 +1,4 @@
-"""How the recipe of `glioma-flair` was chosen: short runs with one site of the training patients left out.
+"""Variants of the recipe of `glioma-flair`: short runs with one site of the training patients left out.
 
     python Testing/benchmarks/recipe_choice.py --cases CSV --encoder-weights FILE --work DIR [--epochs 3] [VARIANT…]
 

@@ -50,7 +50,7 @@ Research use, not for diagnosis. The code of MedTL is under another licence, see
 
 
 def recipe() -> Recipe:
-    """The recipe, chosen with site HT of the training patients left out (`Testing/benchmarks/recipe_choice.py`)."""
+    """The recipe; `Testing/benchmarks/recipe_choice.py` compares variants of it on a site left out."""
     card = ModelCard(
         name="glioma-flair",
         version="1.0.0",
