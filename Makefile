@@ -1,6 +1,8 @@
 # make demo     segment a synthetic head with a known lesion (or CASE=path) into demo/
-# make test     all tests
+# make test     all tests: the engine's (test-engine) and the Slicer side's on a stand-in for Slicer (test-slicer)
 # make check    format, lint and types
+# make test-slicer-next    the Slicer side's on the next version of Slicer; both take MEDTL_SLICER_PYTHON=DIR, the
+#               Base/Python folder of a Slicer source tree, to run on its real Python layer: see Testing/host/README.md
 # make setup    only the environment; `PYTHON=` picks the interpreter, `TORCH_INDEX=` the index torch comes from,
 #               e.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu
 PYTHON ?=
@@ -9,6 +11,11 @@ CASE ?=
 
 PY := .venv/bin/python
 SLICER_PY := .venv-slicer/bin/python
+SLICER_NEXT_PY := .venv-slicer-next/bin/python
+SLICER_PACKAGES := "PySide6-Essentials>=6.7" "numpy>=1.26" "pytest>=8.0" "SimpleITK>=2.4" "pydicom>=3.0" "pillow>=10.3" \
+	"scipy>=1.11" packaging cmake jsonschema
+# What the tests of the Slicer side run under: the worker that they start is the engine's, in its own environment.
+SLICER_ENV := QT_QPA_PLATFORM=offscreen MEDTL_ENGINE_PYTHON=$(abspath $(PY))
 
 # An interpreter counts only if it runs: version managers leave names on PATH that do nothing.
 find_python = python=; for p in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3); do \
@@ -20,7 +27,7 @@ find_python = python=; for p in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12
 	  exit 1; \
 	fi
 
-.PHONY: setup demo test test-engine test-slicer check format bench clean
+.PHONY: setup demo test test-engine test-slicer test-slicer-next check format bench clean
 
 setup: .venv/.ready
 
@@ -35,11 +42,17 @@ setup: .venv/.ready
 	$(PY) -m pip install --quiet -e ".[dev]"
 	@touch $@
 
-# Slicer's own MRML without Qt; no torch, so that it never loads in Slicer's process.
+# Slicer's own MRML and Qt; no torch, so that it never loads in Slicer's process.
 .venv-slicer/.ready: Makefile
 	@$(find_python); "$$python" -m venv .venv-slicer
 	$(SLICER_PY) -m pip install --quiet --upgrade pip
-	$(SLICER_PY) -m pip install --quiet slicer-core==5.12.4.0 "numpy>=1.26" "pytest>=8.0" "SimpleITK>=2.4" "pydicom>=3.0" "pillow>=10.3"
+	$(SLICER_PY) -m pip install --quiet slicer-core==5.12.4.0 $(SLICER_PACKAGES)
+	@touch $@
+
+.venv-slicer-next/.ready: Makefile
+	@$(find_python); "$$python" -m venv .venv-slicer-next
+	$(SLICER_NEXT_PY) -m pip install --quiet --upgrade pip
+	$(SLICER_NEXT_PY) -m pip install --quiet slicer-core==5.13.31053.0 $(SLICER_PACKAGES)
 	@touch $@
 
 demo: .venv/.ready
@@ -50,8 +63,11 @@ test: test-engine test-slicer
 test-engine: .venv/.ready
 	$(PY) -m pytest
 
-test-slicer: .venv-slicer/.ready
-	$(SLICER_PY) -m pytest Testing/slicer
+test-slicer: .venv-slicer/.ready .venv/.ready
+	$(SLICER_ENV) $(SLICER_PY) -m pytest Testing/slicer
+
+test-slicer-next: .venv-slicer-next/.ready .venv/.ready
+	$(SLICER_ENV) $(SLICER_NEXT_PY) -m pytest Testing/slicer
 
 check: .venv/.ready
 	$(PY) -m ruff format --check .
@@ -67,5 +83,5 @@ bench: .venv/.ready
 	@ls Testing/benchmarks/*.py 2>/dev/null || echo "none yet"
 
 clean:
-	rm -rf .venv .venv-slicer demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-slicer .venv-slicer-next demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find medtl Testing -name __pycache__ -type d -prune -exec rm -rf {} +

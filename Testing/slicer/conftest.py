@@ -1,30 +1,34 @@
-"""Real MRML from slicer-core: no Qt, no application."""
+"""Slicer's side runs on real MRML and a stand-in for the application: Testing/host."""
 
-from types import SimpleNamespace
+import sys
+from pathlib import Path
 
 import pytest
-import slicer
+
+TESTING = Path(__file__).resolve().parents[1]
+sys.path.append(str(TESTING))
+sys.path.append(str(TESTING.parent / "MedTLSegment"))  # as Slicer does with the folder of every module
+
+import host  # noqa: E402
+
+host.start()  # before a test imports slicer
 
 
 @pytest.fixture
 def scene():
     """An empty MRML scene in which segmentation and volume nodes work; slicer.util finds it."""
-    scene = slicer.vtkMRMLScene()
-    application = slicer.vtkSlicerApplicationLogic()
-    application.SetMRMLScene(scene)
-    logics = {}
-    for name, make in (
-        ("Segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
-        ("Volumes", slicer.vtkSlicerVolumesLogic),
-    ):
-        logic = make()
-        logic.SetMRMLApplicationLogic(application)
-        application.SetModuleLogic(name, logic)
-        logic.SetMRMLScene(scene)
-        logics[name.lower()] = SimpleNamespace(logic=lambda logic=logic: logic)
-    slicer.mrmlScene = scene
-    slicer.app = SimpleNamespace(applicationLogic=lambda: application)
-    slicer.modules = SimpleNamespace(**logics)
-    yield scene
-    scene.Clear()
-    del slicer.mrmlScene, slicer.app, slicer.modules
+    yield host.new_scene()
+    host.new_scene()
+
+
+@pytest.fixture(autouse=True)
+def no_error_in_a_slot():
+    """An exception in a slot or an observer fails the test: Qt and VTK only print it."""
+    host.errors.clear()
+    host.dialogs.answers.clear()
+    host.dialogs.shown.clear()
+    yield
+    errors = host.errors[:]
+    host.errors.clear()
+    if errors:
+        pytest.fail("An error in a slot or an observer:\n" + "\n".join(errors))

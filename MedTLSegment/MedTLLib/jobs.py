@@ -1,0 +1,241 @@
+"""One run of Segment: the volume handed over, and what became of it."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from medtl.errors import InputError, MedTLError
+from medtl.volume import Labelmap, read_labelmap
+
+from . import predictions, scene
+
+IMAGE, RESULT = "image.nrrd", "result.seg.nrrd"
+SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the image states no spacing: then no mL, no mm
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose for a run; `threads` 0 means all."""
+
+    model: str
+    replace_edits: bool = False
+    flip: bool = False
+    device: str = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is under way. The states say whether somebody touched the nodes meanwhile."""
+
+    volume_id: str
+    volume_name: str
+    volume_state: tuple[object, ...]
+    target_id: str  # "" for a new segmentation
+    target_state: tuple[object, ...]
+    choices: Choices
+    folder: Path
+    started: float
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What the worker is asked for; paths are relative to its folder, so they stay short and ASCII."""
+        options: dict[str, Any] = {"flip": self.choices.flip, "device": self.choices.device}
+        if self.choices.threads:
+            options["threads"] = self.choices.threads
+        return {
+            "job": "segment",
+            "model": self.choices.model,
+            "input": f"{self.folder.name}/{IMAGE}",
+            "output": f"{self.folder.name}/{RESULT}",
+            "options": options,
+        }
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that wrote its result. `volume` is None when it was deleted meanwhile."""
+
+    written: predictions.Written
+    segmentation: Any
+    volume: Any
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def begin(volume: Any, target: Any, choices: Choices, root: Path) -> Job:
+    """A job whose folder below `root` holds the volume.
+
+    Raises: InputError when the volume cannot be segmented or the folder cannot be written.
+    """
+    scene.check_volume(volume)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="job-", dir=root))
+    except OSError as error:
+        text = _("Expected to write into {folder}, could not: {reason}. Make room there, or restart Slicer.")
+        raise InputError(text.format(folder=root, reason=error.strerror)) from error
+    try:
+        scene.write_volume(volume, folder / IMAGE)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Job(
+        volume.GetID(),
+        volume.GetName(),
+        volume_state(volume),
+        target.GetID() if target else "",
+        segmentation_state(target),
+        choices,
+        folder,
+        time.monotonic(),
+    )
+
+
+def finish(job: Job, result: Mapping[str, Any]) -> Finished:
+    """Write the result of a job into the scene and remove its folder; `result` is the engine's answer.
+
+    Where the volume or the target was deleted, edited or moved meanwhile, or the target does not take the result, a
+    new segmentation takes it and the notes say why.
+
+    Raises: InputError when it cannot be read or written; the folder stays.
+    """
+    labelmap = read_labelmap(job.folder / RESULT)
+    volume, target = _node(job.volume_id), _node(job.target_id)
+    notes = touched(job, volume, target)
+    target = None if notes else target
+    name = _("{volume} {model}").format(volume=job.volume_name, model=job.choices.model)
+    with _grid(volume, labelmap) as grid:
+        try:
+            options = predictions.Options(job.choices.replace_edits, open_editor(target))
+            written = predictions.write(labelmap, grid, target, options, name)
+        except InputError as error:
+            if target is None:
+                raise
+            notes += (_("{reason} The result is in a new segmentation.").format(reason=error),)
+            written = predictions.write(labelmap, grid, None, predictions.Options(), name)
+    discard(job)
+    segmentation = _node(written.segmentation_id)
+    for record in result.get("results", ()):
+        notes += tuple(str(warning) for warning in record["warnings"])
+        if any(segment["volume_ml"] is None for segment in record["segments"]):
+            segmentation.SetAttribute(SPACING, "unknown")
+    notes += (*labelmap.warnings, *written.notes)
+    return Finished(written, segmentation, volume, notes, time.monotonic() - job.started)
+
+
+def discard(job: Job) -> None:
+    """Remove the folder of a job."""
+    shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def run(worker: Any, volume: Any, target: Any, choices: Choices) -> Any:
+    """The segmentation node of a whole run; events are processed until it is done.
+
+    Raises: ValueError on bad input, RuntimeError when the engine fails.
+    """
+    cold = worker.state == "stopped"
+    outcome: list[tuple[str, Any]] = []
+    try:
+        job = begin(volume, target, choices, worker.folder)
+        worker.submit(
+            job.request,
+            lambda stage, fraction, seconds_left: None,
+            lambda result: outcome.append(("", result)),
+            lambda kind, message: outcome.append((kind, message)),
+        )
+        loop = qt.QEventLoop()
+        while not outcome:
+            loop.processEvents(qt.QEventLoop.WaitForMoreEvents)
+        kind, message = outcome[0]
+        if not kind:
+            return finish(job, message).segmentation
+        discard(job)
+    except MedTLError as error:
+        raise ValueError(str(error)) from error
+    finally:
+        if cold:  # nobody else waits for it, and no process is left behind
+            worker.stop()
+    raise (ValueError if kind in ("InputError", "ModelError") else RuntimeError)(message)
+
+
+def touched(job: Job, volume: Any, target: Any) -> tuple[str, ...]:
+    """A sentence for each way in which the nodes are not what they were when the job began."""
+    notes = []
+    if volume is None:
+        notes.append(_("The volume was deleted while the model ran: its result is in a new segmentation."))
+    elif volume_state(volume) != job.volume_state:
+        notes.append(_("The volume was changed or moved while the model ran: its result is in a new segmentation."))
+    if job.target_id and target is None:
+        notes.append(_("The chosen segmentation was deleted while the model ran: the result is in a new one."))
+    elif job.target_id and segmentation_state(target) != job.target_state:
+        notes.append(_("The chosen segmentation was edited while the model ran: the result is in a new one."))
+    return tuple(notes)
+
+
+def volume_state(volume: Any) -> tuple[object, ...]:
+    """Changes when the voxels or the place of a volume change; not with its name or display."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    place = tuple(matrix.GetElement(i, j) for i in range(3) for j in range(4))
+    return volume.GetImageData().GetMTime() if volume.GetImageData() else 0, place, *_transform_state(volume)
+
+
+def segmentation_state(node: Any) -> tuple[object, ...]:
+    """Changes when a voxel, the list of segments or the place of a segmentation changes; not with names or colours."""
+    if node is None:
+        return ()
+    segmentation = node.GetSegmentation()
+    kind = segmentation.GetSourceRepresentationName()
+    ids = tuple(segmentation.GetSegmentIDs())
+    parts = (segmentation.GetSegment(each).GetRepresentation(kind) for each in ids)
+    return ids, tuple(part.GetMTime() if part else 0 for part in parts), *_transform_state(node)
+
+
+def _transform_state(node: Any) -> tuple[object, ...]:
+    transform = node.GetParentTransformNode()
+    return (transform.GetID(), transform.GetTransformToWorldMTime()) if transform else ()
+
+
+def _node(node_id: str) -> Any:
+    return slicer.mrmlScene.GetNodeByID(node_id) if node_id else None
+
+
+@contextmanager
+def _grid(volume: Any, labelmap: Labelmap) -> Iterator[Any]:
+    """The volume, where it still lies where the labels are; else a volume of their grid that is removed again."""
+    there = volume is not None and not volume.GetParentTransformNode() and volume.GetImageData()
+    if there and scene.geometry_of(volume).close_to(labelmap.geometry):
+        yield volume
+        return
+    geometry = labelmap.geometry
+    lent = slicer.util.addVolumeFromArray(np.zeros(geometry.shape, np.uint8), scene.ras_of(geometry), "MedTL grid")
+    try:
+        yield lent
+    finally:
+        slicer.mrmlScene.RemoveNode(lent.GetDisplayNode())
+        slicer.mrmlScene.RemoveNode(lent)
+
+
+def open_editor(segmentation: Any) -> Any:
+    """The node of the Segment Editor where it has this segmentation open, its history given a state; else None.
+
+    One state for each action of ours: so the editor's own undo takes back that action and no more.
+    """
+    node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+    if segmentation is None or node is None or node.GetSegmentationNode() is not segmentation:
+        return None
+    module = getattr(slicer.modules, "segmenteditor", None)
+    if module is not None:
+        module.widgetRepresentation().self().editor.saveStateForUndo()
+    return node

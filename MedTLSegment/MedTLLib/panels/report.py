@@ -1,0 +1,237 @@
+"""The results: volume table, undo, 3D, export."""
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from medtl.bundle import find_model
+from medtl.card import ModelCard, load_card
+from medtl.errors import InputError, MedTLError, ModelError
+from MedTLLib import jobs, predictions, report, views
+from MedTLLib.export import export
+from MedTLLib.snapshots import MODEL_TAG, tag_of
+
+from .form import enable, fillTable, say
+
+FORMATS = (".seg.nrrd", ".nrrd", ".nii.gz")
+FOLDER, SUFFIX = "MedTL/exportFolder", "MedTL/exportSuffix"
+
+
+class ReportPanel:
+    """Is about one segmentation: the last result, or the one that the user chose since to write into."""
+
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
+        self.parameters: Any = None
+        self.finished: jobs.Finished | None = None  # what Undo takes back
+        self._filled: tuple[object, ...] | None = None
+        self._target = ""
+        ui.resultTable.connect("cellClicked(int,int)", self.onRow)
+        ui.resultTable.connect("cellActivated(int,int)", self.onRow)
+        ui.undoButton.connect("clicked()", self.onUndo)
+        ui.show3DButton.connect("toggled(bool)", self.onShow3D)
+        ui.tableButton.connect("clicked()", self.onTable)
+        ui.exportButton.connect("clicked()", self.onExport)
+
+    def show(self, finished: jobs.Finished) -> None:
+        """Show what a run has found: table, views, notes."""
+        self.finished = finished
+        self.parameters.resultSegmentation = finished.segmentation
+        notes = list(finished.notes)
+        centre = None
+        if finished.volume is not None:
+            try:
+                table = self.measure(finished.segmentation, finished.volume)
+                centre = largest(table, finished.written.segment_ids, finished.segmentation)
+            except InputError as error:
+                notes.append(str(error))
+            card = cardOf(finished.segmentation)
+            window = card.input.window if card else None
+            views.show_result(finished.volume, finished.segmentation, centre, window, finished.written.segment_ids)
+        if not notes and centre is None:
+            notes.append(_("Nothing was found in this volume."))
+        self.say(" ".join(notes))
+        self.update()
+
+    def forget(self) -> None:
+        """The scene goes away, and what could be undone with it."""
+        self.finished = None
+        self.say("")
+
+    def segmentation(self) -> Any:
+        """The segmentation that the buttons are about, or None."""
+        return self.parameters.resultSegmentation if self.parameters else None
+
+    def volume(self) -> Any:
+        """The volume that it was made on, or the input volume."""
+        node = self.segmentation()
+        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        return (node.GetNodeReference(role) if node else None) or (self.parameters and self.parameters.inputVolume)
+
+    def update(self) -> None:
+        """Show what the parameter node says."""
+        target = self.parameters.targetSegmentation if self.parameters else None
+        if target is not None and target.GetID() != self._target:
+            self.parameters.resultSegmentation = target
+        self._target = target.GetID() if target else ""
+        node = self.segmentation()
+        nothing = _("There is no result yet. Press Segment, or choose a segmentation.")
+        self.ui.nameLabel.text = node.GetName() if node else nothing
+        self._fill(tableOf(node))
+        undo = "" if self.finished else _("There is no prediction of this session to take back.")
+        enable(self.ui.undoButton, undo, _("Take back what the prediction changed; what you changed since stays."))
+        reason = "" if node else nothing
+        enable(self.ui.show3DButton, reason, _("Make the surface and show it; large ones take seconds."))
+        enable(self.ui.tableButton, reason, _("Measure volumes and diameters again."))
+        enable(self.ui.exportButton, reason, _("Save as .seg.nrrd, .nrrd or NIfTI."))
+        blocked = self.ui.show3DButton.blockSignals(True)
+        self.ui.show3DButton.checked = shown3D(node)
+        self.ui.show3DButton.blockSignals(blocked)
+
+    def measure(self, segmentation: Any, volume: Any) -> Any:
+        """The table of this segmentation, filled anew."""
+        real = segmentation.GetAttribute(jobs.SPACING) != "unknown"
+        return report.volume_table(segmentation, volume, tableOf(segmentation), real)
+
+    def _fill(self, table: Any) -> None:
+        key = (table.GetID(), table.GetMTime()) if table else ()
+        if key == self._filled:
+            return
+        self._filled = key
+        columns = (_("Segment"), _("Lesion"), _("mL"), _("mm"))
+        count = table.GetNumberOfRows() if table else 0
+        rows = [[cellText(table, row, column) for column in range(len(columns))] for row in range(count)]
+        fillTable(self.ui.resultTable, columns, rows, wide=0, numbers=1)
+        self.ui.resultTable.visible = bool(rows)
+
+    def onRow(self, row: int, column: int) -> None:
+        """Centre the views on the lesion of a row."""
+        try:
+            centre = report.centre_of(tableOf(self.segmentation()), row)
+        except InputError as error:
+            self.say(str(error))
+            return
+        if centre is None:
+            self.say(_("This segment is empty."))
+        else:
+            views.jump(centre)
+
+    def onTable(self) -> None:
+        try:
+            self.measure(self.segmentation(), self.volume())
+        except InputError as error:
+            self.say(str(error))
+        self.update()
+
+    def onUndo(self) -> None:
+        """Take back the voxels of the last prediction that nobody touched since."""
+        if self.finished is None:
+            return
+        finished, self.finished = self.finished, None
+        table = tableOf(finished.segmentation)
+        jobs.open_editor(finished.segmentation)
+        try:
+            reverted, left = predictions.undo(finished.written)
+        except InputError as error:
+            self.say(str(error))
+            self.update()
+            return
+        text = _("Taken back: {count} voxels.").format(count=reverted)
+        if left:
+            text += " " + _("Left, for they were changed since: {count}.").format(count=left)
+        if finished.segmentation.GetScene() is None:  # it held nothing but the prediction
+            slicer.mrmlScene.RemoveNode(table)
+        elif table is not None:
+            self.onTable()
+        self.say(text)
+        self.update()
+
+    def onShow3D(self, shown: bool) -> None:
+        node = self.segmentation()
+        if shown:
+            with slicer.util.WaitCursor():
+                node.CreateClosedSurfaceRepresentation()
+        node.GetDisplayNode().SetVisibility3D(shown)
+
+    def onExport(self) -> None:
+        """Save the segmentation where the user says, read it back and compare."""
+        settings = slicer.app.userSettings()
+        suffix = str(settings.value(SUFFIX, FORMATS[0]))
+        node = self.segmentation()
+        folder = Path(str(settings.value(FOLDER, str(Path.home()))))
+        path = self.askPath(folder / f"{node.GetName()}{suffix}")
+        if path is None:
+            return
+        try:
+            self.say(export(node, self.volume(), path, cardOf(node), replace=True))
+        except MedTLError as error:
+            self.say(str(error))
+            return
+        settings.setValue(FOLDER, str(path.parent))
+        settings.setValue(SUFFIX, next(each for each in FORMATS if path.name.lower().endswith(each)))
+
+    def askPath(self, suggested: Path) -> Path | None:
+        """The file that the user chose; the dialog asks before one is replaced."""
+        kinds = [f"*{suffix}" for suffix in sorted(FORMATS, key=lambda each: not suggested.name.endswith(each))]
+        chosen = qt.QFileDialog.getSaveFileName(
+            self.ui.exportButton, _("Export segmentation"), str(suggested), ";;".join(kinds)
+        )
+        return Path(chosen) if chosen else None
+
+    def say(self, text: str) -> None:
+        """Show a sentence below the results."""
+        say(self.ui.resultLabel, text)
+
+
+def tableOf(segmentation: Any) -> Any:
+    """The volume table of a segmentation, or None; also after the scene was saved and read again."""
+    tables = slicer.util.getNodesByClass("vtkMRMLTableNode") if segmentation else []
+    return next((each for each in tables if each.GetNodeReference(report.SEGMENTATION_ROLE) is segmentation), None)
+
+
+def shown3D(segmentation: Any) -> bool:
+    """Whether the surface is there and shown."""
+    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    return bool(
+        segmentation
+        and segmentation.GetDisplayNode()
+        and segmentation.GetDisplayNode().GetVisibility3D()
+        and segmentation.GetSegmentation().ContainsRepresentation(surface)
+    )
+
+
+def cellText(table: Any, row: int, column: int) -> str:
+    """What a cell of the volume table shows: mL with two digits after the point, mm with one."""
+    text = str(table.GetCellText(row, column))
+    if column < 2:
+        return text
+    value = table.GetTable().GetValue(row, column).ToDouble()
+    return "–" if value != value else f"{value:.{2 if column == 2 else 1}f}"
+
+
+def largest(table: Any, segmentIds: tuple[str, ...], segmentation: Any) -> tuple[float, float, float] | None:
+    """The centre (RAS mm) of the largest lesion of these segments; None where all are empty."""
+    segments = segmentation.GetSegmentation()
+    names = {segments.GetSegment(each).GetName() for each in segmentIds if segments.GetSegment(each)}
+    rows = [
+        (table.GetTable().GetValue(row, 2).ToDouble(), row)
+        for row in range(table.GetNumberOfRows())
+        if table.GetCellText(row, 0) in names and table.GetCellText(row, 1) == "1"
+    ]
+    return report.centre_of(table, max(rows)[1]) if rows else None
+
+
+def cardOf(segmentation: Any) -> ModelCard | None:
+    """The card of the model that made the first predicted segment; None where there is none or it is not installed."""
+    segments = segmentation.GetSegmentation()
+    for segmentId in segments.GetSegmentIDs():
+        name = tag_of(segments.GetSegment(segmentId), MODEL_TAG)
+        if name:
+            try:
+                return load_card(find_model(name))
+            except ModelError:
+                return None
+    return None

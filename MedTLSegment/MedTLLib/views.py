@@ -1,0 +1,105 @@
+"""What the user sees after Segment: slices in the volume's own plane, at the lesion, outlined. Works without views."""
+
+from typing import Any
+
+import numpy as np
+import slicer
+
+WINDOWED = "MedTL.windowed"  # attribute of a volume whose window we have set once; from then on it is the user's
+
+
+def show_result(
+    volume: Any,
+    segmentation: Any,
+    centre_ras: tuple[float, float, float] | None,
+    window: tuple[float, float] | None = None,
+    segment_ids: tuple[str, ...] = (),
+) -> None:
+    """Show the volume in the slice views, turned to its plane, with the segments as outlines, centred on a point.
+
+    `window` in the volume's units (HU); without it a robust one is set where the user has not set one.
+    """
+    set_window(volume, window)
+    outline(segmentation, segment_ids)
+    for node in slice_nodes():
+        composite = composite_of(node)
+        if composite is None:
+            continue
+        new = composite.GetBackgroundVolumeID() != volume.GetID()
+        composite.SetBackgroundVolumeID(volume.GetID())
+        node.RotateToVolumePlane(volume)
+        logic = slicer.app.applicationLogic().GetSliceLogic(node)
+        if new and logic is not None:
+            logic.FitSliceToBackground()
+    if centre_ras is not None:
+        jump(centre_ras)
+
+
+def jump(centre_ras: tuple[float, float, float]) -> None:
+    """Centre all slice views on a point (RAS mm) and put the crosshair there."""
+    for node in slice_nodes():
+        node.JumpSliceByCentering(*centre_ras)
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is not None:
+        crosshair.SetCrosshairRAS(*centre_ras)
+
+
+def outline(segmentation: Any, segment_ids: tuple[str, ...]) -> None:
+    """Show the segments as outlines without fill, which would hide the anatomy; other segments stay as they are."""
+    display = segmentation.GetDisplayNode()
+    if display is None:
+        segmentation.CreateDefaultDisplayNodes()
+        display = segmentation.GetDisplayNode()
+    for segment_id in segment_ids:
+        display.SetSegmentVisibility2DFill(segment_id, False)
+        display.SetSegmentVisibility2DOutline(segment_id, True)
+        display.SetSegmentVisibility(segment_id, True)
+
+
+def set_window(volume: Any, window: tuple[float, float] | None) -> None:
+    """Set the window once: the card's, else a robust one in place of Slicer's automatic one."""
+    display = volume.GetDisplayNode()
+    if display is None:
+        volume.CreateDefaultDisplayNodes()
+        display = volume.GetDisplayNode()
+    if volume.GetAttribute(WINDOWED) or (window is None and not display.GetAutoWindowLevel()):
+        return
+    low, high = window or robust_window(slicer.util.arrayFromVolume(volume))
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(low, high)
+    volume.SetAttribute(WINDOWED, "1")
+
+
+def robust_window(array: np.ndarray) -> tuple[float, float]:
+    """Limits that neither air nor a few bright voxels decide: from the darkest to the 99.5th percentile of what is
+    not background."""
+    step = max(1, round((array.size / 500_000) ** (1 / 3)))  # every voxel of a large volume would take seconds
+    sample = array[::step, ::step, ::step]
+    low = float(sample.min())
+    inside = sample[sample > low + 0.05 * float(np.percentile(sample, 99.5) - low)]
+    high = float(np.percentile(inside, 99.5)) if inside.size else float(sample.max())
+    return low, max(high, low + 1e-6)
+
+
+def slice_nodes() -> list[Any]:
+    """The slice views of the layout; all there are where there is no layout."""
+    nodes = list(slicer.util.getNodesByClass("vtkMRMLSliceNode"))
+    manager = slicer.app.layoutManager()
+    names = manager.sliceViewNames() if manager is not None else ()
+    return [node for node in nodes if node.GetLayoutName() in names] or nodes
+
+
+def composite_of(slice_node: Any) -> Any:
+    """The node that says what a slice view shows; None where there is none."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return next((each for each in composites if each.GetLayoutName() == slice_node.GetLayoutName()), None)
+
+
+def volume_in_view() -> Any:
+    """The volume in the background of the Red view, else the first image of the scene; None where there is none."""
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        shown = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+        if composite.GetLayoutName() == "Red" and shown is not None:
+            return shown
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return next((each for each in volumes if not each.IsA("vtkMRMLLabelMapVolumeNode")), None)

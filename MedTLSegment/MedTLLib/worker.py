@@ -1,0 +1,297 @@
+"""The engine's process as the panel sees it: requests go in, callbacks come out, and the main thread never waits.
+
+PythonSlicer is a launcher: it starts the real interpreter as its child and forwards the streams, so killing the process
+that Qt knows would leave the engine alive. What is killed is the pid that the engine names in its first line; at the
+end of its input it ends by itself. The protocol is told in `medtl/worker.py`.
+"""
+
+import atexit
+import json
+import logging
+import os
+import shutil
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+import medtl
+from medtl.progress import json_line
+
+OnProgress = Callable[[str, float, "float | None"], None]
+OnDone = Callable[[dict[str, Any]], None]
+OnError = Callable[[str, str], None]
+
+ANSWER_MS = 1000  # for a cancel to be answered, then the process is killed
+LEAVE_MS = 2000  # for a process to end after its input was closed
+LAST_WORDS = 5  # lines of standard error that a report of a death repeats
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Job:
+    line: bytes
+    on_progress: OnProgress
+    on_done: OnDone
+    on_error: OnError
+    cancelled: bool = False
+
+
+@dataclass(eq=False)
+class _Run:
+    """One process, from its start until Qt has seen its end."""
+
+    process: Any
+    pid: int | None = None  # of the interpreter; known once it is ready
+    unread: bytes = b""
+    complaints: str = ""
+
+
+class Worker:
+    """One warm engine process: started by the first job, unloaded after `idle_minutes` without one.
+
+    Relative paths in a request are meant from `folder`. Each job is answered exactly once, by `on_done` or `on_error`.
+    Callbacks run on the main thread, from its event loop and never from within `submit` or `cancel`; only `stop` makes
+    those that are due before it returns.
+    """
+
+    def __init__(
+        self, command: Sequence[str] | None = None, folder: Path | None = None, idle_minutes: float = 10.0
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="MedTL-")) if folder is None else folder
+        if folder is None:
+            atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+        self._command = command
+        self._jobs: dict[int, _Job] = {}  # those without an answer, in the order in which they came
+        self._last_id = 0
+        self._run: _Run | None = None
+        self._leaving: list[_Run] = []
+        self._due: deque[Callable[[], None]] = deque()
+        self._idle_ms = round(idle_minutes * 60_000)
+        self._idle = qt.QTimer()
+        self._idle.setSingleShot(True)
+        self._idle.connect("timeout()", self._unload)
+
+    @property
+    def state(self) -> str:
+        """Of the engine: "stopped", "starting", "ready" or "busy"."""
+        if self._run is None:
+            return "stopped"
+        if self.pid is None:
+            return "starting"
+        return "busy" if self._jobs else "ready"
+
+    @property
+    def pid(self) -> int | None:
+        """Of the engine's interpreter; None while it is not ready."""
+        return self._run.pid if self._run else None
+
+    def queued(self, job_id: int) -> bool:
+        """Whether the job waits behind another one."""
+        return job_id in self._jobs and job_id != next(iter(self._jobs))
+
+    def submit(self, request: dict[str, Any], on_progress: OnProgress, on_done: OnDone, on_error: OnError) -> int:
+        """The id of a new job; the process is started where none is there.
+
+        `on_progress(stage, fraction, seconds_left)`, `on_done(result)` and `on_error(kind, message)`: the kinds of
+        the engine, and "WorkerMissing" (cannot be started), "WorkerRefused" (another MedTL) and "WorkerDied".
+        """
+        self._last_id += 1
+        line = json_line({**request, "id": self._last_id}).encode("ascii")
+        self._jobs[self._last_id] = _Job(line, on_progress, on_done, on_error)
+        if self._run is None:
+            self._start()
+        elif self._run.pid is not None:
+            self._run.process.write(line)
+        return self._last_id
+
+    def cancel(self, job_id: int) -> None:
+        """Have a job answered with "Cancelled" within about a second; nothing for one that has its answer."""
+        job = self._jobs.get(job_id)
+        if job is None or job.cancelled or self._run is None:
+            return
+        job.cancelled = True
+        if self._run.pid is None:  # the job has not been sent
+            self._refuse(job_id, "Cancelled", _("The job was cancelled."))
+            if not self._jobs:
+                self._let_go()
+        else:
+            self._run.process.write(json_line({"cancel": job_id}).encode("ascii"))
+            qt.QTimer.singleShot(ANSWER_MS, partial(self._overdue, self._run, job_id))
+
+    def stop(self) -> None:
+        """End every process, and every job with "Cancelled"; waits a second for them, then kills."""
+        self._let_go()
+        for run in tuple(self._leaving):
+            if not run.process.waitForFinished(ANSWER_MS):
+                _kill(run.pid)
+                run.process.kill()
+                run.process.waitForFinished(ANSWER_MS)
+        self._refuse_all("Cancelled", _("The job was cancelled: the engine was stopped."))
+        while self._due:
+            self._due.popleft()()
+
+    # The process
+
+    def _start(self) -> None:
+        launcher = shutil.which("PythonSlicer")
+        command = self._command or ([launcher, "-u", "-P", "-m", "medtl.worker"] if launcher else [])
+        if not command:
+            self._missing(_("PythonSlicer was not found"))
+            return
+        process = qt.QProcess()
+        self._run = run = _Run(process)
+        environment = qt.QProcessEnvironment.systemEnvironment()
+        environment.insert("PYTHONPATH", str(_engine_folder()))
+        process.setProcessEnvironment(environment)
+        process.setWorkingDirectory(str(self.folder))
+        process.setProcessChannelMode(qt.QProcess.SeparateChannels)
+        process.connect("readyReadStandardOutput()", partial(self._read, run))
+        process.connect("readyReadStandardError()", partial(self._read_complaints, run))
+        process.connect("errorOccurred(QProcess::ProcessError)", lambda error: self._failed(run, error))
+        process.connect("finished(int,QProcess::ExitStatus)", lambda code, status: self._finished(run, code))
+        process.start(command[0], list(command[1:]))
+
+    def _let_go(self) -> None:
+        """Close the input of the process, which ends it, and force it later if it does not."""
+        if self._run is not None:
+            run, self._run = self._run, None
+            self._leaving.append(run)
+            run.process.closeWriteChannel()
+            qt.QTimer.singleShot(LEAVE_MS, partial(self._force, run))
+
+    def _force(self, run: _Run) -> None:
+        if run in self._leaving:
+            _kill(run.pid)
+            run.process.kill()
+
+    def _unload(self) -> None:
+        if not self._jobs:
+            self._let_go()
+
+    def _overdue(self, run: _Run, job_id: int) -> None:
+        """A cancel was not answered in time: kill, and have the jobs that waited done by a new process."""
+        if run is not self._run or job_id not in self._jobs:
+            return
+        _kill(run.pid)
+        self._let_go()
+        for each in [each for each, job in self._jobs.items() if job.cancelled]:
+            self._refuse(each, "Cancelled", _("The job was cancelled."))
+        if self._jobs:
+            self._start()
+
+    def _failed(self, run: _Run, error: Any) -> None:
+        if error != qt.QProcess.FailedToStart:  # any other one is followed by "finished"
+            return
+        if run is self._run:
+            self._run = None
+            self._missing(run.process.errorString())
+        elif run in self._leaving:
+            self._leaving.remove(run)
+        run.process.deleteLater()
+
+    def _missing(self, reason: str) -> None:
+        text = _("The engine could not be started: {reason}. Start Slicer by its launcher, or install Slicer again.")
+        self._refuse_all("WorkerMissing", text.format(reason=reason))
+
+    def _finished(self, run: _Run, code: int) -> None:
+        self._read(run)  # what it said before it ended still counts
+        self._read_complaints(run)
+        run.process.deleteLater()
+        if run in self._leaving:
+            self._leaving.remove(run)
+        elif run is self._run:
+            self._run = None
+            words = " / ".join(run.complaints.strip().splitlines()[-LAST_WORDS:]) or _("none; perhaps memory ran out")
+            text = _("The engine ended while it worked (exit code {code}). Its last words: {words}. Try again.")
+            self._refuse_all("WorkerDied", text.format(code=code, words=words))
+
+    # What it says
+
+    def _read_complaints(self, run: _Run) -> None:
+        text = bytes(run.process.readAllStandardError().data()).decode("utf-8", "replace")
+        run.complaints = (run.complaints + text)[-4000:]
+        if text.strip():
+            log.info("engine: %s", text.rstrip())
+
+    def _read(self, run: _Run) -> None:
+        run.unread += bytes(run.process.readAllStandardOutput().data())
+        *lines, run.unread = run.unread.split(b"\n")
+        for line in lines:
+            if run is self._run:
+                self._understand(run, line)
+
+    def _understand(self, run: _Run, line: bytes) -> None:
+        record: object
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        match record:
+            case {"event": "ready", "pid": int(pid), "version": version, "path": path}:
+                self._greet(run, pid, str(version), Path(str(path)))
+            case {"id": int(job_id)} if job_id not in self._jobs:
+                pass  # of a job that has had its answer
+            case {"id": int(job_id), "event": "progress", "stage": stage, "fraction": fraction, "seconds_left": left}:
+                self._later(partial(self._jobs[job_id].on_progress, stage, fraction, left))
+            case {"id": int(job_id), "event": "done", "result": result}:
+                self._answer(job_id, partial(self._jobs[job_id].on_done, result))
+            case {"id": int(job_id), "event": "error", "kind": kind, "message": message}:
+                self._refuse(job_id, str(kind), str(message))
+            case _:
+                log.warning("The engine said what is no answer: %r", line[:200])
+
+    def _greet(self, run: _Run, pid: int, version: str, path: Path) -> None:
+        run.pid = pid
+        if version != medtl.__version__ or path.resolve() != _engine_folder():
+            self._let_go()
+            text = _(
+                "Expected the engine of MedTL {version} in {folder}, found {other} in {path}. "
+                "Uninstall the Python package medtl from Slicer and restart it."
+            )
+            text = text.format(version=medtl.__version__, folder=_engine_folder(), other=version, path=path)
+            self._refuse_all("WorkerRefused", text)
+        for job in self._jobs.values():
+            run.process.write(job.line)
+
+    # Answers
+
+    def _answer(self, job_id: int, call: Callable[[], None]) -> None:
+        del self._jobs[job_id]
+        self._later(call)
+        if not self._jobs:
+            self._idle.start(self._idle_ms)
+
+    def _refuse(self, job_id: int, kind: str, message: str) -> None:
+        self._answer(job_id, partial(self._jobs[job_id].on_error, kind, message))
+
+    def _refuse_all(self, kind: str, message: str) -> None:
+        for job_id in tuple(self._jobs):
+            self._refuse(job_id, kind, message)
+
+    def _later(self, call: Callable[[], None]) -> None:
+        self._due.append(call)
+        qt.QTimer.singleShot(0, self._deliver)
+
+    def _deliver(self) -> None:
+        if self._due:  # one call a turn: what one raises does not keep the others back
+            self._due.popleft()()
+
+
+def _engine_folder() -> Path:
+    return Path(medtl.__file__).resolve().parents[1]
+
+
+def _kill(pid: int | None) -> None:
+    if pid is not None:
+        with suppress(OSError):  # it has ended meanwhile
+            os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows both end it at once

@@ -1,0 +1,1 @@
+# Slicer packs here; the tests install instead.

@@ -1,0 +1,194 @@
+"""The module as Slicer meets it: file, self-test, logic from the console, and the whole way with the real engine."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import host
+import numpy as np
+import pytest
+import qt
+import slicer
+from panel_user import LESION, MODEL, MODULE, PHANTOM, ROOT, FakeWorker, User, voxels
+
+from medtl.phantom import head
+from medtl.volume import read_volume
+from MedTLLib import packages, samples
+from MedTLLib.worker import Worker
+
+ENGINE_PYTHON = os.environ.get("MEDTL_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
+needs_engine = pytest.mark.skipif(
+    not Path(ENGINE_PYTHON).exists(), reason="no interpreter with torch: make setup, or set MEDTL_ENGINE_PYTHON"
+)
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
+    """The panel is open in an empty scene without views."""
+    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(packages, "missing", lambda *args: ())
+    host.new_scene()
+    user = User(tmp_path / "worker")
+    yield user
+    user.widget.logic.worker.stop()
+    host.unload_module("MedTLSegment")
+    host.new_scene()
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    """The real engine, in its own Python."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    worker = Worker([ENGINE_PYTHON, "-u", "-P", "-m", "medtl.worker"], folder)
+    yield worker
+    worker.stop()
+
+
+def test_the_module_says_what_it_is(user):
+    parent = slicer.modules.medtlsegment
+    assert parent.title == "MedTL Segment"
+    assert list(parent.categories) == ["Segmentation"]
+    assert list(parent.contributors)
+    assert "not for diagnosis" in parent.helpText
+    assert parent.acknowledgementText
+
+
+def test_the_module_s_file_is_short():
+    assert len(MODULE.read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_opening_the_panel_starts_no_process_and_asks_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDTL_HOME", str(tmp_path))
+    host.new_scene()
+    before = len(host.dialogs.shown)
+    widget = host.load_module(MODULE)
+    assert widget.logic.worker.state == "stopped"
+    assert len(host.dialogs.shown) == before
+    widget.parent.setMRMLScene(slicer.vtkMRMLScene())  # what Slicer's generic tests do
+    host.unload_module("MedTLSegment")
+    assert "torch" not in sys.modules
+
+
+def test_the_module_s_own_test_passes(user):
+    sys.modules["MedTLSegment"].MedTLSegmentTest().runTest()
+
+
+def test_sample_data_makes_the_phantom_when_it_is_asked_for(user):
+    import SampleData
+
+    sys.modules["MedTLSegment"].registerSampleData()
+    source = next(each for each in SampleData.sources if each.sampleName == samples.NAME)
+    assert Path(source.thumbnailFileName).is_file()
+    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    node = source.customDownloader(source)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == before + 1
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), head(1).volume.array)
+
+
+def test_process_refuses_bad_input_with_a_value_error(user):
+    logic = user.widget.logic
+    with pytest.raises(ValueError, match="Expected a volume"):
+        logic.process(None, MODEL)
+    volume = samples.volumeNode(PHANTOM.volume)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    with pytest.raises(ValueError, match="transform"):
+        logic.process(volume, MODEL)
+    assert user.worker.requests == []
+
+
+def test_process_tells_which_errors_are_the_caller_s(user, tmp_path):
+    class Failing(FakeWorker):
+        def submit(self, request, on_progress, on_done, on_error):
+            qt.QTimer.singleShot(0, lambda: on_error(*self.answer))
+            return 1
+
+    logic = user.widget.logic
+    logic.worker = worker = Failing(tmp_path / "failing")
+    volume = samples.volumeNode(PHANTOM.volume)
+    worker.answer = ("ModelError", "Expected the name of a model, found 'x'.")
+    with pytest.raises(ValueError, match="found 'x'"):
+        logic.process(volume, "x")
+    worker.answer = ("DeviceError", "Not enough memory.")
+    with pytest.raises(RuntimeError, match="memory"):
+        logic.process(volume, MODEL)
+    assert worker.state == "stopped"
+
+
+def test_process_without_packages_says_where_they_come_from(user, monkeypatch):
+    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    with pytest.raises(RuntimeError, match="Open the module MedTL Segment"):
+        user.widget.logic.process(samples.volumeNode(PHANTOM.volume), MODEL)
+
+
+@needs_engine
+def test_from_the_button_to_the_lesion_with_the_real_engine_while_timers_keep_firing(user, engine):
+    user.widget.logic.worker = engine
+    phantom = head(1, (96, 96, 12), (2.0, 2.0, 10.0))
+    volume = user.load(phantom)
+    beats: list[float] = []
+    timer = qt.QTimer()
+    timer.setInterval(10)
+    timer.connect("timeout()", lambda: beats.append(time.monotonic()))
+    texts = set()
+    user.ui.segmentButton.click()
+    timer.start()
+    began = time.monotonic()
+
+    def done() -> bool:
+        texts.add(user.status().split(",")[0])
+        return bool(user.ui.segmentButton.enabled)
+
+    host.process_until(done, 90.0, "The result")
+    last = len(beats)
+    host.process_until(lambda: len(beats) > last, 10.0, "A beat after the result")
+    timer.stop()
+    assert user.status().startswith("Done in"), user.status()
+    assert {"Starting the engine…", "Segmenting"} <= texts
+    gaps = np.diff([began, *beats])
+    assert len(beats) > 20
+    assert gaps.max() < 1.0
+    found, truth = voxels(user.chosen.resultSegmentation, volume), phantom.labelmap.array > 0
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8
+    assert float(user.rows()[0][2]) == pytest.approx(found.sum() * 0.04, abs=0.006)
+    assert "torch" not in sys.modules
+
+
+@needs_engine
+def test_cancel_in_the_middle_of_the_real_engine_frees_the_panel_within_two_seconds(user, engine):
+    user.widget.logic.worker = engine
+    user.load()
+    user.ui.segmentButton.click()
+    host.process_until(lambda: engine.state == "busy", 90.0, "The engine")
+    user.ui.cancelButton.click()
+    began = time.monotonic()
+    host.process_until(lambda: user.ui.segmentButton.enabled, 10.0, "The cancel")
+    assert time.monotonic() - began < 3.0
+    assert user.status() == "Cancelled. Nothing was changed."
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+@needs_engine
+def test_process_returns_the_segmentation_and_leaves_no_process(user, engine):
+    logic = user.widget.logic
+    logic.worker = engine
+    phantom = head(1, (64, 64, 8), (3.0, 3.0, 15.0))
+    volume = samples.volumeNode(phantom.volume)
+    segmentation = logic.process(volume, MODEL)
+    assert segmentation.GetSegmentation().GetSegmentIDs() == (LESION,)
+    assert (voxels(segmentation, volume) & (phantom.labelmap.array > 0)).any()
+    assert engine.state == "stopped"
+
+
+def test_the_file_that_the_engine_gets_is_the_volume_to_the_voxel(user):
+    volume = user.load()
+    user.ui.segmentButton.click()
+    image = user.worker.folder / user.worker.requests[0]["input"]
+    read = read_volume(image)
+    np.testing.assert_array_equal(read.array, slicer.util.arrayFromVolume(volume))
+    assert read.geometry.close_to(PHANTOM.volume.geometry, 1e-6)
+    assert not (user.worker.folder / user.worker.requests[0]["output"]).exists()
