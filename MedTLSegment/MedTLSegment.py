@@ -10,9 +10,9 @@ from slicer.ScriptedLoadableModule import *
 from slicer.util import VTKObservationMixin
 from slicer.parameterNodeWrapper import parameterNodeWrapper, Choice, WithinRange
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
-from MedTLLib import jobs, packages, samples, views
+from MedTLLib import jobs, samples, views
 from MedTLLib.panels.maintenance import MaintenancePanel
 from MedTLLib.panels.report import ReportPanel
 from MedTLLib.panels.segment import SegmentPanel
@@ -64,6 +64,7 @@ class MedTLSegmentParameterNode:
     targetSegmentation - The segmentation that takes the result; none for a new one.
     replaceEdits - If true, slices edited by hand are overwritten.
     resultSegmentation - The segmentation that Results is about: the last result, or the one chosen since.
+    onlySlice, onlyRegion - The part that is written: the slice in the Red view, a region; all without either.
     device, threads, flip - How the model runs; 0 threads means all.
     """
 
@@ -73,6 +74,8 @@ class MedTLSegmentParameterNode:
     targetSegmentation: vtkMRMLSegmentationNode
     replaceEdits: bool = False
     resultSegmentation: vtkMRMLSegmentationNode
+    onlySlice: bool = False
+    onlyRegion: vtkMRMLMarkupsROINode
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     threads: Annotated[int, WithinRange(0, 256)] = 0
     flip: bool = False
@@ -131,6 +134,7 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self.initializeParameterNode()
+        self.segment.followRed()
         self.setupPage.check()
 
     def onSceneStartClose(self, caller, event) -> None:
@@ -147,9 +151,8 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def initializeParameterNode(self) -> None:
         """Ensure parameter node exists and observed."""
         parameterNode = self.logic.getParameterNode()
-        volume = views.volume_in_view()
-        if volume and not parameterNode.inputVolume:
-            parameterNode.inputVolume = volume
+        if not parameterNode.inputVolume:
+            parameterNode.inputVolume = views.volume_in_view()
         self.setParameterNode(parameterNode)
 
     def setParameterNode(self, inputParameterNode: MedTLSegmentParameterNode | None) -> None:
@@ -196,14 +199,12 @@ class MedTLSegmentLogic(ScriptedLoadableModuleLogic):
     ) -> vtkMRMLSegmentationNode:
         """
         Segment a volume and return the segmentation; Slicer stays alive meanwhile.
-        Can be used without GUI widget.
         :param volumeNode: volume to be segmented
         :param modelName: name of a model, "glioma-flair" for instance
         :param segmentationNode: segmentation to write into; a new one when left out
         Raises ValueError on bad input and RuntimeError when the engine cannot run.
         """
-        if packages.missing():
-            raise RuntimeError(_("Python packages are missing. Open the module MedTL Segment: it installs them."))
+        jobs.check(volumeNode)
         return jobs.run(self.worker, volumeNode, segmentationNode, jobs.Choices(modelName))
 
 

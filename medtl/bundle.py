@@ -79,10 +79,19 @@ def user_store() -> Path:
     return Path(platformdirs.user_data_dir("MedTL", appauthor=False)) / "models"
 
 
+def stores() -> tuple[tuple[str, Path], ...]:
+    """Where models lie, shipped ones first. Without platformdirs, in a Slicer before its set-up, none was imported."""
+    shipped = tuple(("shipped", folder) for folder in shipped_folders())
+    try:
+        return *shipped, ("user", user_store())
+    except ModuleNotFoundError:
+        return shipped
+
+
 def list_models() -> tuple[Found, ...]:
     """All bundles, shipped ones first; damaged ones with the problem."""
     found = []
-    for source, root in [*(("shipped", f) for f in shipped_folders()), ("user", user_store())]:
+    for source, root in stores():
         for folder in sorted(root.iterdir()) if root.is_dir() else ():
             if folder.name.startswith(".") or not folder.is_dir():
                 continue
@@ -102,7 +111,7 @@ def find_model(name_or_dir: str) -> Path:
     """
     given = Path(name_or_dir)
     # A folder of that name that happens to lie in the working directory is not what a name means.
-    roots = (*shipped_folders(), user_store()) if given.name == name_or_dir else ()
+    roots = [root for _, root in stores()] if given.name == name_or_dir else []
     for folder in (*(root / name_or_dir for root in roots), given):
         try:
             if (folder / METADATA).is_file():

@@ -49,29 +49,34 @@ def export(segmentation: Any, volume: Any, path: Path, card: ModelCard | None = 
 
     A file that exists is replaced only with `replace`, and only when the new one is whole and was read back.
 
-    Raises: InputError when there is nothing to save, the file exists or belongs to the volume, it cannot be written,
-    or what is read back is not what was written.
+    Raises: InputError when there is nothing to save, the file exists or is that of another node in the scene, it
+    cannot be written, or what is read back is not what was written.
     """
-    _check_path(path, volume, replace)
+    _check_path(path, segmentation, replace)
     merged = merge(segmentation, volume, card)
     warnings = write_whole(path, lambda part: _store(part, path, merged.labelmap))
     saved = _("Saved at {path}, read back, identical.").format(path=path)
     return " ".join((saved, *merged.notes, *warnings))
 
 
-def _check_path(path: Path, volume: Any, replace: bool) -> None:
+def _check_path(path: Path, segmentation: Any, replace: bool) -> None:
     if suffix_of(path) not in OUTPUTS:
         raise InputError(f"Expected a file ending in {', '.join(OUTPUTS)}, found {path.name}. Rename it.")
     if path.is_dir():
         raise InputError(f"Expected a file name, found the folder {path}. Choose a file.")
-    storage = volume.GetStorageNode() if volume is not None else None
-    names = (
-        [storage.GetFileName(), *map(storage.GetNthFileName, range(storage.GetNumberOfFileNames()))] if storage else []
-    )
-    if path.exists() and identities([path]) & identities(Path(name) for name in names if name):
-        raise InputError(f"The file {path} is the volume itself. Choose another name.")
+    if path.exists() and identities([path]) & identities(_files_of_others(segmentation)):
+        raise InputError(f"The file {path} is that of something else in this scene. Choose another name.")
     if path.exists() and not replace:
         raise InputError(f"The file {path} exists already. Confirm that it may be replaced, or choose another name.")
+
+
+def _files_of_others(segmentation: Any) -> list[Path]:
+    """The files that the nodes of the scene were read from or saved to, but for the segmentation's own."""
+    names = []
+    for storage in slicer.util.getNodesByClass("vtkMRMLStorageNode"):
+        if segmentation is None or storage is not segmentation.GetStorageNode():
+            names += [storage.GetFileName(), *map(storage.GetNthFileName, range(storage.GetNumberOfFileNames()))]
+    return [Path(name) for name in names if name]
 
 
 def merge(segmentation: Any, volume: Any, card: ModelCard | None = None) -> Merged:

@@ -18,7 +18,7 @@ from slicer.i18n import tr as _
 from medtl.errors import InputError, MedTLError
 from medtl.volume import Labelmap, read_labelmap
 
-from . import predictions, scene
+from . import packages, predictions, scene
 
 IMAGE, RESULT = "image.nrrd", "result.seg.nrrd"
 SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the image states no spacing: then no mL, no mm
@@ -39,12 +39,13 @@ class Choices:
 class Job:
     """A run that is under way. The states say whether somebody touched the nodes meanwhile."""
 
-    volume_id: str
+    volume: Any  # a vtkWeakReference: another scene may give the node's ID to a node of its own
     volume_name: str
     volume_state: tuple[object, ...]
-    target_id: str  # "" for a new segmentation
+    target: Any  # a vtkWeakReference; None for a new segmentation
     target_state: tuple[object, ...]
     choices: Choices
+    only: np.ndarray | None  # bool (Z, Y, X), where the result may be written; None for everywhere
     folder: Path
     started: float
 
@@ -74,8 +75,29 @@ class Finished:
     seconds: float
 
 
-def begin(volume: Any, target: Any, choices: Choices, root: Path) -> Job:
-    """A job whose folder below `root` holds the volume.
+def hardened_copy(node: Any) -> Any:
+    """A copy of the volume beside it, with its transform hardened; the volume stays as it is.
+
+    Raises: InputError when what the transform leaves is no volume that can be segmented.
+    """
+    mrml = node.GetScene()
+    name = mrml.GenerateUniqueName(f"{node.GetName()} hardened")
+    copy = slicer.vtkSlicerVolumesLogic.CloneVolume(mrml, node, name)
+    copy.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+    copy.HardenTransform()
+    try:
+        scene.check_volume(copy)
+        scene.geometry_of(copy)
+    except InputError:
+        mrml.RemoveNode(copy.GetDisplayNode())
+        mrml.RemoveNode(copy)
+        raise
+    scene.place_beside(copy, node)
+    return copy
+
+
+def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarray | None = None) -> Job:
+    """A job whose folder below `root` holds the volume: all of it, for the model scales by all intensities.
 
     Raises: InputError when the volume cannot be segmented or the folder cannot be written.
     """
@@ -91,47 +113,65 @@ def begin(volume: Any, target: Any, choices: Choices, root: Path) -> Job:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Job(
-        volume.GetID(),
+        _reference(volume),
         volume.GetName(),
         volume_state(volume),
-        target.GetID() if target else "",
+        _reference(target) if target else None,
         segmentation_state(target),
         choices,
+        only,
         folder,
         time.monotonic(),
     )
 
 
-def finish(job: Job, result: Mapping[str, Any]) -> Finished:
-    """Write the result of a job into the scene and remove its folder; `result` is the engine's answer.
+def read(job: Job) -> Labelmap:
+    """The labels that the engine has written.
+
+    Raises: InputError when they cannot be read.
+    """
+    return read_labelmap(job.folder / RESULT)
+
+
+def finish(job: Job, labelmap: Labelmap, result: Mapping[str, Any]) -> Finished:
+    """Write the labels of a job into the scene and remove its folder; `result` is the engine's answer.
 
     Where the volume or the target was deleted, edited or moved meanwhile, or the target does not take the result, a
     new segmentation takes it and the notes say why.
 
-    Raises: InputError when it cannot be read or written; the folder stays.
+    Raises: InputError when they cannot be written; the folder stays.
     """
-    labelmap = read_labelmap(job.folder / RESULT)
-    volume, target = _node(job.volume_id), _node(job.target_id)
+    volume, target = _node(job.volume), _node(job.target)
     notes = touched(job, volume, target)
     target = None if notes else target
     name = _("{volume} {model}").format(volume=job.volume_name, model=job.choices.model)
     with _grid(volume, labelmap) as grid:
         try:
-            options = predictions.Options(job.choices.replace_edits, open_editor(target))
+            options = predictions.Options(job.choices.replace_edits, open_editor(target), job.only)
             written = predictions.write(labelmap, grid, target, options, name)
         except InputError as error:
             if target is None:
                 raise
             notes += (_("{reason} The result is in a new segmentation.").format(reason=error),)
-            written = predictions.write(labelmap, grid, None, predictions.Options(), name)
+            written = predictions.write(labelmap, grid, None, predictions.Options(only=job.only), name)
     discard(job)
-    segmentation = _node(written.segmentation_id)
+    segmentation = slicer.mrmlScene.GetNodeByID(written.segmentation_id)
     for record in result.get("results", ()):
         notes += tuple(str(warning) for warning in record["warnings"])
         if any(segment["volume_ml"] is None for segment in record["segments"]):
             segmentation.SetAttribute(SPACING, "unknown")
     notes += (*labelmap.warnings, *written.notes)
     return Finished(written, segmentation, volume, notes, time.monotonic() - job.started)
+
+
+def check(volume: Any) -> None:
+    """Raise ValueError for what cannot be segmented, RuntimeError when the engine's packages are missing."""
+    try:
+        scene.check_volume(volume)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    if packages.missing():
+        raise RuntimeError(_("Python packages are missing. Open the module MedTL Segment: it installs them."))
 
 
 def discard(job: Job) -> None:
@@ -142,30 +182,39 @@ def discard(job: Job) -> None:
 def run(worker: Any, volume: Any, target: Any, choices: Choices) -> Any:
     """The segmentation node of a whole run; events are processed until it is done.
 
-    Raises: ValueError on bad input, RuntimeError when the engine fails.
+    Raises: ValueError on bad input, RuntimeError when the engine fails or the scene is closed meanwhile.
     """
     cold = worker.state == "stopped"
     outcome: list[tuple[str, Any]] = []
+    closed: list[bool] = []
+    mrml = slicer.mrmlScene
+    observer = mrml.AddObserver(mrml.StartCloseEvent, lambda caller, event: closed.append(True))
     try:
         job = begin(volume, target, choices, worker.folder)
-        worker.submit(
+        job_id = worker.submit(
             job.request,
             lambda stage, fraction, seconds_left: None,
             lambda result: outcome.append(("", result)),
             lambda kind, message: outcome.append((kind, message)),
         )
         loop = qt.QEventLoop()
-        while not outcome:
+        while not outcome and not closed:
             loop.processEvents(qt.QEventLoop.WaitForMoreEvents)
-        kind, message = outcome[0]
-        if not kind:
-            return finish(job, message).segmentation
+        if not closed:
+            kind, message = outcome[0]
+            if not kind:
+                return finish(job, read(job), message).segmentation
+        elif not outcome:
+            worker.cancel(job_id)
         discard(job)
     except MedTLError as error:
         raise ValueError(str(error)) from error
     finally:
+        mrml.RemoveObserver(observer)
         if cold:  # nobody else waits for it, and no process is left behind
             worker.stop()
+    if closed:  # what is open now may be of another patient
+        raise RuntimeError(_("The scene was closed while the model ran: there is no result. Segment the volume again."))
     raise (ValueError if kind in ("InputError", "ModelError") else RuntimeError)(message)
 
 
@@ -176,9 +225,9 @@ def touched(job: Job, volume: Any, target: Any) -> tuple[str, ...]:
         notes.append(_("The volume was deleted while the model ran: its result is in a new segmentation."))
     elif volume_state(volume) != job.volume_state:
         notes.append(_("The volume was changed or moved while the model ran: its result is in a new segmentation."))
-    if job.target_id and target is None:
+    if job.target and target is None:
         notes.append(_("The chosen segmentation was deleted while the model ran: the result is in a new one."))
-    elif job.target_id and segmentation_state(target) != job.target_state:
+    elif job.target and segmentation_state(target) != job.target_state:
         notes.append(_("The chosen segmentation was edited while the model ran: the result is in a new one."))
     return tuple(notes)
 
@@ -207,8 +256,16 @@ def _transform_state(node: Any) -> tuple[object, ...]:
     return (transform.GetID(), transform.GetTransformToWorldMTime()) if transform else ()
 
 
-def _node(node_id: str) -> Any:
-    return slicer.mrmlScene.GetNodeByID(node_id) if node_id else None
+def _reference(node: Any) -> Any:
+    reference = vtk.vtkWeakReference()
+    reference.Set(node)
+    return reference
+
+
+def _node(reference: Any) -> Any:
+    """The node itself where it is still in the scene, else None."""
+    node = reference.Get() if reference else None
+    return node if node is not None and node.GetScene() is slicer.mrmlScene else None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import slicer
 from medtl.errors import InputError
 from medtl.volume import Geometry
 
+from .boxes import Box, shape_of
 from .scene import array_on, check_volume, geometry_of, values_of
 from .snapshots import tag_of
 
@@ -26,25 +27,27 @@ def protected_segments(segmentation: Any) -> tuple[str, ...]:
     )
 
 
-def union(segmentation: Any, segment_ids: tuple[str, ...], geometry: Geometry) -> np.ndarray:
-    """Where any of these segments is: bool (Z, Y, X)."""
-    found = np.zeros(geometry.shape, dtype=bool)
+def union(segmentation: Any, segment_ids: tuple[str, ...], geometry: Geometry, box: Box) -> np.ndarray:
+    """Where any of these segments is in a box of the grid: bool (Z, Y, X)."""
+    found = np.zeros(shape_of(box), dtype=bool)
     for segment_id in segment_ids:
-        found |= array_on(segmentation, segment_id, geometry)
+        found |= array_on(segmentation, segment_id, geometry, box)
     return found
 
 
 def outside_editor_masks(
-    segmentation: Any, editor: Any | None, own_ids: tuple[str, ...], geometry: Geometry, volume: Any
+    segmentation: Any, editor: Any | None, own_ids: tuple[str, ...], geometry: Geometry, box: Box, volume: Any
 ) -> np.ndarray:
-    """Voxels that the masks of the Segment Editor exclude: bool (Z, Y, X). None where it edits another segmentation.
+    """Voxels in a box of the grid that the masks of the Segment Editor exclude: bool (Z, Y, X).
+
+    None where it edits another segmentation.
 
     As in Slicer the segment that is edited does not bar itself from an "outside" area; here that is all of `own_ids`,
     for a prediction writes them together.
 
     Raises: InputError when the intensity mask is on a volume with another grid.
     """
-    blocked = np.zeros(geometry.shape, dtype=bool)
+    blocked = np.zeros(shape_of(box), dtype=bool)
     if editor is None or editor.GetSegmentationNode() is not segmentation:
         return blocked
     nodes, mode = slicer.vtkMRMLSegmentationNode, editor.GetMaskMode()
@@ -59,9 +62,9 @@ def outside_editor_masks(
     }
     outside = {nodes.EditAllowedOutsideAllSegments: everything, nodes.EditAllowedOutsideVisibleSegments: visible}
     if mode in inside:
-        blocked = ~union(segmentation, inside[mode], geometry)
+        blocked = ~union(segmentation, inside[mode], geometry, box)
     elif mode in outside:
-        blocked = union(segmentation, tuple(i for i in outside[mode] if i not in own_ids), geometry)
+        blocked = union(segmentation, tuple(i for i in outside[mode] if i not in own_ids), geometry, box)
     if editor.GetSourceVolumeIntensityMask():
         source = editor.GetSourceVolumeNode() or volume
         check_volume(source)
@@ -71,6 +74,6 @@ def outside_editor_masks(
                 "which has another grid. Choose that volume there, or switch the mask off."
             )
         lowest, highest = editor.GetSourceVolumeIntensityMaskRange()
-        values = values_of(source.GetImageData())
+        values = values_of(source.GetImageData())[box]
         blocked |= (values < lowest) | (values > highest)
     return blocked

@@ -186,7 +186,7 @@ def _explained(what: str, host: str) -> Iterator[None]:
         elif host and not _reachable(host):
             text = _(
                 "{what} could not be installed: {host} cannot be reached. "
-                "Check the network and its proxy and try again, or install from a folder of wheels."
+                "Check the network and its proxy and try again."
             )
         else:
             text = _("{what} could not be installed ({reason}). What pip said is in the Python console. Try again.")

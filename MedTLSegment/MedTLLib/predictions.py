@@ -17,20 +17,26 @@ from medtl.errors import InputError
 from medtl.volume import Geometry, Labelmap, Segment
 
 from . import snapshots
+from .boxes import Box, box_of, start_of, whole
+from .edits import box_around, edited_slices, indices, nearest, segments_in
 from .masks import PROTECTED_TAG, outside_editor_masks, protected_segments, union
 from .scene import array_on, check_volume, geometry_of, image_of, labelmap_image
-from .segments import add, check_place, new_segmentation, put, replace
-from .snapshots import MODEL_TAG, Snapshot, tag_of
+from .segments import add, check_place, check_target, new_segmentation, put, remove, replace
+from .snapshots import MODEL_TAG, Snapshot, nothing
 
 __all__ = ["PROTECTED_TAG", "Options", "Written", "edited_slices", "undo", "write"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """`editor_node`: the vtkMRMLSegmentEditorNode whose masks are respected where it edits the same segmentation."""
+    """`editor_node`: the vtkMRMLSegmentEditorNode whose masks are respected where it edits the same segmentation.
+
+    `only`: bool (Z, Y, X), voxels outside stay as they are; None for the whole volume.
+    """
 
     replace_edits: bool = False
     editor_node: Any | None = None
+    only: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,13 @@ class Change:
 
     segmentation: Any  # a vtkWeakReference: a held undo must not keep a deleted node alive
     geometry: Geometry
+    box: Box  # of the grid, that holds all that was or is there
     model: str
     run: str
     made: bool  # the segmentation itself is the prediction's
-    snapshot: Snapshot | None  # of the prediction before
+    first: bool  # there was no prediction before
     added: list[str] = field(default_factory=list)  # the segments that are the prediction's
-    voxels: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # by id: flat indices, values since
+    voxels: dict[str, tuple[Any, np.ndarray]] = field(default_factory=dict)  # by id: indices in the box, values since
 
 
 def write(
@@ -70,8 +77,8 @@ def write(
 
     Without a segmentation a new one is made beside the volume, shown as outlines; without a volume too (it was deleted
     or moved meanwhile) it is made where the labels are. Left alone are: slices edited since
-    the last prediction (unless `replace_edits`), what the Segment Editor's masks exclude, the voxels of protected
-    segments (status Completed or the tag `MedTL.locked`), and segments of the model that are protected themselves.
+    the last prediction (unless `replace_edits`), what the Segment Editor's masks exclude, what lies outside `only`, the
+    voxels of protected segments (status Completed or the tag `MedTL.locked`), and protected segments of the model.
 
     Raises: InputError when volume, labels and segmentation do not fit each other, a segment of the same id is the
     user's, or what is read back differs from what was written; then all is as it was before.
@@ -80,21 +87,26 @@ def write(
     if volume is not None or segmentation is not None:
         check_volume(volume)
         geometry = geometry_of(volume)
-    model = _check_labels(labelmap, geometry, volume)
+    used = box_of(labelmap.array)
+    model = _check_labels(labelmap, used, geometry, volume)
+    ids = tuple(segment.id for segment in labelmap.segments)
     made = segmentation is None
     if segmentation is None:
         segmentation = new_segmentation(
             volume, geometry, name or f"{volume.GetName() if volume else ''} {model}".strip()
         )
     else:
-        _check_target(segmentation, [segment.id for segment in labelmap.segments], model, geometry, volume)
+        check_target(segmentation, ids, model, geometry, volume)
+    first = snapshots.read(segmentation, model) is None
+    past = snapshots.history(segmentation, model, geometry)
+    box = box_around(segmentation, ids, geometry, past, used)
     reference = vtk.vtkWeakReference()
     reference.Set(segmentation)
-    change = Change(reference, geometry, model, uuid.uuid4().hex, made, snapshots.read(segmentation, model))
+    change = Change(reference, geometry, box, model, uuid.uuid4().hex, made, first)
     before: dict[str, Any] = {}
     modified = segmentation.StartModify()
     try:
-        return _write(labelmap, volume, segmentation, options or Options(), change, before)
+        return _write(labelmap, volume, segmentation, options or Options(), change, past, before)
     except BaseException:  # whatever it was, a key press too: the user's voxels come first
         _restore(segmentation, change, before)
         raise
@@ -103,33 +115,43 @@ def write(
 
 
 def _write(
-    labelmap: Labelmap, volume: Any, segmentation: Any, options: Options, change: Change, before: dict[str, Any]
+    labelmap: Labelmap,
+    volume: Any,
+    segmentation: Any,
+    options: Options,
+    change: Change,
+    past: list[Snapshot],
+    before: dict[str, Any],
 ) -> Written:
-    geometry = change.geometry
+    geometry, box = change.geometry, change.box
     ids = tuple(segment.id for segment in labelmap.segments)
-    kept, lost = ((), False) if options.replace_edits else snapshots.edited_slices(segmentation, geometry, ids)
-    masked = outside_editor_masks(segmentation, options.editor_node, ids, geometry, volume)
-    masked[list(kept)] = False
+    now = segments_in(segmentation, ids, geometry, box)
+    last, edited = nearest(past or [nothing(geometry)], now, box)
+    lost = any(name not in last.segment_ids and array.any() for name, array in now.items())
+    if options.replace_edits:
+        edited, lost = np.zeros_like(edited), False
+    kept = indices(edited, box)
+    masked = outside_editor_masks(segmentation, options.editor_node, ids, geometry, box, volume)
+    masked[edited] = False
     frozen = masked.copy()
-    frozen[list(kept)] = True
+    frozen[edited] = True
+    if options.only is not None:
+        masked &= options.only[box]
+        frozen |= ~options.only[box]
     spared = protected_segments(segmentation)
-    protected = union(segmentation, spared, geometry)
-    last = change.snapshot
-    if last is None or not last.geometry.close_to(geometry):
-        last = Snapshot(np.zeros(geometry.shape, np.uint8), geometry, (), "")
+    protected = union(segmentation, spared, geometry, box)
     all_ids = tuple(dict.fromkeys((*last.segment_ids, *ids)))
-    labels = np.zeros(geometry.shape, np.uint8 if len(all_ids) < 256 else np.uint16)
+    labels = np.zeros(masked.shape, np.uint8 if len(all_ids) < 256 else np.uint16)
     for segment_id in last.segment_ids:
         if segment_id not in ids or segment_id in spared:
-            np.copyto(labels, all_ids.index(segment_id) + 1, where=last.mask(segment_id))
+            np.copyto(labels, all_ids.index(segment_id) + 1, where=last.mask(segment_id, box))
     protected_voxels = masked_voxels = 0
     some_frozen, free = bool(frozen.any()), ~(frozen | protected)
     for segment in labelmap.segments:
         if segment.id in spared:
             continue
-        there = segmentation.GetSegmentation().GetSegment(segment.id) is not None
-        old = array_on(segmentation, segment.id, geometry) if there else np.zeros(geometry.shape, dtype=bool)
-        predicted = labelmap.array == segment.value
+        old = now.get(segment.id, np.zeros(masked.shape, dtype=bool))
+        predicted = labelmap.array[box] == segment.value
         wanted = predicted & free
         # What is left alone keeps its place in the snapshot, so that an edit stays an edit. Our segments overlap only
         # where the user made them, and that reads as edited too.
@@ -137,18 +159,18 @@ def _write(
         if some_frozen:
             wanted |= old & frozen
             masked_voxels += int(np.count_nonzero((predicted != old) & masked))
-            np.copyto(labels, all_ids.index(segment.id) + 1, where=last.mask(segment.id) & frozen)
+            np.copyto(labels, all_ids.index(segment.id) + 1, where=last.mask(segment.id, box) & frozen)
         if spared:
             protected_voxels += int(np.count_nonzero(predicted & protected & ~frozen))
-        if there:
-            before[segment.id] = labelmap_image(old, geometry)
+        if segment.id in now:
+            before[segment.id] = labelmap_image(old, geometry, box)
         else:
             change.added.append(segment.id)
             add(segmentation, segment, change.model)
-        put(segmentation, segment.id, wanted, geometry)
-        voxels = np.flatnonzero(old ^ wanted)
-        change.voxels[segment.id] = (voxels, wanted.ravel()[voxels])
-    snapshots.keep(segmentation, change.model, Snapshot(labels, geometry, all_ids, change.run))
+        put(segmentation, segment.id, wanted, geometry, box)
+        voxels = np.nonzero(old ^ wanted)
+        change.voxels[segment.id] = (voxels, wanted[voxels])
+    snapshots.keep(segmentation, change.model, Snapshot(labels, box, geometry, all_ids, change.run))
     names = [segment.name for segment in labelmap.segments if segment.id in spared]
     notes = tuple(_notes(kept, lost, names, protected_voxels, masked_voxels))
     return Written(segmentation.GetID(), tuple(change.voxels), kept, protected_voxels, notes, change)
@@ -190,23 +212,26 @@ def undo(written: Written) -> tuple[int, int]:
                 "Undo is possible only while all segments of the prediction are there."
             )
     check_place(segmentation, list(change.voxels), change.geometry)
-    now = snapshots.read(segmentation, change.model)
-    if now is not None and now.run != change.run:
+    last = snapshots.read(segmentation, change.model)
+    if last is not None and last.run != change.run:
         raise InputError(
             f"Expected the last prediction, found a later one in {segmentation.GetName()}. Undo that one first."
         )
     spared = protected_segments(segmentation)
+    box = box_around(segmentation, tuple(change.voxels), change.geometry, [], change.box)
+    moved = tuple(inner - outer for inner, outer in zip(start_of(change.box), start_of(box)))
     reverted = left = 0
     before: dict[str, Any] = {}
     try:
         for segment_id, (voxels, since) in change.voxels.items():
-            array = array_on(segmentation, segment_id, change.geometry)
-            before[segment_id], flat = labelmap_image(array, change.geometry), array.reshape(-1)
-            mine = (flat[voxels] == since) & (segment_id not in spared)
-            flat[voxels[mine]] ^= True
+            array = array_on(segmentation, segment_id, change.geometry, box)
+            before[segment_id] = labelmap_image(array, change.geometry, box)
+            voxels = tuple(axis + step for axis, step in zip(voxels, moved))
+            mine = (array[voxels] == since) & (segment_id not in spared)
+            array[tuple(axis[mine] for axis in voxels)] ^= True
             reverted += int(np.count_nonzero(mine))
             left += int(np.count_nonzero(~mine))
-            put(segmentation, segment_id, array, change.geometry)
+            put(segmentation, segment_id, array, change.geometry, box)
     except BaseException:  # as in `write`
         for segment_id, image in before.items():
             replace(segmentation, segment_id, image)
@@ -214,26 +239,17 @@ def undo(written: Written) -> tuple[int, int]:
     for segment_id in change.added:
         if segment_id not in spared and image_of(segmentation, segment_id) is None:
             segments.RemoveSegment(segment_id)
-    if now is not None:
-        snapshots.keep(segmentation, change.model, change.snapshot)
+    if change.first:
+        snapshots.keep(segmentation, change.model, nothing(change.geometry, change.voxels))
+    elif last is not None:
+        snapshots.step_back(segmentation, change.model)
     if change.made and segments.GetNumberOfSegments() == 0:
-        _remove(segmentation, change.model)
+        remove(segmentation, change.model)
     return reverted, left
 
 
-def edited_slices(segmentation: Any, volume: Any, segment_ids: Sequence[str]) -> tuple[int, ...]:
-    """The slices k in which the user changed these segments since the last prediction; absent segments do not count.
-
-    Where the last prediction was lost or lies on another grid, all slices with voxels of the segment count.
-
-    Raises: InputError when the volume cannot be segmented.
-    """
-    check_volume(volume)
-    return snapshots.edited_slices(segmentation, geometry_of(volume), tuple(segment_ids))[0]
-
-
-def _check_labels(labelmap: Labelmap, geometry: Geometry, volume: Any) -> str:
-    """The model that the labels are of."""
+def _check_labels(labelmap: Labelmap, used: Box | None, geometry: Geometry, volume: Any) -> str:
+    """The model that the labels are of; `used` is the box around them."""
     if not labelmap.geometry.close_to(geometry):
         raise InputError(
             f"Expected labels on the grid of {volume.GetName()}, found another grid: the volume was changed or moved "
@@ -241,7 +257,7 @@ def _check_labels(labelmap: Labelmap, geometry: Geometry, volume: Any) -> str:
         )
     known = np.zeros(65536, dtype=bool)
     known[[0, *(segment.value for segment in labelmap.segments)]] = True
-    if not labelmap.segments or not known[labelmap.array].all():
+    if not labelmap.segments or not known[labelmap.array[used or whole(geometry.shape)]].all():
         raise InputError("Expected a name for every label, found labels without. Segment the volume again.")
     models = {_model_of(segment) for segment in labelmap.segments}
     if len(models) != 1:
@@ -253,48 +269,11 @@ def _model_of(segment: Segment) -> str:
     return dict(segment.tags).get(MODEL_TAG) or segment.id.rpartition(".")[0]
 
 
-def _check_target(segmentation: Any, ids: list[str], model: str, geometry: Geometry, volume: Any) -> None:
-    """Raise InputError when the model's segments cannot be written into the segmentation without loss."""
-    segments, name = segmentation.GetSegmentation(), segmentation.GetName()
-    if segmentation.GetScene() is None:
-        raise InputError(f"Expected the segmentation {name}, found it deleted. Choose a new segmentation.")
-    if segmentation.GetParentTransformNode() is not None:
-        raise InputError(
-            f"Expected a segmentation in its own place, found {name} under a transform. Harden the transform, or "
-            "choose a new segmentation."
-        )
-    if segments.GetNumberOfSegments() and not segments.IsSourceRepresentationImageData():
-        raise InputError(
-            f"Expected a segmentation of voxels, found surfaces in {name}. Make Binary labelmap its source "
-            "representation in the module Segmentations, or choose a new segmentation."
-        )
-    for segment_id in ids:
-        segment = segments.GetSegment(segment_id)
-        if segment is not None and tag_of(segment, MODEL_TAG) != model:
-            raise InputError(
-                f"Expected a segment of the model {model} under the id {segment_id}, found one that is not the model's "
-                f"in {name}. Choose a new segmentation."
-            )
-    check_place(segmentation, ids, geometry)
-    if segments.GetNumberOfSegments() == 0:
-        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    if segmentation.GetDisplayNode() is None:
-        segmentation.CreateDefaultDisplayNodes()
-
-
 def _restore(segmentation: Any, change: Change, before: dict[str, Any]) -> None:
     if change.made:
-        _remove(segmentation, change.model)
+        remove(segmentation, change.model)
         return
     for segment_id in change.added:
         segmentation.GetSegmentation().RemoveSegment(segment_id)
     for segment_id, image in before.items():
         replace(segmentation, segment_id, image)
-
-
-def _remove(segmentation: Any, model: str) -> None:
-    snapshots.keep(segmentation, model, None)
-    scene = segmentation.GetScene()
-    for number in reversed(range(segmentation.GetNumberOfDisplayNodes())):
-        scene.RemoveNode(segmentation.GetNthDisplayNode(number))
-    scene.RemoveNode(segmentation)

@@ -16,6 +16,8 @@ from vtk.util.numpy_support import vtk_to_numpy
 from medtl.errors import InputError
 from medtl.volume import Geometry, write_whole
 
+from .boxes import Box, around, box_of, pasted, shape_of, shifted, start_of, whole
+
 NRRD_TYPES = {
     "i1": "int8",
     "u1": "uint8",
@@ -49,10 +51,28 @@ class Facts:
 def check_volume(node: Any) -> None:
     """Return nothing when the volume can be segmented as it is.
 
-    Raises: InputError when it has no voxels, several values in a voxel, or lies under a transform.
+    Raises: InputError when it is no image (see `check_image`) or lies under a transform.
+    """
+    check_image(node)
+    if node.GetParentTransformNode() is not None:
+        raise InputError(
+            f"Expected a volume in its own place, found {node.GetName()} under the transform "
+            f"{node.GetParentTransformNode().GetName()}. Harden the transform on a copy of the volume in the module "
+            "Data, or take the volume out of it."
+        )
+
+
+def check_image(node: Any) -> None:
+    """Return nothing when the volume can be segmented, under a transform or not.
+
+    Raises: InputError when it is a label map, has no voxels or several values in a voxel.
     """
     if node is None or node.GetScene() is None:
         raise InputError("Expected a volume in the scene, found none. Load one, or choose another as input.")
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise InputError(
+            f"Expected an image, found the label map {node.GetName()}. Choose the image that it belongs to."
+        )
     image = node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None or 0 in image.GetDimensions():
         raise InputError(f"Expected an image, found no voxels in {node.GetName()}. Load it again or choose another.")
@@ -61,12 +81,6 @@ def check_volume(node: Any) -> None:
         raise InputError(
             f"Expected one value in each voxel, found {components} in {node.GetName()} (a colour picture?). "
             "Make it grey with the module Vector to Scalar Volume first."
-        )
-    if node.GetParentTransformNode() is not None:
-        raise InputError(
-            f"Expected a volume in its own place, found {node.GetName()} under the transform "
-            f"{node.GetParentTransformNode().GetName()}. Harden the transform on a copy of the volume in the module "
-            "Data, or take the volume out of it."
         )
 
 
@@ -174,29 +188,26 @@ def array_of(segmentation: Any, segment_id: str, volume: Any) -> np.ndarray:
     return array_on(segmentation, segment_id, geometry_of(volume))
 
 
-def array_on(segmentation: Any, segment_id: str, geometry: Geometry) -> np.ndarray:
-    """Where the segment is, on this grid: bool (Z, Y, X), a new array.
+def array_on(segmentation: Any, segment_id: str, geometry: Geometry, box: Box | None = None) -> np.ndarray:
+    """Where the segment is, on this grid or in a box of it: bool (Z, Y, X), a new array.
 
     On a grid that is not the segment's own Slicer resamples it, nearest voxel.
 
     Raises: InputError when there is no such segment.
     """
-    found = np.zeros(geometry.shape, dtype=bool)
+    box = box or whole(geometry.shape)
     image = image_of(segmentation, segment_id)
     if image is None:
-        return found
+        return np.zeros(shape_of(box), dtype=bool)
     values_and_start = placed(image, geometry)
     if values_and_start is None:
         resampled = slicer.vtkOrientedImageData()
         resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
-        if not resample(image, grid_image(geometry), resampled):
+        if not resample(image, grid_image(geometry, box), resampled):
             raise InputError(f"Expected a segment that fits the volume, found {segment_id} out of its reach. Move it.")
-        values_and_start = values_of(resampled), (0, 0, 0)
+        values_and_start = values_of(resampled), start_of(box)
     values, start = values_and_start
-    here = tuple(slice(max(0, s), max(0, min(n, s + m))) for s, n, m in zip(start, found.shape, values.shape))
-    there = tuple(slice(max(0, -s), max(0, min(m, n - s))) for s, n, m in zip(start, found.shape, values.shape))
-    found[here] = values[there] != 0
-    return found
+    return pasted(values != 0, start, box)
 
 
 def image_of(segmentation: Any, segment_id: str) -> Any:
@@ -250,26 +261,22 @@ def ras_of(geometry: Geometry) -> np.ndarray:
     return matrix
 
 
-def grid_image(geometry: Geometry) -> Any:
-    """A vtkOrientedImageData of the grid, its voxels not allocated."""
+def grid_image(geometry: Geometry, box: Box | None = None) -> Any:
+    """A vtkOrientedImageData of the grid or a box of it, its voxels not allocated."""
     image = slicer.vtkOrientedImageData()
-    x, y, z = geometry.size
-    image.SetExtent(0, x - 1, 0, y - 1, 0, z - 1)
+    z, y, x = box or whole(geometry.shape)
+    image.SetExtent(x.start, x.stop - 1, y.start, y.stop - 1, z.start, z.stop - 1)
     image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ras_of(geometry)))
     return image
 
 
-def labelmap_image(mask: np.ndarray, geometry: Geometry) -> Any:
-    """The mask (Z, Y, X) on its grid as a vtkOrientedImageData, cut to the box around what is set."""
-    box = [(0, 0)] * 3  # an empty mask keeps its first voxel: Slicer takes no empty image
-    if mask.any():
-        for axis in range(3):
-            used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-            box[axis] = (int(used[0]), int(used[-1]))
-    image = grid_image(geometry)
-    image.SetExtent(*(bound for axis in reversed(box) for bound in axis))
+def labelmap_image(mask: np.ndarray, geometry: Geometry, box: Box | None = None) -> Any:
+    """The mask (Z, Y, X) of a grid or a box of it as a vtkOrientedImageData, cut to the box around what is set."""
+    start = start_of(box) if box else (0, 0, 0)
+    used = around([box_of(mask)], mask.shape)  # an empty mask keeps its first voxel: Slicer takes no empty image
+    image = grid_image(geometry, shifted(used, start))
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    values_of(image)[:] = mask[tuple(slice(first, last + 1) for first, last in box)]
+    values_of(image)[:] = mask[used]
     return image
 
 

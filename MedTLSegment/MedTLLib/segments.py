@@ -9,8 +9,9 @@ import slicer
 from medtl.errors import InputError
 from medtl.volume import Geometry, Segment
 
+from .boxes import Box, around, box_of, whole
 from .scene import array_on, grid_image, image_of, labelmap_image, place_beside, placed, values_of
-from .snapshots import MODEL_TAG
+from .snapshots import MODEL_TAG, forget, tag_of
 
 
 def new_segmentation(volume: Any | None, geometry: Geometry, name: str) -> Any:
@@ -30,13 +31,15 @@ def new_segmentation(volume: Any | None, geometry: Geometry, name: str) -> Any:
     return node
 
 
-def put(segmentation: Any, segment_id: str, mask: np.ndarray, geometry: Geometry) -> None:
-    """Make the mask (Z, Y, X) the segment and read it back; other segments keep every voxel.
+def put(segmentation: Any, segment_id: str, mask: np.ndarray, geometry: Geometry, box: Box) -> None:
+    """Make the mask (Z, Y, X) of a box of the grid the segment and read all of it back; others keep every voxel.
 
     Raises: InputError when what is read back differs; whoever calls brings back what was there before.
     """
-    replace(segmentation, segment_id, labelmap_image(mask, geometry))
-    wrong = int(np.count_nonzero(array_on(segmentation, segment_id, geometry) != mask))
+    replace(segmentation, segment_id, labelmap_image(mask, geometry, box))
+    found, image = array_on(segmentation, segment_id, geometry, box), image_of(segmentation, segment_id)
+    beyond = (np.count_nonzero(values_of(image)) if image else 0) - np.count_nonzero(found)
+    wrong = int(np.count_nonzero(found != mask) + abs(beyond))
     if wrong:
         raise InputError(
             f"Expected the segment {segment_id} as it was written, found {wrong} other voxels when it was read back. "
@@ -70,9 +73,61 @@ def check_place(segmentation: Any, segment_ids: Iterable[str], geometry: Geometr
         image = image_of(segmentation, segment_id) if there else None
         if image is None:
             continue
-        inside = np.count_nonzero(array_on(segmentation, segment_id, geometry))
-        if placed(image, geometry) is None or np.count_nonzero(values_of(image)) != inside:
+        values_and_start = placed(image, geometry)
+        box = box_of(*values_and_start) if values_and_start else None
+        if box is None or box != around([box], geometry.shape):
             raise InputError(
                 f"Expected the segment {segment_id} on the volume's grid, found it on another or reaching beyond it. "
                 "Choose a new segmentation."
             )
+
+
+def check_target(segmentation: Any, ids: tuple[str, ...], model: str, geometry: Geometry, volume: Any) -> None:
+    """Raise InputError when the model's segments cannot be written into the segmentation without loss."""
+    segments, name = segmentation.GetSegmentation(), segmentation.GetName()
+    if segmentation.GetScene() is None:
+        raise InputError(f"Expected the segmentation {name}, found it deleted. Choose a new segmentation.")
+    if segmentation.GetParentTransformNode() is not None:
+        raise InputError(
+            f"Expected a segmentation in its own place, found {name} under a transform. Harden the transform, or "
+            "choose a new segmentation."
+        )
+    if segments.GetNumberOfSegments() and not segments.IsSourceRepresentationImageData():
+        raise InputError(
+            f"Expected a segmentation of voxels, found surfaces in {name}. Make Binary labelmap its source "
+            "representation in the module Segmentations, or choose a new segmentation."
+        )
+    for segment_id in ids:
+        segment = segments.GetSegment(segment_id)
+        if segment is not None and tag_of(segment, MODEL_TAG) != model:
+            raise InputError(
+                f"Expected a segment of the model {model} under the id {segment_id}, found one that is not the model's "
+                f"in {name}. Choose a new segmentation."
+            )
+    check_place(segmentation, ids, geometry)
+    if segments.GetNumberOfSegments() == 0:
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    if segmentation.GetDisplayNode() is None:
+        segmentation.CreateDefaultDisplayNodes()
+
+
+def bounds(segmentation: Any, segment_id: str, geometry: Geometry) -> Box | None:
+    """The box around the segment, which may reach beyond the grid; None where it is empty or absent.
+
+    The whole grid where the segment lies on another one.
+    """
+    there = segmentation.GetSegmentation().GetSegment(segment_id) is not None
+    image = image_of(segmentation, segment_id) if there else None
+    if image is None:
+        return None
+    values_and_start = placed(image, geometry)
+    return box_of(*values_and_start) if values_and_start else whole(geometry.shape)
+
+
+def remove(segmentation: Any, model: str) -> None:
+    """Take a segmentation out of the scene, with its display and the model's predictions."""
+    forget(segmentation, model)
+    scene = segmentation.GetScene()
+    for number in reversed(range(segmentation.GetNumberOfDisplayNodes())):
+        scene.RemoveNode(segmentation.GetNthDisplayNode(number))
+    scene.RemoveNode(segmentation)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import slicer
 
+LABEL_MAP = "vtkMRMLLabelMapVolumeNode"
 WINDOWED = "MedTL.windowed"  # attribute of a volume whose window we have set once; from then on it is the user's
 
 
@@ -62,6 +63,8 @@ def set_window(volume: Any, window: tuple[float, float] | None) -> None:
     if display is None:
         volume.CreateDefaultDisplayNodes()
         display = volume.GetDisplayNode()
+    if not display.IsA("vtkMRMLScalarVolumeDisplayNode"):  # a label map's has no window
+        return
     if volume.GetAttribute(WINDOWED) or (window is None and not display.GetAutoWindowLevel()):
         return
     low, high = window or robust_window(slicer.util.arrayFromVolume(volume))
@@ -89,6 +92,11 @@ def slice_nodes() -> list[Any]:
     return [node for node in nodes if node.GetLayoutName() in names] or nodes
 
 
+def slice_node(name: str) -> Any:
+    """The slice view of this name, "Red" for instance; None where there is none."""
+    return next((node for node in slice_nodes() if node.GetLayoutName() == name), None)
+
+
 def composite_of(slice_node: Any) -> Any:
     """The node that says what a slice view shows; None where there is none."""
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
@@ -99,7 +107,7 @@ def volume_in_view() -> Any:
     """The volume in the background of the Red view, else the first image of the scene; None where there is none."""
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         shown = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
-        if composite.GetLayoutName() == "Red" and shown is not None:
+        if composite.GetLayoutName() == "Red" and shown is not None and not shown.IsA(LABEL_MAP):
             return shown
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return next((each for each in volumes if not each.IsA("vtkMRMLLabelMapVolumeNode")), None)
+    return next((each for each in volumes if not each.IsA(LABEL_MAP)), None)

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,6 +33,8 @@ OnError = Callable[[str, str], None]
 
 ANSWER_MS = 1000  # for a cancel to be answered, then the process is killed
 LEAVE_MS = 2000  # for a process to end after its input was closed
+PREFIX = "MedTL-"  # of the temporary folder
+SWEEP_SECONDS = 2 * 86400  # without a new job in it
 LAST_WORDS = 5  # lines of standard error that a report of a death repeats
 
 log = logging.getLogger(__name__)
@@ -59,7 +62,8 @@ class _Run:
 class Worker:
     """One warm engine process: started by the first job, unloaded after `idle_minutes` without one.
 
-    Relative paths in a request are meant from `folder`. Each job is answered exactly once, by `on_done` or `on_error`.
+    Relative paths in a request are meant from `folder`. `complaints` is the end of the standard error of all processes.
+    Each job is answered exactly once, by `on_done` or `on_error`.
     Callbacks run on the main thread, from its event loop and never from within `submit` or `cancel`; only `stop` makes
     those that are due before it returns.
     """
@@ -67,9 +71,12 @@ class Worker:
     def __init__(
         self, command: Sequence[str] | None = None, folder: Path | None = None, idle_minutes: float = 10.0
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="MedTL-")) if folder is None else folder
         if folder is None:
-            atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+            _sweep()
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        self.folder = folder
+        self.complaints = ""
         self._command = command
         self._jobs: dict[int, _Job] = {}  # those without an answer, in the order in which they came
         self._last_id = 0
@@ -220,6 +227,7 @@ class Worker:
     def _read_complaints(self, run: _Run) -> None:
         text = bytes(run.process.readAllStandardError().data()).decode("utf-8", "replace")
         run.complaints = (run.complaints + text)[-4000:]
+        self.complaints = (self.complaints + text)[-20_000:]
         if text.strip():
             log.info("engine: %s", text.rstrip())
 
@@ -285,6 +293,14 @@ class Worker:
     def _deliver(self) -> None:
         if self._due:  # one call a turn: what one raises does not keep the others back
             self._due.popleft()()
+
+
+def _sweep() -> None:
+    """Remove what a Slicer that crashed has left behind: images of patients lie there."""
+    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another user's, or gone meanwhile
+            if time.time() - old.stat().st_mtime > SWEEP_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def _engine_folder() -> Path:

@@ -40,9 +40,10 @@ def start() -> Any:
     """The package `slicer`, ready: `slicer.app`, an empty scene, `qt` and `ctk`. Further calls change nothing."""
     if not _started:
         if sys.version_info < (3, 12):
-            # PySide6 6.12 gives a reference to None away with each call that returns nothing, and here None can still
+            # PySide6 6.12 gives away a reference to the None or bool that some calls return, and here these can still
             # die: a long run would end in "deallocating None".
-            ctypes.c_ssize_t.from_address(id(None)).value += 1 << 30
+            for constant in (None, True, False):
+                ctypes.c_ssize_t.from_address(id(constant)).value += 1 << 30
         from host import dialogs
         from host.pythonqt import make_qt
 

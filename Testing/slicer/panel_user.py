@@ -30,7 +30,7 @@ class FakeWorker:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.state = folder, "stopped"
+        self.folder, self.state, self.complaints = folder, "stopped", ""
         self.requests: list[dict[str, Any]] = []
         self.jobs: dict[int, tuple[Any, Any, Any]] = {}
 
@@ -69,6 +69,8 @@ class FakeWorker:
         record = {"warnings": list(warnings), "segments": [{"id": LESION, "volume_ml": ml}]}
         self.state = "ready"
         self.jobs.pop(min(self.jobs))[1]({"model": MODEL, "results": [record]})
+        for _turn in range(3):  # the panel reads, fills and shows in turns of the event loop
+            slicer.app.processEvents()
 
     def error(self, kind: str, message: str) -> None:
         self.jobs.pop(min(self.jobs))[2](kind, message)

@@ -201,9 +201,34 @@ def test_the_volumes_own_file_is_never_replaced(segmentation, volume, scene, tmp
     assert storage.WriteData(volume)
     volume.SetAndObserveStorageNodeID(storage.GetID())
     before = path.read_bytes()
-    with pytest.raises(InputError, match="is the volume itself"):
+    with pytest.raises(InputError, match="something else in this scene"):
         export(segmentation, volume, path, CARD, replace=True)
     assert path.read_bytes() == before
+
+
+def test_the_file_of_any_other_node_is_never_replaced(segmentation, volume, scene, tmp_path):
+    path = tmp_path / "t1.nrrd"
+    other = slicer.util.addVolumeFromArray(np.ones((2, 3, 4), np.int16))
+    storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(path))
+    assert storage.WriteData(other)
+    other.SetAndObserveStorageNodeID(storage.GetID())
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="something else in this scene"):
+        export(segmentation, volume, path, CARD, replace=True)
+    assert path.read_bytes() == before
+
+
+def test_the_segmentations_own_file_is_replaced_when_that_was_confirmed(segmentation, volume, labels, scene, tmp_path):
+    path = tmp_path / "case.seg.nrrd"
+    storage = scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+    storage.SetFileName(str(path))
+    assert storage.WriteData(segmentation)
+    segmentation.SetAndObserveStorageNodeID(storage.GetID())
+    with pytest.raises(InputError, match="exists already"):
+        export(segmentation, volume, path, CARD)
+    assert "identical" in export(segmentation, volume, path, CARD, replace=True)
+    np.testing.assert_array_equal(read_labelmap(path).array, labels.array)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def test_opening_the_panel_starts_no_process_and_asks_nothing(tmp_path, monkeypa
     assert "torch" not in sys.modules
 
 
-def test_the_module_s_own_test_passes(user):
+def test_the_module_s_own_test_passes_where_the_engine_is_not_installed(user, monkeypatch):
+    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
     sys.modules["MedTLSegment"].MedTLSegmentTest().runTest()
 
 
@@ -145,7 +146,7 @@ def test_from_the_button_to_the_lesion_with_the_real_engine_while_timers_keep_fi
 
     host.process_until(done, 90.0, "The result")
     last = len(beats)
-    host.process_until(lambda: len(beats) > last, 10.0, "A beat after the result")
+    host.process_until(lambda: user.rows() and len(beats) > last, 10.0, "A beat after the result")
     timer.stop()
     assert user.status().startswith("Done in"), user.status()
     assert {"Starting the engine…", "Segmenting"} <= texts

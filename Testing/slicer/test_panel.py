@@ -1,6 +1,7 @@
 """The panel, used as a user does; the engine is a fake that answers when the test says so."""
 
 import re
+import sys
 import xml.etree.ElementTree as ET
 import zipfile
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from panel_user import LESION, MODEL, MODULE, PHANTOM, User, paint, voxels
 from medtl.errors import Cancelled
 from medtl.phantom import head
 from medtl.volume import read_labelmap
-from MedTLLib import packages, predictions, samples
+from MedTLLib import jobs, packages, predictions, samples
 
 TRUTH = PHANTOM.labelmap.array > 0
 
@@ -109,19 +110,80 @@ def test_a_folder_that_is_gone_is_told(user):
     assert user.ui.segmentButton.enabled
 
 
-def test_a_colour_picture_a_transform_and_an_empty_volume_are_refused_with_what_to_do(user):
+def test_a_colour_picture_and_an_empty_volume_are_refused_with_what_to_do(user):
     colour = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "picture")
     slicer.util.updateVolumeFromArray(colour, np.zeros((2, 8, 8, 3), np.uint8))
     user.ui.inputSelector.setCurrentNode(colour)
     assert "Vector to Scalar Volume" in user.ui.reasonLabel.text
-    volume = user.load()
-    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
-    volume.SetAndObserveTransformNodeID(transform.GetID())
-    user.widget.enter()
-    assert "Harden the transform" in user.ui.reasonLabel.text
-    assert not user.ui.segmentButton.enabled
     user.ui.inputSelector.setCurrentNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing"))
     assert "no voxels" in user.ui.reasonLabel.text
+    assert not user.ui.segmentButton.enabled
+
+
+def under_a_transform(user: User, matrix: np.ndarray) -> Any:
+    volume = user.load()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    return volume
+
+
+def test_a_volume_under_a_transform_is_segmented_as_a_hardened_copy_after_asking(user, monkeypatch):
+    angle = np.deg2rad(20.0)
+    matrix = np.array(
+        [[np.cos(angle), -np.sin(angle), 0, 5.0], [np.sin(angle), np.cos(angle), 0, -7.0], [0, 0, 1, 3.0], [0, 0, 0, 1]]
+    )
+    volume = under_a_transform(user, matrix)
+    before = slicer.util.arrayFromVTKMatrix(ijk_to_ras(volume))
+    questions = []
+    monkeypatch.setattr(user.widget.segment, "ask", lambda question: questions.append(question) or True)
+    user.ui.segmentButton.click()
+    copy = user.ui.inputSelector.currentNode()
+    assert "moved" in questions[0]
+    assert copy is not volume
+    assert copy.GetParentTransformNode() is None
+    np.testing.assert_allclose(slicer.util.arrayFromVTKMatrix(ijk_to_ras(copy)), matrix @ before, atol=1e-6)
+    user.worker.done()
+    np.testing.assert_array_equal(voxels(user.chosen.resultSegmentation, copy), TRUTH)
+    assert volume.GetParentTransformNode() is not None
+    np.testing.assert_array_equal(slicer.util.arrayFromVTKMatrix(ijk_to_ras(volume)), before)
+
+
+def test_the_model_that_was_chosen_runs_on_the_copy_even_where_it_does_not_fit_it(user, monkeypatch):
+    under_a_transform(user, np.diag([0.2, 0.2, 0.2, 1.0]))
+    monkeypatch.setattr(user.widget.segment, "ask", lambda question: True)
+    user.ui.segmentButton.click()
+    assert user.ui.modelCombo.count == 0
+    assert user.worker.requests[0]["model"] == MODEL
+
+
+def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user, monkeypatch):
+    volume = under_a_transform(user, np.diag([1.0, 1.0, 1.0, 1.0]))
+    monkeypatch.setattr(user.widget.segment, "ask", lambda question: False)
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    user.ui.segmentButton.click()
+    assert "Harden the transform" in user.status()
+    assert user.worker.requests == []
+    assert user.ui.inputSelector.currentNode() is volume
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
+
+
+def test_a_transform_that_leaves_no_right_angles_is_told_and_leaves_no_copy(user, monkeypatch):
+    shear = np.eye(4)
+    shear[0, 1] = 0.5
+    under_a_transform(user, shear)
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    monkeypatch.setattr(user.widget.segment, "ask", lambda question: True)
+    user.ui.segmentButton.click()
+    assert "sheared volume" in user.status()
+    assert user.worker.requests == []
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == count
+
+
+def ijk_to_ras(volume: Any) -> Any:
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return matrix
 
 
 # The run
@@ -200,6 +262,37 @@ def test_a_result_that_comes_after_cancel_is_dropped(user, monkeypatch):
     assert list(user.worker.folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("what", ["cancelled", "closed"])
+def test_between_reading_and_filling_a_job_can_still_be_cancelled_and_the_scene_closed(user, monkeypatch, what):
+    def read(job: jobs.Job) -> Any:
+        labelmap = whole(job)
+        slicer.mrmlScene.Clear() if what == "closed" else user.ui.cancelButton.click()
+        return labelmap
+
+    whole = jobs.read
+    monkeypatch.setattr(jobs, "read", read)
+    user.load()
+    user.segment()
+    assert user.status() == ("" if what == "closed" else "Cancelled. Nothing was changed.")
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert list(user.worker.folder.iterdir()) == []
+    assert not user.ui.cancelButton.enabled
+
+
+def test_a_scene_closed_before_the_result_was_shown_is_left_in_peace(user, monkeypatch):
+    def finish(*args: Any) -> jobs.Finished:
+        finished = whole(*args)
+        qt.QTimer.singleShot(0, slicer.mrmlScene.Clear)
+        return finished
+
+    whole = jobs.finish
+    monkeypatch.setattr(jobs, "finish", finish)
+    user.load()
+    user.segment()
+    assert user.rows() == []
+    assert user.result() == ""
+
+
 def test_the_panel_is_free_again_even_after_an_error_of_our_own(user, monkeypatch):
     def broken(*args: Any) -> None:
         raise ZeroDivisionError
@@ -208,8 +301,8 @@ def test_the_panel_is_free_again_even_after_an_error_of_our_own(user, monkeypatc
     user.ui.segmentButton.click()
     with monkeypatch.context() as patched:
         patched.setattr(predictions, "write", broken)
-        with pytest.raises(ZeroDivisionError):
-            user.worker.done()
+        user.worker.done()
+    assert "ZeroDivisionError" in host.errors.pop()
     assert "Python console" in user.status()
     assert user.ui.segmentButton.enabled
     user.segment()
@@ -381,6 +474,65 @@ def test_the_choices_under_advanced_reach_the_engine(user):
     assert user.worker.requests[0]["options"] == {"flip": True, "device": "cpu", "threads": 3}
 
 
+# A part of the volume
+
+
+def test_only_the_slice_in_the_red_view_is_written_and_undone(user):
+    volume = user.load()
+    segmentation = user.segment()
+    user.ui.targetSelector.setCurrentNode(segmentation)
+    k = int(np.flatnonzero(TRUTH.any(axis=(1, 2)))[1])
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    red.RotateToVolumePlane(volume)
+    red.JumpSliceByCentering(*centre_ras(volume, (28, 28, k)))
+    user.ui.advancedButton.collapsed = False
+    user.ui.onlySliceCheckBox.click()
+    other = np.roll(TRUTH, 4, axis=2)
+    user.ui.segmentButton.click()
+    red.JumpSliceByCentering(*centre_ras(volume, (28, 28, 0)))  # the slice is that of the click
+    user.worker.done(other)
+    assert "inside the region only" in user.status()
+    expected = TRUTH.copy()
+    expected[k] = other[k]
+    np.testing.assert_array_equal(voxels(segmentation, volume), expected)
+    user.ui.undoButton.click()
+    np.testing.assert_array_equal(voxels(segmentation, volume), TRUTH)
+
+
+def test_outside_a_region_of_interest_no_voxel_is_touched(user):
+    volume = user.load()
+    segmentation = user.segment()
+    user.ui.targetSelector.setCurrentNode(segmentation)
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "around")
+    user.ui.regionSelector.setCurrentNode(roi)
+    user.ui.segmentButton.click()
+    assert "none of its voxels" in user.status()  # the region has no size yet
+    matrix = slicer.util.arrayFromVTKMatrix(ijk_to_ras(volume))
+    matrix[:3, :3] /= np.linalg.norm(matrix[:3, :3], axis=0)
+    middle = np.argwhere(TRUTH).mean(axis=0)[::-1].round()
+    matrix[:3, 3] = centre_ras(volume, tuple(middle))
+    roi.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    roi.SetSize(35.0, 700.0, 700.0)  # ten voxels of 3.5 mm
+    user.segment(np.zeros_like(TRUTH))
+    expected = TRUTH.copy()
+    expected[:, :, int(middle[0]) - 5 : int(middle[0]) + 5] = False
+    np.testing.assert_array_equal(voxels(segmentation, volume), expected)
+    user.ui.regionSelector.setCurrentNode(None)
+    user.segment(np.zeros_like(TRUTH))  # what was left outside counts as predicted, not as edited
+    assert not voxels(segmentation, volume).any()
+
+
+def test_without_a_red_view_its_slice_cannot_be_chosen(user):
+    user.load()
+    user.ui.onlySliceCheckBox.click()
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        if node.GetLayoutName() == "Red":
+            slicer.mrmlScene.RemoveNode(node)
+    user.ui.segmentButton.click()
+    assert "Expected a Red slice view" in user.status()
+    assert user.worker.requests == []
+
+
 # Undo
 
 
@@ -488,7 +640,7 @@ def test_the_surface_is_made_on_demand(user):
 def test_an_empty_result_is_told(user):
     user.load()
     user.segment(np.zeros_like(TRUTH))
-    assert user.result() == "Nothing was found in this volume."
+    assert user.result() == "Nothing was found."
 
 
 def test_what_the_engine_found_odd_is_told(user):
@@ -569,18 +721,27 @@ def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user, mon
     assert user.worker.requests == []
 
 
-def test_without_a_package_that_the_list_of_models_needs_the_panel_opens_all_the_same(user, monkeypatch):
-    def lacking() -> None:
-        raise ModuleNotFoundError("No module named 'platformdirs'")
-
-    monkeypatch.setattr("MedTLLib.panels.models.list_models", lacking)
-    monkeypatch.setattr("MedTLLib.panels.maintenance.user_store", lacking)
+def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come_with_it_and_their_cards(
+    user, monkeypatch, tmp_path
+):
+    for name in ("platformdirs", "safetensors", "torch", "timm", "monai", "segmentation_models_pytorch"):
+        monkeypatch.setitem(sys.modules, name, None)  # importing it fails
+    monkeypatch.delenv("MEDTL_HOME")
     monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    volume = user.load()
+    segmentation = user.segment()
     host.unload_module("MedTLSegment")
     user.open()
     user.ui.maintenanceButton.collapsed = False
     assert user.ui.setupBox.visible
-    assert user.ui.modelCombo.count == 0
+    assert user.ui.inputSelector.currentNode() is volume
+    assert user.ui.modelCombo.currentText == MODEL
+    user.ui.cardButton.click()
+    assert "Dice" in user.ui.cardBrowser.plainText
+    host.answer(str(tmp_path / "result.nrrd"))
+    assert user.chosen.resultSegmentation is segmentation
+    user.ui.exportButton.click()
+    assert "identical" in user.result()
 
 
 def test_after_the_set_up_the_job_goes_on(user, monkeypatch):
@@ -625,18 +786,39 @@ def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user):
     assert user.ui.storageTable.rowCount == 0
 
 
-def test_the_log_bundle_names_versions_and_no_patient(user, tmp_path):
+def test_the_log_tells_what_failed_and_where_and_nothing_of_the_patient(user, tmp_path):
+    engine = MODULE.parents[1] / "medtl"
     user.load(name="Doe^Jane")
-    user.segment()
+    user.ui.segmentButton.click()
+    user.worker.progress("infer", 0.5)
+    user.worker.complaints = f"""Reading /data/Doe_Jane/1.2.840.113619.nrrd
+Traceback (most recent call last):
+  File "{engine}/worker.py", line 129, in outcome
+    open("/data/Doe_Jane.nrrd")
+  File "/home/Doe/lib/torch/nn/modules/module.py", line 7, in Doe
+  File "/data/medtl/Doe_Jane.py", line 1, in Doe
+  File "/data/medtl/../Doe.py", line 2, in Doe
+Doe_Jane: a patient
+torch.OutOfMemoryError: no room for Doe_Jane
+"""
+    user.worker.error("InternalError", "MemoryError('/data/Doe_Jane/head.nrrd')")
+    user.ui.segmentButton.click()
+    user.worker.progress("Doe_Jane", 0.5)
+    user.worker.error("Doe_Jane", "Doe_Jane")
     path = tmp_path / "log.zip"
     host.answer(str(path))
     user.ui.maintenanceButton.collapsed = False
     user.ui.logButton.click()
     with zipfile.ZipFile(path) as archive:
-        text = "".join(archive.read(name).decode() for name in archive.namelist())
-    assert "MedTL" in text
-    assert "numpy" in text
-    assert "Doe" not in text
+        texts = {name: archive.read(name).decode() for name in archive.namelist()}
+    for part in ("Doe", "Jane", "1.2.840", "/data", "head"):
+        assert part not in "".join(texts.values()), part
+    assert "MedTL " in texts["versions.txt"]
+    assert f"numpy {np.__version__}" in texts["versions.txt"]
+    first, second = texts["jobs.txt"].splitlines()
+    assert first.startswith("InternalError, stage infer, device auto, after 0 s")
+    assert second.startswith("other, stage other, device auto")
+    assert texts["engine.txt"].splitlines() == ["medtl/worker.py, line 129", "torch, line 7", "OutOfMemoryError"]
 
 
 def test_an_imported_model_that_is_none_is_refused_with_the_reason(user, tmp_path):
@@ -696,14 +878,39 @@ def test_no_key_is_taken_twice(user):
     assert sorted(keys) == sorted(set(keys))
 
 
+def cut_off(user: User) -> list[str]:
+    """The labels whose text does not fit into them."""
+    slicer.app.processEvents()
+    labels = (getattr(user.ui, w.get("name")) for w in form().iter("widget") if w.get("class") == "QLabel")
+    return [each.name for each in labels if each.visible and each.height < each.heightForWidth(each.width)]
+
+
 @pytest.mark.parametrize("width", [480, 300])
-def test_the_panel_fits_into_its_width(user, tmp_path, width):
+def test_the_panel_fits_into_its_width(user, tmp_path, width, monkeypatch):
+    def fits() -> None:
+        assert host.screenshot(user.widget.parent, tmp_path / "panel.png", width)[0] == width
+        assert cut_off(user) == []
+        user.widget.parent.resize(width, 2000)  # from now on there is room enough for what comes
+
+    user.load(head(1, (16, 16, 4), (2.0, 2.0, 10.0)))
+    fits()
     user.load()
-    user.segment()
+    user.ui.segmentButton.click()
+    user.worker.progress("infer", 0.4, 12.0)
+    fits()
+    user.worker.done()
     for button in (user.ui.advancedButton, user.ui.maintenanceButton):
         button.collapsed = False
     user.ui.cardButton.click()
-    assert host.screenshot(user.widget.parent, tmp_path / "panel.png", width)[0] == width
+    fits()
+    for button in (user.ui.advancedButton, user.ui.maintenanceButton):
+        button.collapsed = True
+    user.ui.cardButton.click()
+    fits()
+    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    user.widget.enter()
+    user.ui.setupButton.click()
+    fits()
 
 
 def test_what_is_protected_is_a_tag_of_the_segment(user):
@@ -715,3 +922,129 @@ def test_what_is_protected_is_a_tag_of_the_segment(user):
     assert segment.HasTag(predictions.PROTECTED_TAG)
     user.ui.protectList.item(0).setCheckState(qt.Qt.Unchecked)
     assert not segment.HasTag(predictions.PROTECTED_TAG)
+
+
+# Answers that come late, and choices that were meant for something else
+
+
+def test_a_late_answer_of_a_job_that_was_given_up_does_not_end_the_next_one(user, monkeypatch):
+    user.load()
+    user.ui.segmentButton.click()
+    late = user.worker.jobs[1]
+    monkeypatch.setattr(user.worker, "cancel", lambda job_id: user.worker.jobs.pop(job_id))  # it answers later
+    slicer.mrmlScene.Clear()
+    user.widget.enter()
+    user.load(name="the next patient")
+    user.ui.segmentButton.click()
+    on_progress, on_done, on_error = late
+    on_progress("clean", 1.0, None)
+    on_done({})
+    on_error("Cancelled", "The job was cancelled.")
+    assert "Cancelled" not in user.status()
+    assert user.ui.cancelButton.enabled
+    user.worker.done()
+    host.process_until(lambda: "Done" in user.status(), 10, "The result of the next patient")
+
+
+def test_replacing_hand_edits_holds_for_one_run(user):
+    user.load()
+    segmentation = user.segment()
+    user.ui.targetSelector.setCurrentNode(segmentation)
+    user.ui.replaceEditsCheckBox.checked = True
+    user.segment()
+    assert not user.ui.replaceEditsCheckBox.checked
+
+
+def test_a_target_does_not_stay_chosen_for_another_volume(user):
+    user.load()
+    segmentation = user.segment()
+    user.ui.targetSelector.setCurrentNode(segmentation)
+    user.load(name="another patient")
+    assert user.chosen.targetSegmentation is None
+
+
+def test_an_undo_that_was_refused_can_be_had_later(user):
+    volume = user.load()
+    segmentation = user.segment()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    user.ui.undoButton.click()
+    assert "under a transform" in user.result()
+    segmentation.SetAndObserveTransformNodeID(None)
+    np.testing.assert_array_equal(voxels(segmentation, volume), TRUTH)
+    user.ui.undoButton.click()
+    assert f"{int(TRUTH.sum())} voxels" in user.result()
+
+
+def test_undo_is_grey_while_another_segmentation_is_shown(user):
+    user.load()
+    segmentation = user.segment()
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+    user.ui.targetSelector.setCurrentNode(other)
+    assert not user.ui.undoButton.enabled
+    assert segmentation.GetName() in user.ui.undoButton.toolTip
+
+
+def test_figures_are_never_measured_on_the_grid_of_another_volume(user, tmp_path):
+    volume = user.load()
+    segmentation = user.segment()
+    user.load(head(2, (48, 48, 9), (4.0, 4.0, 14.0)), "another patient")
+    slicer.mrmlScene.RemoveNode(volume)
+    user.ui.tableButton.click()
+    assert "found none of its grid" in user.result()
+    assert user.rows() == []
+    host.answer(str(tmp_path / "x.nrrd"))
+    user.ui.exportButton.click()
+    assert "found none of its grid" in user.result()
+    assert not (tmp_path / "x.nrrd").exists()
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 1
+
+
+def test_a_file_name_without_an_ending_gets_one_and_asks_before_it_replaces(user, tmp_path, monkeypatch):
+    user.load(name="2: ax/flair")
+    user.segment()
+    answers, questions = [False, True], []
+    monkeypatch.setattr(
+        slicer.util, "confirmOkCancelDisplay", lambda text, *_, **__: questions.append(text) or answers.pop(0)
+    )
+    written = tmp_path / "result.seg.nrrd"
+    written.write_text("precious")
+    host.answer(str(tmp_path / "result"))
+    user.ui.exportButton.click()
+    assert "2_ ax_flair" in host.dialogs.shown[-1]
+    assert written.read_text() == "precious"
+    host.answer(str(tmp_path / "result"))
+    user.ui.exportButton.click()
+    assert str(written) in questions[1]
+    np.testing.assert_array_equal(read_labelmap(written).array, TRUTH)
+
+
+def test_what_was_deleted_beside_the_segmentation_breaks_nothing(user):
+    user.load()
+    segmentation = user.segment()
+    slicer.mrmlScene.RemoveNode(segmentation.GetDisplayNode())
+    user.ui.show3DButton.checked = True
+    assert segmentation.GetDisplayNode().GetVisibility3D()
+    for table in slicer.util.getNodesByClass("vtkMRMLTableNode"):
+        slicer.mrmlScene.RemoveNode(table)
+    user.ui.resultTable.cellClicked.emit(0, 0)
+    assert user.rows() == []
+
+
+def test_the_panel_follows_the_red_view_until_the_user_chooses_himself(user):
+    first, second, third = (samples.volumeNode(PHANTOM.volume, name) for name in ("first", "second", "third"))
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    for looked in (first, second):
+        composite.SetBackgroundVolumeID(looked.GetID())
+        user.widget.enter()
+        assert user.chosen.inputVolume is looked
+    user.ui.inputSelector.setCurrentNode(third)
+    composite.SetBackgroundVolumeID(first.GetID())
+    user.widget.enter()
+    assert user.chosen.inputVolume is third
+
+
+def test_text_from_a_file_is_shown_as_it_is(user):
+    user.load(name="<b>bold</b>")
+    for label in (user.ui.factsLabel, user.ui.nameLabel, user.ui.statusLabel, user.ui.resultLabel):
+        assert label.textFormat == qt.Qt.PlainText

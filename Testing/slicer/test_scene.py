@@ -105,6 +105,13 @@ def test_a_volume_without_voxels_is_refused(scene):
         check_volume(deleted)
 
 
+def test_a_label_map_is_refused_with_what_to_do(scene):
+    node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "mask")
+    slicer.util.updateVolumeFromArray(node, np.ones((2, 3, 4), np.uint8))
+    with pytest.raises(InputError, match=r"found the label map mask\. Choose the image"):
+        check_volume(node)
+
+
 def test_a_colour_volume_is_refused_with_what_to_do(scene, tmp_path):
     node = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "photo")
     image = vtk.vtkImageData()

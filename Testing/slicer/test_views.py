@@ -46,6 +46,17 @@ def test_every_view_shows_the_volume_in_its_own_plane_with_the_lesion_in_the_mid
         assert composite.GetBackgroundVolumeID() == volume.GetID()
 
 
+def test_a_new_volume_fills_the_views_and_the_user_s_zoom_stays_from_then_on(volume):
+    for node in slice_nodes():
+        node.SetFieldOfView(5000.0, 5000.0, 1.0)
+    views.show_result(volume, written(volume), CENTRE)
+    assert all(100.0 < max(node.GetFieldOfView()[:2]) < 1000.0 for node in slice_nodes())
+    for node in slice_nodes():
+        node.SetFieldOfView(50.0, 50.0, 1.0)
+    views.show_result(volume, written(volume), CENTRE)
+    assert all(node.GetFieldOfView()[0] == 50.0 for node in slice_nodes())
+
+
 def test_a_jump_centres_every_view(volume):
     views.jump(CENTRE)
     for node in slice_nodes():
@@ -101,6 +112,26 @@ def test_without_views_nothing_fails():
     volume = samples.volumeNode(PHANTOM.volume)
     views.show_result(volume, written(volume), CENTRE, None, (LESION,))
     assert views.volume_in_view() is volume
+
+
+def label_map():
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "mask")
+    slicer.util.updateVolumeFromArray(node, np.ones((2, 3, 4), np.uint8))
+    return node
+
+
+def test_a_label_map_in_the_red_view_is_not_the_input(volume):
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    red.SetBackgroundVolumeID(label_map().GetID())
+    assert views.volume_in_view() is volume
+    red.SetBackgroundVolumeID(volume.GetID())
+    assert views.volume_in_view() is volume
+
+
+def test_a_label_map_has_no_window_to_set(volume):
+    node = label_map()
+    views.set_window(node, (0.0, 1.0))
+    assert node.GetAttribute(views.WINDOWED) is None
 
 
 def test_the_outline_is_drawn_where_the_lesion_is_and_the_rest_stays_grey(volume, tmp_path):

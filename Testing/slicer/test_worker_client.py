@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -374,3 +375,17 @@ def test_the_real_engine_killed_in_the_middle_is_reported_and_the_next_job_is_se
     assert [file.name for file in (engine.folder / "1").iterdir()] == ["in.nrrd"]
     assert segment(engine).wait().errors == []
     assert (engine.folder / "1" / "out.seg.nrrd").exists()
+
+
+def test_what_a_crashed_slicer_left_behind_is_removed_after_two_days(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, recent, foreign = tmp_path / "MedTL-old", tmp_path / "MedTL-recent", tmp_path / "other"
+    for folder in (old, recent, foreign):
+        (folder / "job-1").mkdir(parents=True)
+        (folder / "job-1" / "image.nrrd").write_bytes(b"voxels")
+    for folder in (old, foreign):
+        os.utime(folder, (0, 0))
+    Worker()
+    assert not old.exists()
+    assert recent.exists()
+    assert foreign.exists()

@@ -1,9 +1,6 @@
 """Maintenance: what MedTL keeps on this computer and how to be rid of it; the engine; a log to send."""
 
-import platform
 import shutil
-import zipfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +8,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-import medtl
 from medtl.bundle import user_store
 from medtl.errors import InputError
-from medtl.volume import write_whole
+from MedTLLib import logbundle
 
 from .form import enable, fillTable, say
-
-PACKAGES = [
-    "torch",
-    "torchvision",
-    "timm",
-    "monai",
-    "segmentation-models-pytorch",
-    "numpy",
-    "scipy",
-    "SimpleITK",
-    "vtk",
-]
 
 
 class MaintenancePanel:
@@ -67,7 +51,7 @@ class MaintenancePanel:
         busy = self.logic.worker.state == "busy"
         reason = _("The engine is not loaded.") if stopped else _("A job is running.") if busy else ""
         enable(self.ui.unloadButton, reason, _("End the engine's process and free its memory."))
-        enable(self.ui.logButton, "", _("Versions and settings in a .zip, without names of patients or files."))
+        enable(self.ui.logButton, "", _("Versions and what failed, in a .zip without names of patients or files."))
 
     def selected(self) -> Path | None:
         """The folder of the chosen row."""
@@ -102,7 +86,7 @@ class MaintenancePanel:
         if path is None:
             return
         try:
-            write_whole(path, writeLog)
+            logbundle.write_log(path, self.logic.worker.complaints, self.segment.failures)
             self.say(_("Saved at {path}.").format(path=path))
         except InputError as error:
             self.say(str(error))
@@ -131,16 +115,3 @@ def stored(jobFolder: Path) -> list[tuple[str, Path]]:
 def sizeOf(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def writeLog(path: Path) -> None:
-    """Write the log bundle: versions, and which models are kept."""
-    lines = [f"MedTL {medtl.__version__}", f"Slicer {slicer.app.applicationVersion}", platform.platform()]
-    lines.append(f"Python {platform.python_version()}")
-    for name in PACKAGES:
-        try:
-            lines.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            lines.append(f"{name} missing")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("versions.txt", "\n".join(lines) + "\n")

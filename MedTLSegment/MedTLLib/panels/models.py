@@ -31,10 +31,7 @@ class ModelPanel:
 
     def read(self) -> None:
         """Look for the models that are installed; `update` lists them."""
-        try:
-            self.models = list_models()
-        except ModuleNotFoundError:  # a package that Set-up installs
-            self.models = ()
+        self.models = list_models()
         self._listed = ()
 
     def update(self, facts: scene.Facts | None, geometry: Geometry | None) -> None:

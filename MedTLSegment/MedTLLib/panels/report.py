@@ -1,5 +1,6 @@
 """The results: volume table, undo, 3D, export."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ from slicer.i18n import tr as _
 from medtl.bundle import find_model
 from medtl.card import ModelCard, load_card
 from medtl.errors import InputError, MedTLError, ModelError
-from MedTLLib import jobs, predictions, report, views
+from MedTLLib import jobs, predictions, report, scene, views
 from MedTLLib.export import export
+from MedTLLib.segments import check_place
 from MedTLLib.snapshots import MODEL_TAG, tag_of
 
 from .form import enable, fillTable, say
 
 FORMATS = (".seg.nrrd", ".nrrd", ".nii.gz")
+FORBIDDEN = re.compile(r'[/\\:*?"<>|]')  # in file names, on one system or another
 FOLDER, SUFFIX = "MedTL/exportFolder", "MedTL/exportSuffix"
 
 
@@ -38,6 +41,8 @@ class ReportPanel:
 
     def show(self, finished: jobs.Finished) -> None:
         """Show what a run has found: table, views, notes."""
+        if finished.segmentation.GetScene() is None:  # the scene was closed meanwhile
+            return
         self.finished = finished
         self.parameters.resultSegmentation = finished.segmentation
         notes = list(finished.notes)
@@ -52,7 +57,7 @@ class ReportPanel:
             window = card.input.window if card else None
             views.show_result(finished.volume, finished.segmentation, centre, window, finished.written.segment_ids)
         if not notes and centre is None:
-            notes.append(_("Nothing was found in this volume."))
+            notes.append(_("Nothing was found."))
         self.say(" ".join(notes))
         self.update()
 
@@ -66,10 +71,23 @@ class ReportPanel:
         return self.parameters.resultSegmentation if self.parameters else None
 
     def volume(self) -> Any:
-        """The volume that it was made on, or the input volume."""
+        """The volume whose grid the segments lie on: the one they were made on, or the input volume.
+
+        Raises: InputError when neither is, for on another grid the figures would be others.
+        """
         node = self.segmentation()
         role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-        return (node.GetNodeReference(role) if node else None) or (self.parameters and self.parameters.inputVolume)
+        for volume in (node.GetNodeReference(role), self.parameters.inputVolume):
+            try:
+                check_place(node, node.GetSegmentation().GetSegmentIDs(), scene.geometry_of(volume))
+                return volume
+            except (AttributeError, InputError):  # no volume, or none with an image; the segments are on another grid
+                continue
+        raise InputError(
+            _(
+                "Expected the volume that {name} was made on, found none of its grid. Load it, and choose it above."
+            ).format(name=node.GetName())
+        )
 
     def update(self) -> None:
         """Show what the parameter node says."""
@@ -82,6 +100,8 @@ class ReportPanel:
         self.ui.nameLabel.text = node.GetName() if node else nothing
         self._fill(tableOf(node))
         undo = "" if self.finished else _("There is no prediction of this session to take back.")
+        if self.finished and self.finished.segmentation is not node:
+            undo = _("The last prediction is in {name}.").format(name=self.finished.segmentation.GetName())
         enable(self.ui.undoButton, undo, _("Take back what the prediction changed; what you changed since stays."))
         reason = "" if node else nothing
         enable(self.ui.show3DButton, reason, _("Make the surface and show it; large ones take seconds."))
@@ -109,8 +129,12 @@ class ReportPanel:
 
     def onRow(self, row: int, column: int) -> None:
         """Centre the views on the lesion of a row."""
+        table = tableOf(self.segmentation())
+        if table is None:  # deleted meanwhile
+            self.update()
+            return
         try:
-            centre = report.centre_of(tableOf(self.segmentation()), row)
+            centre = report.centre_of(table, row)
         except InputError as error:
             self.say(str(error))
             return
@@ -120,25 +144,30 @@ class ReportPanel:
             views.jump(centre)
 
     def onTable(self) -> None:
+        self.say("")
         try:
             self.measure(self.segmentation(), self.volume())
         except InputError as error:
             self.say(str(error))
+            slicer.mrmlScene.RemoveNode(tableOf(self.segmentation()))  # what it said is no longer so
         self.update()
 
     def onUndo(self) -> None:
         """Take back the voxels of the last prediction that nobody touched since."""
         if self.finished is None:
             return
-        finished, self.finished = self.finished, None
+        finished = self.finished
         table = tableOf(finished.segmentation)
+        if finished.segmentation.GetParentTransformNode():
+            self.say(_("The segmentation is under a transform. Take it out, then Undo works."))
+            return
         jobs.open_editor(finished.segmentation)
         try:
             reverted, left = predictions.undo(finished.written)
         except InputError as error:
             self.say(str(error))
-            self.update()
             return
+        self.finished = None
         text = _("Taken back: {count} voxels.").format(count=reverted)
         if left:
             text += " " + _("Left, for they were changed since: {count}.").format(count=left)
@@ -146,11 +175,14 @@ class ReportPanel:
             slicer.mrmlScene.RemoveNode(table)
         elif table is not None:
             self.onTable()
+            text = " ".join(part for part in (text, str(self.ui.resultLabel.text)) if part)
         self.say(text)
         self.update()
 
     def onShow3D(self, shown: bool) -> None:
         node = self.segmentation()
+        if node.GetDisplayNode() is None:
+            node.CreateDefaultDisplayNodes()
         if shown:
             with slicer.util.WaitCursor():
                 node.CreateClosedSurfaceRepresentation()
@@ -162,9 +194,14 @@ class ReportPanel:
         suffix = str(settings.value(SUFFIX, FORMATS[0]))
         node = self.segmentation()
         folder = Path(str(settings.value(FOLDER, str(Path.home()))))
-        path = self.askPath(folder / f"{node.GetName()}{suffix}")
+        path = self.askPath(folder / f"{FORBIDDEN.sub('_', node.GetName())}{suffix}")
         if path is None:
             return
+        if not path.name.lower().endswith(FORMATS):  # typed without; then nobody has asked yet whether to replace
+            path = path.with_name(path.name + suffix)
+            question = _("{path} exists already. Replace it?").format(path=path)
+            if path.exists() and not slicer.util.confirmOkCancelDisplay(question, _("MedTL")):
+                return
         try:
             self.say(export(node, self.volume(), path, cardOf(node), replace=True))
         except MedTLError as error:

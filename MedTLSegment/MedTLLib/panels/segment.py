@@ -1,9 +1,11 @@
 """The job controls: which volume, which model, into what; Segment, progress, Cancel."""
 
 import logging
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import qt
 import slicer
@@ -12,10 +14,15 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from medtl.errors import InputError, MedTLError
-from MedTLLib import jobs, predictions, scene
+from medtl.volume import Labelmap
+from MedTLLib import jobs, logbundle, regions, scene, views
 
 from .form import enable, say
 from .models import ModelPanel
+from .protection import ProtectionPanel
+from .texts import factsText, stageText
+
+T = TypeVar("T")
 
 # The share of the progress bar at which each stage of the engine begins.
 BEGIN = {"load": 0, "read": 10, "prepare": 12, "infer": 20, "clean": 90, "write": 96, "": 100}
@@ -38,32 +45,37 @@ class SegmentPanel(VTKObservationMixin):  # type: ignore[misc]
         VTKObservationMixin.__init__(self)
         self.ui, self.logic, self.onFinished = ui, logic, onFinished
         self._watched: tuple[Any, ...] = ()
-        self._protected: list[tuple[str, str, bool]] | None = None
+        self._volume = self._followed = ""
         self.parameters: Any = None
         self.job: jobs.Job | None = None
         self.jobId = 0
+        self.stage = ""
         self.cancelling = False
+        self.failures: list[logbundle.Failure] = []  # of this session, for the log
         self.setupNeeded = False
-        self.models = ModelPanel(ui)
+        self.models, self.protection = ModelPanel(ui), ProtectionPanel(ui)
         ui.segmentButton.connect("clicked()", self.onSegment)
         ui.cancelButton.connect("clicked()", self.onCancel)
         ui.importButton.connect("clicked()", self.onImport)
         say(ui.statusLabel, "")
-        ui.protectList.connect("itemChanged(QListWidgetItem*)", self.onProtect)
 
     # What can be chosen
 
     def update(self, caller: Any = None, event: Any = None) -> None:
         """Show what the parameter node says."""
         volume = self.parameters.inputVolume if self.parameters else None
-        self._watch(volume, self.parameters.targetSegmentation if self.parameters else None)
+        if self.parameters and self._volume and volume and volume.GetID() != self._volume:
+            self.parameters.targetSegmentation = None  # it was chosen for another volume, another patient perhaps
+        self._volume = volume.GetID() if volume else ""
+        target = self.parameters.targetSegmentation if self.parameters else None
+        self._watch(volume, target)
         problem = problemOf(volume)
         facts = scene.facts_of(volume) if volume and not problem else None
         say(self.ui.factsLabel, factsText(facts) if facts else "")
         self.models.parameters = self.parameters
         self.models.update(facts, scene.geometry_of(volume) if facts else None)
-        self._listSegments()
-        self.ui.replaceEditsCheckBox.visible = bool(self.parameters and self.parameters.targetSegmentation)
+        self.protection.update(target)
+        self.ui.replaceEditsCheckBox.visible = bool(target)
         reason = self._reason(problem)
         running = self.job is not None
         enable(self.ui.segmentButton, reason, _("Segment the volume with the chosen model."))
@@ -73,6 +85,13 @@ class SegmentPanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui.progressBar.visible = running
         self.ui.runBox.visible = running or not self.setupNeeded
         self.ui.setupBox.visible = self.setupNeeded and not running
+
+    def followRed(self) -> None:
+        """Make the volume that the user looks at the input, unless he chose one himself: then the two differ since."""
+        looked, chosen = views.volume_in_view(), self.parameters.inputVolume if self.parameters else None
+        if self.job is None and self.parameters and (chosen is None or self._followed in ("", chosen.GetID())):
+            self.parameters.inputVolume = looked
+            self._followed = looked.GetID() if looked else ""
 
     def _watch(self, *nodes: Any) -> None:
         if nodes != self._watched:
@@ -115,34 +134,6 @@ class SegmentPanel(VTKObservationMixin):  # type: ignore[misc]
         path = Path(chosen)
         return path.parents[1] if path.name == "metadata.json" else path
 
-    # Protected segments
-
-    def _listSegments(self) -> None:
-        target = self.parameters.targetSegmentation if self.parameters else None
-        rows = protectedRows(target)
-        shown = self.ui.protectList
-        if rows == self._protected:
-            return
-        self._protected = rows
-        blocked = shown.blockSignals(True)
-        shown.clear()
-        for segmentId, name, protected in rows:
-            item = qt.QListWidgetItem(name)
-            item.setData(qt.Qt.UserRole, segmentId)
-            item.setCheckState(qt.Qt.Checked if protected else qt.Qt.Unchecked)
-            shown.addItem(item)
-        shown.blockSignals(blocked)
-        none = "" if rows else _("Choose a segmentation under Result in: its segments are listed here.")
-        enable(shown, none, _("Ticked segments lose no voxel to a prediction, as those whose status is Completed."))
-
-    def onProtect(self, item: Any) -> None:
-        """Mark the segment as protected from MedTL, or no longer."""
-        segment = self.parameters.targetSegmentation.GetSegmentation().GetSegment(item.data(qt.Qt.UserRole))
-        if item.checkState() == qt.Qt.Checked:
-            segment.SetTag(predictions.PROTECTED_TAG, "1")
-        else:
-            segment.RemoveTag(predictions.PROTECTED_TAG)
-
     # The run
 
     def choices(self) -> jobs.Choices:
@@ -156,28 +147,47 @@ class SegmentPanel(VTKObservationMixin):  # type: ignore[misc]
             return
         self.say(_("Handing over the volume…"))
         self.ui.statusLabel.repaint()
+        p, choices = self.parameters, self.choices()  # a copy as the input may change what is listed
         try:
-            job = jobs.begin(
-                self.parameters.inputVolume,
-                self.parameters.targetSegmentation,
-                self.choices(),
-                self.logic.worker.folder,
-            )
+            volume = self.inItsPlace(p.inputVolume)
+            only = regions.inside(volume, redSlice(p.onlySlice), p.onlyRegion) if p.onlySlice or p.onlyRegion else None
+            job = jobs.begin(volume, p.targetSegmentation, choices, self.logic.worker.folder, only)
         except MedTLError as error:
             self.say(str(error))
             self.update()
             return
-        self.job, self.cancelling = job, False
+        self.job, self.stage, self.cancelling = job, "start", False
         self.ui.progressBar.setRange(0, 0)
         self.say(_("Starting the engine…"))
-        self.jobId = self.logic.worker.submit(job.request, self.onProgress, self.onDone, self.onError)
+        # Each answer says of which job it is: one of a job that was given up must not end the next one.
+        answers = (partial(answer, job) for answer in (self.onProgress, self.onDone, self.onError))
+        self.jobId = self.logic.worker.submit(job.request, *answers)
         if self.logic.worker.queued(self.jobId):
             self.say(_("Waiting for another job to end…"))
         self.update()
 
-    def onProgress(self, stage: str, fraction: float, secondsLeft: float | None) -> None:
-        if self.job is None or self.cancelling:
+    def inItsPlace(self, volume: Any) -> Any:
+        """The volume, or where it is under a transform a hardened copy, which becomes the input, if the user agrees.
+
+        Raises: InputError when the user does not, or the transform leaves no grid that can be segmented.
+        """
+        transform = volume.GetParentTransformNode()
+        if transform is not None:
+            text = _(
+                "{volume} is under the transform {transform}. Segment a copy that is hardened? It is the input then."
+            )
+            if not self.ask(text.format(volume=volume.GetName(), transform=transform.GetName())):
+                scene.check_volume(volume)  # raises, and says what to do
+            volume = self.parameters.inputVolume = jobs.hardened_copy(volume)
+        return volume
+
+    def ask(self, question: str) -> bool:
+        return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL")))
+
+    def onProgress(self, job: jobs.Job, stage: str, fraction: float, secondsLeft: float | None) -> None:
+        if job is not self.job or self.cancelling:
             return
+        self.stage = stage
         names = list(BEGIN)
         begin = BEGIN.get(stage, 0)
         end = BEGIN[names[names.index(stage) + 1]] if stage in BEGIN else 100
@@ -188,35 +198,56 @@ class SegmentPanel(VTKObservationMixin):  # type: ignore[misc]
             text = _("{stage}, {seconds} s left").format(stage=text, seconds=max(1, round(secondsLeft)))
         self.say(text)
 
-    def onDone(self, result: dict[str, Any]) -> None:
-        if self.job is None:  # the scene was closed meanwhile
+    def onDone(self, job: jobs.Job, result: dict[str, Any]) -> None:
+        if job is not self.job:  # the scene was closed meanwhile
             return
         if self.cancelling:  # too late for the engine, not for the scene
-            self.onError("Cancelled", "")
+            self.onError(job, "Cancelled", "")
             return
-        job, finished = self.job, None
+        self.stage = "fill"
         self.say(_("Filling the segments…"))
         self.ui.statusLabel.repaint()
+        labelmap = self.attempt(lambda: jobs.read(job))
+        if labelmap is not None:  # a step in each turn of the event loop, so that Slicer answers in between
+            qt.QTimer.singleShot(0, lambda: self.fill(job, labelmap, result))
+
+    def fill(self, job: jobs.Job, labelmap: Labelmap, result: dict[str, Any]) -> None:
+        """Write the labels into the scene."""
+        if job is not self.job:  # the scene was closed meanwhile
+            return
+        if self.cancelling:
+            self.onError(job, "Cancelled", "")
+            return
+        finished = self.attempt(lambda: jobs.finish(job, labelmap, result))
+        if finished is not None:
+            self.parameters.replaceEdits = False  # asked for this run, not for every one after it
+            text = _("Done in {seconds} s.") if job.only is None else _("Done in {seconds} s, inside the region only.")
+            self._end(text.format(seconds=round(finished.seconds, 1)))
+            qt.QTimer.singleShot(0, lambda: self.onFinished(finished))
+
+    def attempt(self, step: Callable[[], T]) -> T | None:
+        """What a step of the end gives; None where it fails. Whatever happened, the panel can be used again."""
+        done, kind = None, "InternalError"
         text = _("The result could not be written; the reason is in the Python console.")
         try:
-            finished = jobs.finish(job, result)
-            text = _("Done in {seconds} s.").format(seconds=round(finished.seconds, 1))
+            done = step()
         except MedTLError as error:
-            text = str(error)
-        finally:  # whatever happened, the panel can be used again
-            self._end(text)
-        if finished is not None:
-            self.onFinished(finished)
+            kind, text = type(error).__name__, str(error)
+        finally:
+            if done is None:
+                self._remember(kind)
+                self._end(text)
+        return done
 
-    def onError(self, kind: str, message: str) -> None:
-        job = self.job
-        if job is None:
+    def onError(self, job: jobs.Job, kind: str, message: str) -> None:
+        if job is not self.job:
             return
         if kind == "Cancelled":
             jobs.discard(job)
             self._end(_("Cancelled. Nothing was changed."))
         else:
             logging.error("MedTL: %s: %s", kind, message)
+            self._remember(kind)
             self._end(message)
 
     def onCancel(self) -> None:
@@ -235,6 +266,11 @@ class SegmentPanel(VTKObservationMixin):  # type: ignore[misc]
             jobs.discard(job)
             self._end("")
 
+    def _remember(self, kind: str) -> None:
+        if self.job is not None:
+            seconds = time.monotonic() - self.job.started
+            self.failures.append(logbundle.Failure(kind, self.stage, self.job.choices.device, seconds))
+
     def _end(self, text: str) -> None:
         self.job, self.cancelling = None, False
         self.say(text)
@@ -245,44 +281,23 @@ class SegmentPanel(VTKObservationMixin):  # type: ignore[misc]
         say(self.ui.statusLabel, text)
 
 
+def redSlice(wanted: bool) -> Any:
+    """The slice in the Red view; None where it is not wanted.
+
+    Raises: InputError when there is no such view.
+    """
+    if wanted and (node := views.slice_node("Red")) is not None:
+        return node
+    if wanted:
+        raise InputError(_("Expected a Red slice view, found none. Choose a layout with one, or the whole volume."))
+    return None
+
+
 def problemOf(volume: Any) -> str:
-    """Why the volume cannot be segmented; empty when it can."""
+    """Why the volume cannot be segmented; empty when it can, in its place or as a copy."""
     try:
-        scene.check_volume(volume)
+        scene.check_image(volume)
         scene.geometry_of(volume)
     except InputError as error:
         return str(error)
     return ""
-
-
-def factsText(facts: scene.Facts) -> str:
-    """Sequence, date and size of a volume in a line."""
-    size = "×".join(str(n) for n in facts.size)
-    spacing = "×".join(f"{mm:.3g}" for mm in facts.spacing)
-    grid = _("{size} voxels of {spacing} mm").format(size=size, spacing=spacing)
-    kind = " ".join(part for part in (facts.modality, facts.description) if part)
-    return " · ".join(part for part in (kind, facts.date, grid, facts.frame) if part)
-
-
-def stageText(stage: str) -> str:
-    """What the engine does in a stage, for the user."""
-    texts = {
-        "load": _("Loading the model"),
-        "read": _("Reading the volume"),
-        "prepare": _("Preparing the volume"),
-        "infer": _("Segmenting"),
-        "clean": _("Cleaning up"),
-        "write": _("Writing the result"),
-    }
-    return str(texts.get(stage, stage))
-
-
-def protectedRows(segmentation: Any) -> list[tuple[str, str, bool]]:
-    """Id, name and protection of each segment."""
-    if segmentation is None:
-        return []
-    rows = []
-    for segmentId in segmentation.GetSegmentation().GetSegmentIDs():
-        segment = segmentation.GetSegmentation().GetSegment(segmentId)
-        rows.append((segmentId, segment.GetName(), segment.HasTag(predictions.PROTECTED_TAG)))
-    return rows

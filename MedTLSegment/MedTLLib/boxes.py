@@ -1,0 +1,64 @@
+"""Boxes of voxels, (Z, Y, X): the part of a grid that holds something, so that the rest takes no time. No Slicer."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+Box = tuple[slice, slice, slice]
+
+
+def box_of(values: np.ndarray, start: tuple[int, int, int] = (0, 0, 0)) -> Box | None:
+    """The box around what is not 0, None where all is; `start` is the index of the first voxel."""
+    found = []
+    for axis in range(3):
+        used = np.flatnonzero(values.any(axis=tuple(other for other in range(3) if other != axis)))
+        if not used.size:
+            return None
+        first, stop = int(used[0]), int(used[-1]) + 1
+        values = values[(slice(None),) * axis + (slice(first, stop),)]
+        found.append(slice(start[axis] + first, start[axis] + stop))
+    return found[0], found[1], found[2]
+
+
+def around(boxes: Iterable[Box | None], shape: tuple[int, int, int]) -> Box:
+    """The box around all of them, no larger than the grid; its first voxel where there is none."""
+    parts = [box for box in boxes if box is not None] or [(slice(0, 1),) * 3]
+    found = []
+    for axis, count in enumerate(shape):
+        first = min(max(0, min(part[axis].start for part in parts)), count - 1)
+        stop = max(min(count, max(part[axis].stop for part in parts)), first + 1)
+        found.append(slice(first, stop))
+    return found[0], found[1], found[2]
+
+
+def whole(shape: tuple[int, int, int]) -> Box:
+    """The box of the whole grid."""
+    z, y, x = shape
+    return slice(0, z), slice(0, y), slice(0, x)
+
+
+def start_of(box: Box) -> tuple[int, int, int]:
+    """The index (z, y, x) of the first voxel."""
+    return box[0].start, box[1].start, box[2].start
+
+
+def shifted(box: Box, start: tuple[int, int, int]) -> Box:
+    """A box of a box as one of the grid, `start` is where that box begins."""
+    z, y, x = (slice(part.start + s, part.stop + s) for part, s in zip(box, start))
+    return z, y, x
+
+
+def shape_of(box: Box) -> tuple[int, int, int]:
+    """How many voxels, (z, y, x)."""
+    z, y, x = (part.stop - part.start for part in box)
+    return z, y, x
+
+
+def pasted(values: np.ndarray, start: tuple[int, int, int], box: Box) -> np.ndarray:
+    """What of the values (bool), whose first voxel has the index `start`, lies in the box: a new array of its shape."""
+    found = np.zeros(shape_of(box), dtype=bool)
+    offset = tuple(s - b for s, b in zip(start, start_of(box)))
+    here = tuple(slice(max(0, s), max(0, min(n, s + m))) for s, n, m in zip(offset, found.shape, values.shape))
+    there = tuple(slice(max(0, -s), max(0, min(m, n - s))) for s, n, m in zip(offset, found.shape, values.shape))
+    found[here] = values[there]
+    return found
