@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from . import __version__
 from .console import STOPPABLE, a_path, complain, emit, filled, guarded, result_stream, say, status_of
 from .errors import InputError
+from .finetune_command import AddCase, SetSlices
 from .progress import TerminalReport
 
 
@@ -48,6 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     add_segment(verb(segment, "segment", "Write a segmentation that lies exactly on the input volume."))
+    add_finetune(verb(finetune, "finetune", "Tune a model on slices that you say are right."))
+    add_suggest(verb(suggest, "suggest", "Propose the slices to correct next."))
     sub = verb(evaluate, "evaluate", "Compare a model with reference labels.")
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
     sub.add_argument(
@@ -96,6 +99,42 @@ def add_segment(sub: argparse.ArgumentParser) -> None:
     add_json(sub)
 
 
+def add_finetune(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl finetune`."""
+    sub.add_argument("--model", required=True, metavar="NAME|DIR")
+    sub.add_argument(
+        "--case",
+        nargs=2,
+        type=a_path,
+        action=AddCase,
+        dest="cases",
+        default=[],
+        metavar=("IMAGE", "LABEL"),
+        help="an image and its labels; may be given several times",
+    )
+    text = "slices of the --case before it that are right as a whole: 0-based array indices along the axis nearest the "
+    text += "model's plane normal; auto (default) is every slice that has a label"
+    sub.add_argument("--slices", action=SetSlices, metavar="12,20,31|auto", help=text)
+    sub.add_argument("--seeds", type=a_path, metavar="FILE", help="a list of SEED slices (.json), as Slicer saves it")
+    sub.add_argument("--guard", type=a_path, metavar="CSV", help="accepted cases that the model must not get worse at")
+    sub.add_argument("--budget", type=float, default=60.0, metavar="S", help="seconds (default: 60)")
+    sub.add_argument("--strength", type=float, default=1.0, metavar="X", help="how far to go, up to 2 (default: 1)")
+    sub.add_argument("--output", required=True, type=filled, metavar="NAME|DIR", help="a name in your model store")
+    sub.add_argument("--result", type=a_path, metavar="FILE", help="this case's labelmap, SEEDs as drawn")
+    add_compute(sub)
+    add_force(sub)
+    add_json(sub)
+
+
+def add_suggest(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl suggest`."""
+    sub.add_argument("image", type=a_path, metavar="IMAGE")
+    sub.add_argument("--model", required=True, metavar="NAME|DIR")
+    sub.add_argument("-n", dest="count", type=positive, default=5, metavar="N", help="how many slices (default: 5)")
+    add_compute(sub)
+    add_json(sub)
+
+
 def add_compute(sub: argparse.ArgumentParser) -> None:
     """Add --device and --threads."""
     sub.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
@@ -134,6 +173,20 @@ def segment(args: argparse.Namespace, out: TextIO) -> int:
     from .batch_segment import segment as segment_inputs
 
     return segment_inputs(args, out)
+
+
+def finetune(args: argparse.Namespace, out: TextIO) -> int:
+    """Tune a model on SEED slices."""
+    from .finetune_command import finetune as tune
+
+    return tune(args, out)
+
+
+def suggest(args: argparse.Namespace, out: TextIO) -> int:
+    """Propose slices."""
+    from .finetune_command import suggest as propose
+
+    return propose(args, out)
 
 
 def evaluate(args: argparse.Namespace, out: TextIO) -> int:

@@ -1,8 +1,10 @@
 """One warm process that does jobs: `python -u -P -m medtl.worker`, one ASCII JSON object a line, in and out.
 
 In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}.
+     "job": "finetune", "model", "seeds", "output", "options"; and "job": "suggest", "model", "input", "options".
 Out: {"event": "ready", "pid", "version", "path"}; for each job {"id", "event": "progress", "stage", "fraction",
-     "seconds_left"} and at last {"id", "event": "done", "result"} or {"id", "event": "error", "kind", "message"}.
+     "seconds_left"}, with "values" (name to number) where there is something to draw, and at last {"id", "event":
+     "done", "result"} or {"id", "event": "error", "kind", "message"}.
      A line that is no request is answered by an error, too; its id may be null.
 
 The main thread works, one job at a time. A second one listens, so that a cancel or the end of input is answered
@@ -12,6 +14,7 @@ while the first sits in one long library call.
 import functools
 import gc
 import json
+import math
 import os
 import tempfile
 import threading
@@ -83,7 +86,9 @@ class Desk:
             self._running, self._cancelled, self._committed = request["id"], False, False
             return request
 
-    def progress(self, stage: str, fraction: float, seconds_left: float | None, shown: bool) -> None:
+    def progress(
+        self, stage: str, fraction: float, seconds_left: float | None, shown: bool, values: Mapping[str, float] = {}
+    ) -> None:
         """Pass on a report of the running job. Raises: Cancelled when the job was cancelled or input has ended."""
         with self._changed:
             if self._cancelled or self._ended:
@@ -92,7 +97,7 @@ class Desk:
             self._committed = self._committed or (stage == "write" and fraction >= 1.0)
             if shown:
                 record = {"event": "progress", "stage": stage, "fraction": fraction, "seconds_left": seconds_left}
-                self.send({"id": self._running, **record})
+                self.send({"id": self._running, **record, **({"values": dict(values)} if values else {})})
 
     def answer(self, record: Request) -> None:
         """End the running job; what a cancelled one came to is dropped, it has been answered."""
@@ -135,21 +140,27 @@ def outcome(work: Callable[[], object]) -> Request:
     return event
 
 
-def reporter(desk: Desk) -> Report:
-    """A report that sends the first and the last of each stage and otherwise about ten lines a second."""
-    remaining = Remaining()
-    last_stage, last_fraction, last_time = "", 0.0, 0.0
+class Reporter:
+    """A report that sends the first and the last of each stage and otherwise about ten lines a second. What was noted
+    goes out with the next line."""
 
-    def report(stage: str, fraction: float) -> None:
-        nonlocal last_stage, last_fraction, last_time
+    def __init__(self, desk: Desk) -> None:
+        self._desk, self._remaining = desk, Remaining()
+        self._last = ("", 0.0, 0.0)  # stage, fraction and time
+        self._values: dict[str, float] = {}
+
+    def note(self, values: Mapping[str, float]) -> None:
+        """Figures to draw."""
+        self._values |= {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+    def __call__(self, stage: str, fraction: float) -> None:
         fraction, now = float(fraction), time.monotonic()
-        left = remaining(stage, fraction)
+        left = self._remaining(stage, fraction)
+        last_stage, last_fraction, last_time = self._last
         shown = stage != last_stage or fraction >= 1.0 > last_fraction or now - last_time >= PROGRESS_SECONDS
-        desk.progress(stage, fraction, None if left is None else round(left, 1), shown)
+        self._desk.progress(stage, fraction, None if left is None else round(left, 1), shown, self._values)
         if shown:
-            last_stage, last_fraction, last_time = stage, fraction, now
-
-    return report
+            self._last, self._values = (stage, fraction, now), {}
 
 
 def understand(line: bytes, desk: Desk, jobs: Mapping[str, JobFunction]) -> None:
@@ -213,14 +224,20 @@ def _load(folder: str, device: str, state: tuple[tuple[int, int], ...]) -> "Mode
     return load_model(folder, device)
 
 
+def checked(request: Request, *names: str) -> Request:
+    """The request with options. Raises: InputError when one of these texts, or an object of options, is not there."""
+    request = {"options": {}, **request}
+    for name, kind in {**dict.fromkeys(names, str), "options": dict}.items():
+        if not isinstance(request.get(name), kind) or request[name] == "":
+            raise InputError(f"Expected {name} ({kind.__name__}), found {request.get(name)!r}. Send it with the job.")
+    return request
+
+
 def run_segment(request: Request, report: Report) -> dict[str, Any]:
     """The object of `medtl segment --json` for one input."""
     from .segment import SegmentOptions, segment_file
 
-    request = {"options": {}, **request}
-    for name, kind in {"model": str, "input": str, "output": str, "options": dict}.items():
-        if not isinstance(request.get(name), kind) or request[name] == "":
-            raise InputError(f"Expected {name} ({kind.__name__}), found {request.get(name)!r}. Send it with the job.")
+    request = checked(request, "model", "input", "output")
     options = build_options(SegmentOptions, request["options"])
     loading = Stopwatch(report)
     loading("load", 0.0)
@@ -232,12 +249,42 @@ def run_segment(request: Request, report: Report) -> dict[str, Any]:
     return {"model": model.card.name, "sha256": model.sha256, "results": [result], "errors": []}
 
 
+def run_finetune(request: Request, report: Report) -> dict[str, Any]:
+    """The object of `medtl finetune --json` for a list of SEEDs."""
+    from .finetune import FinetuneOptions
+    from .finetune_files import finetune_files
+    from .leave_out import Clock, unheard
+
+    request = checked(request, "model", "seeds", "output")
+    options = build_options(FinetuneOptions, request["options"])
+    clock = Clock(options.budget)
+    report("load", 0.0)
+    model = warm_model(request["model"], options.device)
+    note = report.note if isinstance(report, Reporter) else unheard
+    return finetune_files(model, (), Path(request["seeds"]), request["output"], options, report, note, clock)
+
+
+def run_suggest(request: Request, report: Report) -> dict[str, Any]:
+    """The object of `medtl suggest --json` for one input; `count` is among the options."""
+    from .segment import SegmentOptions
+    from .suggest import suggest_file
+
+    request = checked(request, "model", "input")
+    given = dict(request["options"])
+    count = given.pop("count", 5)
+    if type(count) is not int or count < 1:
+        raise InputError(f"Expected 1 slice or more for the option count, found {count!r}. Correct it.")
+    options = build_options(SegmentOptions, given)
+    report("load", 0.0)
+    return suggest_file(Path(request["input"]), warm_model(request["model"], options.device), count, options, report)
+
+
 def warm_up() -> None:
     """Import what every job needs, while the user is still choosing."""
     from . import networks, segment  # noqa: F401
 
 
-JOBS: dict[str, JobFunction] = {"segment": run_segment}
+JOBS: dict[str, JobFunction] = {"segment": run_segment, "finetune": run_finetune, "suggest": run_suggest}
 
 
 def main(jobs: Mapping[str, JobFunction] = JOBS, prepare: Callable[[], None] = warm_up) -> None:
@@ -254,7 +301,7 @@ def main(jobs: Mapping[str, JobFunction] = JOBS, prepare: Callable[[], None] = w
     outcome(prepare)
     while True:
         request = desk.take()
-        desk.answer(outcome(functools.partial(jobs[request["job"]], request, reporter(desk))))
+        desk.answer(outcome(functools.partial(jobs[request["job"]], request, Reporter(desk))))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,20 @@ LAYERS = (
     {"progress", "console"},
     {"volume", "imagefile", "dicom", "segnrrd", "phantom"},
     {"card"},
-    {"bundle", "seed"},
+    {"bundle"},
     {"preprocess", "metrics"},
     {"gate", "preview", "measure"},
-    {"segment", "classify", "finetune", "radiomics"},
+    {"seed"},
+    {"segment", "classify", "radiomics"},
     {"training", "archive"},
-    {"cli", "batch_segment", "worker", "demo", "doctor"},
+    {"blend", "material"},
+    {"tuning"},
+    {"guard"},
+    {"leave_out"},
+    {"finetune", "suggest"},
+    {"this_case"},
+    {"finetune_files"},
+    {"cli", "batch_segment", "finetune_command", "worker", "demo", "doctor"},
     {"__main__"},
 )
 # Within a line, only these arrows. volume is the face of the readers, which give what it defines.
@@ -35,14 +43,15 @@ BESIDE = {
     ("phantom", "volume"),
     ("cli", "doctor"),
     ("cli", "batch_segment"),
+    ("cli", "finetune_command"),
 }
 # networks stands aside: it brings torch, so who imports it is listed. It imports errors alone.
-NETWORKS_ANYWHERE = {"segment", "classify", "finetune", "training"}
+NETWORKS_ANYWHERE = {"segment", "classify", "training"}
 NETWORKS_IN_FUNCTIONS = {"bundle", "worker", "doctor"}
 
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
-    *("errors", "progress", "console", "volume", *READERS, "phantom", "card", "preview", "bundle", "seed"),
+    *("errors", "progress", "console", "volume", *READERS, "phantom", "card", "preview", "bundle", "seed", "blend"),
     *("gate", "measure", "cli", "batch_segment", "worker", "demo"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}

@@ -1,0 +1,223 @@
+"""Fine-tune: a model and SEED slices in, a tuned model with a verdict out.
+
+A third of the time tunes without some of the SEEDs and is judged on those; the rest tunes on all. The weights that are
+kept lie between the old and the tuned ones, as far from the old as the guard allows.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .bundle import Model
+from .errors import DeviceError, InputError, memory_errors
+from .guard import MARGIN, Change, Guard, guard_set, replayed, scores, verdict, words
+from .leave_out import ALPHAS, HALF_WAY, Clock, LeftOut, Note, chosen_alpha, leave_out, told, unheard
+from .material import Cached, Marked, copies, mark, unmarked
+from .progress import Report, silent
+from .seed import Seed, for_model
+from .segment import limited_threads
+from .tuning import Kept, Tuned, Tuning, kept_of, tune
+from .volume import Volume
+
+SHORTEST = 5.0  # seconds: under this nothing can be learned and judged
+CACHE_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """Choices of one run. `budget` in seconds; `strength` scales how far from the parent the model goes; `guard` lists
+    accepted cases; `result` is where this case's labelmap goes."""
+
+    budget: float = 60.0
+    strength: float = 1.0
+    guard: Path | None = None
+    result: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+    force: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not SHORTEST <= self.budget <= 86400:
+            raise InputError(f"Expected a budget of {SHORTEST:g} seconds or more, found {self.budget:g}. Allow more.")
+        if not 0 < self.strength <= 2:
+            raise InputError(f"Expected a strength above 0 and up to 2, found {self.strength:g}. 1 is the default.")
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A tuned model, its weights in place: `alpha` lies between the old ones (0) and the tuned ones (1)."""
+
+    model: Model
+    tuned: Tuned
+    cases: tuple[Marked, ...]
+    alpha: float
+    verdict: str
+    seeds: Change
+    guard: Change
+    guard_kind: str
+    left_out: tuple[LeftOut, ...]
+    steps: int
+    notes: tuple[str, ...] = ()
+
+
+Keep = Callable[[Tuned, float], None]
+
+
+def forget(tuned: Tuned, alpha: float) -> None:
+    """Keep nothing."""
+
+
+def finetune(
+    model: Model,
+    cases: Sequence[tuple[Volume, Sequence[Seed]]],
+    options: FinetuneOptions = FinetuneOptions(),
+    report: Report = silent,
+    *,
+    clock: Clock | None = None,
+    reserve: float = 1.5,
+    later: int = 0,
+    keep: Keep = forget,
+    note: Note = unheard,
+) -> Finetuned:
+    """The tuned model and what the guard says of it; the given model stays as it is.
+
+    `keep(tuned, alpha)` is called with states worth keeping before all is done. The caller needs `reserve`
+    seconds of the budget afterwards, and time for so many slices to run `later`. `note` hears of the loss as it falls.
+
+    Raises: InputError for SEEDs that do not fit the model or the volumes, or a budget that is too short; DeviceError
+    when memory runs out; Cancelled.
+    """
+    clock = clock or Clock(options.budget)
+    own = replace(model, networks=(copy.deepcopy(model.networks[0]),))
+    advice = "Not enough memory to tune. Close other programs, or use fewer SEED slices."
+    with limited_threads(options.threads), memory_errors(advice):
+        report("prepare", 0.0)
+        marked = _marked(own, cases)
+        began = clock.used
+        caches, kept, notes = _encoded(own, marked, Tuning(seed=options.seed), clock, report)
+        reserve += 0.8 * later * (clock.used - began) / sum(len(c) for c in caches)
+        guard = guard_set(own, options.guard, options.budget / 10, report)
+        reserve += 3 * guard.seconds  # it is looked at twice more, maybe on a busier machine
+        for features in replayed(own, torch.Generator().manual_seed(options.seed)):
+            report("encode", 1.0)
+            kept.append(kept_of(own, features))
+            if clock.used > clock.budget / 4:
+                break
+        if clock.used + reserve >= options.budget:
+            raise InputError(
+                f"Expected a budget that leaves time to tune, found {options.budget:g} s, of which preparing takes "
+                f"{clock.used + reserve:.0f} s. Allow {3 * (clock.used + reserve):.0f} s."
+            )
+        tuned = Tuned(own, caches[0])
+        left_out = leave_out(tuned, marked, caches, kept, Tuning(seed=options.seed), clock, reserve, report, note)
+        # Synthetic heads are too little to go further than half-way on: that keeps the source, measured.
+        limit = 1.0 if guard.kind == "cases" else HALF_WAY
+        alpha = min(min(chosen_alpha(left_out), limit) * options.strength, 1.0)
+        steps = _tune_on_all(tuned, caches, kept, alpha, options, clock, reserve, report, keep, note)
+        alpha, after = _allowed(tuned, guard, alpha, clock, report)
+    at = [np.interp(alpha, (0.0, *ALPHAS), (one.before, *one.after)) for one in left_out]
+    seeds = Change(np.array([one.before for one in left_out]), np.array(at))
+    watched = Change(guard.before, after)
+    count = sum(len(case.truth) for case in marked)
+    notes = (*notes, *words(own.card, guard.kind, count))
+    judged = verdict(seeds, watched)
+    return Finetuned(own, tuned, marked, alpha, judged, seeds, watched, guard.kind, left_out, steps, notes)
+
+
+def _marked(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]) -> tuple[Marked, ...]:
+    """The cases in the model's plane."""
+    found = []
+    for volume, seeds in cases:
+        fitting = [for_model(seed, model.card) for seed in seeds]
+        found.append(mark(volume, fitting, model.card.input, model.networks[0].multiple))
+    if not any(case.truth for case in found):
+        raise InputError("Expected at least one SEED slice, found none. Mark a slice that is right as a whole.")
+    return tuple(found)
+
+
+def _encoded(
+    model: Model, cases: Sequence[Marked], tuning: Tuning, clock: Clock, report: Report
+) -> tuple[list[Cached], list[Kept], tuple[str, ...]]:
+    """Copies of all SEEDs and what is kept of the other slices; fewer copies where memory is short, and a note then."""
+    for count in (tuning.copies, 4, 1):
+        try:
+            with memory_errors("Not enough memory for the SEED slices. Close other programs, or use fewer of them."):
+                caches, kept = _copied(model, cases, count, tuning.seed, clock, report)
+        except DeviceError:
+            if count == 1:
+                raise
+            continue
+        notes = (f"Memory is short: {count} copies of each SEED instead of {tuning.copies}.",)
+        return caches, kept, notes if count < tuning.copies else ()
+    raise AssertionError
+
+
+def _copied(
+    model: Model, cases: Sequence[Marked], count: int, seed: int, clock: Clock, report: Report
+) -> tuple[list[Cached], list[Kept]]:
+    """`count` copies of each SEED, fewer where they would take more than an eighth of the time or too much memory."""
+    random = torch.Generator().manual_seed(seed)
+    caches: list[Cached] = []
+    kept: list[Kept] = []
+    for number, case in enumerate(cases):
+        slices, until = sorted(case.truth), clock.used + clock.budget / 8 / len(cases)
+        for done, one in enumerate(copies(model, case, slices, model.card.input, count, random)):
+            report("encode", (number + done / count) / len(cases))
+            caches.append(one)
+            if clock.used > until or size_of(caches) > CACHE_BYTES:
+                break
+        if model.card.input.scaling == "tissue":
+            for features in unmarked(model, case, model.card.input, 2, random):
+                kept.append(kept_of(model, features))
+                if clock.used > clock.budget / 5:
+                    break
+    return caches, kept
+
+
+def size_of(caches: Sequence[Cached]) -> int:
+    """Bytes of the features."""
+    return sum(f.numel() * f.element_size() for one in caches for f in one.features)
+
+
+def _tune_on_all(
+    tuned: Tuned,
+    caches: Sequence[Cached],
+    kept: Sequence[Kept],
+    alpha: float,
+    options: FinetuneOptions,
+    clock: Clock,
+    reserve: float,
+    report: Report,
+    keep: Keep,
+    note: Note,
+) -> int:
+    """Tune on all SEEDs; a state is kept at each quarter. The number of steps."""
+    step_done = told(report, note, "tune", 0.0, 1.0)
+    quarter = 0
+
+    def watch(share: float, loss: float) -> None:
+        nonlocal quarter
+        if share * 4 >= quarter + 1 and share < 1.0:
+            quarter = int(share * 4)
+            keep(tuned, alpha)
+        step_done(share, loss)
+
+    return tune(tuned, caches, kept, Tuning(seed=options.seed), clock.until(1.0, reserve), watch)
+
+
+def _allowed(tuned: Tuned, guard: Guard, alpha: float, clock: Clock, report: Report) -> tuple[float, np.ndarray]:
+    """The weights that are kept and the guard's figures: nearer to the old ones where it would be worse otherwise."""
+    report("guard", 0.0)
+    tuned.use(alpha)
+    after = scores(tuned.model, guard.cases)
+    if len(after) and (after - guard.before).mean() < -MARGIN and clock.used + guard.seconds < clock.budget:
+        report("guard", 0.5)
+        alpha /= 2
+        tuned.use(alpha)
+        after = scores(tuned.model, guard.cases)
+    return alpha, after
