@@ -1048,3 +1048,23 @@ def test_text_from_a_file_is_shown_as_it_is(user):
     user.load(name="<b>bold</b>")
     for label in (user.ui.factsLabel, user.ui.nameLabel, user.ui.statusLabel, user.ui.resultLabel):
         assert label.textFormat == qt.Qt.PlainText
+
+
+def test_the_list_of_protected_segments_says_what_the_writer_does(user):
+    user.load()
+    segmentation = user.segment()
+    segments = segmentation.GetSegmentation()
+    for name in ("tagged", "tagged 0", "completed"):
+        segments.AddEmptySegment(name, name)
+    segments.GetSegment("tagged").SetTag(predictions.PROTECTED_TAG, "1")
+    segments.GetSegment("tagged 0").SetTag(predictions.PROTECTED_TAG, "0")
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetSegmentStatus(segments.GetSegment("completed"), logic.Completed)
+    user.ui.targetSelector.setCurrentNode(segmentation)
+    user.widget.segment.update()
+    shown = user.ui.protectList
+    items = {shown.item(row).text(): shown.item(row) for row in range(shown.count)}
+    ticked = {name for name, item in items.items() if item.checkState() == qt.Qt.Checked}
+    assert ticked == {"tagged", "completed"}
+    assert not items["completed"].flags() & qt.Qt.ItemIsUserCheckable
+    assert items["tagged"].flags() & qt.Qt.ItemIsUserCheckable

@@ -3,9 +3,11 @@
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from MedTLLib import predictions
+from MedTLLib.masks import protected_segments
 
 from .form import enable
 
@@ -16,7 +18,7 @@ class ProtectionPanel:
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         self._segmentation: Any = None
-        self._rows: list[tuple[str, str, bool]] | None = None
+        self._rows: list[tuple[str, str, bool, bool]] | None = None
         ui.protectList.connect("itemChanged(QListWidgetItem*)", self.onItem)
 
     def update(self, segmentation: Any) -> None:
@@ -29,10 +31,12 @@ class ProtectionPanel:
         self._rows = rows
         blocked = shown.blockSignals(True)
         shown.clear()
-        for segmentId, name, protected in rows:
+        for segmentId, name, protected, completed in rows:
             item = qt.QListWidgetItem(name)
             item.setData(qt.Qt.UserRole, segmentId)
             item.setCheckState(qt.Qt.Checked if protected else qt.Qt.Unchecked)
+            if completed:  # that is for the Segment Editor to undo
+                item.setFlags(qt.Qt.NoItemFlags)
             shown.addItem(item)
         shown.blockSignals(blocked)
         none = "" if rows else _("Choose a segmentation under Result in: its segments are listed here.")
@@ -47,12 +51,14 @@ class ProtectionPanel:
             segment.RemoveTag(predictions.PROTECTED_TAG)
 
 
-def protectedRows(segmentation: Any) -> list[tuple[str, str, bool]]:
-    """Id, name and protection of each segment."""
+def protectedRows(segmentation: Any) -> list[tuple[str, str, bool, bool]]:
+    """Of each segment id, name, whether it is protected, and whether that is because its status is Completed."""
     if segmentation is None:
         return []
-    rows = []
+    spared, rows = protected_segments(segmentation), []
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
     for segmentId in segmentation.GetSegmentation().GetSegmentIDs():
         segment = segmentation.GetSegmentation().GetSegment(segmentId)
-        rows.append((segmentId, segment.GetName(), segment.HasTag(predictions.PROTECTED_TAG)))
+        completed = logic.GetSegmentStatus(segment) == logic.Completed
+        rows.append((segmentId, segment.GetName(), segmentId in spared, completed))
     return rows
