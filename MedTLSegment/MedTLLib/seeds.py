@@ -8,32 +8,26 @@ The Segment Editor's Undo brings back the tags of the state that it goes back to
 """
 
 import hashlib
-import json
-import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from slicer.i18n import tr as _
 
-from medtl.card import ModelCard, decode
-from medtl.errors import InputError, ModelError
+from medtl.card import ModelCard
+from medtl.errors import InputError
 from medtl.gate import slice_axis
 from medtl.seed import Seed, array_axis, voxels_sha256
 from medtl.volume import Geometry, read_volume
 
-from . import snapshots
+from . import seed_tags, snapshots
 from .report import check_segmentation
 from .scene import array_on, check_volume, geometry_of, ras_of, values_of
 from .segments import check_place
 from .snapshots import MODEL_TAG, tag_of
-
-TAG = "MedTL.seeds"
-SCHEMA = 1
-LIMIT_MM = 1e6  # no scanner reaches beyond
 
 
 @dataclass(frozen=True)
@@ -52,25 +46,6 @@ class Marks:
 
     marks: tuple[Mark, ...]
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Record:
-    """A mark as the tag has it; `centre` is the middle of the slice, LPS mm. `index` is for people who read it."""
-
-    plane: str
-    index: int
-    centre: tuple[float, float, float]
-    time: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Listed:
-    """What the tag holds."""
-
-    schema: int
-    marks: tuple[Record, ...]
 
 
 @dataclass(frozen=True)
@@ -117,11 +92,11 @@ def read_marks(segmentation: Any, volume: Any, card: ModelCard) -> Marks:
     """
     check_volume(volume)
     try:
-        records, note = _read(segmentation, card)
+        records, note = seed_tags.read(segmentation, card)
     except InputError as error:  # of a newer MedTL
         return Marks((), (str(error),))
     notes = [note] if note else []
-    here, elsewhere = _placed(records, geometry_of(volume), card)
+    here, elsewhere = seed_tags.placed(records, geometry_of(volume), card)
     if elsewhere:
         notes.append(
             _("SEED marks that are not on slices of {volume} ({plane}) were left out: {count}.").format(
@@ -155,11 +130,11 @@ def mark(segmentation: Any, volume: Any, card: ModelCard, k: int) -> Mark:
     slices = slices_of(segmentation, volume, card)
     _check_index(volume, len(slices.image), card, k)
     _check_overlap(slices, card, volume, k)
-    here, elsewhere = _placed(_read(segmentation, card)[0], slices.geometry, card)
+    here, elsewhere = seed_tags.placed(seed_tags.read(segmentation, card)[0], slices.geometry, card)
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    centre = _centre(slices.geometry, card.input.plane, k)
-    here[k] = Record(card.input.plane, int(k), centre, stamp, slices.fingerprint(k))
-    _write(segmentation, card, (*elsewhere, *(here[index] for index in sorted(here))))
+    centre = seed_tags.centre_of(slices.geometry, card.input.plane, k)
+    here[k] = seed_tags.Record(card.input.plane, int(k), centre, stamp, slices.fingerprint(k))
+    seed_tags.write(segmentation, card, (*elsewhere, *(here[index] for index in sorted(here))))
     return Mark(int(k), stamp, False)
 
 
@@ -170,9 +145,9 @@ def unmark(segmentation: Any, volume: Any, card: ModelCard, k: int) -> None:
     """
     check_volume(volume)
     check_segmentation(segmentation)
-    here, elsewhere = _placed(_read(segmentation, card)[0], geometry_of(volume), card)
+    here, elsewhere = seed_tags.placed(seed_tags.read(segmentation, card)[0], geometry_of(volume), card)
     if here.pop(k, None) is not None:
-        _write(segmentation, card, (*elsewhere, *(here[index] for index in sorted(here))))
+        seed_tags.write(segmentation, card, (*elsewhere, *(here[index] for index in sorted(here))))
 
 
 def slices_of(segmentation: Any, volume: Any, card: ModelCard) -> Slices:
@@ -183,8 +158,8 @@ def slices_of(segmentation: Any, volume: Any, card: ModelCard) -> Slices:
     """
     check_volume(volume)
     check_segmentation(segmentation)
-    there = _ids_there(segmentation, card)
-    missing = [label.name for label in card.labels if _id(card, label.id) not in there]
+    there = seed_tags.ids_there(segmentation, card)
+    missing = [label.name for label in card.labels if seed_tags.id_of(card, label.id) not in there]
     if missing:
         what = _("A segment of it was removed or replaced since the prediction.") if there else ""
         raise InputError(
@@ -198,7 +173,7 @@ def slices_of(segmentation: Any, volume: Any, card: ModelCard) -> Slices:
     geometry = geometry_of(volume)
     check_place(segmentation, there, geometry)
     axis = array_axis(geometry, card.input.plane)
-    masks = {label.id: array_on(segmentation, _id(card, label.id), geometry) for label in card.labels}
+    masks = {label.id: array_on(segmentation, seed_tags.id_of(card, label.id), geometry) for label in card.labels}
     image = np.moveaxis(values_of(volume.GetImageData()), axis, 0)
     return Slices(geometry, axis, image, {name: np.moveaxis(mask, axis, 0) for name, mask in masks.items()})
 
@@ -214,7 +189,7 @@ def edited(segmentation: Any, volume: Any, card: ModelCard) -> tuple[int, ...]:
     geometry = geometry_of(volume)
     last = _last(segmentation, card, geometry)
     changed = np.zeros(geometry.shape, dtype=bool)
-    for segment_id in _ids_there(segmentation, card):
+    for segment_id in seed_tags.ids_there(segmentation, card):
         now = array_on(segmentation, segment_id, geometry)
         changed |= now ^ last.mask(segment_id) if last and segment_id in last.segment_ids else now
     return _used(changed, array_axis(geometry, card.input.plane))
@@ -232,7 +207,7 @@ def proposals(
     """
     check_volume(volume)
     geometry = geometry_of(volume)
-    axis, there = array_axis(geometry, card.input.plane), _ids_there(segmentation, card)
+    axis, there = array_axis(geometry, card.input.plane), seed_tags.ids_there(segmentation, card)
     last = _last(segmentation, card, geometry)
     used = _used(last.labels > 0, axis) if last else ()
     if not used:
@@ -296,7 +271,7 @@ def slice_position_ras(volume: Any, card: ModelCard, k: int) -> tuple[float, flo
     check_volume(volume)
     geometry = geometry_of(volume)
     _check_index(volume, geometry.shape[array_axis(geometry, card.input.plane)], card, k)
-    left, posterior, superior = _centre(geometry, card.input.plane, k)
+    left, posterior, superior = seed_tags.centre_of(geometry, card.input.plane, k)
     return -left, -posterior, superior
 
 
@@ -345,23 +320,12 @@ def _sha256(image: Path, volume: Any) -> str:
     return voxels_sha256(read.array)
 
 
-def _id(card: ModelCard, label: str) -> str:
-    return f"{card.name}.{label}"
-
-
-def _ids_there(segmentation: Any, card: ModelCard) -> tuple[str, ...]:
-    """The ids of the model's segments that are there, in the order of its labels."""
-    if segmentation is None:
-        return ()
-    ids = (_id(card, label.id) for label in card.labels)
-    there = ((i, segmentation.GetSegmentation().GetSegment(i)) for i in ids)
-    return tuple(i for i, segment in there if segment is not None and tag_of(segment, MODEL_TAG) == card.name)
-
-
 def _strangers(segmentation: Any, card: ModelCard) -> list[str]:
     """Names of the segments that are neither the model's labels nor another model's."""
     segments = segmentation.GetSegmentation()
-    others = [segments.GetSegment(i) for i in segments.GetSegmentIDs() if i not in _ids_there(segmentation, card)]
+    others = [
+        segments.GetSegment(i) for i in segments.GetSegmentIDs() if i not in seed_tags.ids_there(segmentation, card)
+    ]
     return [segment.GetName() for segment in others if tag_of(segment, MODEL_TAG) in ("", card.name)]
 
 
@@ -372,70 +336,3 @@ def _last(segmentation: Any, card: ModelCard, geometry: Geometry) -> snapshots.S
 
 def _used(mask: np.ndarray, axis: int) -> tuple[int, ...]:
     return tuple(int(k) for k in np.flatnonzero(np.moveaxis(mask, axis, 0).any(axis=(1, 2))))
-
-
-def _centre(geometry: Geometry, plane: str, k: int) -> tuple[float, float, float]:
-    index = (np.array(geometry.size) - 1) / 2
-    index[slice_axis(plane, geometry.direction)] = k
-    x, y, z = (float(c) for c in (geometry.affine @ (*index, 1.0))[:3])
-    return x, y, z
-
-
-def _placed(
-    records: Iterable[Record], geometry: Geometry, card: ModelCard
-) -> tuple[dict[int, Record], tuple[Record, ...]]:
-    """The records by the slice of this volume whose middle they name, and those that name none."""
-    axis, here, elsewhere = slice_axis(card.input.plane, geometry.direction), {}, []
-    to_index = np.linalg.inv(geometry.affine)
-    for record in records:
-        off = (to_index @ (*record.centre, 1.0))[:3] - (np.array(geometry.size) - 1) / 2
-        k = round(float(off[axis] + (geometry.size[axis] - 1) / 2))
-        off[axis] += (geometry.size[axis] - 1) / 2 - k
-        if record.plane == card.input.plane and np.abs(off).max() < 0.1 and 0 <= k < geometry.size[axis]:
-            here[k] = record
-        else:
-            elsewhere.append(record)
-    return here, tuple(elsewhere)
-
-
-def _read(segmentation: Any, card: ModelCard) -> tuple[tuple[Record, ...], str]:
-    """What the first readable tag lists, and a note where there are only damaged ones.
-
-    Raises: InputError when a newer MedTL wrote it: it must not be replaced.
-    """
-    note = ""
-    for segment_id in _ids_there(segmentation, card):
-        text = tag_of(segmentation.GetSegmentation().GetSegment(segment_id), TAG)
-        if not text:
-            continue
-        try:
-            content = json.loads(text)
-            if isinstance(content, dict) and type(content.get("schema")) is int and content["schema"] > SCHEMA:
-                raise InputError(
-                    _("The SEED marks of {name} are of a newer MedTL. Update MedTL to use or change them.").format(
-                        name=segmentation.GetName()
-                    )
-                )
-            listed: Listed = decode(Listed, content, TAG)
-        except (ValueError, RecursionError, ModelError):
-            listed = Listed(0, ())
-        if listed.schema == SCHEMA and all(_is_sound(record) for record in listed.marks):
-            return listed.marks, ""
-        note = _("The SEED marks of {name} are damaged and count as none. Mark the slices again.").format(
-            name=segmentation.GetName()
-        )
-    return (), note
-
-
-def _is_sound(record: Record) -> bool:
-    within = all(abs(c) < LIMIT_MM for c in record.centre)  # not so for NaN
-    return within and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", record.time, re.ASCII) is not None
-
-
-def _write(segmentation: Any, card: ModelCard, records: tuple[Record, ...]) -> None:
-    for segment_id in _ids_there(segmentation, card):
-        segment = segmentation.GetSegmentation().GetSegment(segment_id)
-        if records:
-            segment.SetTag(TAG, json.dumps(asdict(Listed(SCHEMA, records))))
-        else:
-            segment.RemoveTag(TAG)

@@ -16,7 +16,7 @@ from medtl.card import InputSpec, Label, ModelCard, NetworkSpec
 from medtl.errors import InputError
 from medtl.seed import IGNORE, array_axis, read_seeds, voxels_sha256, write_seeds
 from medtl.volume import Geometry, Labelmap, Segment, read_volume
-from MedTLLib import predictions, seeds
+from MedTLLib import predictions, seed_tags, seeds
 from MedTLLib.scene import geometry_of, labelmap_image, write_volume
 
 LOGIC = slicer.vtkSlicerSegmentationsModuleLogic
@@ -96,12 +96,12 @@ def segment(node, segment_id: str = CORE):
 
 def tag(node, segment_id: str = CORE) -> str | None:
     value = vtk.reference("")
-    return str(value) if segment(node, segment_id).GetTag(seeds.TAG, value) else None
+    return str(value) if segment(node, segment_id).GetTag(seed_tags.TAG, value) else None
 
 
 def set_tags(node, text: str) -> None:
     for segment_id in (CORE, OEDEMA):
-        segment(node, segment_id).SetTag(seeds.TAG, text)
+        segment(node, segment_id).SetTag(seed_tags.TAG, text)
 
 
 def listed(node, volume, card=CARD) -> dict[int, bool]:
@@ -601,9 +601,9 @@ def test_a_tag_with_bytes_changed_is_read_without_an_error(node, volume, seed):
 
 def test_one_damaged_copy_loses_nothing(node, volume):
     made = seeds.mark(node, volume, CARD, 3)
-    segment(node, CORE).SetTag(seeds.TAG, "{")
+    segment(node, CORE).SetTag(seed_tags.TAG, "{")
     assert seeds.read_marks(node, volume, CARD) == seeds.Marks((made,))
-    segment(node, CORE).RemoveTag(seeds.TAG)
+    segment(node, CORE).RemoveTag(seed_tags.TAG)
     assert seeds.marks(node, volume, CARD) == (made,)
 
 
