@@ -5,6 +5,7 @@ import sys
 import xml.etree.ElementTree as ET
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import slicer
 import vtk
 from panel_user import LESION, MODEL, MODULE, PHANTOM, User, paint, voxels
 
+from medtl.bundle import find_model
+from medtl.card import load_card
 from medtl.errors import Cancelled
 from medtl.phantom import head
 from medtl.volume import read_labelmap
-from MedTLLib import jobs, packages, predictions, samples
+from MedTLLib import jobs, packages, panels, predictions, samples
 
 TRUTH = PHANTOM.labelmap.array > 0
 
@@ -211,9 +214,10 @@ def test_segmenting_puts_the_result_where_the_labels_are_and_shows_it(user):
     assert not user.ui.progressBar.visible
     assert user.rows()[0][:2] == ["Glioma (FLAIR abnormality)", "all"]
     assert float(user.rows()[0][2]) == pytest.approx(PHANTOM.lesion_ml, abs=0.01)
-    assert not segmentation.GetDisplayNode().GetSegmentVisibility2DFill(LESION) or not (
-        segmentation.GetDisplayNode().GetVisibility2DFill()
-    )
+    display = segmentation.GetDisplayNode()
+    assert not (display.GetSegmentVisibility2DFill(LESION) and display.GetVisibility2DFill())
+    assert display.GetSegmentVisibility2DOutline(LESION)
+    assert display.GetVisibility2DOutline()
     assert list(user.worker.folder.iterdir()) == []
 
 
@@ -1068,3 +1072,67 @@ def test_the_list_of_protected_segments_says_what_the_writer_does(user):
     assert ticked == {"tagged", "completed"}
     assert not items["completed"].flags() & qt.Qt.ItemIsUserCheckable
     assert items["tagged"].flags() & qt.Qt.ItemIsUserCheckable
+
+
+# What the module leaves behind, and what it hears of
+
+
+def test_unloading_the_module_in_the_middle_of_a_job_stops_the_engine(user):
+    user.load()
+    user.ui.segmentButton.click()
+    host.unload_module("MedTLSegment")
+    assert user.worker.state == "stopped"
+    user.open()
+
+
+def test_a_closed_scene_takes_its_undo_along(user):
+    user.load()
+    user.segment()
+    slicer.mrmlScene.Clear()
+    user.widget.enter()
+    user.load()
+    assert not user.ui.undoButton.enabled
+
+
+def test_a_job_that_waits_behind_another_says_so(user):
+    user.load()
+    user.worker.submit({}, print, print, print)
+    user.ui.segmentButton.click()
+    assert "Waiting for another job" in user.status()
+
+
+def test_a_scene_that_is_read_while_the_panel_is_open_is_shown_at_once(user, tmp_path):
+    user.load()
+    user.segment()
+    path = tmp_path / "scene.mrb"
+    assert slicer.mrmlScene.WriteToMRB(str(path))
+    slicer.mrmlScene.Clear()
+    user.widget.enter()
+    slicer.mrmlScene.ReadFromMRB(str(path), True)
+    assert user.ui.inputSelector.currentNode().GetName() == "head"
+    assert len(user.rows()) == 2
+
+
+def test_the_editor_s_undo_brings_back_what_the_panel_s_undo_took(user):
+    volume = user.load()
+    segmentation = user.segment()
+    paint_mask = np.zeros_like(TRUTH)
+    paint_mask[0, :3, :3] = True
+    paint(segmentation, volume, TRUTH | paint_mask)
+    editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+    editor.setSegmentationNode(segmentation)
+    editor.setSourceVolumeNode(volume)
+    user.ui.undoButton.click()
+    np.testing.assert_array_equal(voxels(segmentation, volume), paint_mask)
+    editor.undo()
+    np.testing.assert_array_equal(voxels(segmentation, volume), TRUTH | paint_mask)
+
+
+def test_the_window_of_the_card_is_the_window_of_the_volume(user, monkeypatch):
+    card = load_card(find_model(MODEL))
+    card = replace(card, input=replace(card.input, window=(-160.0, 240.0)))
+    monkeypatch.setattr(panels.report, "cardOf", lambda segmentation: card)
+    volume = user.load()
+    user.segment()
+    display = volume.GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-160.0, 240.0)
