@@ -115,7 +115,7 @@ def finetune(
             )
         tuned = Tuned(own, caches[0])
         left_out = leave_out(tuned, marked, caches, kept, Tuning(seed=options.seed), clock, reserve, report, note)
-        # Synthetic heads are too little to go further than half-way on: that keeps the source, measured.
+        # Synthetic heads are too little to go further than half-way on.
         limit = 1.0 if guard.kind == "cases" else HALF_WAY
         alpha = min(min(chosen_alpha(left_out), limit) * options.strength, 1.0)
         steps = _tune_on_all(tuned, caches, kept, alpha, options, clock, reserve, report, keep, note)

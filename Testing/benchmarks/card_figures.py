@@ -23,9 +23,9 @@ from medtl.bundle import Model, load_model
 from medtl.card import METADATA, ModelCard, load_card
 from medtl.errors import InputError, MedTLError
 from medtl.progress import Report, TerminalReport
+from medtl.seed import voxels_sha256
 from medtl.segment import SegmentOptions
 from medtl.training.cases import CaseFiles, read_cases
-from medtl.training.dataset import voxels_sha256
 from medtl.training.evaluate import evaluate
 from medtl.volume import read_volume, write_whole
 

@@ -4,7 +4,6 @@ A cached case is in the model's plane: `image` float16 in the network's units, `
 (slices, rows, columns)), so fit runs wherever torch is.
 """
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from ..card import InputSpec, encode
 from ..errors import InputError
 from ..preprocess import prepare, turn
 from ..progress import Report, silent
+from ..seed import voxels_sha256
 from ..volume import read_labelmap, read_volume
 from .cases import CaseFiles
 
@@ -89,11 +89,6 @@ def prepare_case(case: CaseFiles, spec: InputSpec, binary: bool) -> CachedCase:
         (label > 0).astype(np.uint8) if binary else label.astype(np.uint8),
         brain_mask((image + 1.0) / 0.8),
     )
-
-
-def voxels_sha256(array: np.ndarray) -> str:
-    """SHA-256 of an image's voxels in (Z, Y, X) order: what the card knows an image by, whatever file holds it."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def cache_key(case: CaseFiles, spec: InputSpec, binary: bool) -> str:
