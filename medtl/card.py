@@ -95,10 +95,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class Parent:
-    """The model this one was tuned from."""
+    """The model this one was tuned from; `family` is the first of the line, None where that is the parent itself."""
 
     name: str
     sha256: str
+    family: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,11 @@ class ModelCard:
     gate: Gate = Gate()
     training: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     parent: Parent | None = None
+
+    @property
+    def family(self) -> str:
+        """The model that this one and its relatives were tuned from: they write the same segments."""
+        return self.name if self.parent is None else self.parent.family or self.parent.name
 
 
 def load_card(folder: Path) -> ModelCard:
@@ -149,8 +155,10 @@ def check_card(card: ModelCard, path: Path) -> None:
     values = [label.value for label in card.labels]
     ids = [label.id for label in card.labels]
     problem = ""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", card.name):
-        problem = f"the name {card.name!r}; use letters, digits, '.', '_' and '-'"
+    if wrong := [
+        name for name in (card.name, card.family) if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name)
+    ]:
+        problem = f"the name {wrong[0]!r}; use letters, digits, '.', '_' and '-'"
     elif card.task != "segmentation":
         problem = f"the task {card.task!r}; this MedTL runs segmentation"
     elif (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .bundle import Model, save_bundle, shipped_folders, user_store
+from .bundle import Model, save_bundle
 from .card import METADATA, ModelCard, Parent
 from .errors import Cancelled, InputError, MedTLError, ModelError
 from .finetune import Finetuned, FinetuneOptions, finetune
@@ -17,6 +17,7 @@ from .guard import Change
 from .leave_out import Clock, Note, unheard
 from .progress import Report, silent
 from .seed import Seed, array_axis, by_image, read_seeds, seeds_of, voxels_sha256
+from .store import shipped_folders, user_store
 from .this_case import this_case
 from .tuning import Tuned
 from .volume import Volume, check_output, identities, read_labelmap, read_volume, store_labelmap, write_whole
@@ -221,7 +222,7 @@ def card_of(
         description=f"{parent.name} tuned on {len(seeds)} SEED slices; research use, not for diagnosis.",
         sha256="",
         training=training,
-        parent=Parent(parent.name, parent.sha256),
+        parent=Parent(parent.name, parent.sha256, parent.family),
     )
 
 

@@ -105,7 +105,7 @@ def label_values(labelmap: Labelmap, card: ModelCard) -> dict[str, tuple[int, ..
 
     Raises: InputError when a label of the model has no segment any more.
     """
-    tagged = [(dict(s.tags).get("MedTL.label") or s.id.removeprefix(f"{card.name}."), s) for s in labelmap.segments]
+    tagged = [(dict(s.tags).get("MedTL.label") or s.id.removeprefix(f"{card.family}."), s) for s in labelmap.segments]
     known = {label.id for label in card.labels}
     if not any(name in known for name, _ in tagged):
         return {label.id: (label.value,) for label in card.labels}

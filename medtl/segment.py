@@ -120,14 +120,14 @@ def segment(
 
 
 def segment_of(card: ModelCard, label: Label) -> Segment:
-    """The segment of a label: its id is a contract, `<model>.<label id>`."""
+    """The segment of a label: its id is a contract, `<model>.<label id>`; a tuned model writes those of its family."""
     tags = (
         ("MedTL.label", label.id),
-        ("MedTL.model", card.name),
+        ("MedTL.model", card.family),
         ("DICOM.SegmentAlgorithmType", "AUTOMATIC"),  # without these two Slicer's DICOM export calls it manual
         ("DICOM.SegmentAlgorithmName", f"{card.name} {card.version}"[:64]),
     )
-    return Segment(label.value, f"{card.name}.{label.id}", label.name, label.colour, label.snomed, tags)
+    return Segment(label.value, f"{card.family}.{label.id}", label.name, label.colour, label.snomed, tags)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The tuned case's own result: SEEDs as drawn, between them the tuned network blended with their interpolation."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -62,7 +63,10 @@ def this_case(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], report: R
         k = len(turned) - 1 - seed.index if 0 in case.prepared.flips else seed.index
         turned[k] = np.where(drawn == IGNORE, turned[k], values[np.where(drawn == IGNORE, 0, drawn)])
     report("result", 1.0)
-    segments = tuple(segment_of(card, label) for label in card.labels)
+    # With the user's own slices in it, it is not the network's work alone.
+    drawn_by_both = ("DICOM.SegmentAlgorithmType", "SEMIAUTOMATIC")
+    made = [segment_of(card, label) for label in card.labels]
+    segments = tuple(replace(one, tags=tuple((dict(one.tags) | dict([drawn_by_both])).items())) for one in made)
     return Labelmap(restore(turned, case.prepared), volume.geometry, segments), weight
 
 

@@ -120,7 +120,7 @@ def with_values(segments: list[Segment], card: ModelCard | None) -> list[Segment
     numbered: list[Segment] = []
     for segment in segments:
         tags = dict(segment.tags)
-        own = card is not None and tags.get("MedTL.model") == card.name
+        own = card is not None and tags.get("MedTL.model") == card.family
         value = stated.pop(tags.get("MedTL.label", ""), None) if own else None  # a copy of a segment has its tags too
         if value is None:
             following += 1

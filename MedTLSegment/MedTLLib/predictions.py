@@ -21,7 +21,7 @@ from .boxes import Box, box_of, start_of, whole
 from .edits import box_around, edited_slices, indices, nearest, segments_in
 from .masks import PROTECTED_TAG, outside_editor_masks, protected_segments, union
 from .scene import array_on, check_volume, geometry_of, image_of, labelmap_image
-from .segments import add, check_place, check_target, new_segmentation, put, remove, replace
+from .segments import add, check_place, check_target, new_segmentation, put, remove, replace, stamp
 from .snapshots import MODEL_TAG, Snapshot, nothing
 
 __all__ = ["PROTECTED_TAG", "Options", "Written", "edited_slices", "undo", "write"]
@@ -170,6 +170,9 @@ def _write(
         put(segmentation, segment.id, wanted, geometry, box)
         voxels = np.nonzero(old ^ wanted)
         change.voxels[segment.id] = (voxels, wanted[voxels])
+    for segment in labelmap.segments:
+        if segment.id not in spared:
+            stamp(segmentation, segment)
     snapshots.keep(segmentation, change.model, Snapshot(labels, box, geometry, all_ids, change.run))
     names = [segment.name for segment in labelmap.segments if segment.id in spared]
     notes = tuple(_notes(kept, lost, names, protected_voxels, masked_voxels))

@@ -42,7 +42,7 @@ class Listed:
 
 def id_of(card: ModelCard, label: str) -> str:
     """The id of a label's segment."""
-    return f"{card.name}.{label}"
+    return f"{card.family}.{label}"
 
 
 def ids_there(segmentation: Any, card: ModelCard) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ def ids_there(segmentation: Any, card: ModelCard) -> tuple[str, ...]:
         return ()
     ids = (id_of(card, label.id) for label in card.labels)
     there = ((i, segmentation.GetSegmentation().GetSegment(i)) for i in ids)
-    return tuple(i for i, segment in there if segment is not None and tag_of(segment, MODEL_TAG) == card.name)
+    return tuple(i for i, segment in there if segment is not None and tag_of(segment, MODEL_TAG) == card.family)
 
 
 def centre_of(geometry: Geometry, plane: str, k: int) -> tuple[float, float, float]:

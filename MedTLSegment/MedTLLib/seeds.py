@@ -7,9 +7,8 @@ alone would not do, for Slicer opens a left-handed volume with its slices in rev
 The Segment Editor's Undo brings back the tags of the state that it goes back to: save a state before marking, too.
 """
 
-import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,11 @@ from medtl.seed import Seed, array_axis, voxels_sha256
 from medtl.volume import Geometry, read_volume
 
 from . import seed_tags, snapshots
+from .boxes import Box
+from .edits import box_around, nearest, segments_in
 from .report import check_segmentation
-from .scene import array_on, check_volume, geometry_of, ras_of, values_of
-from .segments import check_place
+from .scene import check_volume, geometry_of, ras_of, values_of
+from .slices import Slices, slices_of
 from .snapshots import MODEL_TAG, tag_of
 
 
@@ -46,36 +47,6 @@ class Marks:
 
     marks: tuple[Mark, ...]
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Slices:
-    """A case slice by slice: voxels, and for each label of the model where it is. The slices' axis comes first."""
-
-    geometry: Geometry
-    axis: int
-    image: np.ndarray
-    labels: dict[str, np.ndarray]
-
-    def fingerprint(self, k: int) -> str:
-        """SHA-256 of what is in slice k: whatever values and layers the labels have in Slicer, in whatever order the
-        labels come, and whichever way the volume's axes run."""
-        found = hashlib.sha256(self._upright(self.image[k].astype(np.float64)))
-        for name in sorted(self.labels):
-            found.update(self._upright(self.labels[name][k]))
-        return found.hexdigest()
-
-    def overlaps(self, k: int) -> bool:
-        """True where two labels share a voxel of slice k."""
-        return bool((np.sum([planes[k] for planes in self.labels.values()], axis=0) > 1).any())
-
-    def _upright(self, plane: np.ndarray) -> bytes:
-        """The slice's values in an order that does not change when an axis of the volume is reversed."""
-        for position, axis in enumerate(axis for axis in range(3) if axis != self.axis):
-            column = np.round(self.geometry.axes[:, 2 - axis], 3)  # so that noise does not choose between two alike
-            if column[np.argmax(np.abs(column))] < 0:
-                plane = np.flip(plane, position)
-        return f"{plane.shape}".encode() + np.ascontiguousarray(plane).tobytes()
 
 
 def marks(segmentation: Any, volume: Any, card: ModelCard) -> tuple[Mark, ...]:
@@ -121,8 +92,10 @@ def read_marks(segmentation: Any, volume: Any, card: ModelCard) -> Marks:
     return Marks(tuple(found), tuple(notes))
 
 
-def mark(segmentation: Any, volume: Any, card: ModelCard, k: int) -> Mark:
+def mark(segmentation: Any, volume: Any, card: ModelCard, k: int, before: Callable[[], object] = lambda: None) -> Mark:
     """Mark slice k as right, whole, as it is now, and return the mark. No voxel changes.
+
+    `before` is called when all is well and nothing is written yet: time for an editor to save a state for its Undo.
 
     Raises: InputError when there is no such slice, labels overlap in it, a segment of the model is gone or on another
     grid, or the marks there are of a newer MedTL.
@@ -134,12 +107,15 @@ def mark(segmentation: Any, volume: Any, card: ModelCard, k: int) -> Mark:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     centre = seed_tags.centre_of(slices.geometry, card.input.plane, k)
     here[k] = seed_tags.Record(card.input.plane, int(k), centre, stamp, slices.fingerprint(k))
+    before()
     seed_tags.write(segmentation, card, (*elsewhere, *(here[index] for index in sorted(here))))
     return Mark(int(k), stamp, False)
 
 
-def unmark(segmentation: Any, volume: Any, card: ModelCard, k: int) -> None:
-    """Take the mark off slice k; a slice without one stays as it is.
+def unmark(
+    segmentation: Any, volume: Any, card: ModelCard, k: int, before: Callable[[], object] = lambda: None
+) -> None:
+    """Take the mark off slice k; a slice without one stays as it is. `before` as for `mark`.
 
     Raises: InputError when the volume cannot be segmented, or the marks there are of a newer MedTL.
     """
@@ -147,52 +123,29 @@ def unmark(segmentation: Any, volume: Any, card: ModelCard, k: int) -> None:
     check_segmentation(segmentation)
     here, elsewhere = seed_tags.placed(seed_tags.read(segmentation, card)[0], geometry_of(volume), card)
     if here.pop(k, None) is not None:
+        before()
         seed_tags.write(segmentation, card, (*elsewhere, *(here[index] for index in sorted(here))))
 
 
-def slices_of(segmentation: Any, volume: Any, card: ModelCard) -> Slices:
-    """The case slice by slice in the model's plane.
-
-    Raises: InputError when it does not fit: no segmentation or volume, one under a transform, a segment of the model
-    gone, another's segment under its id, or a segment on another grid.
-    """
-    check_volume(volume)
-    check_segmentation(segmentation)
-    there = seed_tags.ids_there(segmentation, card)
-    missing = [label.name for label in card.labels if seed_tags.id_of(card, label.id) not in there]
-    if missing:
-        what = _("A segment of it was removed or replaced since the prediction.") if there else ""
-        raise InputError(
-            _(
-                "Expected a segment for each label of {model} in {segmentation}, found none for {names}. {what} "
-                "Segment the volume with {model} again, or choose its segmentation."
-            )
-            .format(model=card.name, segmentation=segmentation.GetName(), names=", ".join(missing), what=what)
-            .replace("  ", " ")
-        )
-    geometry = geometry_of(volume)
-    check_place(segmentation, there, geometry)
-    axis = array_axis(geometry, card.input.plane)
-    masks = {label.id: array_on(segmentation, seed_tags.id_of(card, label.id), geometry) for label in card.labels}
-    image = np.moveaxis(values_of(volume.GetImageData()), axis, 0)
-    return Slices(geometry, axis, image, {name: np.moveaxis(mask, axis, 0) for name, mask in masks.items()})
-
-
 def edited(segmentation: Any, volume: Any, card: ModelCard) -> tuple[int, ...]:
-    """The slices that the user edited since the last prediction: to be listed, for edited is not yet right.
+    """The slices that the user edited since the prediction: to be listed, for edited is not yet right.
 
-    Where the last prediction was lost or lies on another grid, all slices with voxels of the model's segments count.
+    What counts as an edit is what counts as one for the writer (`edits`): a prediction that the Segment Editor's Undo
+    brought back is none. Where the predictions were lost, all slices with voxels of the model's segments count.
 
     Raises: InputError when the volume cannot be segmented.
     """
     check_volume(volume)
-    geometry = geometry_of(volume)
-    last = _last(segmentation, card, geometry)
-    changed = np.zeros(geometry.shape, dtype=bool)
-    for segment_id in seed_tags.ids_there(segmentation, card):
-        now = array_on(segmentation, segment_id, geometry)
-        changed |= now ^ last.mask(segment_id) if last and segment_id in last.segment_ids else now
-    return _used(changed, array_axis(geometry, card.input.plane))
+    geometry, ids = geometry_of(volume), seed_tags.ids_there(segmentation, card)
+    past = snapshots.history(segmentation, card.family, geometry) if ids else []
+    box = box_around(segmentation, ids, geometry, past)
+    now = segments_in(segmentation, ids, geometry, box)
+    last = nearest(past or [snapshots.nothing(geometry)], now, box)[0]
+    axis, found = array_axis(geometry, card.input.plane), set()
+    for segment_id, array in now.items():
+        array ^= last.mask(segment_id, box)
+        found |= {*_used(array, axis, box)}
+    return tuple(sorted(found))
 
 
 def proposals(
@@ -209,9 +162,11 @@ def proposals(
     geometry = geometry_of(volume)
     axis, there = array_axis(geometry, card.input.plane), seed_tags.ids_there(segmentation, card)
     last = _last(segmentation, card, geometry)
-    used = _used(last.labels > 0, axis) if last else ()
+    used = _used(last.part, axis, last.box) if last else ()
     if not used:
-        used = _used(np.any([array_on(segmentation, i, geometry) for i in there], axis=0), axis) if there else ()
+        box = box_around(segmentation, there, geometry, [])
+        now = segments_in(segmentation, there, geometry, box)
+        used = tuple(sorted({k for array in now.values() for k in _used(array, axis, box)}))
     used = used or tuple(range(geometry.shape[axis]))
     first, length = used[0], used[-1] - used[0] + 1
     count = min(count, length)
@@ -251,7 +206,7 @@ def collect(cases: Sequence[tuple[Any, Any, Path]], card: ModelCard) -> tuple[Se
         for m in fresh:
             mask = np.zeros(slices.image.shape[1:], np.uint16)
             for number, name in enumerate(ids, start=1):
-                mask[slices.labels[name][m.index]] = number
+                mask[slices.mask(name, m.index)] = number
             seeds.append(Seed(volume.GetName(), image, sha256, card.input.plane, m.index, ids, mask, m.time))
     if not seeds:
         raise InputError(
@@ -326,13 +281,15 @@ def _strangers(segmentation: Any, card: ModelCard) -> list[str]:
     others = [
         segments.GetSegment(i) for i in segments.GetSegmentIDs() if i not in seed_tags.ids_there(segmentation, card)
     ]
-    return [segment.GetName() for segment in others if tag_of(segment, MODEL_TAG) in ("", card.name)]
+    return [segment.GetName() for segment in others if tag_of(segment, MODEL_TAG) in ("", card.family)]
 
 
 def _last(segmentation: Any, card: ModelCard, geometry: Geometry) -> snapshots.Snapshot | None:
-    last = snapshots.read(segmentation, card.name) if segmentation is not None else None
+    last = snapshots.read(segmentation, card.family) if segmentation is not None else None
     return last if last is not None and last.geometry.close_to(geometry) else None
 
 
-def _used(mask: np.ndarray, axis: int) -> tuple[int, ...]:
-    return tuple(int(k) for k in np.flatnonzero(np.moveaxis(mask, axis, 0).any(axis=(1, 2))))
+def _used(values: np.ndarray, axis: int, box: Box) -> tuple[int, ...]:
+    """The slices of the grid along the axis in which something of a box of it is set."""
+    found = np.flatnonzero(values.any(axis=tuple(other for other in range(3) if other != axis)))
+    return tuple(int(k) + box[axis].start for k in found)

@@ -24,6 +24,7 @@ from medtl.material import mark
 from medtl.phantom import head
 from medtl.progress import Report, silent
 from medtl.seed import IGNORE, read_seeds, seeds_of, voxels_sha256, write_seeds
+from medtl.segment import segment_of
 from medtl.tuning import Tuning, loss_of
 from medtl.volume import read_labelmap, read_volume, write_image, write_labelmap
 
@@ -160,6 +161,16 @@ def test_a_tuned_model_can_be_tuned_again_and_remembers_both(model, case_files, 
     card = load_card(tmp_path / "two")
     assert [record["parent"]["name"] for record in card.training["tuned"]] == ["small", "one"]
     assert second["parent"]["name"] == "one"
+
+
+def test_a_tuned_model_and_what_is_tuned_from_it_write_the_segments_of_the_first(model, case_files, tmp_path):
+    tuned(model, case_files, tmp_path / "one")
+    again = load_model(str(tmp_path / "one"), "cpu")
+    tuned(again, case_files, tmp_path / "two")
+    for card in (model.card, again.card, load_card(tmp_path / "two")):
+        written = segment_of(card, card.labels[0])
+        assert (written.id, dict(written.tags)["MedTL.model"]) == ("small.lesion", "small")
+        assert dict(written.tags)["DICOM.SegmentAlgorithmName"] == f"{card.name} {card.version}"
 
 
 def test_with_few_seeds_only_the_guard_set_speaks_and_it_is_said(model, case_files, tmp_path):

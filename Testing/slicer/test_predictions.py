@@ -1,6 +1,7 @@
 """A prediction in the scene: voxel by voxel where the model put it, and nothing of the user's lost."""
 
 import itertools
+from dataclasses import replace
 
 import host
 import numpy as np
@@ -154,6 +155,23 @@ def test_each_run_without_a_target_makes_a_segmentation_of_its_own(scene, volume
     assert first.segmentation_id != second.segmentation_id
     assert node_of(second).GetName() == "again"
     assert np.array_equal(voxels(node_of(first), CORE, volume), prediction().array == 1)
+
+
+def test_a_tuned_model_writes_the_segments_of_its_family_and_says_that_it_did(scene, volume):
+    by = "DICOM.SegmentAlgorithmName"
+    older, newer = (
+        replace(
+            prediction(move=move),
+            segments=tuple(replace(segment, tags=(*segment.tags, (by, name))) for segment in SEGMENTS),
+        )
+        for move, name in ((0, "glioma 1.0"), (1, "glioma-tuned-1 1.0"))
+    )
+    node = node_of(write(older, volume))
+    write(newer, volume, node)
+    segmentation = node.GetSegmentation()
+    assert tuple(segmentation.GetSegmentIDs()) == (CORE, OEDEMA)
+    assert {tag_of(segmentation.GetSegment(each), by) for each in (CORE, OEDEMA)} == {"glioma-tuned-1 1.0"}
+    assert np.array_equal(voxels(node, CORE, volume), newer.array == 1)
 
 
 def test_a_label_that_was_not_found_is_an_empty_segment(scene, volume):

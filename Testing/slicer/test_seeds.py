@@ -12,7 +12,7 @@ import pytest
 import slicer
 import vtk
 
-from medtl.card import InputSpec, Label, ModelCard, NetworkSpec
+from medtl.card import InputSpec, Label, ModelCard, NetworkSpec, Parent
 from medtl.errors import InputError
 from medtl.seed import IGNORE, array_axis, read_seeds, voxels_sha256, write_seeds
 from medtl.volume import Geometry, Labelmap, Segment, read_volume
@@ -149,6 +149,14 @@ def test_a_mark_is_listed_with_its_time_and_cannot_be_changed(node, volume):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", made.time)
     with pytest.raises(FrozenInstanceError):
         made.stale = True
+
+
+def test_the_marks_on_a_models_segments_are_those_of_its_tuned_relatives_too(node, volume):
+    seeds.mark(node, volume, CARD, 3)
+    tuned = replace(CARD, name="glioma-tuned-1", parent=Parent("glioma", "0" * 64))
+    again = replace(CARD, name="mine", parent=Parent("glioma-tuned-1", "0" * 64, "glioma"))
+    for card in (tuned, again):
+        assert [m.index for m in seeds.marks(node, volume, card)] == [3]
 
 
 def test_marks_are_sorted_and_each_can_be_taken_off(case):
