@@ -14,17 +14,20 @@ import torch
 
 from .bundle import Model
 from .errors import DeviceError, InputError, memory_errors
-from .guard import MARGIN, Change, Guard, guard_set, replayed, scores, verdict, words
-from .leave_out import ALPHAS, HALF_WAY, Clock, LeftOut, Note, chosen_alpha, leave_out, told, unheard
-from .material import Cached, Marked, copies, mark, unmarked
+from .guard import MARGIN, Change, Guard, guard_set, scores, verdict, words
+from .leave_out import ALPHAS, Clock, LeftOut, Note, leave_out, told, unheard
+from .material import Cached, Marked, copies, mark
 from .progress import Report, silent
 from .seed import Seed, for_model
 from .segment import limited_threads
-from .tuning import Kept, Tuned, Tuning, kept_of, tune
+from .tuning import Tuned, Tuning, tune
 from .volume import Volume
 
 SHORTEST = 5.0  # seconds: under this nothing can be learned and judged
 CACHE_BYTES = 1_000_000_000
+HALF_WAY = 0.5  # between the old weights and the tuned ones: there the next cases gain as much as further on
+NEARER = 0.7  # of the way that is left, where the guard would be worse
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -99,26 +102,19 @@ def finetune(
         report("prepare", 0.0)
         marked = _marked(own, cases)
         began = clock.used
-        caches, kept, notes = _encoded(own, marked, Tuning(seed=options.seed), clock, report)
+        caches, notes = _encoded(own, marked, Tuning(seed=options.seed), clock, report)
         reserve += 0.8 * later * (clock.used - began) / sum(len(c) for c in caches)
         guard = guard_set(own, options.guard, options.budget / 10, report)
-        reserve += 3 * guard.seconds  # it is looked at twice more, maybe on a busier machine
-        for features in replayed(own, torch.Generator().manual_seed(options.seed)):
-            report("encode", 1.0)
-            kept.append(kept_of(own, features))
-            if clock.used > clock.budget / 4:
-                break
+        reserve += 3 * guard.seconds  # it is looked at a few times more
         if clock.used + reserve >= options.budget:
             raise InputError(
                 f"Expected a budget that leaves time to tune, found {options.budget:g} s, of which preparing takes "
                 f"{clock.used + reserve:.0f} s. Allow {3 * (clock.used + reserve):.0f} s."
             )
         tuned = Tuned(own, caches[0])
-        left_out = leave_out(tuned, marked, caches, kept, Tuning(seed=options.seed), clock, reserve, report, note)
-        # Synthetic heads are too little to go further than half-way on.
-        limit = 1.0 if guard.kind == "cases" else HALF_WAY
-        alpha = min(min(chosen_alpha(left_out), limit) * options.strength, 1.0)
-        steps = _tune_on_all(tuned, caches, kept, alpha, options, clock, reserve, report, keep, note)
+        left_out = leave_out(tuned, marked, caches, Tuning(seed=options.seed), clock, reserve, report, note)
+        alpha = min(HALF_WAY * options.strength, 1.0)
+        steps = _tune_on_all(tuned, caches, alpha, options, clock, reserve, report, keep, note)
         alpha, after = _allowed(tuned, guard, alpha, clock, report)
     at = [np.interp(alpha, (0.0, *ALPHAS), (one.before, *one.after)) for one in left_out]
     seeds = Change(np.array([one.before for one in left_out]), np.array(at))
@@ -142,28 +138,25 @@ def _marked(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]) -> tup
 
 def _encoded(
     model: Model, cases: Sequence[Marked], tuning: Tuning, clock: Clock, report: Report
-) -> tuple[list[Cached], list[Kept], tuple[str, ...]]:
-    """Copies of all SEEDs and what is kept of the other slices; fewer copies where memory is short, and a note then."""
+) -> tuple[list[Cached], tuple[str, ...]]:
+    """Copies of all SEEDs; fewer of them where memory is short, and a note then."""
     for count in (tuning.copies, 4, 1):
         try:
             with memory_errors("Not enough memory for the SEED slices. Close other programs, or use fewer of them."):
-                caches, kept = _copied(model, cases, count, tuning.seed, clock, report)
+                caches = _copied(model, cases, count, tuning.seed, clock, report)
         except DeviceError:
             if count == 1:
                 raise
             continue
         notes = (f"Memory is short: {count} copies of each SEED instead of {tuning.copies}.",)
-        return caches, kept, notes if count < tuning.copies else ()
+        return caches, notes if count < tuning.copies else ()
     raise AssertionError
 
 
-def _copied(
-    model: Model, cases: Sequence[Marked], count: int, seed: int, clock: Clock, report: Report
-) -> tuple[list[Cached], list[Kept]]:
+def _copied(model: Model, cases: Sequence[Marked], count: int, seed: int, clock: Clock, report: Report) -> list[Cached]:
     """`count` copies of each SEED, fewer where they would take more than an eighth of the time or too much memory."""
     random = torch.Generator().manual_seed(seed)
     caches: list[Cached] = []
-    kept: list[Kept] = []
     for number, case in enumerate(cases):
         slices, until = sorted(case.truth), clock.used + clock.budget / 8 / len(cases)
         for done, one in enumerate(copies(model, case, slices, model.card.input, count, random)):
@@ -171,12 +164,7 @@ def _copied(
             caches.append(one)
             if clock.used > until or size_of(caches) > CACHE_BYTES:
                 break
-        if model.card.input.scaling == "tissue":
-            for features in unmarked(model, case, model.card.input, 2, random):
-                kept.append(kept_of(model, features))
-                if clock.used > clock.budget / 5:
-                    break
-    return caches, kept
+    return caches
 
 
 def size_of(caches: Sequence[Cached]) -> int:
@@ -187,7 +175,6 @@ def size_of(caches: Sequence[Cached]) -> int:
 def _tune_on_all(
     tuned: Tuned,
     caches: Sequence[Cached],
-    kept: Sequence[Kept],
     alpha: float,
     options: FinetuneOptions,
     clock: Clock,
@@ -207,17 +194,17 @@ def _tune_on_all(
             keep(tuned, alpha)
         step_done(share, loss)
 
-    return tune(tuned, caches, kept, Tuning(seed=options.seed), clock.until(1.0, reserve), watch)
+    return tune(tuned, caches, Tuning(seed=options.seed), clock.until(1.0, reserve), watch)
 
 
 def _allowed(tuned: Tuned, guard: Guard, alpha: float, clock: Clock, report: Report) -> tuple[float, np.ndarray]:
-    """The weights that are kept and the guard's figures: nearer to the old ones where it would be worse otherwise."""
-    report("guard", 0.0)
-    tuned.use(alpha)
-    after = scores(tuned.model, guard.cases)
-    if len(after) and (after - guard.before).mean() < -MARGIN and clock.used + guard.seconds < clock.budget:
-        report("guard", 0.5)
-        alpha /= 2
+    """The weights that are kept and the guard's figures: as near to the old ones as it takes to be no worse."""
+    for number in range(TRIES):
+        report("guard", number / TRIES)
         tuned.use(alpha)
         after = scores(tuned.model, guard.cases)
+        fine = not len(after) or (after - guard.before).mean() >= -MARGIN
+        if fine or number == TRIES - 1 or clock.used + guard.seconds >= clock.budget:
+            break
+        alpha *= NEARER
     return alpha, after

@@ -1,34 +1,28 @@
 """The guard: what a tuned model must not get worse at. Cases that the user accepted, or synthetic heads."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .bundle import Model
 from .card import ModelCard
 from .errors import InputError
-from .material import Cached, Marked, cached, changed, decided, dices, encode, mark
+from .material import Cached, Marked, cached, decided, dices, mark
 from .phantom import head
 from .progress import Report
 from .seed import array_axis, seeds_of
-from .training.augment import Augmentation
 from .training.cases import read_cases
 from .volume import Labelmap, Volume, read_labelmap, read_volume
 
 MARGIN = 0.01
 FEWEST_SEEDS = 4  # with fewer, none can be spared for the verdict
 HEADS = range(1001, 1007)  # no tuning ever sees these
-REPLAYED = (2001, 2002)  # on these the old model's word is kept
 HEAD_SLICES = 8
 CASE_SLICES = 16
 LEAST_KNOWN = 0.5  # a model that does worse on the synthetic heads was not made for them
-# Heads as another scanner and a fainter lesion would show them: forgetting begins there.
-STYLE = Augmentation(p_faint=0.7)
 
 
 @dataclass(frozen=True)
@@ -67,16 +61,9 @@ def guard_set(model: Model, listed: Path | None, seconds: float, report: Report)
         report("guard", number / len(HEADS))
         if number > 1 and time.perf_counter() - began > seconds:
             break
-        cases.append(known_head(model, seed)[1])
+        cases.append(known_head(model, seed))
     before, took = timed_scores(model, cases)
     return Guard("phantom heads", tuple(cases), before, took) if before.mean() >= LEAST_KNOWN else Guard("none")
-
-
-def head_case(model: Model, seed: int) -> Marked:
-    """A synthetic head in thick slices with its truth, as a model of one label calls it."""
-    made = head(seed, (160, 192, HEAD_SLICES), (1.2, 1.2, 84.0 / HEAD_SLICES))
-    labels = Labelmap(made.labelmap.array * np.uint16(model.card.labels[0].value), made.labelmap.geometry)
-    return marked(model, made.volume, labels)
 
 
 def marked(model: Model, volume: Volume, labelmap: Labelmap) -> Marked:
@@ -95,26 +82,12 @@ def some_of(case: Marked, count: int) -> list[int]:
     return [there[int(i)] for i in np.unique(np.linspace(0, len(there) - 1, min(count, len(there))).round())]
 
 
-def known_head(model: Model, seed: int) -> tuple[Marked, Cached]:
-    """A synthetic head, and its slices."""
-    case = head_case(model, seed)
-    return case, cached(model, case, some_of(case, HEAD_SLICES))
-
-
-def replayed(model: Model, random: torch.Generator) -> Iterator[list[Tensor]]:
-    """Features of synthetic heads as they are and in other styles, to keep the old model's word on; none where it does
-    not know what to do with heads."""
-    if not knows_heads(model):
-        return
-    for seed in REPLAYED:
-        case, plain = known_head(model, seed)
-        if scores(model, [plain])[0] < LEAST_KNOWN:
-            return
-        yield plain.features
-        images, truth = case.images(plain.slices), plain.truth.cpu()
-        for _ in range(2):
-            image, _truth = changed(images, truth, model.card.input, random, STYLE)
-            yield encode(model, image.clamp(*case.prepared.clip))
+def known_head(model: Model, seed: int) -> Cached:
+    """The slices of a synthetic head with their truth, as a model of one label calls it."""
+    made = head(seed, (160, 192, HEAD_SLICES), (1.2, 1.2, 84.0 / HEAD_SLICES))
+    labels = Labelmap(made.labelmap.array * np.uint16(model.card.labels[0].value), made.labelmap.geometry)
+    case = marked(model, made.volume, labels)
+    return cached(model, case, some_of(case, HEAD_SLICES))
 
 
 def knows_heads(model: Model) -> bool:

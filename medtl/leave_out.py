@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from .guard import FEWEST_SEEDS, MARGIN
+from .guard import FEWEST_SEEDS
 from .material import Cached, Marked, cached, decide, decode, dices
 from .progress import Report
-from .tuning import Kept, Tuned, Tuning, tune
+from .tuning import Tuned, Tuning, tune
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
-HALF_WAY = 0.5
 Note = Callable[[Mapping[str, float]], None]
 
 
@@ -65,7 +64,6 @@ def leave_out(
     tuned: Tuned,
     cases: Sequence[Marked],
     caches: Sequence[Cached],
-    kept: Sequence[Kept],
     tuning: Tuning,
     clock: Clock,
     reserve: float,
@@ -83,7 +81,7 @@ def leave_out(
         rest = [one for c in caches if (one := without(c, {k for n, k in chosen if names[n] == c.case})) is not None]
         seconds = clock.until((turn + 1) / 6, reserve)
         watch = told(report, note, "check", turn / 2, 0.5)
-        tune(tuned, rest, kept, tuning, seconds, watch)
+        tune(tuned, rest, tuning, seconds, watch)
         for number in sorted({n for n, _ in chosen}):
             slices = [k for n, k in chosen if n == number]
             found += _judged(tuned, cases[number], number, slices)
@@ -114,13 +112,3 @@ def _judged(tuned: Tuned, case: Marked, number: int, slices: Sequence[int]) -> l
         LeftOut(number, k, float(scores[0][i]), tuple(float(s[i]) for s in scores[1:]), logits[i].cpu().numpy(), others)
         for i, k in enumerate(slices)
     ]
-
-
-def chosen_alpha(left_out: Sequence[LeftOut]) -> float:
-    """The one of ALPHAS nearest half-way, where little is forgotten, that does nearly as well as the best on SEEDs left
-    out."""
-    if not left_out:
-        return HALF_WAY
-    means = dict(zip(ALPHAS, np.mean([one.after for one in left_out], axis=0), strict=True))
-    good = [alpha for alpha in ALPHAS if means[alpha] >= max(means.values()) - MARGIN]
-    return min(good, key=lambda alpha: abs(alpha - HALF_WAY))

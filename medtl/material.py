@@ -26,9 +26,6 @@ from .volume import Volume
 
 # Of the user's own slices, moved less than in training.
 CHANGES = Augmentation(rotation=15.0, zoom=0.15, stretch=0.05, shift=8.0, elastic=4.0, p_faint=0.5)
-# As far as training went: other scanners' styles, in which the old model's word is kept.
-STYLES = Augmentation()
-KEPT_SLICES = 12
 
 
 @dataclass(frozen=True)
@@ -120,52 +117,34 @@ def copies(
         )
 
 
-def unmarked(
-    model: Model, case: Marked, spec: InputSpec, count: int, random: torch.Generator
-) -> Iterator[list[Tensor]]:
-    """Features of `count` copies, in other styles, of up to KEPT_SLICES of the case's slices that are no SEEDs."""
-    rest = [k for k in range(case.prepared.turned_shape[0]) if case.prepared.occupied[k] and k not in case.truth]
-    if not rest:
-        return
-    chosen = [rest[int(i)] for i in np.unique(np.linspace(0, len(rest) - 1, min(KEPT_SLICES, len(rest))).round())]
-    images = case.images(chosen)
-    plain = Cached(case.case, tuple(chosen), encode(model, images), torch.zeros(0))
-    found = decided(model, plain).cpu()
-    for _ in range(count):
-        image, _truth = changed(images, found, spec, random, STYLES)
-        yield encode(model, image.clamp(*case.prepared.clip))
-
-
-def changed(
-    image: Tensor, truth: Tensor, spec: InputSpec, random: torch.Generator, changes: Augmentation = CHANGES
-) -> tuple[Tensor, Tensor]:
+def changed(image: Tensor, truth: Tensor, spec: InputSpec, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """The slices moved, bent and with other intensities; what comes in from outside is IGNORE."""
     labels = int(truth[truth != IGNORE].max()) if (truth != IGNORE).any() else 0
     classes = torch.stack([truth == n for n in range(labels + 1)], 1).float()
     lit = (image + 1) / 0.8  # 0 is the background of either scaling; tissue is about 1
-    moved = moved_copy(torch.cat([lit, classes], 1), spec.scaling == "tissue", random, changes)
+    moved = moved_copy(torch.cat([lit, classes], 1), spec.scaling == "tissue", random)
     lit, classes = moved[:, : image.shape[1]], moved[:, image.shape[1] :]
     known = classes.sum(1) > 0.99
     best = classes.argmax(1)
     if spec.scaling == "tissue":
-        lit = change_lesion(lit, best > 0, changes, random)
-        lit = change_contrast(lit, changes, random)
-    lit = change_resolution(lit, changes, random)
-    noise = torch.randn(lit.shape, generator=random) * uniform(lit, random) * changes.noise
+        lit = change_lesion(lit, best > 0, CHANGES, random)
+        lit = change_contrast(lit, CHANGES, random)
+    lit = change_resolution(lit, CHANGES, random)
+    noise = torch.randn(lit.shape, generator=random) * uniform(lit, random) * CHANGES.noise
     return (lit + noise) * 0.8 - 1, torch.where(known, best, IGNORE)
 
 
-def moved_copy(stack: Tensor, mirror: bool, random: torch.Generator, changes: Augmentation) -> Tensor:
+def moved_copy(stack: Tensor, mirror: bool, random: torch.Generator) -> Tensor:
     """The stack (n, channels, h, w) turned, scaled, shifted and bent, each slice in its own way; outside is 0. Heads
     are mirrored (`mirror`), bodies are not: their organs have a side."""
     count, _, height, width = stack.shape
-    angle = uniform(stack, random, -1, 1) * math.radians(changes.rotation)
-    zoom = torch.exp(uniform(stack, random, -1, 1) * changes.zoom)
-    stretch = torch.exp(uniform(stack, random, -1, 1) * changes.stretch)
+    angle = uniform(stack, random, -1, 1) * math.radians(CHANGES.rotation)
+    zoom = torch.exp(uniform(stack, random, -1, 1) * CHANGES.zoom)
+    stretch = torch.exp(uniform(stack, random, -1, 1) * CHANGES.stretch)
     side = torch.where(uniform(stack, random) < 0.5, -1.0, 1.0) if mirror else torch.ones_like(angle)
     y, x = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
-    bend = smooth_noise(count, 2, 5, (height, width), random) * changes.elastic * uniform(stack, random)
-    shift = (torch.rand((2, count, 1, 1, 1), generator=random) * 2 - 1) * changes.shift
+    bend = smooth_noise(count, 2, 5, (height, width), random) * CHANGES.elastic * uniform(stack, random)
+    shift = (torch.rand((2, count, 1, 1, 1), generator=random) * 2 - 1) * CHANGES.shift
     right, down = x * side * zoom * stretch, y * zoom / stretch
     x_in = right * torch.cos(angle) - down * torch.sin(angle) + bend[:, :1] + shift[0]
     y_in = right * torch.sin(angle) + down * torch.cos(angle) + bend[:, 1:] + shift[1]

@@ -19,35 +19,18 @@ from .seed import IGNORE
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Slices on which the old model's word is kept: features, and its probabilities float16 (n, 1 + labels, h, w)."""
-
-    features: list[Tensor]
-    probability: Tensor
-
-
-@dataclass(frozen=True)
 class Tuning:
     """How the decoder is tuned. `pull` is the weight of the squared distance to the start, `copies` the changed copies
     of each SEED, `window` the side of what a step sees of a slice, `steps` the most steps that are worth anything."""
 
-    rate: float = 1e-4
+    rate: float = 1e-3
     pull: float = 1e-2
     copies: int = 10
     batch: int = 8
     window: int = 128
     steps: int = 240
     average: float = 0.95
-    keep: float = 1.0
-    keep_batch: int = 4
     seed: int = 0
-
-
-@torch.inference_mode()
-def kept_of(model: Model, features: list[Tensor]) -> Kept:
-    """What the model as it is makes of these slices."""
-    parts = [decode(model, [f[k : k + 8] for f in features]).softmax(1).half() for k in range(0, len(features[0]), 8)]
-    return Kept(features, torch.cat(parts))
 
 
 def learned_parameters(model: Model, example: Cached) -> dict[str, torch.nn.Parameter]:
@@ -95,7 +78,6 @@ class Tuned:
 def tune(
     tuned: Tuned,
     caches: Sequence[Cached],
-    kept: Sequence[Kept],
     options: Tuning,
     seconds: float,
     step_done: Callable[[float, float], None],
@@ -120,10 +102,6 @@ def tune(
         optimizer.param_groups[0]["lr"] = options.rate * min(1.0, (step + 1) / 10) * (0.02 + 0.98 * cosine(share))
         features, truth = drawn(caches, sizes, options, network.multiple, random)
         loss = loss_of(decode(tuned.model, features), truth)
-        learned = float(loss.detach())
-        if kept:
-            features, wanted = drawn_kept(kept, options, network.multiple, random)
-            loss = loss + options.keep * distance(decode(tuned.model, features), wanted)
         pull = sum(((p - s) ** 2).sum() for p, s in zip(parameters, start, strict=True))
         optimizer.zero_grad(set_to_none=True)
         (loss + options.pull * pull).backward()
@@ -133,7 +111,7 @@ def tune(
         with torch.no_grad():
             for average, parameter in zip(mean, parameters, strict=True):
                 average.lerp_(parameter, 1 - decay)
-        step_done(min(share, 1.0), learned)
+        step_done(min(share, 1.0), float(loss.detach()))
     return step
 
 
@@ -158,30 +136,6 @@ def drawn(
         for level, feature in zip(levels, some.features, strict=True):
             level.append(part_of(feature[k], rows, columns, some.truth.shape[1:]))
     return [torch.stack(level) for level in levels], torch.stack(truths)
-
-
-def drawn_kept(
-    kept: Sequence[Kept], options: Tuning, multiple: int, random: np.random.Generator
-) -> tuple[list[Tensor], Tensor]:
-    """A batch of windows of what is kept, all of one case."""
-    some = kept[int(random.integers(len(kept)))]
-    size = some.probability.shape[2:]
-    levels: list[list[Tensor]] = [[] for _ in some.features]
-    wanted = []
-    for k in random.integers(len(some.probability), size=options.keep_batch):
-        rows, columns = window((some.probability[k, 0] < 0.5).long(), options.window, multiple, random)
-        wanted.append(some.probability[k, :, rows, columns])
-        for level, feature in zip(levels, some.features, strict=True):
-            level.append(part_of(feature[k], rows, columns, size))
-    return [torch.stack(level) for level in levels], torch.stack(wanted).float()
-
-
-def distance(logits: Tensor, wanted: Tensor) -> Tensor:
-    """How far the logits are from probabilities: soft Dice plus cross entropy against them."""
-    probability = logits.softmax(1)[:, 1:]
-    both = (probability * wanted[:, 1:]).sum((0, 2, 3))
-    dice = (2 * both + 1) / ((probability**2).sum((0, 2, 3)) + (wanted[:, 1:] ** 2).sum((0, 2, 3)) + 1)
-    return 1 - dice.mean() + functional.cross_entropy(logits, wanted)
 
 
 def window(truth: Tensor, size: int, multiple: int, random: np.random.Generator) -> tuple[slice, slice]:

@@ -16,7 +16,7 @@ import copy
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -221,16 +221,25 @@ def estimated(model: Model, one: Loaded) -> Model:
 
 
 def plainly_tuned(model: Model, one: Loaded, seeds: Sequence[Seed], budget: float) -> Model:
-    """All weights tuned on the same SEEDs for the same time, as one would at first: Adam, augmented slices, whole loss,
-    batch statistics of the batches."""
+    """All weights tuned on the same SEEDs for the same time."""
     began = time.perf_counter()
-    network = copy.deepcopy(model.networks[0]).train()
+    own = replace(model, networks=(copy.deepcopy(model.networks[0]).train(),))
+    for _ in plain_steps(own, one, seeds):
+        if time.perf_counter() - began >= budget:
+            break
+    return replace(own, networks=(own.networks[0].eval(),))
+
+
+def plain_steps(model: Model, one: Loaded, seeds: Sequence[Seed]) -> Iterator[None]:
+    """Tune the model's network as one would at first, a step a time: Adam on all weights, augmented slices, whole loss,
+    batch statistics of the batches."""
+    network = model.networks[0].train()
     case = mark(one[1], seeds, model.card.input, network.multiple)
     slices = sorted(case.truth)
     images, truth = case.images(slices), torch.from_numpy(np.stack([case.truth[k] for k in slices]))
     random = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    while time.perf_counter() - began < budget:
+    while True:
         image, classes = changed(images, truth, model.card.input, random)
         image = image.clamp(*case.prepared.clip).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=model.bf16):
@@ -239,7 +248,7 @@ def plainly_tuned(model: Model, one: Loaded, seeds: Sequence[Seed], budget: floa
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    return replace(model, networks=(network.eval(),))
+        yield
 
 
 def cells(row: dict[str, Any]) -> list[str]:

@@ -12,14 +12,15 @@ import small_model
 import torch
 
 from medtl import finetune as finetune_module
-from medtl import finetune_files, guard, worker
+from medtl import finetune_files, guard, tuned_bundle, worker
 from medtl.bundle import Model, load_model
 from medtl.card import InputSpec, load_card
 from medtl.cli import main
 from medtl.errors import Cancelled, InputError
 from medtl.finetune import FinetuneOptions, finetune
 from medtl.finetune_files import CaseGiven
-from medtl.guard import Change, verdict
+from medtl.guard import Change, Guard, verdict
+from medtl.leave_out import Clock
 from medtl.material import mark
 from medtl.phantom import head
 from medtl.progress import Report, silent
@@ -100,7 +101,7 @@ def test_the_loss_falls_and_is_told_as_it_does(model, case_files, monkeypatch):
     losses: list[float] = []
     volume = read_volume(case_files.image)
     seeds = seeds_of(read_labelmap(case_files.label), model.card, case_files.image, "x", case_files.slices)
-    eager = Tuning(rate=1e-2, pull=0.0, keep=0.0, copies=3, steps=40)
+    eager = Tuning(rate=1e-2, pull=0.0, copies=3, steps=40)
     monkeypatch.setattr(finetune_module, "Tuning", lambda seed: eager)
     finetune(model, [(volume, seeds)], FinetuneOptions(), note=lambda values: losses.append(values["loss"]))
     assert len(losses) == 3 * 40, "two rounds without a quarter of the SEEDs and one with all"
@@ -236,7 +237,7 @@ def test_a_full_disk_leaves_neither_a_model_nor_pieces(model, bundle, case_files
     def full(*arguments: object) -> None:
         raise InputError("Could not write the model: No space left on device.")
 
-    monkeypatch.setattr(finetune_files, "save_bundle", full)
+    monkeypatch.setattr(tuned_bundle, "save_bundle", full)
     with pytest.raises(InputError, match="No space left"):
         tuned(model, case_files, tmp_path / "new")
     assert [f.name for f in tmp_path.iterdir() if f.name != "home"] == []
@@ -310,23 +311,44 @@ def test_options_out_of_range_are_refused(options, message):
         FinetuneOptions(**options)
 
 
-def test_without_accepted_cases_the_new_model_lies_at_most_half_way(model, case_files, tmp_path):
-    record = tuned(model, case_files, tmp_path / "new")
-    assert record["alpha"] <= 0.5
-    assert tuned(model, case_files, tmp_path / "less", strength=0.5)["alpha"] <= 0.25
+def test_the_new_weights_lie_half_way_at_most_and_strength_says_how_far(model, case_files, tmp_path):
+    assert tuned(model, case_files, tmp_path / "new")["alpha"] == 0.5
+    assert tuned(model, case_files, tmp_path / "less", strength=0.5)["alpha"] == 0.25
 
 
-def test_heads_are_kept_and_guard_a_model_that_knows_them_and_never_the_same_ones(model, monkeypatch):
-    assert not set(guard.HEADS) & set(guard.REPLAYED)
+@pytest.mark.parametrize("fine_below", [1.0, 0.4, 0.2, 0.0])
+def test_the_guard_brings_the_weights_as_near_to_the_old_ones_as_it_takes(model, monkeypatch, fine_below):
+    at = []
+
+    class States:
+        def __init__(self) -> None:
+            self.model = model
+
+        def use(self, alpha: float) -> None:
+            at.append(alpha)
+
+    def scores(model, cases):
+        return np.array([0.9 - 0.009, 0.9]) if at[-1] <= fine_below else np.array([0.8, 0.9])
+
+    monkeypatch.setattr(finetune_module, "scores", scores)
+    watched = Guard("phantom heads", (None, None), np.array([0.9, 0.9]), 0.1)
+    alpha, after = finetune_module._allowed(States(), watched, 0.5, Clock(60.0), silent)
+    assert alpha == at[-1]
+    assert at == sorted(at, reverse=True)
+    if fine_below:
+        assert 0.6 * min(fine_below, 0.5) < alpha <= fine_below
+        assert verdict(Change(np.zeros(0), np.zeros(0)), Change(watched.before, after)) == "same"
+    else:
+        assert verdict(Change(np.zeros(0), np.zeros(0)), Change(watched.before, after)) == "worse"
+
+
+def test_heads_guard_a_model_that_knows_them(model, monkeypatch):
     assert guard.guard_set(model, None, 1.0, silent).kind == "none", "an untrained model knows no heads"
     monkeypatch.setattr(guard, "LEAST_KNOWN", -1.0)
     found = guard.guard_set(model, None, 1.0, silent)
     assert (found.kind, len(found.cases)) == ("phantom heads", 1)
-    random = torch.Generator().manual_seed(0)
-    assert len(list(guard.replayed(model, random))) == 3 * len(guard.REPLAYED)
     body = replace(model, card=replace(model.card, input=small_model.WINDOW))
     assert guard.guard_set(body, None, 1.0, silent).kind == "none"
-    assert not list(guard.replayed(body, random))
 
 
 @pytest.mark.parametrize(
