@@ -12,7 +12,11 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
+import torch.nn.functional as functional
 from monai.networks.nets.basic_unet import BasicUNet
+from monai.networks.nets.swin_unetr import SwinUNETR
+from monai.networks.nets.unetr import UNETR
+from monai.networks.nets.vnet import VNet
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import adapt_input_conv
@@ -78,6 +82,11 @@ class UNet2d(Network):
         return logits
 
 
+# Not MONAI's instance norm: a slice of mostly air has no statistics of its own worth using, and those of the windows
+# that tuning looks at are not those of the slices they are cut from.
+NORM = "batch"
+
+
 class BasicUNet2d(Network):
     """MONAI's BasicUNet in 2D; the cut is between its contracting and its expanding half."""
 
@@ -85,8 +94,7 @@ class BasicUNet2d(Network):
 
     def __init__(self, channels: int, labels: int, features: tuple[int, ...] = (32, 32, 64, 128, 256, 32)) -> None:
         super().__init__()
-        # Batch norm, not MONAI's instance norm: a slice of mostly air has no statistics of its own worth using.
-        self.unet = BasicUNet(2, channels, labels + 1, tuple(features), norm="batch")
+        self.unet = BasicUNet(2, channels, labels + 1, tuple(features), norm=NORM)
 
     def encode(self, x: Tensor) -> list[Tensor]:
         features = [self.unet.conv_0(x)]
@@ -101,7 +109,106 @@ class BasicUNet2d(Network):
         return logits
 
 
-NETWORKS: dict[str, Callable[..., Network]] = {"unet2d": UNet2d, "basicunet2d": BasicUNet2d}
+class VNet2d(Network):
+    """MONAI's VNet in 2D (Milletari 2016), cut between its two halves; 16 must be a multiple of `channels`.
+
+    `dropout` is that of the two lowest levels and of what the decoder takes from the encoder, while training.
+    """
+
+    multiple = 16
+
+    def __init__(self, channels: int, labels: int, dropout: float = 0.5) -> None:
+        super().__init__()
+        up = (dropout, dropout)
+        self.vnet = VNet(2, channels, labels + 1, dropout_prob_down=dropout, dropout_prob_up=up, dropout_dim=2)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        features = [self.vnet.in_tr(x)]
+        for down in (self.vnet.down_tr32, self.vnet.down_tr64, self.vnet.down_tr128, self.vnet.down_tr256):
+            features.append(down(features[-1]))
+        return features
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        x0, x1, x2, x3, x4 = features
+        up = self.vnet.up_tr128(self.vnet.up_tr256(x4, x3), x2)
+        logits: Tensor = self.vnet.out_tr(self.vnet.up_tr32(self.vnet.up_tr64(up, x1), x0))
+        return logits
+
+
+class Unetr2d(Network):
+    """MONAI's UNETR in 2D (Hatamizadeh 2022): a transformer over patches of 16 pixels, four of whose layers a
+    convolutional decoder takes up; the cut is before that decoder.
+
+    The position embedding is learned for images of `size` pixels a side; for others it is resampled, so that it
+    always spans the image.
+    """
+
+    multiple = 16
+
+    def __init__(
+        self, channels: int, labels: int, size: int = 256, features: int = 16, hidden: int = 256, heads: int = 8
+    ) -> None:
+        super().__init__()
+        self.unetr = UNETR(
+            channels, labels + 1, size, features, hidden, 4 * hidden, heads, norm_name=NORM, spatial_dims=2
+        )
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        patches = self.unetr.vit.patch_embedding.patch_embeddings(x)
+        rows, columns = patches.shape[2:]
+        tokens = patches.flatten(2).transpose(1, 2) + self.positions(rows, columns)
+        layers = []
+        for block in self.unetr.vit.blocks:
+            tokens = block(tokens)
+            layers.append(tokens)
+        layers.append(self.unetr.vit.norm(tokens))
+        maps = [layers[k].transpose(1, 2).unflatten(2, (rows, columns)).contiguous() for k in (3, 6, 9, -1)]
+        skips = (self.unetr.encoder2, self.unetr.encoder3, self.unetr.encoder4)
+        return [self.unetr.encoder1(x), *(skip(m) for skip, m in zip(skips, maps, strict=False)), maps[-1]]
+
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """The position embedding (1, rows × columns, hidden)."""
+        learned: Tensor = self.unetr.vit.patch_embedding.position_embeddings
+        if (rows, columns) == self.unetr.feat_size:
+            return learned
+        grid = learned.transpose(1, 2).unflatten(2, self.unetr.feat_size)
+        resampled = functional.interpolate(grid, size=(rows, columns), mode="bilinear", align_corners=False)
+        return resampled.flatten(2).transpose(1, 2)
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        x0, x1, x2, x3, x4 = features
+        up = self.unetr.decoder4(self.unetr.decoder5(x4, x3), x2)
+        logits: Tensor = self.unetr.out(self.unetr.decoder2(self.unetr.decoder3(up, x1), x0))
+        return logits
+
+
+class SwinUnetr2d(Network):
+    """MONAI's Swin-UNETR in 2D (Hatamizadeh 2022): attention in shifted windows, and a convolutional decoder, before
+    which the cut is."""
+
+    def __init__(self, channels: int, labels: int, features: int = 24) -> None:
+        super().__init__()
+        self.swin = SwinUNETR(channels, labels + 1, feature_size=features, norm_name=NORM, spatial_dims=2)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        swin = self.swin
+        x1, x2, x3, x4, x5 = swin.swinViT(x, swin.normalize)
+        return [swin.encoder1(x), swin.encoder2(x1), swin.encoder3(x2), swin.encoder4(x3), x4, swin.encoder10(x5)]
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        x0, x1, x2, x3, x4, x5 = features
+        up = self.swin.decoder3(self.swin.decoder4(self.swin.decoder5(x5, x4), x3), x2)
+        logits: Tensor = self.swin.out(self.swin.decoder1(self.swin.decoder2(up, x1), x0))
+        return logits
+
+
+NETWORKS: dict[str, Callable[..., Network]] = {
+    "unet2d": UNet2d,
+    "basicunet2d": BasicUNet2d,
+    "vnet2d": VNet2d,
+    "unetr2d": Unetr2d,
+    "swinunetr2d": SwinUnetr2d,
+}
 
 
 def build(name: str, arguments: dict[str, Any]) -> Network:
@@ -115,7 +222,7 @@ def build(name: str, arguments: dict[str, Any]) -> Network:
         )
     try:
         return NETWORKS[name](**arguments)
-    except (TypeError, ValueError, KeyError, RuntimeError, OSError) as error:
+    except (TypeError, ValueError, KeyError, RuntimeError, OSError, ArithmeticError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"The network {name} does not take the arguments {arguments}: {reason}") from error
 

@@ -1,17 +1,25 @@
 """Networks by name: their shapes, their cut, fixed encoders and encoder weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import small_model
 import timm
 import timm.models._builder as builder
 import torch
 from safetensors.torch import load_file, save_file
 
 from medtl import networks
+from medtl.bundle import Model, load_model
+from medtl.card import NetworkSpec
 from medtl.errors import ModelError
-from medtl.networks import bf16_pays, build
+from medtl.material import Cached, decode, encode
+from medtl.networks import NETWORKS, bf16_pays, build
+from medtl.phantom import head
+from medtl.segment import SegmentOptions, segment
+from medtl.tuning import Tuned, Tuning, tune
 
 ENCODERS = (
     "vgg16",
@@ -24,6 +32,15 @@ ENCODERS = (
     "legacy_xception",
 )
 SMALL = "mobilenetv2_050"
+TINY = {
+    "unet2d": {"encoder": SMALL},
+    "basicunet2d": {"features": [4, 4, 8, 8, 8, 4]},
+    "vnet2d": {},
+    "unetr2d": {"size": 64, "features": 4, "hidden": 16, "heads": 2},
+    "swinunetr2d": {"features": 12},
+}
+# The network called whole: MONAI's own forward, which knows of no cut.
+TWINS = {"basicunet2d": "unet", "vnet2d": "vnet", "unetr2d": "unetr", "swinunetr2d": "swin"}
 
 
 @pytest.fixture(autouse=True)
@@ -80,26 +97,125 @@ def test_an_encoder_that_is_not_frozen_learns():
     assert any("running_mean" in n for n in names)
 
 
-@pytest.mark.parametrize(("channels", "labels"), [(1, 1), (5, 3)])
-def test_a_basic_unet_has_the_same_cut(channels, labels):
-    arguments = {"channels": channels, "labels": labels, "features": [4, 4, 8, 8, 8, 4]}
-    network = build("basicunet2d", arguments).eval()
-    x = torch.randn(2, channels, 48, 32)
+def tiny(name: str, channels: int = 1, labels: int = 1) -> networks.Network:
+    """A small network of that name, with seeded weights and batch statistics of its own."""
+    torch.manual_seed(3)
+    network = build(name, {"channels": channels, "labels": labels, **TINY[name]})
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+def test_every_network_is_looked_at_here():
+    assert set(TINY) == set(NETWORKS)
+    assert set(TWINS) == set(NETWORKS) - {"unet2d"}
+
+
+@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize(("channels", "labels"), [(1, 1), (4, 3)])
+def test_the_cut_changes_nothing(name, channels, labels):
+    network = tiny(name, channels, labels)
+    x = torch.randn(2, channels, 64, 64)
     with torch.no_grad():
         logits = network(x)
-        assert logits.shape == (2, labels + 1, 48, 32)
-        assert torch.equal(logits, network.decode(network.encode(x)))
-        assert torch.allclose(logits, network.unet(x), atol=1e-6)  # the twin: MONAI's own forward
+        assert logits.shape == (2, labels + 1, 64, 64)
+        assert torch.equal(logits, getattr(network, TWINS[name])(x))
+        assert logits.std() > 1e-6
 
 
-@pytest.mark.parametrize("name", ["unet2d", "basicunet2d"])
+@pytest.mark.parametrize("name", TINY)
 def test_the_multiple_is_a_size_that_works(name):
-    arguments = {"encoder": SMALL} if name == "unet2d" else {"features": [4] * 6}
-    network = build(name, {"channels": 1, "labels": 1, **arguments}).eval()
+    network = tiny(name)
     m = network.multiple
     with torch.no_grad():
         for size in ((m, m), (m, 3 * m)):
             assert network(torch.zeros(1, 1, *size)).shape[2:] == size
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_features_are_maps_of_the_image_finest_first(name):
+    """Tuning cuts windows of an image out of its features, so each of them must lie over the image pixel by pixel."""
+    network = tiny(name)
+    image = torch.zeros(1, 1, 128, 192)
+    with torch.no_grad():
+        features = network.encode(image)
+    steps = [128 // f.shape[2] for f in features]
+    assert steps == sorted(steps)
+    assert steps[0] == 1
+    for feature, step in zip(features, steps, strict=True):
+        assert feature.is_floating_point()
+        assert feature.shape[2:] == (128 // step, 192 // step)
+        assert network.multiple % step == 0
+
+
+@pytest.mark.parametrize("name", [name for name in TINY if name != "unet2d"])
+def test_a_feature_s_place_is_that_of_the_image(name):
+    """A spot in the image shows in each feature at that spot most of all: rows are not columns, nothing is turned."""
+    network = tiny(name)
+    image = torch.zeros(1, 1, 64, 128)
+    spot = image.clone()
+    spot[:, :, 48:64, 16:32] = 3.0
+    with torch.no_grad():
+        changes = [(a - b).abs().sum((0, 1)) for a, b in zip(network.encode(spot), network.encode(image), strict=True)]
+    for change in changes[:-1]:
+        step = 64 // change.shape[0]
+        row, column = divmod(int(change.argmax()), change.shape[1])
+        assert 40 <= row * step < 64
+        assert 8 <= column * step < 40
+
+
+def test_a_unetr_learns_positions_that_span_an_image_of_any_size():
+    network = tiny("unetr2d")
+    learned = network.unetr.vit.patch_embedding.position_embeddings
+    with torch.no_grad():
+        rows = torch.arange(4.0)
+        learned.copy_((rows[:, None] * 10 + rows[None]).reshape(1, 16, 1).expand(-1, -1, 16))
+        found = network.positions(2, 8)[0, :, 0].reshape(2, 8)
+    assert torch.allclose(found[:, 0], torch.tensor([5.0, 25.0]))  # half-way between rows 0 and 1, and 2 and 3
+    assert torch.allclose(found[0] - 5.0, torch.tensor([0.0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0]))
+
+
+def test_a_vnet_s_dropout_is_for_training_alone():
+    network = tiny("vnet2d")
+    x = torch.randn(1, 1, 32, 32)
+    features = network.encode(x)
+    assert torch.equal(network.decode(features), network.decode(features))
+    network.train()
+    assert not torch.equal(network(x), network(x))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_each_network_is_a_model_that_segments_and_can_be_tuned(name, tmp_path):
+    spec = NetworkSpec(name, {"channels": 1, "labels": 1, **TINY[name]}, "net.")
+    card = replace(small_model.a_card(), networks=(spec,), input=small_model.WINDOW)
+    small_model.save(tmp_path / "model", card)
+    model = load_model(str(tmp_path / "model"), "cpu")
+    volume = head(1, (70, 50, 2), (3.0, 3.0, 40.0)).volume
+    found = segment(volume, model, SegmentOptions())
+    assert found.labelmap.array.shape == volume.array.shape
+    for bf16 in (False, True):
+        tuned_once(replace(model, bf16=bf16))
+
+
+def tuned_once(model: Model) -> None:
+    """Two steps on windows of cached features move the decoder, and nothing that comes before the cut."""
+    network = model.networks[0]
+    truth = torch.zeros(2, 96, 128, dtype=torch.long)
+    truth[:, 20:60, 30:90] = 1
+    example = Cached("a", (0, 1), encode(model, torch.randn(2, 1, 96, 128)), truth)
+    before, features = snapshot(network), network.encode(torch.ones(1, 1, 64, 64))
+    tuned = Tuned(model, example)
+    tune(tuned, [example], Tuning(steps=2, batch=2, window=64), 60.0, lambda share, loss: None)
+    tuned.use(1.0)
+    names = changed(before, network)
+    assert names
+    assert set(names) <= set(tuned.parameters)
+    assert torch.isfinite(decode(model, example.features)).all()
+    for one, other in zip(features, network.encode(torch.ones(1, 1, 64, 64)), strict=True):
+        assert torch.equal(one, other)
+    tuned.use(0.0)
 
 
 def saved_encoder(folder: Path, encoder: str, dtype: torch.dtype = torch.float32) -> Path:
@@ -188,7 +304,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("nnunet", {}, r"Expected a network of unet2d, basicunet2d, found 'nnunet'"),
+        ("nnunet", {}, r"Expected a network of unet2d, .*swinunetr2d, found 'nnunet'"),
         ("unet2d", {"channels": 1, "labels": 1}, "does not take the arguments"),
         ("unet2d", {"encoder": "vgg_none", "channels": 1, "labels": 1}, "does not take the arguments"),
         ("unet2d", {"encoder": 7, "channels": 1, "labels": 1}, "does not take the arguments"),
@@ -197,6 +313,11 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         ("unet2d", {"encoder": "hf-hub:some/one", "channels": 1, "labels": 1}, "name of a timm encoder"),
         ("unet2d", {"encoder": "local-dir:/some", "channels": 1, "labels": 1}, "name of a timm encoder"),
         ("basicunet2d", {"channels": 1, "labels": 1, "features": [1, 2]}, "does not take the arguments"),
+        ("vnet2d", {"channels": 3, "labels": 1}, "divisible by in_channels"),
+        ("unetr2d", {"channels": 1, "labels": 1, "hidden": 30}, "divisible by num_heads"),
+        ("unetr2d", {"channels": 1, "labels": 1, "heads": 0}, "does not take the arguments"),
+        ("unetr2d", {"channels": 1, "labels": 1, "size": 8}, "does not take the arguments"),
+        ("swinunetr2d", {"channels": 1, "labels": 1, "features": 20}, "divisible by 12"),
     ],
 )
 def test_unknown_networks_and_arguments_are_refused(name, arguments, message):
