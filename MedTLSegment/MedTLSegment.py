@@ -13,8 +13,10 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, Choice, WithinRang
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
 from MedTLLib import jobs, samples, views
+from MedTLLib.panels.finetune import FinetunePanel
 from MedTLLib.panels.maintenance import MaintenancePanel
 from MedTLLib.panels.report import ReportPanel
+from MedTLLib.panels.seeds import SeedsPanel
 from MedTLLib.panels.segment import SegmentPanel
 from MedTLLib.panels.setup import SetupPanel
 from MedTLLib.worker import Worker
@@ -26,9 +28,7 @@ from MedTLLib.worker import Worker
 
 
 class MedTLSegment(ScriptedLoadableModule):
-    """Uses ScriptedLoadableModule base class, available at:
-    https://github.com/Slicer/Slicer/blob/main/Base/Python/slicer/ScriptedLoadableModule.py
-    """
+    """Uses ScriptedLoadableModule base class."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -56,29 +56,21 @@ def registerSampleData():
 
 @parameterNodeWrapper
 class MedTLSegmentParameterNode:
-    """The parameters needed by module.
+    """The parameters needed by module."""
 
-    inputVolume - The volume to segment.
-    modelName - The model that segments it.
-    allModels - If true, models that do not fit the volume are listed too.
-    targetSegmentation - The segmentation that takes the result; none for a new one.
-    replaceEdits - If true, slices edited by hand are overwritten.
-    resultSegmentation - The segmentation that Results is about: the last result, or the one chosen since.
-    onlySlice, onlyRegion - The part that is written: the slice in the Red view, a region; all without either.
-    device, threads, flip - How the model runs; 0 threads means all.
-    """
-
-    inputVolume: vtkMRMLScalarVolumeNode
-    modelName: str
-    allModels: bool = False
-    targetSegmentation: vtkMRMLSegmentationNode
-    replaceEdits: bool = False
-    resultSegmentation: vtkMRMLSegmentationNode
-    onlySlice: bool = False
-    onlyRegion: vtkMRMLMarkupsROINode
+    inputVolume: vtkMRMLScalarVolumeNode  # the volume to segment
+    modelName: str  # the model that segments it
+    allModels: bool = False  # list models that do not fit the volume, too
+    targetSegmentation: vtkMRMLSegmentationNode  # takes the result; none for a new one
+    replaceEdits: bool = False  # overwrite slices that were edited by hand
+    resultSegmentation: vtkMRMLSegmentationNode  # Results is about it: the last result, or the one chosen since
+    onlySlice: bool = False  # write the slice in the Red view alone
+    onlyRegion: vtkMRMLMarkupsROINode  # write what is inside alone
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
-    threads: Annotated[int, WithinRange(0, 256)] = 0
-    flip: bool = False
+    threads: Annotated[int, WithinRange(0, 256)] = 0  # of the model; 0 means all
+    flip: bool = False  # average with the mirrored image
+    tuneBudget: Annotated[int, WithinRange(10, 3600)] = 60  # seconds that Fine-tune takes
+    tuneStrength: Annotated[float, WithinRange(0.1, 2.0)] = 1.0  # how far Fine-tune may go from the model
 
 
 #
@@ -87,9 +79,7 @@ class MedTLSegmentParameterNode:
 
 
 class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """Uses ScriptedLoadableModuleWidget base class, available at:
-    https://github.com/Slicer/Slicer/blob/main/Base/Python/slicer/ScriptedLoadableModule.py
-    """
+    """Uses ScriptedLoadableModuleWidget base class."""
 
     def __init__(self, parent=None) -> None:
         """Called when the user opens the module the first time and the widget is initialized."""
@@ -103,7 +93,6 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the user opens the module the first time and the widget is initialized."""
         ScriptedLoadableModuleWidget.setup(self)
 
-        # Load widget from .ui file (created by Qt Designer).
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedTLSegment.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
@@ -114,10 +103,11 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # Each part of the panel is a class of its own, in MedTLLib/panels.
         self.report = ReportPanel(self.ui)
         self.segment = SegmentPanel(self.ui, self.logic, self.report.show)
+        self.seeds = SeedsPanel(self.ui, self.segment.models, self.report)
+        self.finetune = FinetunePanel(self.ui, self.logic, self.segment, self.report.show)
         self.setupPage = SetupPanel(self.ui, self.logic, self.segment)
         self.maintenance = MaintenancePanel(self.ui, self.logic, self.segment)
 
-        # These connections ensure that we update parameter node when scene is closed
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
@@ -127,6 +117,8 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
+        self.seeds.exit()
+        self.finetune.close()
         self.setParameterNode(None)
         self.removeObservers()
         self.logic.worker.stop()
@@ -136,10 +128,19 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
         self.segment.followRed()
         self.setupPage.check()
+        self.seeds.enter()
+        self.finetune.enter()
+
+    def exit(self) -> None:
+        """Called each time the user opens a different module."""
+        self.seeds.exit()
+        self.finetune.exit()
 
     def onSceneStartClose(self, caller, event) -> None:
         """Called just before the scene is closed."""
         self.segment.abandon()
+        self.finetune.abandon()
+        self.seeds.forget()
         self.report.forget()
         self.setParameterNode(None)
 
@@ -171,6 +172,7 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _update(self, caller=None, event=None) -> None:
         self.segment.update()
         self.report.update()
+        self.seeds.update()
 
 
 #
@@ -180,9 +182,7 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 class MedTLSegmentLogic(ScriptedLoadableModuleLogic):
     """Runs a model on a volume, without a panel.
-    Uses ScriptedLoadableModuleLogic base class, available at:
-    https://github.com/Slicer/Slicer/blob/main/Base/Python/slicer/ScriptedLoadableModule.py
-    """
+    Uses ScriptedLoadableModuleLogic base class."""
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
@@ -216,9 +216,7 @@ class MedTLSegmentLogic(ScriptedLoadableModuleLogic):
 class MedTLSegmentTest(ScriptedLoadableModuleTest):
     """
     What can be tested inside Slicer without the engine's packages.
-    Uses ScriptedLoadableModuleTest base class, available at:
-    https://github.com/Slicer/Slicer/blob/main/Base/Python/slicer/ScriptedLoadableModule.py
-    """
+    Uses ScriptedLoadableModuleTest base class."""
 
     def setUp(self):
         slicer.mrmlScene.Clear()

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError, MedTLError
 from medtl.volume import Labelmap, read_labelmap
 
 from . import packages, predictions, scene
+from .editors import open_editor
+from .states import node_of, reference_to, segmentation_state, volume_state
 
 IMAGE, RESULT = "image.nrrd", "result.seg.nrrd"
 SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the image states no spacing: then no mL, no mm
@@ -102,27 +103,37 @@ def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarr
     Raises: InputError when the volume cannot be segmented or the folder cannot be written.
     """
     scene.check_volume(volume)
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="job-", dir=root))
-    except OSError as error:
-        text = _("Expected to write into {folder}, could not: {reason}. Make room there, or restart Slicer.")
-        raise InputError(text.format(folder=root, reason=error.strerror)) from error
-    try:
+    with new_folder(root) as folder:
         scene.write_volume(volume, folder / IMAGE)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
     return Job(
-        _reference(volume),
+        reference_to(volume),
         volume.GetName(),
         volume_state(volume),
-        _reference(target) if target else None,
+        reference_to(target) if target else None,
         segmentation_state(target),
         choices,
         only,
         folder,
         time.monotonic(),
     )
+
+
+@contextmanager
+def new_folder(root: Path) -> Iterator[Path]:
+    """A new folder for a job; removed again where filling it fails.
+
+    Raises: InputError when it cannot be made.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="job-", dir=root))
+    except OSError as error:
+        text = _("Expected to write into {folder}, could not: {reason}. Make room there, or restart Slicer.")
+        raise InputError(text.format(folder=root, reason=error.strerror)) from error
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def read(job: Job) -> Labelmap:
@@ -141,7 +152,7 @@ def finish(job: Job, labelmap: Labelmap, result: Mapping[str, Any]) -> Finished:
 
     Raises: InputError when they cannot be written; the folder stays.
     """
-    volume, target = _node(job.volume), _node(job.target)
+    volume, target = node_of(job.volume), node_of(job.target)
     notes = touched(job, volume, target)
     target = None if notes else target
     name = _("{volume} {model}").format(volume=job.volume_name, model=job.choices.model)
@@ -232,42 +243,6 @@ def touched(job: Job, volume: Any, target: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def volume_state(volume: Any) -> tuple[object, ...]:
-    """Changes when the voxels or the place of a volume change; not with its name or display."""
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    place = tuple(matrix.GetElement(i, j) for i in range(3) for j in range(4))
-    return volume.GetImageData().GetMTime() if volume.GetImageData() else 0, place, *_transform_state(volume)
-
-
-def segmentation_state(node: Any) -> tuple[object, ...]:
-    """Changes when a voxel, the list of segments or the place of a segmentation changes; not with names or colours."""
-    if node is None:
-        return ()
-    segmentation = node.GetSegmentation()
-    kind = segmentation.GetSourceRepresentationName()
-    ids = tuple(segmentation.GetSegmentIDs())
-    parts = (segmentation.GetSegment(each).GetRepresentation(kind) for each in ids)
-    return ids, tuple(part.GetMTime() if part else 0 for part in parts), *_transform_state(node)
-
-
-def _transform_state(node: Any) -> tuple[object, ...]:
-    transform = node.GetParentTransformNode()
-    return (transform.GetID(), transform.GetTransformToWorldMTime()) if transform else ()
-
-
-def _reference(node: Any) -> Any:
-    reference = vtk.vtkWeakReference()
-    reference.Set(node)
-    return reference
-
-
-def _node(reference: Any) -> Any:
-    """The node itself where it is still in the scene, else None."""
-    node = reference.Get() if reference else None
-    return node if node is not None and node.GetScene() is slicer.mrmlScene else None
-
-
 @contextmanager
 def _grid(volume: Any, labelmap: Labelmap) -> Iterator[Any]:
     """The volume, where it still lies where the labels are; else a volume of their grid that is removed again."""
@@ -282,17 +257,3 @@ def _grid(volume: Any, labelmap: Labelmap) -> Iterator[Any]:
     finally:
         slicer.mrmlScene.RemoveNode(lent.GetDisplayNode())
         slicer.mrmlScene.RemoveNode(lent)
-
-
-def open_editor(segmentation: Any) -> Any:
-    """The node of the Segment Editor where it has this segmentation open, its history given a state; else None.
-
-    One state for each action of ours: so the editor's own undo takes back that action and no more.
-    """
-    node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
-    if segmentation is None or node is None or node.GetSegmentationNode() is not segmentation:
-        return None
-    module = getattr(slicer.modules, "segmenteditor", None)
-    if module is not None:
-        module.widgetRepresentation().self().editor.saveStateForUndo()
-    return node

@@ -32,7 +32,10 @@ PACKAGES = {  # what is imported, and what installs it
     "vtk": "vtk",
 }
 KINDS = ("InputError", "ModelError", "DeviceError", "InternalError", "WorkerMissing", "WorkerRefused", "WorkerDied")
-STAGES = ("start", "load", "read", "prepare", "infer", "clean", "write", "fill")
+STAGES = (
+    *("start", "load", "read", "prepare", "infer", "clean", "write", "fill"),  # of Segment
+    *("encode", "check", "tune", "guard", "result"),  # of Fine-tune, besides
+)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 FRAME = re.compile(r'^\s*File "(.+)", line (\d+)')
 RAISED = re.compile(r"^(?:\w+\.)*(\w+)(?::|$)")

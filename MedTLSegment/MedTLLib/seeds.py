@@ -170,7 +170,7 @@ def proposals(
     used = used or tuple(range(geometry.shape[axis]))
     first, length = used[0], used[-1] - used[0] + 1
     count = min(count, length)
-    taken = {(k - first) * count // length for k in marked}  # the part that a slice lies in
+    taken = {(2 * (k - first) + 1) * count // (2 * length) for k in marked}  # the part that a slice's middle lies in
     return tuple(first + (2 * part + 1) * length // (2 * count) for part in range(count) if part not in taken)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 
 LABEL_MAP = "vtkMRMLLabelMapVolumeNode"
 WINDOWED = "MedTL.windowed"  # attribute of a volume whose window we have set once; from then on it is the user's
@@ -23,15 +24,7 @@ def show_result(
     set_window(volume, window)
     outline(segmentation, segment_ids)
     for node in slice_nodes():
-        composite = composite_of(node)
-        if composite is None:
-            continue
-        new = composite.GetBackgroundVolumeID() != volume.GetID()
-        composite.SetBackgroundVolumeID(volume.GetID())
-        node.RotateToVolumePlane(volume)
-        logic = slicer.app.applicationLogic().GetSliceLogic(node)
-        if new and logic is not None:
-            logic.FitSliceToBackground()
+        _show(node, volume)
     if centre_ras is not None:
         jump(centre_ras)
 
@@ -43,6 +36,75 @@ def jump(centre_ras: tuple[float, float, float]) -> None:
     crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     if crosshair is not None:
         crosshair.SetCrosshairRAS(*centre_ras)
+
+
+def go_to(node: Any, ras: tuple[float, float, float]) -> None:
+    """Move one slice view along its normal to a point (RAS mm): what is in its middle and its zoom stay."""
+    node.JumpSliceByOffsetting(*ras)
+
+
+def middle_of(node: Any) -> tuple[float, float, float]:
+    """The point in the middle of a slice view, RAS mm."""
+    x, y, z = (float(c) for c in _to_ras(node)[:3, 3])
+    return x, y, z
+
+
+def view_along(volume: Any, axis: int) -> Any:
+    """The slice view on screen whose normal is nearest to this index axis of the volume (0 is x); None where none is
+    within 45 degrees of it."""
+    seen = [node for node in slice_nodes() if node.IsMappedInLayout()]
+    nearest = max(seen, key=lambda node: _cosine(node, volume, axis), default=None)
+    return nearest if nearest is not None and _cosine(nearest, volume, axis) > 0.7 else None
+
+
+def is_one_slice(node: Any, volume: Any, axis: int) -> bool:
+    """Whether the view shows the volume, and of its slices along this index axis one alone, not parts of several."""
+    normal, steps = _to_ras(node)[:3, 2], _steps(volume)
+    size = volume.GetImageData().GetDimensions()
+    across = sum(abs(normal @ steps[:, i]) * (size[i] - 1) for i in range(3) if i != axis)
+    return _is_shown(node, volume) and across < 0.5 * abs(normal @ steps[:, axis])
+
+
+def turn_to(volume: Any) -> None:
+    """Turn all slice views to the volume's own planes, and show it in those that show others alone."""
+    for node in slice_nodes():
+        if _is_shown(node, volume):
+            node.RotateToVolumePlane(volume)
+        else:
+            _show(node, volume)
+
+
+def _is_shown(node: Any, volume: Any) -> bool:
+    composite = composite_of(node)
+    return composite is not None and volume.GetID() in (
+        composite.GetBackgroundVolumeID(),
+        composite.GetForegroundVolumeID(),
+    )
+
+
+def _show(node: Any, volume: Any) -> None:
+    """Show the volume in a slice view, in its own plane; where it is new there all of it."""
+    composite = composite_of(node)
+    if composite is None:
+        return
+    new = composite.GetBackgroundVolumeID() != volume.GetID()
+    composite.SetBackgroundVolumeID(volume.GetID())
+    node.RotateToVolumePlane(volume)
+    logic = slicer.app.applicationLogic().GetSliceLogic(node)
+    if new and logic is not None:
+        logic.FitSliceToBackground()
+
+
+def write_in_corner(name: str, text: str) -> None:
+    """Write into the lower right corner of the slice view of this name: there Slicer writes nothing. No text clears."""
+    manager = slicer.app.layoutManager()
+    widget = manager.sliceWidget(name) if manager is not None else None
+    if widget is None:
+        return
+    corner = widget.sliceView().cornerAnnotation()
+    if (corner.GetText(vtk.vtkCornerAnnotation.LowerRight) or "") != text:
+        corner.SetText(vtk.vtkCornerAnnotation.LowerRight, text)
+        widget.sliceView().scheduleRender()
 
 
 def outline(segmentation: Any, segment_ids: tuple[str, ...]) -> None:
@@ -82,6 +144,25 @@ def robust_window(array: np.ndarray) -> tuple[float, float]:
     inside = sample[sample > low + 0.05 * float(np.percentile(sample, 99.5) - low)]
     high = float(np.percentile(inside, 99.5)) if inside.size else float(sample.max())
     return low, max(high, low + 1e-6)
+
+
+def _to_ras(node: Any) -> np.ndarray:
+    """A slice view's x, y, normal and middle as columns, RAS mm (4, 4)."""
+    matrix: np.ndarray = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())
+    return matrix
+
+
+def _steps(volume: Any) -> np.ndarray:
+    """From one voxel to the next along x, y, z as columns, RAS mm (3, 3)."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    steps: np.ndarray = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
+    return steps
+
+
+def _cosine(node: Any, volume: Any, axis: int) -> float:
+    step = _steps(volume)[:, axis]
+    return float(abs(_to_ras(node)[:3, 2] @ step) / np.linalg.norm(step))
 
 
 def slice_nodes() -> list[Any]:

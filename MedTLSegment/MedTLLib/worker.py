@@ -30,6 +30,7 @@ from medtl.progress import json_line
 OnProgress = Callable[[str, float, "float | None"], None]
 OnDone = Callable[[dict[str, Any]], None]
 OnError = Callable[[str, str], None]
+OnValues = Callable[[dict[str, float]], None]
 
 ANSWER_MS = 1000  # for a cancel to be answered, then the process is killed
 LEAVE_MS = 2000  # for a process to end after its input was closed
@@ -46,6 +47,7 @@ class _Job:
     on_progress: OnProgress
     on_done: OnDone
     on_error: OnError
+    on_values: OnValues
     cancelled: bool = False
 
 
@@ -106,15 +108,23 @@ class Worker:
         """Whether the job waits behind another one."""
         return job_id in self._jobs and job_id != next(iter(self._jobs))
 
-    def submit(self, request: dict[str, Any], on_progress: OnProgress, on_done: OnDone, on_error: OnError) -> int:
+    def submit(
+        self,
+        request: dict[str, Any],
+        on_progress: OnProgress,
+        on_done: OnDone,
+        on_error: OnError,
+        on_values: OnValues = lambda values: None,
+    ) -> int:
         """The id of a new job; the process is started where none is there.
 
         `on_progress(stage, fraction, seconds_left)`, `on_done(result)` and `on_error(kind, message)`: the kinds of
         the engine, and "WorkerMissing" (cannot be started), "WorkerRefused" (another MedTL) and "WorkerDied".
+        `on_values(values)` gets figures to draw, by name, from the jobs that have some.
         """
         self._last_id += 1
         line = json_line({**request, "id": self._last_id}).encode("ascii")
-        self._jobs[self._last_id] = _Job(line, on_progress, on_done, on_error)
+        self._jobs[self._last_id] = _Job(line, on_progress, on_done, on_error, on_values)
         if self._run is None:
             self._start()
         elif self._run.pid is not None:
@@ -249,8 +259,17 @@ class Worker:
                 self._greet(run, pid, str(version), Path(str(path)))
             case {"id": int(job_id)} if job_id not in self._jobs:
                 pass  # of a job that has had its answer
-            case {"id": int(job_id), "event": "progress", "stage": stage, "fraction": fraction, "seconds_left": left}:
+            case {
+                "id": int(job_id),
+                "event": "progress",
+                "stage": stage,
+                "fraction": fraction,
+                "seconds_left": left,
+                **rest,
+            }:
                 self._later(partial(self._jobs[job_id].on_progress, stage, fraction, left))
+                if isinstance(values := rest.get("values"), dict):
+                    self._later(partial(self._jobs[job_id].on_values, values))
             case {"id": int(job_id), "event": "done", "result": result}:
                 self._answer(job_id, partial(self._jobs[job_id].on_done, result))
             case {"id": int(job_id), "event": "error", "kind": kind, "message": message}:

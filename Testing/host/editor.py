@@ -1,22 +1,36 @@
-# ruff: noqa: N801, N802
+# ruff: noqa: N801, N802, N815
 """Stand-in for the Segment Editor: its node, its current segment and its undo history are real, nothing is painted."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import slicer
+from PySide6 import QtGui, QtWidgets
 
 from host.mrml_widgets import qMRMLWidget
-from host.pythonqt import standin
+from host.pythonqt import standin, stored
 
 
 @standin
 class qMRMLSegmentEditorWidget(qMRMLWidget):
     """Slicer's editor widget over Slicer's editor logic, as far as others call it."""
 
+    segmentationNodeSelectorVisible = stored("segmentationNodeSelectorVisible", bool, True)
+    sourceVolumeNodeSelectorVisible = stored("sourceVolumeNodeSelectorVisible", bool, True)
+    switchToSegmentationsButtonVisible = stored("switchToSegmentationsButtonVisible", bool, True)
+    addRemoveSegmentButtonsVisible = stored("addRemoveSegmentButtonsVisible", bool, True)
+    specifyGeometryButtonVisible = stored("specifyGeometryButtonVisible", bool, True)
+    show3DButtonVisible = stored("show3DButtonVisible", bool, True)
+    unorderedEffectsVisible = stored("unorderedEffectsVisible", bool, True)
+
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._host_logic = slicer.vtkSlicerSegmentEditorLogic()
+        self._host_effects, self._host_keys, self._host_observes = [], [], False
+        # The segments table, the effects, their options: about as high as the real ones.
+        self.setLayout(QtWidgets.QVBoxLayout())
+        self.layout().addWidget(QtWidgets.QLabel("Segment Editor (stand-in)"))
+        self.setMinimumHeight(120)
 
     def setMRMLScene(self, scene: Any) -> None:
         super().setMRMLScene(scene)
@@ -48,6 +62,42 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     def currentSegmentID(self) -> str:
         return str(self._host_logic.GetCurrentSegmentID() or "")
+
+    def effectNameOrder(self) -> list[str]:
+        return self._host_effects
+
+    def setEffectNameOrder(self, names: list[str]) -> None:
+        self._host_effects = list(names)
+
+    def activeEffect(self) -> Any:
+        name = self.mrmlSegmentEditorNode().GetActiveEffectName() if self.mrmlSegmentEditorNode() else ""
+        return SimpleNamespace(name=name) if name else None
+
+    def setActiveEffect(self, effect: Any) -> None:
+        self.setActiveEffectByName(effect.name if effect is not None else "")
+
+    def setActiveEffectByName(self, name: str) -> None:
+        if self.mrmlSegmentEditorNode() is not None:
+            self.mrmlSegmentEditorNode().SetActiveEffectName(name)
+
+    def setupViewObservations(self) -> None:
+        self._host_observes = True
+
+    def removeViewObservations(self) -> None:
+        self._host_observes = False
+
+    def installKeyboardShortcuts(self, parent: Any = None) -> None:
+        self.uninstallKeyboardShortcuts()
+        parent = parent or slicer.util.mainWindow() or self
+        for key, slot in (("Z", self.undo), ("Y", self.redo)):
+            self._host_keys.append(QtGui.QShortcut(QtGui.QKeySequence(key), parent))
+            self._host_keys[-1].connect("activated()", slot)
+
+    def uninstallKeyboardShortcuts(self) -> None:
+        for shortcut in self._host_keys:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._host_keys = []
 
     def setMaximumNumberOfUndoStates(self, states: int) -> None:
         self._host_logic.SetMaximumNumberOfUndoStates(states)

@@ -13,11 +13,29 @@ SLICES = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
 
 
 @standin
+class qMRMLSliceView(QtWidgets.QWidget):
+    """What a slice view draws on: nothing but the text in its corners."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._host_corners = vtk.vtkCornerAnnotation()
+
+    def cornerAnnotation(self) -> vtk.vtkCornerAnnotation:
+        return self._host_corners
+
+    def scheduleRender(self) -> None:
+        pass
+
+
+@standin
 class qMRMLSliceWidget(QtWidgets.QWidget):
     """One slice view."""
 
     def _hostStart(self, logic: Any) -> None:
-        self._host_logic = logic
+        self._host_logic, self._host_view = logic, qMRMLSliceView()
+
+    def sliceView(self) -> qMRMLSliceView:
+        return self._host_view
 
     def sliceLogic(self) -> Any:
         return self._host_logic
@@ -51,6 +69,7 @@ class qSlicerLayoutManager(QtCore.QObject):
             logic.SetMRMLScene(slicer.mrmlScene)
             logic.AddSliceNode(name).SetOrientation(orientation)
             logic.ResizeSliceNode(300, 300)
+            logic.GetSliceNode().SetMappedInLayout(1)
             application.GetSliceLogics().AddItem(logic)
             self._host_widgets[name] = qMRMLSliceWidget()
             self._host_widgets[name]._hostStart(logic)

@@ -28,6 +28,9 @@ def do(request: dict[str, Any]) -> None:
         for n in range(1, 20):
             time.sleep(0.002)
             send(id=job_id, event="progress", stage="infer", fraction=n / 20, seconds_left=None)
+    if job == "draw":
+        for loss in (0.5, 0.25):
+            send(id=job_id, event="progress", stage="tune", fraction=0.1, seconds_left=None, values={"loss": loss})
     if job == "be deaf":  # to a cancel, and to the end of input
         wait_for("never")
     if job == "die":

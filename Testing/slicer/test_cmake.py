@@ -22,7 +22,7 @@ MODULES = ("MedTLSegment", "MedTLClassify")
 # Prints where the code was found and the first 16 digits of the weights, by the card and by the file.
 LOAD = """
 import hashlib, pathlib, MedTLLib, medtl
-from medtl.bundle import WEIGHTS, shipped_folders
+from medtl.store import WEIGHTS, shipped_folders
 from medtl.card import load_card
 folder = next(f for f in shipped_folders() if f.is_dir()) / "glioma-flair"
 card = load_card(folder)

@@ -1,6 +1,8 @@
 """The panel, used as a user does; the engine is a fake that answers when the test says so."""
 
+import json
 import re
+import shutil
 import sys
 import xml.etree.ElementTree as ET
 import zipfile
@@ -17,10 +19,10 @@ import slicer
 import vtk
 from panel_user import LESION, MODEL, MODULE, PHANTOM, User, paint, voxels
 
-from medtl.bundle import find_model
-from medtl.card import load_card
+from medtl.card import METADATA, load_card
 from medtl.errors import Cancelled
 from medtl.phantom import head
+from medtl.store import find_model, user_store
 from medtl.volume import read_labelmap
 from MedTLLib import jobs, packages, panels, predictions, samples
 
@@ -831,6 +833,114 @@ def test_an_imported_model_that_is_none_is_refused_with_the_reason(user, tmp_pat
     host.answer(str(path))
     user.ui.importButton.click()
     assert "neither" in user.status()
+
+
+def imported(user: User, name: str, parent: str = "") -> Path:
+    """A copy of the shipped model under another name, in the user's store and listed."""
+    folder = user_store() / name
+    shutil.copytree(find_model(MODEL), folder)
+    metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    metadata["medtl"] |= {"name": name, "parent": {"name": parent, "sha256": "00"} if parent else None}
+    (folder / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+    user.widget.segment.readModels()
+    return folder
+
+
+def choose(user: User, name: str) -> None:
+    user.ui.modelCombo.currentIndex = user.ui.modelCombo.findData(name)
+    assert user.chosen.modelName == name
+
+
+def agreeing(user: User, yes: bool = True) -> list[str]:
+    """Press Delete model… and answer; what was asked."""
+    asked: list[str] = []
+    user.widget.segment.models.ask = lambda question: asked.append(question) or yes
+    user.ui.deleteModelButton.click()
+    return asked
+
+
+def test_a_model_goes_out_as_a_zip_is_deleted_and_comes_back(user, tmp_path):
+    folder = imported(user, "tuned")
+    user.load()
+    choose(user, "tuned")
+    host.answer(str(tmp_path / "tuned"))  # without a suffix
+    user.ui.exportModelButton.click()
+    assert user.status() == f"Exported: {tmp_path / 'tuned.zip'}."
+    assert len(agreeing(user)) == 1
+    assert (user.status(), folder.exists()) == ("Deleted: tuned.", False)
+    assert user.ui.modelCombo.findData("tuned") == -1
+    host.answer(str(tmp_path / "tuned.zip"))
+    user.ui.importButton.click()
+    assert user.status() == "Imported: tuned."
+    choose(user, "tuned")
+
+
+def test_deleting_asks_once_and_names_the_model(user):
+    folder = imported(user, "tuned")
+    user.load()
+    choose(user, "tuned")
+    assert agreeing(user, False) == ["Delete the model tuned from this computer? This cannot be undone."]
+    assert folder.is_dir()
+    assert user.chosen.modelName == "tuned"
+
+
+@pytest.mark.parametrize(("parent", "then"), [("b-parent", "b-parent"), ("gone", MODEL), ("", MODEL)])
+def test_after_deleting_the_parent_is_chosen_or_the_first_that_fits(parent, then, user):
+    imported(user, "a-first")
+    imported(user, "b-parent")
+    imported(user, "c-tuned", parent)
+    user.load()
+    choose(user, "c-tuned")
+    assert len(agreeing(user)) == 1
+    assert user.chosen.modelName == user.ui.modelCombo.currentText == then
+    assert user.ui.segmentButton.enabled
+
+
+def test_what_cannot_be_deleted_or_exported_is_grey_with_the_reason(user):
+    export, delete = user.ui.exportModelButton, user.ui.deleteModelButton
+    user.load(name="t1_head")  # no model fits
+    assert (export.enabled, export.toolTip) == (False, "No model is chosen.")
+    assert (delete.enabled, delete.toolTip) == (False, "No model is chosen.")
+    user.load()
+    assert export.enabled
+    assert (delete.enabled, delete.toolTip) == (False, f"{MODEL} comes with MedTL and stays.")
+    imported(user, "tuned")
+    choose(user, "tuned")
+    assert delete.enabled
+    user.worker.state = "busy"  # with the job of another module, of which this panel hears nothing
+    delete.click()
+    assert user.status() == "A job is running."
+    assert find_model("tuned")
+    user.worker.state = "ready"
+    user.ui.segmentButton.click()
+    assert (delete.enabled, delete.toolTip) == (False, "A job is running.")
+    user.worker.done()
+    assert delete.enabled
+
+
+def test_an_export_or_a_deletion_that_fails_says_why(user, tmp_path, monkeypatch):
+    folder = imported(user, "tuned")
+    user.load()
+    choose(user, "tuned")
+    host.answer(str(tmp_path / "none" / "tuned.zip"))
+    user.ui.exportModelButton.click()
+    assert "does not exist" in user.status()
+    shutil.rmtree(folder)  # by another program
+    assert len(agreeing(user)) == 1
+    assert "found 'tuned'" in user.status()
+
+
+def test_maintenance_deletes_a_model_and_the_list_knows(user):
+    folder = imported(user, "tuned")
+    user.load()
+    choose(user, "tuned")
+    user.ui.maintenanceButton.collapsed = False
+    user.ui.storageTable.selectRow(0)
+    user.widget.maintenance.ask = lambda question: True
+    user.ui.deleteButton.click()
+    assert not folder.exists()
+    assert list(user_store().iterdir()) == []
+    assert user.chosen.modelName == MODEL
 
 
 # The form

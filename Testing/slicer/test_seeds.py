@@ -60,16 +60,18 @@ def volume_on(scene, geometry: Geometry, array: np.ndarray | None = None, name: 
     return node
 
 
-def predict(volume, array: np.ndarray | None = None, model: str = "glioma"):
-    """The segmentation that a prediction makes."""
-    geometry = geometry_of(volume)
-    segments = tuple(
+def segments_of(model: str = "glioma") -> tuple[Segment, ...]:
+    return tuple(
         Segment(n.value, f"{model}.{n.id}", n.name, n.colour, "", (("MedTL.label", n.id), ("MedTL.model", model)))
         for n in LABELS
     )
-    written = predictions.write(
-        Labelmap(labels_on(geometry) if array is None else array, geometry, segments), volume, name="result"
-    )
+
+
+def predict(volume, array: np.ndarray | None = None, model: str = "glioma"):
+    """The segmentation that a prediction makes."""
+    geometry = geometry_of(volume)
+    array = labels_on(geometry) if array is None else array
+    written = predictions.write(Labelmap(array, geometry, segments_of(model)), volume, name="result")
     return slicer.mrmlScene.GetNodeByID(written.segmentation_id)
 
 
@@ -648,6 +650,20 @@ def test_axial_edits_are_those_that_the_writer_keeps(node, volume):
     assert seeds.edited(node, volume, CARD) == predictions.edited_slices(node, volume, (CORE, OEDEMA)) == (3, 6)
 
 
+def test_what_the_segment_editors_undo_brings_back_is_no_edit(node, volume):
+    history = slicer.vtkSegmentationHistory()
+    history.SetSegmentation(node.GetSegmentation())
+    assert history.SaveState()
+    again = predictions.Options(replace_edits=True)
+    moved = np.roll(labels_on(geometry_of(volume)), 1, axis=2)
+    predictions.write(Labelmap(moved, geometry_of(volume), segments_of()), volume, node, again)
+    assert seeds.edited(node, volume, CARD) == ()
+    assert history.RestorePreviousState()
+    assert seeds.edited(node, volume, CARD) == ()
+    paint(node, CORE, np.s_[6, 1, 1], volume)
+    assert seeds.edited(node, volume, CARD) == (6,) == predictions.edited_slices(node, volume, (CORE, OEDEMA))
+
+
 def test_without_the_last_prediction_every_slice_with_labels_counts_as_edited(node, volume, tmp_path):
     save(node, tmp_path / "case.seg.nrrd")
     node = load(slicer.mrmlScene, "vtkMRMLSegmentationNode", tmp_path / "case.seg.nrrd")
@@ -719,6 +735,18 @@ def test_marking_one_proposal_after_the_other_ends_with_as_many_seeds_as_wanted(
         visited.append(k)
         seeds.mark(node, volume, CARD, k)
     assert visited == [12, 16, 20, 24, 28]
+
+
+@pytest.mark.parametrize("length", range(1, 13))
+def test_a_proposal_that_is_marked_is_not_proposed_again(scene, length):
+    volume = volume_on(scene, turned(TURN, (6, 5, 40)))
+    array = np.zeros((40, 5, 6), np.uint16)
+    array[10 : 10 + length, 1:3, 2:4] = 1
+    node = predict(volume, array)
+    found = seeds.proposals(node, volume, CARD, 5)
+    assert len(set(found)) == min(5, length)
+    for count in range(len(found)):
+        assert seeds.proposals(node, volume, CARD, 5, found[:count]) == found[count:]
 
 
 def test_the_next_slice_begins_again_after_the_last_and_comes_back_to_a_stale_mark(long_case):

@@ -6,11 +6,12 @@ import host
 import numpy as np
 import pytest
 import slicer
+import vtk
 from panel_user import LESION, PHANTOM, SEGMENT
 
 from medtl.phantom import head
 from medtl.volume import Labelmap
-from MedTLLib import predictions, samples, views
+from MedTLLib import predictions, samples, scene, views
 
 CENTRE = (20.0, -15.0, 30.0)
 
@@ -149,3 +150,37 @@ def test_the_outline_is_drawn_where_the_lesion_is_and_the_rest_stays_grey(volume
     inside = red[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     middle = inside[inside.shape[0] // 2 - 3 : inside.shape[0] // 2 + 3, inside.shape[1] // 2 - 3 :][:, :6]
     assert not middle.any()
+
+
+# The view that counts for a model's plane
+
+
+def test_a_view_is_one_slice_where_its_plane_leaves_no_slice_between_the_corners_of_the_volume(volume):
+    views.show_result(volume, written(volume), CENTRE)
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    to_ras = slicer.util.arrayFromVTKMatrix(red.GetSliceToRAS()).copy()
+    steps = scene.ras_of(scene.geometry_of(volume))[:3, :3]
+    width, height, _count = volume.GetImageData().GetDimensions()
+    found = set()
+    for degrees in (0.0, 0.001, 0.5, 1.0, 1.5, 2.0, 3.0, 10.0, 45.0, 89.0):
+        for about in ("RotateX", "RotateY"):
+            turn = vtk.vtkTransform()
+            getattr(turn, about)(degrees)
+            turned = to_ras @ slicer.util.arrayFromVTKMatrix(turn.GetMatrix())
+            red.GetSliceToRAS().DeepCopy(slicer.util.vtkMatrixFromArray(turned))
+            normal = turned[:3, 2]
+            # Where the plane through voxel 0 meets the other corners' columns of voxels, in slices.
+            corners = [steps[:, 0] * x + steps[:, 1] * y for x in (0, width - 1) for y in (0, height - 1)]
+            crossed = [-(normal @ corner) / (normal @ steps[:, 2]) for corner in corners]
+            expected = max(crossed) - min(crossed) < 0.5
+            assert views.is_one_slice(red, volume, 2) == expected, (degrees, about)
+            found.add(expected)
+    assert found == {True, False}
+
+
+def test_without_views_there_is_none_that_counts_and_no_corner_to_write_into():
+    host.new_scene()
+    volume = samples.volumeNode(PHANTOM.volume)
+    assert views.view_along(volume, 2) is None
+    views.write_in_corner("Red", "text")
+    views.turn_to(volume)

@@ -126,6 +126,15 @@ def test_a_line_that_comes_in_two_pieces_is_read_whole(worker: Worker, tmp_path:
     assert job.kind == "done"
 
 
+def test_figures_to_draw_are_passed_on_to_who_asks_for_them_and_do_no_harm_to_others(worker: Worker) -> None:
+    drawn: list[dict[str, float]] = []
+    done: list[object] = []
+    worker.submit({"job": "draw"}, lambda *progress: None, done.append, print, drawn.append)
+    other = Job(worker, "draw").wait()
+    assert drawn == [{"loss": 0.5}, {"loss": 0.25}]
+    assert len(done) == len(other.results) == 1
+
+
 def test_lines_that_are_no_answers_are_logged_and_do_no_harm(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     assert Job(worker, "babble").wait().kind == "done"
     assert "a library prints" in caplog.text

@@ -8,8 +8,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from medtl.bundle import user_store
-from medtl.errors import InputError
+from medtl.card import METADATA
+from medtl.errors import InputError, ModelError
+from medtl.store import delete_bundle, user_store
 from MedTLLib import logbundle
 
 from .form import enable, fillTable, say
@@ -46,6 +47,8 @@ class MaintenancePanel:
             reason = _("Choose an entry of the list.") if self.folders else _("Nothing is kept.")
         elif job is not None and folder == job.folder:
             reason = _("A job uses this folder.")
+        else:
+            reason = self.segment.elsewhere()  # Fine-tune uses its folder, and models at its end
         enable(self.ui.deleteButton, reason, _("Delete the chosen folder from this computer."))
         stopped = self.logic.worker.state == "stopped"
         busy = self.logic.worker.state == "busy"
@@ -64,8 +67,10 @@ class MaintenancePanel:
         if folder is None or not self.ask(_("Delete {name} for good?").format(name=folder.name)):
             return
         try:
-            shutil.rmtree(folder)
+            remove(folder)
             self.say(_("Deleted: {name}").format(name=folder.name))
+        except ModelError as error:
+            self.say(str(error))
         except OSError as error:
             reason = error.strerror or error
             self.say(_("Could not delete {name}: {reason}.").format(name=folder.name, reason=reason))
@@ -110,6 +115,14 @@ def stored(jobFolder: Path) -> list[tuple[str, Path]]:
     models = sorted(store.iterdir()) if store is not None and store.is_dir() else []
     jobs = sorted(jobFolder.glob("job-*")) if jobFolder.is_dir() else []
     return [(_("model"), f) for f in models if f.is_dir()] + [(_("job"), f) for f in jobs]
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder; of a model no half stays in the list, even if this is interrupted."""
+    if (folder / METADATA).is_file():
+        delete_bundle(folder.name)
+    else:
+        shutil.rmtree(folder)
 
 
 def sizeOf(folder: Path) -> int:

@@ -1,15 +1,16 @@
-"""The list of models: those that fit the volume, the rest with the reason, and each one's card."""
+"""The list of models: those that fit the volume, the rest with the reason; each one's card, export and deletion."""
 
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
-from medtl.bundle import Found, import_bundle, list_models
 from medtl.errors import MedTLError
 from medtl.gate import misfits
+from medtl.store import Found, delete_bundle, export_bundle, import_bundle, list_models
 from medtl.volume import Geometry
 from MedTLLib import scene
 
@@ -19,14 +20,16 @@ from .form import enable, say
 class ModelPanel:
     """The choice lives in the parameter node, by the model's name."""
 
-    def __init__(self, ui: Any) -> None:
-        self.ui = ui
+    def __init__(self, ui: Any, logic: Any) -> None:
+        self.ui, self.logic = ui, logic
         self.parameters: Any = None
         self.models: tuple[Found, ...] = ()
         self._listed: tuple[object, ...] = ()
         self._card = ""
         ui.modelCombo.connect("currentIndexChanged(int)", self.onModel)
         ui.cardButton.connect("toggled(bool)", self.onCard)
+        ui.exportModelButton.connect("clicked()", self.onExport)
+        ui.deleteModelButton.connect("clicked()", self.onDelete)
         self.read()
 
     def read(self) -> None:
@@ -56,6 +59,8 @@ class ModelPanel:
             combo.toolTip = self.whyNone()
         none = "" if self.chosen() else _("No model is chosen.")
         enable(self.ui.cardButton, none, _("What the model is for, its training, how good it is, its licence."))
+        enable(self.ui.exportModelButton, none, _("Write the chosen model as a .zip, to be imported elsewhere."))
+        enable(self.ui.deleteModelButton, self.whyNotDelete(), _("Delete the chosen model from this computer."))
         self._showCard()
 
     def _list(self, facts: scene.Facts | None, geometry: Geometry | None, everything: bool) -> None:
@@ -101,6 +106,60 @@ class ModelPanel:
         if self.ui.cardButton.checked and name != self._card:
             self._card = name
             self.ui.cardBrowser.html = cardText(found) if found else ""
+
+    def onExport(self) -> None:
+        """Write the chosen model as a zip and say where it is."""
+        found = self.chosen()
+        path = self.askPath(found.name) if found else None
+        if found is None or path is None:
+            return
+        try:
+            export_bundle(str(found.folder), path, force=True)  # the dialog has asked whether to replace it
+            say(self.ui.statusLabel, _("Exported: {path}.").format(path=path))
+        except MedTLError as error:
+            say(self.ui.statusLabel, str(error))
+
+    def askPath(self, name: str) -> Path | None:
+        """The zip that the user chose, its suffix put in where it was left out."""
+        suggested = str(Path.home() / f"{name}.zip")
+        chosen = qt.QFileDialog.getSaveFileName(self.ui.exportModelButton, _("Export model"), suggested, "*.zip")
+        if not chosen:
+            return None
+        path = Path(chosen)
+        return path if path.suffix.lower() == ".zip" else path.with_name(f"{path.name}.zip")
+
+    def whyNotDelete(self) -> str:
+        """Why the chosen model cannot be deleted; empty when it can."""
+        found = self.chosen()
+        if found is None:
+            return str(_("No model is chosen."))
+        if found.source != "user":
+            return str(_("{name} comes with MedTL and stays.").format(name=found.name))
+        # A job that tunes a model reads its texts at the end.
+        return str(_("A job is running.")) if self.logic.worker.state in ("starting", "busy") else ""
+
+    def onDelete(self) -> None:
+        """Delete the chosen model, after asking; then its parent is chosen, or the first that fits."""
+        found, reason = self.chosen(), self.whyNotDelete()
+        if found is None or reason:
+            say(self.ui.statusLabel, reason)
+            return
+        question = _("Delete the model {name} from this computer? This cannot be undone.").format(name=found.name)
+        if not self.ask(question):
+            return
+        try:
+            delete_bundle(found.name)
+        except MedTLError as error:
+            say(self.ui.statusLabel, str(error))
+            return
+        self.read()
+        parent = found.card.parent.name if found.card and found.card.parent else ""
+        installed = parent in [other.name for other in self.models if other.card]
+        self.parameters.modelName = parent if installed else ""  # without one, the list chooses
+        say(self.ui.statusLabel, _("Deleted: {name}.").format(name=found.name))
+
+    def ask(self, question: str) -> bool:
+        return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL")))
 
     def bringIn(self, path: Path) -> str:
         """Import a bundle and say what came of it."""

@@ -8,10 +8,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from medtl.bundle import find_model
 from medtl.card import ModelCard, load_card
 from medtl.errors import InputError, MedTLError, ModelError
-from MedTLLib import jobs, predictions, report, scene, views
+from medtl.store import find_model
+from MedTLLib import editors, jobs, predictions, report, scene, views
 from MedTLLib.export import export
 from MedTLLib.segments import check_place
 from MedTLLib.snapshots import MODEL_TAG, tag_of
@@ -161,7 +161,7 @@ class ReportPanel:
         if finished.segmentation.GetParentTransformNode():
             self.say(_("The segmentation is under a transform. Take it out, then Undo works."))
             return
-        jobs.open_editor(finished.segmentation)
+        editors.open_editor(finished.segmentation)
         try:
             reverted, left = predictions.undo(finished.written)
         except InputError as error:

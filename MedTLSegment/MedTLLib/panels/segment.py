@@ -53,7 +53,9 @@ class SegmentPanel(VTKObservationMixin):  # type: ignore[misc]
         self.cancelling = False
         self.failures: list[logbundle.Failure] = []  # of this session, for the log
         self.setupNeeded = False
-        self.models, self.protection = ModelPanel(ui), ProtectionPanel(ui)
+        self.elsewhere: Callable[[], str] = str  # why another part of the panel has the engine; empty when it has not
+        self.followers: list[Callable[[], None]] = []  # parts of the panel that change when this one does
+        self.models, self.protection = ModelPanel(ui, logic), ProtectionPanel(ui)
         ui.segmentButton.connect("clicked()", self.onSegment)
         ui.cancelButton.connect("clicked()", self.onCancel)
         ui.importButton.connect("clicked()", self.onImport)
@@ -85,6 +87,8 @@ class SegmentPanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui.progressBar.visible = running
         self.ui.runBox.visible = running or not self.setupNeeded
         self.ui.setupBox.visible = self.setupNeeded and not running
+        for follow in self.followers:
+            follow()
 
     def followRed(self) -> None:
         """Make the volume that the user looks at the input, unless he chose one himself: then the two differ since."""
@@ -104,6 +108,8 @@ class SegmentPanel(VTKObservationMixin):  # type: ignore[misc]
         """Why Segment cannot be pressed; empty when it can."""
         if self.job is not None:
             return str(_("A job is running."))
+        if reason := self.elsewhere():
+            return reason
         if problem:
             return problem
         if not self.parameters.modelName:

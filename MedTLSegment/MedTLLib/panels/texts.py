@@ -1,8 +1,11 @@
 """What the job controls tell of a volume and of the engine."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from slicer.i18n import tr as _
 
-from MedTLLib import scene
+from MedTLLib import scene, tunings
 
 
 def factsText(facts: scene.Facts) -> str:
@@ -23,5 +26,64 @@ def stageText(stage: str) -> str:
         "infer": _("Segmenting"),
         "clean": _("Cleaning up"),
         "write": _("Writing the result"),
+        "encode": _("Looking at the SEED slices"),
+        "check": _("Trying it with some SEEDs left out"),
+        "tune": _("Tuning"),
+        "guard": _("Checking what the model knew"),
+        "result": _("Segmenting this case"),
     }
     return str(texts.get(stage, stage))
+
+
+def budgetText(seconds: float) -> str:
+    """A time budget in short: "1 min", "90 s"."""
+    whole = round(seconds)
+    if whole >= 60 and whole % 60 == 0:
+        return str(_("{minutes} min").format(minutes=whole // 60))
+    return str(_("{seconds} s").format(seconds=whole))
+
+
+def seedsText(cases: tuple[tunings.Case, ...]) -> str:
+    """How many slices a run would learn from; empty where nothing is marked."""
+    fresh, stale = sum(case.fresh for case in cases), sum(case.stale for case in cases)
+    used = sum(case.fresh > 0 for case in cases)
+    if not fresh and not stale:
+        return ""
+    seeds = _("1 SEED") if fresh == 1 else _("{count} SEEDs").format(count=fresh)
+    text = (_("{seeds} of 1 case.") if used == 1 else _("{seeds} of {count} cases.")).format(seeds=seeds, count=used)
+    if stale:
+        text += " " + _("Edited since they were marked, so left out: {count}.").format(count=stale)
+    return str(text)
+
+
+def verdictText(name: str, parent: str, record: Mapping[str, Any]) -> str:
+    """What the guard says of a tuned model, and in a line each the figures it says it by; `record` is the engine's
+    answer (see `medtl.finetune_files`)."""
+    if not record:
+        return str(_("{name} was stopped before it was compared with {parent}.").format(name=name, parent=parent))
+    heads = {
+        "better": _("{name} is better than {parent}."),
+        "worse": _("{name} is worse than {parent}, so {parent} stays selected."),
+    }
+    head = heads.get(record["verdict"], _("{name} is about as good as {parent}."))
+    seeds, guard = record["change"]["seeds"], record["change"]["guard"]
+    places = {"cases": _("On {n} cases that you accepted"), "phantom heads": _("On {n} synthetic heads")}
+    parts = [head.format(name=name, parent=parent)]
+    if seeds["n"]:
+        place = _("On {n} SEED slices left out").format(n=seeds["n"])
+        parts.append(_changeText(place, record["before"]["seeds"], record["after"]["seeds"], seeds))
+    if guard["n"]:
+        place = places.get(guard["kind"], _("On {n} other cases")).format(n=guard["n"])
+        parts.append(_changeText(place, record["before"]["guard"], record["after"]["guard"], guard))
+    return "\n".join(parts)
+
+
+def _changeText(place: str, before: float, after: float, change: Mapping[str, Any]) -> str:
+    mean, error = change["mean"], "" if change["error"] is None else f" ± {change['error']:.2f}"
+    if abs(mean) < 0.005:
+        text = _("{place}: unchanged, Dice {before} → {after}{error}.")
+        error = error and f" ({error.strip()})"
+    else:
+        text = _("{place}: Dice {before} → {after} ({mean}{error}).")
+    figures = {"before": f"{before:.2f}", "after": f"{after:.2f}", "mean": f"{mean:+.2f}".replace("-", "−")}
+    return str(text.format(place=place, error=error, **figures))

@@ -1,0 +1,89 @@
+"""Old and new: a key or a button that is held shows the new result; the slices that changed most are listed."""
+
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from medtl.errors import InputError
+from medtl.seed import array_axis
+from medtl.store import Found
+from MedTLLib import tunings, views
+from MedTLLib.compare import Changed, Comparison
+from MedTLLib.jobs import SPACING
+
+from .hold import HeldKey
+
+LISTED = 10  # slices
+
+
+class ComparePanel:
+    """Is there while a result waits to be put into its segmentation."""
+
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
+        self.comparison: Comparison | None = None
+        self.slices: tuple[Changed, ...] = ()
+        self._entered = False
+        self.key = HeldKey("C", ui.finetuneBox, self.show)
+        ui.holdButton.connect("pressed()", lambda: self.show(True))
+        ui.holdButton.connect("released()", lambda: self.show(False))
+        ui.changedList.connect("itemClicked(QListWidgetItem*)", self.onSlice)
+        ui.changedList.connect("itemActivated(QListWidgetItem*)", self.onSlice)
+        self.end()
+
+    def begin(self, tuned: tunings.Tuned, found: Found | None) -> None:
+        """Compare a run's result with the segmentation that was marked; `found` is its model or one of its line."""
+        self.end()
+        segmentation = tunings.segmentation_of(tuned)
+        if segmentation is None or tuned.labelmap is None or found is None or found.card is None:
+            return
+        try:
+            self.comparison = Comparison(segmentation, tuned.labelmap)
+            axis = array_axis(tuned.labelmap.geometry, found.card.input.plane)
+            self.slices = self.comparison.changed(axis)[:LISTED]
+        except InputError:  # it does not fit any more, and `tunings.put` will say why
+            self.end()
+            return
+        known = segmentation.GetAttribute(SPACING) != "unknown"
+        for number, one in enumerate(self.slices):
+            item = qt.QListWidgetItem(changedText(one, known))
+            item.setData(qt.Qt.UserRole, number)
+            self.ui.changedList.addItem(item)
+        self.ui.changedCaption.text = _("Slices that change most:") if self.slices else _("No slice changes.")
+        self.ui.changedList.visible = bool(self.slices)
+        self.ui.compareBox.visible = True
+        self.listen(self._entered)
+
+    def end(self) -> None:
+        """Show the old segmentation alone."""
+        if self.comparison is not None:
+            self.comparison.close()
+        self.comparison, self.slices = None, ()
+        self.ui.changedList.clear()
+        self.ui.compareBox.visible = False
+        self.key.listen(False)
+
+    def listen(self, entered: bool) -> None:
+        """Take the key while the module is open and there is something to compare."""
+        self._entered = entered
+        self.key.listen(entered and self.comparison is not None)
+        if not entered:
+            self.show(False)
+
+    def show(self, new: bool) -> None:
+        """Show the new result, or the old one."""
+        if self.comparison is not None:
+            self.comparison.show(new)
+
+    def onSlice(self, item: Any) -> None:
+        """Centre the views on what changed in a slice."""
+        number = int(item.data(qt.Qt.UserRole))
+        if number < len(self.slices):
+            views.jump(self.slices[number].centre_ras)
+
+
+def changedText(one: Changed, known: bool) -> str:
+    """A slice and how much of it changes: mm² where the spacing is known."""
+    amount = _("{count} mm²").format(count=round(one.mm2)) if known else _("{count} voxels").format(count=one.voxels)
+    return str(_("Slice {index}: {amount}").format(index=one.index, amount=amount))

@@ -1,0 +1,62 @@
+"""Correcting by hand: Slicer's segment editor inside the panel."""
+
+from typing import Any
+
+import slicer
+
+from medtl.card import ModelCard
+from MedTLLib import editors, seed_tags
+
+# What works on the slice in view, and Islands; Slicer's own Segment Editor has the rest.
+EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Islands")
+
+
+class CorrectPanel:
+    """Embedded, for in Slicer's own Segment Editor the key S would be gone: to go there leaves this module."""
+
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
+        self.editor: Any = None  # made when it is first opened, which takes a moment
+
+    def open(self, segmentation: Any, volume: Any, card: ModelCard) -> None:
+        """Open the segmentation over the volume, a segment of the model selected, with Paint in the hand."""
+        if self.editor is None:
+            self.editor = self._make()
+        editor = self.editor
+        editor.setMRMLSegmentEditorNode(editors.node_of_ours())
+        editor.setSegmentationNode(segmentation)
+        editor.setSourceVolumeNode(volume)
+        ids = seed_tags.ids_there(segmentation, card)
+        if editor.currentSegmentID() not in ids:
+            editor.setCurrentSegmentID(ids[0])
+        editor.setupViewObservations()
+        editor.installKeyboardShortcuts()
+        editor.setActiveEffectByName("Paint")
+        self.ui.editorFrame.visible = True
+
+    def close(self) -> None:
+        """Put the brush down, give the keys and the views back, and let go of the segmentation: its history must not
+        take back what is done to it elsewhere meanwhile."""
+        self.ui.editorFrame.visible = False
+        if self.editor is not None:
+            self.editor.setActiveEffect(None)
+            self.editor.uninstallKeyboardShortcuts()
+            self.editor.removeViewObservations()
+            self.editor.setSegmentationNode(None)
+
+    def _make(self) -> Any:
+        editor = slicer.qMRMLSegmentEditorWidget()
+        editor.setMaximumNumberOfUndoStates(10)
+        # The segmentation and its volume are chosen above, and the segments are the model's labels.
+        editor.segmentationNodeSelectorVisible = False
+        editor.sourceVolumeNodeSelectorVisible = False
+        editor.switchToSegmentationsButtonVisible = False
+        editor.addRemoveSegmentButtonsVisible = False
+        editor.specifyGeometryButtonVisible = False
+        editor.show3DButtonVisible = False
+        editor.setEffectNameOrder(EFFECTS)
+        editor.unorderedEffectsVisible = False
+        editor.setMRMLSegmentEditorNode(editors.node_of_ours())  # before the scene: else it makes choices of its own
+        editor.setMRMLScene(slicer.mrmlScene)
+        self.ui.editorFrame.layout().addWidget(editor)
+        return editor

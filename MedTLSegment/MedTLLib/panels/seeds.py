@@ -1,0 +1,298 @@
+"""SEED slices: the user corrects a slice, then says that all of it is right."""
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from medtl.card import ModelCard
+from medtl.errors import InputError
+from MedTLLib import editors, seeds, shown, slices, views
+
+from .correct import CorrectPanel
+from .form import enable, say
+from .models import ModelPanel
+from .report import ReportPanel
+
+SEEDS = 5  # as many as are proposed; more are welcome
+KEY = "S"
+PAUSE_MS = 600  # after the last change, so that a brush is not held up: to look at 512×512×300 voxels takes 0.3 s
+
+# Of the segmentation and its volume: what may change marks, edits or whether there can be any.
+EVENTS = (
+    vtk.vtkCommand.ModifiedEvent,
+    slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
+    slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+    slicer.vtkSegmentation.SourceRepresentationModified,
+    slicer.vtkSegmentation.SegmentAdded,
+    slicer.vtkSegmentation.SegmentRemoved,
+    slicer.vtkSegmentation.SegmentModified,
+)
+
+MARK = _("All of the slice in view is right, changed or not: it is a SEED. Then the next one comes. Key: {key}.")
+TURNED = _("The views were turned to the slices of the volume. Look at all of the slice, then say it again.")
+AWAY = _("No slice of the volume is in view. Press Next slice.")
+
+Case = tuple[Any, Any, ModelCard]  # the segmentation, its volume, the chosen model's card: what `seeds` is asked with
+
+
+class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
+    """Is about the segmentation of Results and the chosen model. Does nothing while it is folded or not on screen."""
+
+    def __init__(self, ui: Any, models: ModelPanel, report: ReportPanel) -> None:
+        VTKObservationMixin.__init__(self)
+        self.ui, self.models, self.report = ui, models, report
+        self.correct = CorrectPanel(ui)
+        self.entered = False
+        self.case: Case | None = None
+        self.known, self.edited = seeds.Marks(()), tuple[int, ...]()
+        self.hint = ""  # what the last press of a button led to
+        self._reason = ""  # why there is no case
+        self._watched: tuple[Any, ...] = ()
+        self._rows: list[tuple[int, str]] | None = None
+        self._corner = ""  # the name of the view whose corner has our text
+        ui.seedsBox.connect("contentsCollapsed(bool)", self.onFold)
+        ui.markButton.connect("clicked()", self.onMark)
+        ui.unmarkButton.connect("clicked()", self.onUnmark)
+        ui.nextSliceButton.connect("clicked()", self.onNext)
+        ui.correctButton.connect("toggled(bool)", self.onCorrect)
+        ui.seedsList.connect("itemClicked(QListWidgetItem*)", self.onItem)
+        ui.seedsList.connect("itemActivated(QListWidgetItem*)", self.onItem)
+        self._key = qt.QShortcut(qt.QKeySequence(KEY), ui.seedsBox)
+        self._key.context = qt.Qt.ApplicationShortcut  # slice views may lie in a window of their own
+        self._key.autoRepeat = False  # a key held down must not mark one slice after the other
+        self._key.connect("activated()", self.onMark)
+        self._key.enabled = False
+        self._pause = qt.QTimer(ui.seedsBox)
+        self._pause.setSingleShot(True)
+        self._pause.connect("timeout()", self.look)
+
+    # When
+
+    @property
+    def active(self) -> bool:
+        """Whether the part is on screen, open."""
+        return self.entered and not self.ui.seedsBox.collapsed
+
+    def enter(self) -> None:
+        """The module comes on screen."""
+        self.entered = True
+        self.onFold()
+
+    def exit(self) -> None:
+        """The module leaves the screen: no key, no text in a view, no observer stays."""
+        self.entered = False
+        self.onFold()
+
+    def onFold(self) -> None:
+        """Begin, or rest where the part is folded or the module is left."""
+        self._key.enabled = self.active
+        if self.active:
+            self.look()
+        else:
+            self._rest()
+
+    def forget(self) -> None:
+        """The scene goes away."""
+        self.ui.correctButton.checked = False
+        self._rest()
+
+    def _rest(self) -> None:
+        self._pause.stop()
+        self.correct.close()
+        self.case, self._reason, self.hint = None, "", ""
+        self._watch()
+        self._write("", "")
+
+    def update(self) -> None:
+        """Follow the choice of volume, model and segmentation."""
+        if self.active and self._find() != (self.case, self._reason):
+            self.look()
+
+    # What there is
+
+    def _find(self) -> tuple[Case | None, str]:
+        """The case, or why there is none."""
+        segmentation, found = self.report.segmentation(), self.models.chosen()
+        if segmentation is None:
+            return None, _("There is no result yet. Press Segment, or choose a segmentation.")
+        if found is None or found.card is None:
+            return None, _("No model is chosen.")
+        try:
+            volume = self.report.volume()
+            slices.check_labels(segmentation, volume, found.card)
+        except InputError as error:
+            return None, str(error)
+        return (segmentation, volume, found.card), ""
+
+    def look(self) -> None:
+        """Look at the case anew, and show what there is."""
+        self._pause.stop()
+        before = self.case
+        self.case, self._reason = self._find()
+        self.known, self.edited = seeds.Marks(()), ()
+        if self.case is None:
+            p = self.report.parameters
+            self._watch(*((p.resultSegmentation, p.inputVolume) if p else ()))
+        else:
+            self._watch(*self.case[:2], *views.slice_nodes())
+            self.known, self.edited = seeds.read_marks(*self.case), seeds.edited(*self.case)
+        if self.case != before:
+            self.hint = ""
+            if self.case is not None and self.ui.correctButton.checked:
+                self.correct.open(*self.case)
+            else:
+                self.correct.close()
+        self._show()
+
+    def _watch(self, *nodes: Any) -> None:
+        """Hear of changes of these nodes, and of no other's."""
+        if nodes != self._watched:
+            self._watched = nodes
+            self.removeObservers()
+            for node in (node for node in nodes if node):
+                if node.IsA("vtkMRMLSliceNode"):
+                    self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onView)
+                else:
+                    for event in EVENTS:
+                        self.addObserver(node, event, self.onChange)
+
+    def onChange(self, caller: Any, event: str) -> None:
+        """Something changed: look at it when the user pauses, for one stroke of a brush tells so several times."""
+        self._pause.start(PAUSE_MS)
+
+    def onView(self, caller: Any, event: str) -> None:
+        """A view moved."""
+        self._show()
+
+    # What is shown
+
+    def _show(self) -> None:
+        node = shown.view_of(*self.case[1:]) if self.case else None
+        k = shown.slice_of(*self.case[1:]) if self.case else None
+        name, counted = node.GetLayoutName() if node else "", countText(self.known)
+        sentences = [_("Correct a slice, then say that all of it is right. {counted}.").format(counted=counted)]
+        if name:
+            sentences.append(_("The {view} view counts.").format(view=name))
+        say(self.ui.seedsLabel, " ".join(sentences))
+        say(self.ui.seedsNoteLabel, " ".join(text for text in (self._reason, self.hint, *self.known.notes) if text))
+        states = {m.index: stateText(m) for m in self.known.marks}
+        none = "" if k in states else _("The slice in view is no SEED.")
+        states.update({n: _("edited, not marked") for n in self.edited if n not in states})  # below the marked ones
+        self._list([*states.items()])
+        enable(self.ui.markButton, self._reason or ("" if k is not None else AWAY), MARK.format(key=KEY))
+        enable(self.ui.unmarkButton, self._reason or none, _("The slice in view is a SEED no longer; no voxel moves."))
+        enable(self.ui.nextSliceButton, self._reason, _("Show the next slice that is worth a look."))
+        enable(self.ui.correctButton, self._reason, _("Paint and erase in the slice views."))
+        if k is None:
+            self._write("", "")
+        else:
+            self._write(name, f"{counted}\n{sliceText(k, states.get(k, _('not marked')))}")
+
+    def _list(self, rows: list[tuple[int, str]]) -> None:
+        if rows != self._rows:
+            self._rows = rows
+            self.ui.seedsList.clear()
+            for k, text in rows:
+                item = qt.QListWidgetItem(sliceText(k, text))
+                item.setData(qt.Qt.UserRole, k)
+                self.ui.seedsList.addItem(item)
+        self.ui.seedsList.visible = bool(rows)
+
+    def _write(self, name: str, text: str) -> None:
+        """Write into the corner of this view, and into no other's."""
+        if self._corner not in ("", name):
+            views.write_in_corner(self._corner, "")
+        self._corner = name
+        if name:
+            views.write_in_corner(name, text)
+
+    # What the user does
+
+    def onMark(self) -> None:
+        """Make the slice in view a SEED and go to the next."""
+        self._act(self._mark)
+
+    def onUnmark(self) -> None:
+        """Make the slice in view a SEED no longer."""
+        self._act(self._unmark)
+
+    def onNext(self) -> None:
+        """Go to the next slice that is proposed."""
+        self._act(self._next)
+
+    def onItem(self, item: Any) -> None:
+        """Go to the slice of a row."""
+        k = int(item.data(qt.Qt.UserRole))
+        self._act(lambda case: self._go(case, k))
+
+    def onCorrect(self, wanted: bool) -> None:
+        """Open the editor, or close it."""
+        if wanted:
+            self._act(self._correct)
+        else:
+            self.correct.close()
+
+    def _act(self, step: Callable[[Case], str]) -> None:
+        """Do what a button says, then look at the case anew; an error is a sentence, and nothing else happens."""
+        hint = ""
+        if self.case is not None:
+            try:
+                hint = step(self.case)
+            except InputError as error:
+                hint = str(error)
+        self.look()
+        self.hint = hint
+        self._show()
+
+    def _mark(self, case: Case) -> str:
+        if shown.turn(*case[1:]):
+            return str(TURNED)
+        k = shown.slice_of(*case[1:])
+        if k is None:
+            return str(AWAY)
+        seeds.mark(*case, k, before=lambda: editors.open_editor(case[0]))
+        return self._next(case)
+
+    def _unmark(self, case: Case) -> str:
+        k = shown.slice_of(*case[1:])
+        if k is not None:
+            seeds.unmark(*case, k, before=lambda: editors.open_editor(case[0]))
+        return ""
+
+    def _next(self, case: Case) -> str:
+        here = shown.slice_of(*case[1:])
+        k = seeds.next_slice(*case, -1 if here is None else here, SEEDS)
+        return str(_("No further slice is proposed.")) if k is None else self._go(case, k)
+
+    def _go(self, case: Case, k: int) -> str:
+        shown.go(*case[1:], k)
+        return ""
+
+    def _correct(self, case: Case) -> str:
+        self.correct.open(*case)
+        shown.turn(*case[1:])
+        return ""
+
+
+def countText(known: seeds.Marks) -> str:
+    """How many SEEDs there are, "4 of 5 SEEDs, 1 to mark again"."""
+    stale = sum(mark.stale for mark in known.marks)
+    right = len(known.marks) - stale
+    text = _("{right} of {count} SEEDs") if right <= SEEDS else _("{right} SEEDs")
+    again = _(", {stale} to mark again").format(stale=stale) if stale else ""
+    return str(text.format(right=right, count=SEEDS) + again)
+
+
+def stateText(mark: seeds.Mark) -> str:
+    """Whether a marked slice still is what was marked."""
+    return str(_("edited since, mark again") if mark.stale else _("right"))
+
+
+def sliceText(k: int, state: str) -> str:
+    """A slice and its state; slices count from 0, as in Slicer's Data Probe."""
+    return str(_("Slice {k}: {state}").format(k=k, state=state))
