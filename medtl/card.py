@@ -16,6 +16,7 @@ from .errors import ModelError
 
 SCHEMA = 1
 METADATA = "configs/metadata.json"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a model: also of its folder and its segments
 PLANES = ("axial", "coronal", "sagittal")
 
 
@@ -155,9 +156,7 @@ def check_card(card: ModelCard, path: Path) -> None:
     values = [label.value for label in card.labels]
     ids = [label.id for label in card.labels]
     problem = ""
-    if wrong := [
-        name for name in (card.name, card.family) if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name)
-    ]:
+    if wrong := [name for name in (card.name, card.family) if not re.fullmatch(NAME, name)]:
         problem = f"the name {wrong[0]!r}; use letters, digits, '.', '_' and '-'"
     elif card.task != "segmentation":
         problem = f"the task {card.task!r}; this MedTL runs segmentation"

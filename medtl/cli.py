@@ -13,6 +13,7 @@ from . import __version__
 from .console import STOPPABLE, a_path, complain, emit, filled, guarded, result_stream, say, status_of
 from .errors import InputError
 from .finetune_command import AddCase, SetSlices
+from .model_commands import delete_model, export_model, import_, models
 from .progress import TerminalReport
 
 
@@ -69,6 +70,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_json(verb(models, "models", "List the models that can be used by name."))
     sub = verb(import_, "import", "Copy a bundle (folder or zip) into your model store.")
     sub.add_argument("path", type=a_path, metavar="PATH")
+    sub = verb(export_model, "export-model", "Write a model as a zip, to be imported elsewhere.")
+    sub.add_argument("model", metavar="NAME|DIR")
+    sub.add_argument("--output", required=True, type=a_path, metavar="FILE.zip")
+    add_force(sub)
+    sub = verb(delete_model, "delete-model", "Delete a model of your model store.")
+    sub.add_argument("model", metavar="NAME")
     sub = verb(export, "export", "Write a segmentation in another format.")
     sub.add_argument("segmentation", type=a_path, metavar="SEGMENTATION")
     sub.add_argument("--output", required=True, type=a_path, metavar="FILE", help="its suffix is the format")
@@ -116,6 +123,11 @@ def add_finetune(sub: argparse.ArgumentParser) -> None:
     text += "model's plane normal; auto (default) is every slice that has a label"
     sub.add_argument("--slices", action=SetSlices, metavar="12,20,31|auto", help=text)
     sub.add_argument("--seeds", type=a_path, metavar="FILE", help="a list of SEED slices (.json), as Slicer saves it")
+    text = "learn these label ids from the SEEDs alone, of values 1, 2, …; --model is what the encoder begins as"
+    sub.add_argument("--new-structure", type=listed, metavar="ID[,ID…]", help=text)
+    sub.add_argument("--plane", metavar="PLANE", help="of a new structure: axial, coronal or sagittal")
+    text = "of a new structure on CT: what is seen of it, in HU, as -160 240"
+    sub.add_argument("--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help=text)
     sub.add_argument("--guard", type=a_path, metavar="CSV", help="accepted cases that the model must not get worse at")
     sub.add_argument("--budget", type=float, default=60.0, metavar="S", help="seconds (default: 60)")
     sub.add_argument("--strength", type=float, default=1.0, metavar="X", help="how far to go, up to 2 (default: 1)")
@@ -163,6 +175,11 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
     return int(text)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a list with commas."""
+    return tuple(part.strip() for part in text.split(","))
 
 
 # --- the verbs ---
@@ -254,41 +271,6 @@ def train(args: argparse.Namespace, out: TextIO) -> int:
     finally:
         report.close()
     say(out, folder)
-    return 0
-
-
-def models(args: argparse.Namespace, out: TextIO) -> int:
-    """List the models, damaged ones with what is wrong."""
-    from .bundle import list_models
-
-    found = list_models()
-    if args.json:
-        records = [
-            {
-                "name": item.name,
-                "version": item.card.version if item.card else None,
-                "task": item.card.task if item.card else None,
-                "source": item.source,
-                "folder": str(item.folder),
-                "problem": item.problem or None,
-            }
-            for item in found
-        ]
-        emit(out, {"models": records})
-        return 0
-    for item in found:
-        about = f"{item.card.version}  {item.card.task}" if item.card else "-"
-        say(out, f"{item.name}  {about}  {item.source}" + (f"  {item.problem}" if item.problem else ""))
-    if not found:
-        say(sys.stderr, "medtl: no models yet: `medtl import PATH` adds a bundle")
-    return 0
-
-
-def import_(args: argparse.Namespace, out: TextIO) -> int:
-    """Take a bundle into the user's store and print where it went."""
-    from .bundle import import_bundle
-
-    say(out, import_bundle(args.path))
     return 0
 
 

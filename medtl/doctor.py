@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .bundle import list_models, user_store
+from .store import list_models, user_store
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "segmentation-models-pytorch", "monai", "SimpleITK", "numpy", "safetensors"),

@@ -32,20 +32,26 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
     """Tune the model, write the new one and print the verdict."""
     if not args.cases and args.seeds is None:
         args.parser.error("give --case IMAGE LABEL or --seeds FILE")
+    if args.new_structure is None and (args.plane or args.window):
+        args.parser.error("--plane and --window belong to --new-structure")
+    if args.new_structure is not None and (args.guard or args.strength != 1.0):
+        args.parser.error("a new structure knows nothing yet: leave --guard and --strength out")
     from .bundle import load_model
     from .finetune import FinetuneOptions
     from .finetune_files import CaseGiven, finetune_files
     from .leave_out import Clock
+    from .structure import Structure
 
     clock = Clock(args.budget)
     chosen = {name: getattr(args, name) for name in ("budget", "strength", "guard", "result", "device", "threads")}
     options = FinetuneOptions(**chosen, force=args.force)
+    new = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
     report = TerminalReport()
     try:
         report("load", 0.0)
         model = load_model(args.model, args.device)
         cases = [CaseGiven(*case) for case in args.cases]
-        record = finetune_files(model, cases, args.seeds, args.output, options, report, clock=clock)
+        record = finetune_files(model, cases, args.seeds, args.output, options, report, clock=clock, new=new)
     finally:
         report.close()
     say(sys.stderr, *(f"medtl: {note}" for note in record["notes"]))
@@ -59,6 +65,10 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
 def verdict_lines(record: dict[str, Any]) -> list[str]:
     """What came of a tuning, in words."""
     words = {"same": "neither better nor worse"}.get(record["verdict"], record["verdict"])
+    if record["verdict"] == "new":
+        dice, count = record["after"]["seeds"], record["change"]["seeds"]["n"]
+        told = f", Dice {dice:.3f} on SEED slices left out (n = {count})" if count else ""
+        return [f"{record['output']}: new{told}, {record['seconds']:.0f} s"]
     lines = [f"{record['output']}: {words} than {record['parent']['name']}, {record['seconds']:.0f} s"]
     for key, name in (("seeds", "SEED slices left out"), ("guard", record["change"]["guard"]["kind"])):
         about = record["change"][key]

@@ -139,9 +139,9 @@ def words(card: ModelCard, kind: str, seeds: int) -> tuple[str, ...]:
     """What must be said about the verdict."""
     notes = []
     if kind == "phantom heads":
-        notes.append("The guard set is synthetic heads; accepted cases of your own say more (--guard).")
+        notes.append("The guard set is synthetic heads; accepted cases of your own would say more.")
     if kind == "none":
-        notes.append(f"No guard set is there for {card.name}; list accepted cases (--guard) to watch what it knew.")
+        notes.append(f"No guard set is there for {card.name}: what it forgets of earlier images is not watched.")
     if seeds < FEWEST_SEEDS:
         notes.append(f"With {seeds} SEED slices, under {FEWEST_SEEDS}, none was left out: only the guard set speaks.")
     return tuple(notes)

@@ -209,7 +209,7 @@ def build_options(kind: type[Options], given: dict[str, object]) -> Options:
 
 def warm_model(name: str, device: str) -> "Model":
     """The model on its device, kept from job to job as long as its files stay as they are."""
-    from .bundle import find_model
+    from .store import find_model
 
     folder = find_model(name).resolve()
     stats = [file.stat() for file in sorted(folder.rglob("*"))]

@@ -1,5 +1,7 @@
 """Models small enough for tests: one whose labelmap is known beforehand, and an untrained network of the real kind."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medtl.bundle import Model, save_bundle
-from medtl.card import InputSpec, Label, ModelCard, NetworkSpec
+from medtl.card import METADATA, InputSpec, Label, ModelCard, NetworkSpec
 from medtl.networks import Network, build
 
 LESION = (Label(1, "lesion", "Lesion", (0.9, 0.3, 0.2), "lesion~SCT^1^a~SCT^2^b"),)
@@ -76,3 +78,10 @@ def save(folder: Path, card: ModelCard | None = None) -> ModelCard:
     spec = card.networks[0]
     weights = {spec.prefix + k: v for k, v in build(spec.name, dict(spec.arguments)).state_dict().items()}
     return save_bundle(folder, card, weights, "# Small\n", "Test licence\n", {"authors": "A test"})
+
+
+def edit(folder: Path, change: Callable[[dict], object]) -> None:
+    """Change metadata.json."""
+    metadata = json.loads((folder / METADATA).read_text())
+    change(metadata["medtl"])
+    (folder / METADATA).write_text(json.dumps(metadata))

@@ -1,10 +1,7 @@
-"""Bundles: saved, found, loaded, imported; damaged and hostile ones are refused and leave nothing behind."""
+"""Bundles: saved and loaded; damaged and hostile ones are refused."""
 
 import json
 import pickle
-import stat
-import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,23 +12,15 @@ import safetensors.torch
 import torch
 from conftest import ROOT
 from safetensors import SafetensorError
-from small_model import a_card, save
+from small_model import a_card, edit, save
 
 from medtl import bundle
-from medtl.bundle import WEIGHTS, choose_device, find_model, import_bundle, list_models, load_model, sha256_of
+from medtl.bundle import choose_device, load_model
 from medtl.card import METADATA, InputSpec, Label, ModelCard, NetworkSpec, Parent
 from medtl.errors import DeviceError, InputError, ModelError
 from medtl.segment import segment
+from medtl.store import WEIGHTS, sha256_of
 from medtl.volume import Geometry, Volume
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch) -> Path:
-    """The user's store, empty; no shipped models."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(bundle, "shipped_folders", lambda: (tmp_path / "shipped", tmp_path / "wheel"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home" / "models"
 
 
 @pytest.fixture
@@ -39,13 +28,6 @@ def saved(tmp_path) -> Path:
     (tmp_path / "work").mkdir()
     save(tmp_path / "work" / "small")
     return tmp_path / "work" / "small"
-
-
-def edit(folder: Path, change: Callable[[dict], object]) -> None:
-    """Change metadata.json."""
-    metadata = json.loads((folder / METADATA).read_text())
-    change(metadata["medtl"])
-    (folder / METADATA).write_text(json.dumps(metadata))
 
 
 def with_weights(folder: Path, write: Callable[[Path], object]) -> None:
@@ -249,282 +231,3 @@ def test_the_best_device_is_chosen_by_itself(cuda, mps, chosen, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: bool(mps))
     assert choose_device("auto") == chosen
     assert choose_device("cpu") == "cpu"
-
-
-def test_models_are_found_by_path_by_name_and_in_the_user_s_store(saved, store, tmp_path):
-    assert find_model(str(saved)) == saved
-    assert find_model("work/small") == saved
-    with pytest.raises(ModelError, match=r"found 'small'\. Models here: none"):
-        find_model("small")
-    assert import_bundle(saved) == store / "small"
-    assert find_model("small") == store / "small"
-    assert load_model("small", "cpu").folder == store / "small"
-    (tmp_path / "shipped").mkdir()
-    save(tmp_path / "shipped" / "small")
-    assert find_model("small") == tmp_path / "shipped" / "small"
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "none", "small/none", "/none", "configs/metadata.json", "a\nb"])
-def test_what_names_no_model_is_refused_with_the_names_there_are(name, saved):
-    import_bundle(saved)
-    with pytest.raises(ModelError, match=r"Models here: small\."):
-        find_model(name)
-
-
-def test_the_store_is_in_the_user_s_data_unless_moved(tmp_path, monkeypatch):
-    assert bundle.user_store() == tmp_path / "home" / "models"
-    monkeypatch.delenv("MEDTL_HOME")
-    assert bundle.user_store().parts[-2:] == ("MedTL", "models")
-
-
-def test_without_platformdirs_the_models_that_ship_are_found(tmp_path, monkeypatch):
-    monkeypatch.delenv("MEDTL_HOME", raising=False)
-    monkeypatch.setitem(sys.modules, "platformdirs", None)
-    monkeypatch.setattr(bundle, "shipped_folders", lambda: (tmp_path,))
-    save(tmp_path / "first", replace(a_card(), name="first"))
-    assert [m.name for m in list_models()] == ["first"]
-    assert find_model("first") == tmp_path / "first"
-
-
-def test_all_models_are_listed_damaged_ones_with_the_problem(saved, store, tmp_path):
-    assert list_models() == ()
-    (tmp_path / "shipped").mkdir()
-    save(tmp_path / "shipped" / "first", replace(a_card(), name="first"))
-    import_bundle(saved)
-    save(store / "broken", replace(a_card(), name="broken"))
-    (store / "broken" / WEIGHTS).write_bytes(b"")
-    for name, content in (("cut", b"{"), ("deep", b"[" * 100_000)):
-        (store / name / "configs").mkdir(parents=True)
-        (store / name / METADATA).write_bytes(content)
-    save(store / "renamed", replace(a_card(), name="before"))
-    (store / ".part-x").mkdir()
-    (store / "a file").write_text("")
-    found = {m.name: m for m in list_models()}
-    assert list(found) == ["first", "broken", "cut", "deep", "renamed", "small"]
-    assert [found[n].source for n in found] == ["shipped", *["user"] * 5]
-    assert found["first"].card.name == "first"
-    assert find_model("renamed") == found["renamed"].folder  # a name that is listed can be asked for
-    assert found["small"].folder == store / "small"
-    assert found["small"].problem == ""
-    for name, problem in (("broken", "damaged"), ("cut", "not valid JSON"), ("deep", "not valid JSON")):
-        assert found[name].card is None
-        assert problem in found[name].problem
-
-
-def zipped(folder: Path, target: Path, below: str = "", more: dict[str, str] | None = None) -> Path:
-    """A zip of the folder's files, in the folder `below` of it, and of `more` files before them."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in (more or {}).items():
-            archive.writestr(name, text)
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                archive.write(file, below + file.relative_to(folder).as_posix())
-    return target
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-
-
-BUNDLE = sorted([METADATA, WEIGHTS, "LICENSE", "docs/README.md"])
-
-
-@pytest.mark.parametrize("form", ["folder", "zip", "zip with one folder", "zip with more beside"])
-def test_a_bundle_is_imported_and_only_its_own_files(form, saved, store, tmp_path):
-    for name in ("models/model.pt", "evil.py", "configs/inference.json", "docs/run.sh", "scripts/setup.py"):
-        (saved / name).parent.mkdir(exist_ok=True)
-        (saved / name).write_text("code")
-    (saved / "docs" / "data.txt").write_text("text")
-    source = saved
-    if form != "folder":
-        below = "" if form == "zip" else "some name/"
-        more = {"__MACOSX/x": "", "other/deep/configs/metadata.json": "{}"} if "beside" in form else None
-        source = zipped(saved, tmp_path / "m.zip", below, more)
-    target = import_bundle(source)
-    assert target == store / "small"
-    assert names_in(target) == sorted([*BUNDLE, "docs/data.txt"])
-    assert [p.name for p in store.iterdir()] == ["small"]
-    for name in BUNDLE:
-        assert (target / name).read_bytes() == (saved / name).read_bytes()
-    assert load_model("small", "cpu").card.name == "small"
-
-
-def nothing_came(tmp_path: Path, store: Path) -> bool:
-    """True when the store is empty and nothing lies where a hostile path might lead."""
-    stray = [p for p in tmp_path.rglob("*") if "stray" in p.name]
-    return not stray and (not store.exists() or list(store.iterdir()) == [])
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../stray",
-        "../../stray.md",
-        "docs/../../stray.md",
-        "/var/stray.md",
-        "..\\stray.md",
-        "docs\\..\\..\\stray.md",
-        "\\stray.md",
-        "C:\\stray.md",
-        "C:stray.md",
-        "//server/share/stray.md",
-        "docs/stray.md:stream",
-    ],
-)
-@pytest.mark.parametrize("below", ["", "small/"])
-def test_a_zip_with_a_path_that_leads_out_is_refused(name, below, saved, store, tmp_path):
-    source = zipped(saved, tmp_path / "m.zip", below, {name: "evil"})
-    with pytest.raises(ModelError, match="leads out of the bundle"):
-        import_bundle(source)
-    assert nothing_came(tmp_path, store)
-
-
-def test_links_in_a_zip_are_refused_and_links_in_a_folder_not_followed(saved, store, tmp_path):
-    secret = tmp_path / "secret.md"
-    secret.write_text("secret")
-    source = zipped(saved, tmp_path / "m.zip")
-    with zipfile.ZipFile(source, "a") as archive:
-        link = zipfile.ZipInfo("docs/stray.md")
-        link.external_attr = (stat.S_IFLNK | 0o777) << 16
-        archive.writestr(link, str(secret))
-    with pytest.raises(ModelError, match="leads out of the bundle"):
-        import_bundle(source)
-    assert nothing_came(tmp_path, store)
-    (saved / "docs" / "link.md").symlink_to(secret)
-    (saved / "docs" / "more").symlink_to(tmp_path)
-    assert names_in(import_bundle(saved)) == BUNDLE
-
-
-@pytest.mark.parametrize("form", ["folder", "zip"])
-@pytest.mark.parametrize(("limit", "value"), [("MAX_BUNDLE_BYTES", 20_000), ("MAX_BUNDLE_FILES", 3)])
-def test_a_bundle_over_the_limits_is_refused(form, limit, value, saved, store, tmp_path, monkeypatch):
-    source = saved if form == "folder" else zipped(saved, tmp_path / "m.zip")
-    (saved / "docs" / "stray.md").write_text("x")
-    monkeypatch.setattr(bundle, limit, value)
-    with pytest.raises(ModelError, match=r"Expected a bundle of at most .* files and .* MB, .* has \d+ files"):
-        import_bundle(source)
-    monkeypatch.undo()
-    assert nothing_came(tmp_path / "home", store)
-
-
-def test_a_zip_bomb_is_refused_by_what_it_would_unpack_to(saved, store, tmp_path, monkeypatch):
-    source = zipped(saved, tmp_path / "m.zip", more={"docs/zeros.txt": "0" * 30_000_000})
-    assert source.stat().st_size < 1_000_000
-    monkeypatch.setattr(bundle, "MAX_BUNDLE_BYTES", 10_000_000)
-    with pytest.raises(ModelError, match="at most"):
-        import_bundle(source)
-    assert nothing_came(tmp_path / "home", store)
-
-
-def test_a_zip_that_holds_more_than_it_says_is_refused(saved, store, tmp_path):
-    source = zipped(saved, tmp_path / "m.zip", more={"docs/zeros.txt": "0" * 100_000})
-    content = source.read_bytes()
-    size, said = (n.to_bytes(4, "little") for n in (100_000, 10))
-    assert content.count(size) == 2  # in the local header and in the directory
-    source.write_bytes(content.replace(size, said))
-    with pytest.raises(ModelError):
-        import_bundle(source)
-    assert nothing_came(tmp_path / "home", store)
-
-
-def damage(source: Path, kind: str) -> None:
-    content = bytearray(source.read_bytes())
-    if kind == "cut off":
-        del content[len(content) // 2 :]
-    elif kind == "noise inside":
-        with zipfile.ZipFile(source) as archive:
-            start = archive.getinfo(WEIGHTS).header_offset + 30 + len(WEIGHTS)
-        content[start : start + 400] = b"\xff" * 400
-    elif kind == "no zip":
-        content = bytearray(b"text")
-    elif kind == "empty":
-        content = bytearray()
-    elif kind == "encrypted":  # the flag is set in both headers of each file
-        for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-            start = content.find(mark)
-            while start >= 0:
-                content[start + at] |= 1
-                start = content.find(mark, start + 4)
-    elif kind == "unknown compression":
-        for mark, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
-            start = content.find(mark)
-            while start >= 0:
-                content[start + at] = 77
-                start = content.find(mark, start + 4)
-    source.write_bytes(content)
-
-
-@pytest.mark.parametrize("kind", ["cut off", "noise inside", "no zip", "empty", "encrypted", "unknown compression"])
-def test_a_damaged_zip_is_refused_in_one_line(kind, saved, store, tmp_path):
-    source = zipped(saved, tmp_path / "m.zip")
-    damage(source, kind)
-    with pytest.raises(ModelError, match="Expected a bundle folder or a zip") as raised:
-        import_bundle(source)
-    assert "\n" not in str(raised.value)
-    assert nothing_came(tmp_path / "home", store)
-
-
-@pytest.mark.parametrize("form", ["folder", "zip"])
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda f: (f / METADATA).unlink(), r"Expected configs/metadata\.json"),
-        (lambda f: (f / METADATA).write_text("{"), "not valid JSON"),
-        (lambda f: (f / METADATA).write_text('{"version": "1"}'), "no block 'medtl'"),
-        (lambda f: (f / WEIGHTS).unlink(), "Expected weights at"),
-        (lambda f: (f / WEIGHTS).write_bytes(b"x"), "damaged"),
-        (lambda f: edit(f, lambda b: b.update(name="../stray")), "states the name"),
-    ],
-    ids=["no card", "bad card", "not ours", "no weights", "other weights", "evil name"],
-)
-def test_a_bad_bundle_is_not_imported_and_the_message_names_what_the_user_gave(
-    form, spoil, message, saved, store, tmp_path
-):
-    spoil(saved)
-    source = saved if form == "folder" else zipped(saved, tmp_path / "m.zip")
-    with pytest.raises(ModelError, match=message) as raised:
-        import_bundle(source)
-    assert str(source) in str(raised.value)
-    assert ".part-" not in str(raised.value)
-    assert nothing_came(tmp_path / "home", store)
-
-
-def test_a_name_that_is_taken_is_refused(saved, store, tmp_path):
-    import_bundle(saved)
-    before = (store / "small" / METADATA).read_bytes()
-    edit(saved, lambda block: block.update(training={"other": 1}))
-    with pytest.raises(ModelError, match="A model named small is here already"):
-        import_bundle(saved)
-    assert (store / "small" / METADATA).read_bytes() == before
-    (tmp_path / "shipped" / "second").mkdir(parents=True)
-    edit(saved, lambda block: block.update(name="second"))
-    with pytest.raises(ModelError, match="A model named second is here already"):
-        import_bundle(saved)
-    assert [p.name for p in store.iterdir()] == ["small"]
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), MemoryError()])
-@pytest.mark.parametrize("form", ["folder", "zip"])
-def test_an_import_that_is_interrupted_leaves_nothing(form, error, saved, store, tmp_path, monkeypatch):
-    source = saved if form == "folder" else zipped(saved, tmp_path / "m.zip")
-
-    def stop(*_):
-        assert any(p.name.startswith(".part-") for p in store.iterdir())
-        raise error
-
-    monkeypatch.setattr(bundle, "check_weights", stop)
-    with pytest.raises(ModelError if isinstance(error, OSError) else type(error)):
-        import_bundle(source)
-    assert list(store.iterdir()) == []
-
-
-def test_nothing_to_import_is_said(tmp_path):
-    with pytest.raises(ModelError, match="found nothing at"):
-        import_bundle(tmp_path / "none.zip")
-
-
-def test_a_store_that_cannot_be_made_is_said(saved, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "file"))
-    with pytest.raises(ModelError, match=r"Could not import .* Check space and rights"):
-        import_bundle(saved)

@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import small_model
 
 from medtl import batch_segment, cli, console
 from medtl.errors import Cancelled, InputError, ModelError
@@ -410,11 +411,10 @@ def test_train_prints_the_bundle_folder(monkeypatch, capsys):
     assert (asked["recipe"], asked["fold"], asked["resume"]) == ("glioma-flair", 0, True)
 
 
-def test_models_lists_damaged_ones_with_the_problem(engine, capsys):
-    bundle = sys.modules["medtl.bundle"]
+def test_models_lists_damaged_ones_with_the_problem(monkeypatch, capsys):
     good = SimpleNamespace(name="fake", folder=Path("f"), source="shipped", card=CARD, problem="")
     broken = SimpleNamespace(name="torn", folder=Path("t"), source="user", card=None, problem="weights are damaged")
-    bundle.list_models = lambda: (good, broken)
+    monkeypatch.setattr("medtl.store.list_models", lambda: (good, broken))
     status, out, _ = run("models", capsys)
     assert status == 0
     assert out.splitlines() == ["fake  1.0  segmentation  shipped", "torn  -  user  weights are damaged"]
@@ -425,15 +425,32 @@ def test_models_lists_damaged_ones_with_the_problem(engine, capsys):
     ]
 
 
-def test_import_prints_where_the_bundle_went(engine, capsys):
+def test_import_prints_where_the_bundle_went(monkeypatch, capsys):
     def import_bundle(path):
         if path.name == "bad.zip":
             raise ModelError("bad.zip is no bundle.")
         return Path("store") / path.stem
 
-    sys.modules["medtl.bundle"].import_bundle = import_bundle
+    monkeypatch.setattr("medtl.store.import_bundle", import_bundle)
     assert run("import my.zip", capsys)[:2] == (0, str(Path("store/my")) + "\n")
     assert run("import bad.zip", capsys) == (1, "", "medtl: bad.zip is no bundle.\n")
+
+
+def test_a_model_goes_out_as_a_zip_is_deleted_and_comes_back(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
+    folder, path = tmp_path / "home" / "models" / "small", tmp_path / "small.zip"
+    folder.parent.mkdir(parents=True)
+    small_model.save(folder)
+    assert run(f"export-model small --output {path}", capsys) == (0, f"{path}\n", "")
+    assert run("delete-model small", capsys) == (0, f"{folder}\n", "")
+    assert not folder.exists()
+    assert "found 'small'" in run("delete-model small", capsys)[2]
+    assert run(f"import {path}", capsys)[:2] == (0, f"{folder}\n")
+    status, _, err = run(f"export-model small --output {path}", capsys)
+    assert (status, "exists already" in err) == (1, True)
+    assert run(f"export-model small --output {path} --force", capsys)[0] == 0
+    status, _, err = run("delete-model glioma-flair", capsys)
+    assert (status, "comes with MedTL" in err) == (1, True)
 
 
 @pytest.fixture
@@ -523,11 +540,11 @@ def test_cancelling_at_any_moment_is_one_line(moment, tmp_path):
 
 
 @pytest.mark.parametrize("error", [TypeError, KeyError, ZeroDivisionError, AttributeError, struct.error, EOFError])
-def test_a_mistake_of_ours_is_one_line_and_with_debug_a_traceback(error, engine, capsys):
+def test_a_mistake_of_ours_is_one_line_and_with_debug_a_traceback(error, monkeypatch, capsys):
     def list_models():
         raise error("some\nthing")
 
-    sys.modules["medtl.bundle"].list_models = list_models
+    monkeypatch.setattr("medtl.store.list_models", list_models)
     status, out, err = run("models --json", capsys)
     assert status == 1
     assert err.count("\n") == 1

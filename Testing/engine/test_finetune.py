@@ -311,6 +311,12 @@ def test_options_out_of_range_are_refused(options, message):
         FinetuneOptions(**options)
 
 
+@pytest.mark.parametrize("name", ["two words", "-first", "größer", "x" * 65])
+def test_a_name_that_no_model_can_have_is_refused_before_any_work(model, case_files, tmp_path, name):
+    with pytest.raises(InputError, match="letters, digits"):
+        tuned(model, case_files, tmp_path / "there" / name)
+
+
 def test_the_new_weights_lie_half_way_at_most_and_strength_says_how_far(model, case_files, tmp_path):
     assert tuned(model, case_files, tmp_path / "new")["alpha"] == 0.5
     assert tuned(model, case_files, tmp_path / "less", strength=0.5)["alpha"] == 0.25

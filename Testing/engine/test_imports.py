@@ -18,6 +18,7 @@ LAYERS = (
     {"progress", "console"},
     {"volume", "imagefile", "dicom", "segnrrd", "phantom"},
     {"card"},
+    {"store"},
     {"bundle"},
     {"preprocess", "metrics"},
     {"gate", "preview", "measure"},
@@ -29,9 +30,9 @@ LAYERS = (
     {"guard"},
     {"leave_out"},
     {"finetune", "suggest"},
-    {"this_case"},
+    {"this_case", "structure", "tuned_bundle"},
     {"finetune_files"},
-    {"cli", "batch_segment", "finetune_command", "worker", "demo", "doctor"},
+    {"cli", "batch_segment", "finetune_command", "model_commands", "worker", "demo", "doctor"},
     {"__main__"},
 )
 # Within a line, only these arrows. volume is the face of the readers, which give what it defines.
@@ -44,19 +45,20 @@ BESIDE = {
     ("cli", "doctor"),
     ("cli", "batch_segment"),
     ("cli", "finetune_command"),
+    ("cli", "model_commands"),
 }
 # networks stands aside: it brings torch, so who imports it is listed. It imports errors alone.
-NETWORKS_ANYWHERE = {"segment", "classify", "training"}
+NETWORKS_ANYWHERE = {"segment", "classify", "structure", "training"}
 NETWORKS_IN_FUNCTIONS = {"bundle", "worker", "doctor"}
 
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
-    *("errors", "progress", "console", "volume", *READERS, "phantom", "card", "preview", "bundle", "seed", "blend"),
-    *("gate", "measure", "cli", "batch_segment", "worker", "demo"),
+    *("errors", "progress", "console", "volume", *READERS, "phantom", "card", "preview", "store", "bundle", "seed"),
+    *("blend", "gate", "measure", "cli", "batch_segment", "model_commands", "worker", "demo"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib"}
-SLICER_SIDE_MAY = {"errors", "progress", "volume", "card", "bundle", "gate", "measure", "seed", "phantom"}
+SLICER_SIDE_MAY = {"errors", "progress", "volume", "card", "store", "gate", "measure", "seed", "phantom"}
 
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

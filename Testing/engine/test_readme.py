@@ -33,7 +33,7 @@ def verbs() -> dict[str, argparse.ArgumentParser]:
 def synopses() -> dict[str, str]:
     """The lines of the synopsis, by verb."""
     (text,) = [block for block in blocks("text") if block.startswith("medtl segment")]
-    parts = re.split(r"(?:^|·)\s*medtl (\w+)", text, flags=re.MULTILINE)[1:]
+    parts = re.split(r"(?:^|·)\s*medtl ([\w-]+)", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 

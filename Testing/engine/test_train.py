@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from medtl.bundle import WEIGHTS, load_model
+from medtl.bundle import load_model
 from medtl.card import METADATA, Gate, InputSpec, Label, ModelCard, NetworkSpec, load_card
 from medtl.cli import main
 from medtl.errors import Cancelled, InputError
 from medtl.phantom import head
+from medtl.store import WEIGHTS
 from medtl.training import recipes
 from medtl.training.augment import Augmentation
 from medtl.training.cases import read_cases

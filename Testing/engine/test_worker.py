@@ -506,7 +506,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         return {"input": str(source), "output": str(output), "seconds": {"read": 0.25}}
 
     fakes = {
-        "bundle": {"find_model": lambda name: folder, "load_model": load_model},
+        "store": {"find_model": lambda name: folder},
+        "bundle": {"load_model": load_model},
         "segment": {"SegmentOptions": FakeOptions, "segment_file": segment_file},
     }
     for name, content in fakes.items():
