@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 from medtl.errors import InputError, MedTLError
 from medtl.volume import Labelmap, read_labelmap
 
-from . import packages, predictions, scene
+from . import packages, predictions, regions, scene
 from .editors import open_editor
 from .states import node_of, reference_to, segmentation_state, volume_state
 
@@ -158,8 +158,12 @@ def finish(job: Job, labelmap: Labelmap, result: Mapping[str, Any]) -> Finished:
     name = _("{volume} {model}").format(volume=job.volume_name, model=job.choices.model)
     with _grid(volume, labelmap) as grid:
         try:
-            options = predictions.Options(job.choices.replace_edits, open_editor(target), job.only)
+            only, kept = job.only, tuple[str, ...]()
+            if target is not None and not job.choices.replace_edits:
+                only, kept = regions.beside_seeds(labelmap, grid, target, job.choices.model, only)
+            options = predictions.Options(job.choices.replace_edits, open_editor(target), only)
             written = predictions.write(labelmap, grid, target, options, name)
+            notes += kept
         except InputError as error:
             if target is None:
                 raise

@@ -1,14 +1,21 @@
-"""The part of a volume that a prediction may be written into: the slice in a view, a region of interest. No Qt."""
+"""The part of a volume that a prediction may be written into: the slice in a view, a region of interest, what was not
+marked as right. No Qt."""
 
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
-from medtl.errors import InputError
+from medtl.card import load_card
+from medtl.errors import InputError, ModelError
+from medtl.store import find_model
+from medtl.volume import Labelmap
 
+from . import seed_tags, seeds
 from .scene import geometry_of, ras_of
+from .slices import slices_of
 
 TIE = 1e-6  # of the thickness: a plane half-way between two slices belongs to one of them
 
@@ -34,6 +41,29 @@ def inside(volume: Any, slice_node: Any = None, roi: Any = None) -> np.ndarray:
             "Move it, or choose the whole volume under Advanced."
         )
     return found
+
+
+def beside_seeds(
+    labelmap: Labelmap, volume: Any, segmentation: Any, model: str, only: np.ndarray | None = None
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """`only` (None is the whole volume) without the slices that the user marked as right and did not change since, and
+    a note where the labels, which are the model's, differ from them there.
+    """
+    try:
+        card = load_card(find_model(model))
+        fresh = [mark.index for mark in seeds.marks(segmentation, volume, card) if not mark.stale]
+        slices = slices_of(segmentation, volume, card)
+    except (InputError, ModelError):  # marks that cannot be compared do not hold
+        return only, ()
+    if not fresh or not labelmap.geometry.close_to(slices.geometry):
+        return only, ()
+    found = np.ones(slices.geometry.shape, dtype=bool) if only is None else only.copy()
+    np.moveaxis(found, slices.axis, 0)[fresh] = False
+    predicted = np.moveaxis(labelmap.array, slices.axis, 0)
+    values = {segment.id: segment.value for segment in labelmap.segments}
+    wanted = {label.id: values.get(seed_tags.id_of(card, label.id)) for label in card.labels}
+    kept = sum(any(((predicted[k] == v) != slices.mask(n, k)).any() for n, v in wanted.items()) for k in fresh)
+    return found, (_("Slices that you marked as right were kept: {count}.").format(count=kept),) if kept else ()
 
 
 def _slice(slice_node: Any, geometry: Any) -> list[tuple[np.ndarray, float, float]]:

@@ -187,12 +187,13 @@ def next_slice(segmentation: Any, volume: Any, card: ModelCard, k: int, count: i
 
 
 def collect(cases: Sequence[tuple[Any, Any, Path]], card: ModelCard) -> tuple[Seed, ...]:
-    """The SEEDs of the cases (segmentation, volume, file of the image), stale ones left out. The file must hold the
-    voxels of the volume in their order, as `scene.write_volume` writes them.
+    """The SEEDs of the cases (segmentation, volume, file of the image), stale ones left out; of two of one slice, in a
+    segmentation and a copy of it, the one marked later. The file must hold the voxels of the volume in their order, as
+    `scene.write_volume` writes them.
 
     Raises: InputError when nothing is marked in any of them, or one does not fit (see `mark`, `slices_of`).
     """
-    seeds: list[Seed] = []
+    seeds: dict[tuple[str, int], Seed] = {}
     stale = 0
     ids = tuple(label.id for label in card.labels)
     for segmentation, volume, image in cases:
@@ -207,7 +208,8 @@ def collect(cases: Sequence[tuple[Any, Any, Path]], card: ModelCard) -> tuple[Se
             mask = np.zeros(slices.image.shape[1:], np.uint16)
             for number, name in enumerate(ids, start=1):
                 mask[slices.mask(name, m.index)] = number
-            seeds.append(Seed(volume.GetName(), image, sha256, card.input.plane, m.index, ids, mask, m.time))
+            seed = Seed(volume.GetName(), image, sha256, card.input.plane, m.index, ids, mask, m.time)
+            seeds[sha256, m.index] = max(seeds.get((sha256, m.index), seed), seed, key=lambda one: one.time)
     if not seeds:
         raise InputError(
             _(
@@ -215,7 +217,7 @@ def collect(cases: Sequence[tuple[Any, Any, Path]], card: ModelCard) -> tuple[Se
                 "slice, then mark it as right."
             ).format(stale=stale)
         )
-    return tuple(seeds)
+    return tuple(seeds.values())
 
 
 def slice_position_ras(volume: Any, card: ModelCard, k: int) -> tuple[float, float, float]:
@@ -265,8 +267,9 @@ def _check_overlap(slices: Slices, card: ModelCard, volume: Any, k: int) -> None
 def _sha256(image: Path, volume: Any) -> str:
     """What the engine will know the image by. It is read as the engine does: voxels that are NaN get another value."""
     read, values = read_volume(image), values_of(volume.GetImageData())
-    finite = np.isfinite(values)
-    if not read.geometry.close_to(geometry_of(volume)) or not np.array_equal(read.array[finite], values[finite]):
+    pairs = zip(read.array, values)  # slice by slice: copies of a large volume take seconds
+    same = read.array.shape == values.shape and all(((a == b) | ~np.isfinite(b)).all() for a, b in pairs)
+    if not same or not read.geometry.close_to(geometry_of(volume)):
         raise InputError(
             _("Expected the voxels of {volume} in {path}, found others. Write the volume to that file again.").format(
                 volume=volume.GetName(), path=image

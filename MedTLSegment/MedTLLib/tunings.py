@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from medtl.seed import write_seeds
 from medtl.store import shipped_folders, user_store
 from medtl.volume import Labelmap, read_labelmap
 
-from . import editors, jobs, predictions, scene, seed_tags, seeds
-from .segments import check_place
+from . import editors, jobs, predictions, regions, scene, seed_tags, seeds
 from .snapshots import tag_of
 from .states import node_of, reference_to, segmentation_state, volume_state
+from .views import LABEL_MAP
 
 SEEDS, RESULT = "seeds.json", "result.seg.nrrd"
 
@@ -105,8 +105,8 @@ class Census:
         self._known: dict[str, tuple[tuple[object, ...], Case]] = {}
 
     def cases(self, card: ModelCard, open_volume: Any = None) -> tuple[Case, ...]:
-        """Every segmentation with marks of the model's family. Its volume is the one that it was made on, else the
-        open one where the segments lie on its grid; without either, or where it cannot be used, all marks are stale.
+        """Every segmentation with marks of the model's family. Its volume is the first of `volumes_of` with a fresh
+        mark; without one nothing is fresh.
         """
         found: dict[str, tuple[tuple[object, ...], Case]] = {}
         for segmentation in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
@@ -114,17 +114,26 @@ class Census:
             tags = tuple(tag_of(segmentation.GetSegmentation().GetSegment(i), seed_tags.TAG) for i in ids)
             if segmentation.GetHideFromEditors() or not any(tags):
                 continue
-            volume = volume_of(segmentation, open_volume)
-            place = (volume.GetID(), volume_state(volume)) if volume else ()
-            state = (card.family, tags, segmentation_state(segmentation), place)
+            volumes = volumes_of(segmentation, open_volume)
+            places = tuple((volume.GetID(), volume_state(volume)) for volume in volumes)
+            state = (card.family, tags, segmentation_state(segmentation), places)
             known = self._known.get(segmentation.GetID())
             fresh = known and known[0] == state and known[1].segmentation is segmentation
-            found[segmentation.GetID()] = known if known and fresh else (state, _case(segmentation, volume, card))
+            found[segmentation.GetID()] = known if known and fresh else (state, _case(segmentation, volumes, card))
         self._known = found
         return tuple(case for _, case in found.values())
 
 
-def _case(segmentation: Any, volume: Any, card: ModelCard) -> Case:
+def _case(segmentation: Any, volumes: Sequence[Any], card: ModelCard) -> Case:
+    found = []
+    for volume in volumes or (None,):
+        found.append(_counted(segmentation, volume, card))
+        if found[-1].fresh:
+            return found[-1]
+    return max(found, key=lambda case: case.stale)
+
+
+def _counted(segmentation: Any, volume: Any, card: ModelCard) -> Case:
     try:
         known = seeds.read_marks(segmentation, volume, card)
     except InputError as error:
@@ -133,17 +142,14 @@ def _case(segmentation: Any, volume: Any, card: ModelCard) -> Case:
     return Case(segmentation, volume, len(known.marks) - stale, stale, known.notes)
 
 
-def volume_of(segmentation: Any, open_volume: Any = None) -> Any:
-    """The volume that the segmentation was made on, else the open one where all segments lie on its grid, or None."""
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    made_on = segmentation.GetNodeReference(role)
-    if made_on is not None or open_volume is None:
-        return made_on
-    try:
-        check_place(segmentation, segmentation.GetSegmentation().GetSegmentIDs(), scene.geometry_of(open_volume))
-    except InputError:
-        return None
-    return open_volume
+def volumes_of(segmentation: Any, open_volume: Any = None) -> tuple[Any, ...]:
+    """The volumes that its marks may be on, the likeliest first: the one that the segmentation was made on; where that
+    is not known, for the segmentation was a file, the open one and all others."""
+    made_on = segmentation.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+    if made_on is not None:
+        return (made_on,)
+    others = [v for v in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if not v.IsA(LABEL_MAP)]
+    return tuple(v for v in dict.fromkeys((open_volume, *others)) if v is not None)
 
 
 def free_name(family: str) -> str:
@@ -169,7 +175,8 @@ def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) 
             scene.write_volume(case.volume, path)
             given.append((case.segmentation, case.volume, path))
         collected = seeds.collect(given, card)
-        write_seeds(folder / SEEDS, collected)
+        # What a model learned from travels with it: the name of a volume may be a patient's.
+        write_seeds(folder / SEEDS, [replace(seed, case=seed.image.stem) for seed in collected])
     taken = tuple(
         Taken(reference_to(case.segmentation), reference_to(case.volume), volume_state(case.volume)) for case in marked
     )
@@ -247,7 +254,7 @@ def segmentation_of(tuned: Tuned) -> Any:
 
 def put(tuned: Tuned) -> jobs.Finished:
     """Write the labels of a run into the segmentation that was marked, with the respect that Segment has: slices that
-    were edited since the last prediction stay. Nothing changes where it raises.
+    were edited since the last prediction, or marked as right, stay. Nothing changes where it raises.
 
     Raises: InputError when there are none, or they do not fit any more.
     """
@@ -255,6 +262,7 @@ def put(tuned: Tuned) -> jobs.Finished:
     if reason or tuned.labelmap is None:
         raise InputError(reason)
     segmentation, volume = segmentation_of(tuned), node_of(tuned.taken[0].volume)
-    options = predictions.Options(editor_node=editors.open_editor(segmentation))
+    only, kept = regions.beside_seeds(tuned.labelmap, volume, segmentation, tuned.parent)
+    options = predictions.Options(editor_node=editors.open_editor(segmentation), only=only)
     written = predictions.write(tuned.labelmap, volume, segmentation, options)
-    return jobs.Finished(written, segmentation, volume, written.notes, tuned.seconds)
+    return jobs.Finished(written, segmentation, volume, (*written.notes, *kept), tuned.seconds)

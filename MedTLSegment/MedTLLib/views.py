@@ -62,19 +62,20 @@ def is_one_slice(node: Any, volume: Any, axis: int) -> bool:
     normal, steps = _to_ras(node)[:3, 2], _steps(volume)
     size = volume.GetImageData().GetDimensions()
     across = sum(abs(normal @ steps[:, i]) * (size[i] - 1) for i in range(3) if i != axis)
-    return _is_shown(node, volume) and across < 0.5 * abs(normal @ steps[:, axis])
+    return shows(node, volume) and across < 0.5 * abs(normal @ steps[:, axis])
 
 
 def turn_to(volume: Any) -> None:
     """Turn all slice views to the volume's own planes, and show it in those that show others alone."""
     for node in slice_nodes():
-        if _is_shown(node, volume):
+        if shows(node, volume):
             node.RotateToVolumePlane(volume)
         else:
             _show(node, volume)
 
 
-def _is_shown(node: Any, volume: Any) -> bool:
+def shows(node: Any, volume: Any) -> bool:
+    """Whether the slice view shows the volume, behind or in front."""
     composite = composite_of(node)
     return composite is not None and volume.GetID() in (
         composite.GetBackgroundVolumeID(),
@@ -90,13 +91,14 @@ def _show(node: Any, volume: Any) -> None:
     new = composite.GetBackgroundVolumeID() != volume.GetID()
     composite.SetBackgroundVolumeID(volume.GetID())
     node.RotateToVolumePlane(volume)
-    logic = slicer.app.applicationLogic().GetSliceLogic(node)
+    logic = logic_of(node)
     if new and logic is not None:
         logic.FitSliceToBackground()
 
 
 def write_in_corner(name: str, text: str) -> None:
-    """Write into the lower right corner of the slice view of this name: there Slicer writes nothing. No text clears."""
+    """Write into the lower right corner of the slice view of this name. No text clears it, and so does Slicer, which
+    writes nothing there itself, whenever the view's logic changes: write again then."""
     manager = slicer.app.layoutManager()
     widget = manager.sliceWidget(name) if manager is not None else None
     if widget is None:
@@ -176,6 +178,11 @@ def slice_nodes() -> list[Any]:
 def slice_node(name: str) -> Any:
     """The slice view of this name, "Red" for instance; None where there is none."""
     return next((node for node in slice_nodes() if node.GetLayoutName() == name), None)
+
+
+def logic_of(slice_node: Any) -> Any:
+    """The logic of a slice view, which tells of all that changes what it shows; None where there is none."""
+    return slicer.app.applicationLogic().GetSliceLogic(slice_node)
 
 
 def composite_of(slice_node: Any) -> Any:

@@ -1,5 +1,6 @@
 """Fine-tune in the panel, used as a user does; the engine is a fake that answers when the test says so."""
 
+import json
 import re
 import shutil
 import time
@@ -21,7 +22,7 @@ from medtl.card import load_card
 from medtl.phantom import head
 from medtl.seed import read_seeds
 from medtl.store import find_model, user_store
-from MedTLLib import packages
+from MedTLLib import packages, seeds
 from MedTLLib.panels.curve import points
 from MedTLLib.snapshots import tag_of
 from MedTLLib.worker import Worker
@@ -124,6 +125,16 @@ def test_a_case_whose_volume_is_gone_counts_no_more(user):
     user.load(head(2, (56, 56, 10), (3.5, 3.5, 12.0)), "the next patient")
     user.wait()
     assert not user.ui.tuneButton.enabled
+
+
+def test_a_marked_case_that_is_left_out_is_told_beside_those_that_count(user):
+    volume, _segmentation = user.case()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    user.case("the next patient")
+    text = user.ui.seedsUsedLabel.text
+    assert text.startswith("3 SEEDs of 1 case.")
+    assert "found head under the transform shift" in text
 
 
 # The run
@@ -363,6 +374,51 @@ def test_use_makes_it_the_model_and_back_brings_the_old_one(user):
     assert not user.ui.previousButton.visible
 
 
+def test_from_now_on_means_the_next_scene_and_the_next_session_too(user):
+    user.case()
+    user.tune()
+    user.ui.useButton.click()
+    slicer.mrmlScene.Clear()
+    user.load(name="the next patient")
+    assert user.chosen.modelName == TUNED
+    host.unload_module("MedTLSegment")
+    host.new_scene()
+    host.open_views()
+    user.open()
+    user.load(name="one more")
+    assert user.ui.modelCombo.currentText == TUNED
+    user.ui.shippedButton.click()
+    slicer.mrmlScene.Clear()
+    user.load(name="the last one")
+    assert user.chosen.modelName == MODEL
+
+
+def test_what_is_preferred_and_gone_is_not_chosen(user):
+    user.case()
+    user.tune()
+    user.ui.useButton.click()
+    shutil.rmtree(user_store() / TUNED)
+    user.widget.segment.readModels()
+    slicer.mrmlScene.Clear()
+    user.load(name="the next patient")
+    assert user.chosen.modelName == MODEL
+
+
+def test_back_to_another_model_of_the_same_name_is_grey(user):
+    user.case()
+    user.tune()
+    user.ui.useButton.click()
+    user.wait()
+    user.tune()
+    user.ui.useButton.click()
+    shutil.rmtree(user_store() / TUNED)
+    bundle("stranger").rename(user_store() / TUNED)
+    user.widget.segment.readModels()
+    user.wait()
+    assert not user.ui.previousButton.enabled
+    assert user.ui.previousButton.toolTip == f"The model that is called {TUNED} now is another one."
+
+
 def test_back_to_a_model_that_was_deleted_is_grey(user):
     user.case()
     user.tune()
@@ -385,7 +441,7 @@ def test_put_writes_the_result_keeps_what_was_edited_and_can_be_undone(user):
     user.worker.tuned(mask=MOVED)
     user.ui.putButton.click()
     expected = MOVED.copy()
-    expected[SLICES[1]] = painted[SLICES[1]]
+    expected[list(SLICES)] = painted[list(SLICES)]  # two marked as right, one edited since
     np.testing.assert_array_equal(voxels(segmentation, volume), expected)
     assert segmentation.GetName() in user.tuning()
     assert "Slices that you edited were kept: 1." in user.result()
@@ -395,6 +451,20 @@ def test_put_writes_the_result_keeps_what_was_edited_and_can_be_undone(user):
     assert not user.ui.putButton.enabled
     user.ui.undoButton.click()
     np.testing.assert_array_equal(voxels(segmentation, volume), painted)
+
+
+def test_put_keeps_a_slice_that_was_marked_unchanged_while_it_ran(user):
+    volume, segmentation = user.case(slices=SLICES[:2])
+    user.ui.tuneButton.click()
+    user.mark(segmentation, volume, SLICES[2:])
+    user.worker.tuned(mask=MOVED)
+    user.ui.putButton.click()
+    expected = MOVED.copy()
+    expected[list(SLICES)] = TRUTH[list(SLICES)]
+    np.testing.assert_array_equal(voxels(segmentation, volume), expected)
+    assert "Slices that you marked as right were kept: 3." in user.result()
+    user.wait()
+    assert user.ui.seedsUsedLabel.text == "3 SEEDs of 1 case."
 
 
 def test_marks_stay_good_when_the_result_holds_the_slices_as_they_were_drawn(user):
@@ -479,6 +549,40 @@ def test_closing_the_scene_in_the_middle_keeps_the_model_and_drops_the_result(us
     user.ui.useButton.click()
     assert user.chosen.modelName == TUNED
     assert user.chosen.inputVolume is other
+
+
+@pytest.mark.parametrize("how", ["folded", "left"])
+def test_no_node_of_a_closed_scene_is_held_while_nobody_looks(user, how):
+    user.case()
+    panel = user.widget.finetune
+    assert panel._watched
+    if how == "folded":
+        user.ui.finetuneBox.collapsed = True
+    else:
+        user.widget.parent.exit()
+    nodes = [*segmentations(), *slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+    slicer.mrmlScene.Clear()
+    assert panel.Observations == []
+    assert panel._watched == []
+    assert panel.census._known == {}
+    for part in (panel, user.widget.segment, user.widget.seeds):
+        assert not {*nodes} & {*part._VTKObservationMixin__observations}
+    user.ui.finetuneBox.collapsed = False
+    user.widget.parent.enter()
+    user.case("the next patient")
+    assert user.ui.seedsUsedLabel.text == "3 SEEDs of 1 case."
+
+
+def test_a_closed_panel_hears_nothing_any_more(user):
+    user.case()
+    panel = user.widget.finetune
+    panel.updateSoon()
+    host.unload_module("MedTLSegment")
+    user.widget = None
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "later")
+    assert not panel._soon.active
+    assert panel.Observations == []
+    user.open()
 
 
 def test_closing_the_scene_afterwards_keeps_the_model_and_drops_the_result(user):
@@ -682,6 +786,38 @@ def test_the_slices_that_change_most_are_listed_and_a_click_goes_there(compared)
     geometry = PHANTOM.volume.geometry
     x, y, z = (geometry.affine @ (i, j, order[1], 1.0))[:3]
     np.testing.assert_allclose(at, (-x, -y, z), atol=0.01)
+
+
+def test_a_slice_that_is_called_right_while_the_new_result_is_shown_is_not_marked(compared, monkeypatch):
+    compared.ui.seedsBox.collapsed = False
+    segmentation = compared.chosen.resultSegmentation
+    marked = []
+    monkeypatch.setattr(seeds, "mark", lambda *args, **kwargs: marked.append(args))
+    compared.widget.finetune.after.compare.key._shortcut.activated.emit()
+    assert shown(segmentation) == "new"
+    compared.widget.seeds._key.activated.emit()
+    assert marked == []
+    assert "is hidden" in compared.ui.seedsNoteLabel.text
+    compared.widget.finetune.after.compare.key.release()
+    compared.widget.seeds._key.activated.emit()
+    assert len(marked) == 1
+
+
+def test_the_slices_listed_are_those_of_the_tuned_model_s_plane(user):
+    user.case()
+    user.ui.tuneButton.click()
+    models = user.widget.segment.models
+    path = bundle("sagittal") / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata["medtl"]["input"]["plane"] = "sagittal"
+    path.write_text(json.dumps(metadata), encoding="utf-8")
+    user.ui.allModelsCheckBox.click()
+    user.widget.segment.readModels()
+    user.ui.modelCombo.currentIndex = user.ui.modelCombo.findData("sagittal")
+    assert models.chosen().card.input.plane == "sagittal"
+    user.worker.tuned(mask=MOVED)
+    counts = (TRUTH ^ MOVED).sum(axis=(1, 2))
+    assert user.ui.changedList.item(0).text().startswith(f"Slice {counts.argmax()}: ")
 
 
 def test_a_result_that_changes_nothing_says_so(user):

@@ -384,6 +384,42 @@ def test_beyond_the_volume_there_is_nothing_to_mark(user):
     assert user.slice() == PROPOSED[0]
 
 
+def test_the_text_is_there_again_when_slicers_own_annotations_wiped_it(user):
+    logic = slicer.app.applicationLogic().GetSliceLogic(user.view())
+    annotation = slicer.app.layoutManager().sliceWidget("Red").sliceView().cornerAnnotation()
+    # SliceViewAnnotations.py writes all four corners, of the lower right one an empty text, at each of these events.
+    logic.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_event: annotation.SetText(1, ""))
+    user.begin()
+    user.look_at(FIRST)
+    logic.Modified()
+    assert user.corner() == f"0 of 5 SEEDs\nSlice {FIRST}: not marked"
+
+
+def test_over_the_image_of_another_patient_no_text_tells_of_this_one(user):
+    user.begin()
+    user.look_at(FIRST)
+    user.ui.markButton.click()
+    other = samples.volumeNode(CASE.volume, "the next patient")
+    shown = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    shown.SetBackgroundVolumeID(other.GetID())
+    assert user.corner() == ""
+    shown.SetBackgroundVolumeID(user.volume.GetID())
+    assert user.corner().startswith("1 of 5 SEEDs")
+
+
+def test_what_is_hidden_is_not_marked(user):
+    user.begin()
+    user.look_at(FIRST)
+    user.segmentation.GetDisplayNode().SetVisibility(False)
+    press(user, "S")
+    assert user.marked() == {}
+    assert f"{user.segmentation.GetName()} is hidden" in user.note()
+    assert user.slice() == FIRST
+    user.segmentation.GetDisplayNode().SetVisibility(True)
+    press(user, "S")
+    assert list(user.marked()) == [FIRST]
+
+
 # Correct by hand
 
 
@@ -482,6 +518,23 @@ def test_the_editor_follows_the_segmentation(user):
     second = user.segment(np.roll(TRUTH, 4, axis=2))
     assert second is not user.segmentation
     assert user.editor().segmentationNode() is second
+
+
+@pytest.mark.parametrize("replace_edits", [False, True])
+def test_a_slice_that_was_marked_unchanged_is_not_overwritten_by_the_next_prediction(user, replace_edits):
+    user.begin()
+    user.look_at(FIRST)
+    user.ui.markButton.click()
+    user.ui.targetSelector.setCurrentNode(user.segmentation)
+    user.ui.replaceEditsCheckBox.checked = replace_edits
+    moved = np.roll(TRUTH, 4, axis=2)
+    user.segment(moved)
+    expected = moved.copy()
+    if not replace_edits:
+        expected[FIRST] = TRUTH[FIRST]
+        assert "Slices that you marked as right were kept: 1." in user.result()
+    np.testing.assert_array_equal(voxels(user.segmentation, user.volume), expected)
+    assert user.marked() == {FIRST: replace_edits}
 
 
 # When there is nothing to mark, and why

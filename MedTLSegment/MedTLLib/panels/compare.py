@@ -33,7 +33,7 @@ class ComparePanel:
         self.end()
 
     def begin(self, tuned: tunings.Tuned, found: Found | None) -> None:
-        """Compare a run's result with the segmentation that was marked; `found` is its model or one of its line."""
+        """Compare a run's result with the segmentation that was marked; `found` is its model."""
         self.end()
         segmentation = tunings.segmentation_of(tuned)
         if segmentation is None or tuned.labelmap is None or found is None or found.card is None:

@@ -103,10 +103,10 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
     def _watch(self) -> None:
         """Hear of marks and edits in every segmentation, and of nodes that come and go."""
         shown = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if not n.GetHideFromEditors()]
-        watched = [slicer.mrmlScene, *shown, *(v for v in map(tunings.volume_of, shown) if v is not None)]
+        watched = [slicer.mrmlScene, *shown, *(volume for node in shown for volume in tunings.volumes_of(node))]
         if watched != self._watched:
             self._watched = watched
-            self.removeObservers(self.updateSoon)
+            self.removeObservers()  # all of them: those of one method alone would keep the nodes
             for event in (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent):
                 self.addObserver(slicer.mrmlScene, event, self.updateSoon)
             for node in dict.fromkeys(watched[1:]):
@@ -121,6 +121,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         if self.job is not None or not found or not found.card:
             return
         self.say(_("Handing over the SEED slices…"))
+        self.ui.tuneStatusLabel.repaint()
         choices = tunings.Choices(p.modelName, float(p.tuneBudget), p.tuneStrength, p.device, p.threads)
         try:
             job = tunings.begin(self.cases(), found.card, choices, self.logic.worker.folder)
@@ -220,12 +221,19 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         """The panel goes away; as it ends, the engine keeps the best model so far."""
         self.exit()
         self.after.compare.end()
-        self.removeObservers()
+        self._forget()
         self.job = None
 
     def abandon(self) -> None:
         """The scene goes away, and with it what a result could be put into; a run goes on, for its model is kept."""
         self.after.forget()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Hold no node, and hear of none: volumes of a closed scene would stay in memory."""
+        self._soon.stop()
+        self.removeObservers()
+        self._watched, self.census = [], tunings.Census()
 
     def say(self, text: str) -> None:
         """Show a sentence below the button."""

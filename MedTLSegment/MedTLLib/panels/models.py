@@ -16,6 +16,8 @@ from MedTLLib import scene
 
 from .form import enable, say
 
+PREFERRED = "MedTL/model"  # the user's setting, by the name of the family
+
 
 class ModelPanel:
     """The choice lives in the parameter node, by the model's name."""
@@ -47,7 +49,7 @@ class ModelPanel:
             self._list(facts, geometry, everything)
             wanted = combo.findData(self.parameters.modelName) if self.parameters else -1
             fitting = [i for i in range(combo.count) if not self.reason(i)]
-            combo.currentIndex = wanted if wanted >= 0 else fitting[0] if fitting else -1
+            combo.currentIndex = wanted if wanted >= 0 else self._preferred(fitting)
             combo.blockSignals(blocked)
             self.onModel(combo.currentIndex)
         reason = self.reason(combo.currentIndex)
@@ -88,6 +90,22 @@ class ModelPanel:
         """The chosen model."""
         name = self.ui.modelCombo.currentData
         return next((found for found in self.models if found.name == name), None)
+
+    def prefer(self) -> None:
+        """Choose the chosen model in place of its relatives from now on, in other scenes and after a restart, too."""
+        found = self.chosen()
+        if found and found.card:
+            slicer.app.userSettings().setValue(f"{PREFERRED}/{found.card.family}", found.name)
+
+    def _preferred(self, fitting: list[int]) -> int:
+        """The row of the first model that fits, or of that of its relatives that the user prefers; -1 for none."""
+        if not fitting:
+            return -1
+        name = self.ui.modelCombo.itemData(fitting[0])
+        card = next((found.card for found in self.models if found.name == name), None)
+        preferred = slicer.app.userSettings().value(f"{PREFERRED}/{card.family}") if card else None
+        row = self.ui.modelCombo.findData(preferred) if preferred else -1
+        return row if row in fitting else fitting[0]
 
     def onModel(self, index: int) -> None:
         """Keep the choice in the parameter node; what is damaged can be looked at, not chosen."""

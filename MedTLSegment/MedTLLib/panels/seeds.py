@@ -17,6 +17,7 @@ from .correct import CorrectPanel
 from .form import enable, say
 from .models import ModelPanel
 from .report import ReportPanel
+from .texts import sliceText, stateText
 
 SEEDS = 5  # as many as are proposed; more are welcome
 KEY = "S"
@@ -36,6 +37,7 @@ EVENTS = (
 MARK = _("All of the slice in view is right, changed or not: it is a SEED. Then the next one comes. Key: {key}.")
 TURNED = _("The views were turned to the slices of the volume. Look at all of the slice, then say it again.")
 AWAY = _("No slice of the volume is in view. Press Next slice.")
+HIDDEN = _("{name} is hidden, so what you see is something else. Show it (let go of the key C), then say it again.")
 
 Case = tuple[Any, Any, ModelCard]  # the segmentation, its volume, the chosen model's card: what `seeds` is asked with
 
@@ -139,7 +141,8 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
             p = self.report.parameters
             self._watch(*((p.resultSegmentation, p.inputVolume) if p else ()))
         else:
-            self._watch(*self.case[:2], *views.slice_nodes())
+            nodes = views.slice_nodes()
+            self._watch(*self.case[:2], *nodes, *map(views.logic_of, nodes))
             self.known, self.edited = seeds.read_marks(*self.case), seeds.edited(*self.case)
         if self.case != before:
             self.hint = ""
@@ -155,7 +158,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
             self._watched = nodes
             self.removeObservers()
             for node in (node for node in nodes if node):
-                if node.IsA("vtkMRMLSliceNode"):
+                if node.IsA("vtkMRMLSliceNode") or node.IsA("vtkMRMLSliceLogic"):
                     self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onView)
                 else:
                     for event in EVENTS:
@@ -166,7 +169,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self._pause.start(PAUSE_MS)
 
     def onView(self, caller: Any, event: str) -> None:
-        """A view moved."""
+        """A view moved, or shows something else."""
         self._show()
 
     # What is shown
@@ -188,7 +191,8 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         enable(self.ui.unmarkButton, self._reason or none, _("The slice in view is a SEED no longer; no voxel moves."))
         enable(self.ui.nextSliceButton, self._reason, _("Show the next slice that is worth a look."))
         enable(self.ui.correctButton, self._reason, _("Paint and erase in the slice views."))
-        if k is None:
+        # On the image of another patient it would seem to be about that one.
+        if k is None or self.case is None or not views.shows(node, self.case[1]):
             self._write("", "")
         else:
             self._write(name, f"{counted}\n{sliceText(k, states.get(k, _('not marked')))}")
@@ -250,6 +254,9 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self._show()
 
     def _mark(self, case: Case) -> str:
+        display = case[0].GetDisplayNode()
+        if display is not None and not display.GetVisibility():
+            return str(HIDDEN.format(name=case[0].GetName()))
         if shown.turn(*case[1:]):
             return str(TURNED)
         k = shown.slice_of(*case[1:])
@@ -286,13 +293,3 @@ def countText(known: seeds.Marks) -> str:
     text = _("{right} of {count} SEEDs") if right <= SEEDS else _("{right} SEEDs")
     again = _(", {stale} to mark again").format(stale=stale) if stale else ""
     return str(text.format(right=right, count=SEEDS) + again)
-
-
-def stateText(mark: seeds.Mark) -> str:
-    """Whether a marked slice still is what was marked."""
-    return str(_("edited since, mark again") if mark.stale else _("right"))
-
-
-def sliceText(k: int, state: str) -> str:
-    """A slice and its state; slices count from 0, as in Slicer's Data Probe."""
-    return str(_("Slice {k}: {state}").format(k=k, state=state))

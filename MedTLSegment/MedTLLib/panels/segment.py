@@ -100,7 +100,7 @@ class SegmentPanel(VTKObservationMixin):  # type: ignore[misc]
     def _watch(self, *nodes: Any) -> None:
         if nodes != self._watched:
             self._watched = nodes
-            self.removeObservers(self.update)
+            self.removeObservers()  # all of them: those of one method alone would keep the nodes
             for node, event in ((node, event) for node in nodes if node for event in EVENTS):
                 self.addObserver(node, event, self.update)
 

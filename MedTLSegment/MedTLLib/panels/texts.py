@@ -6,6 +6,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MedTLLib import scene, tunings
+from MedTLLib.seeds import Mark
 
 
 def factsText(facts: scene.Facts) -> str:
@@ -35,6 +36,16 @@ def stageText(stage: str) -> str:
     return str(texts.get(stage, stage))
 
 
+def stateText(mark: Mark) -> str:
+    """Whether a marked slice still is what was marked."""
+    return str(_("edited since, mark again") if mark.stale else _("right"))
+
+
+def sliceText(k: int, state: str) -> str:
+    """A slice and its state; slices count from 0, as in Slicer's Data Probe."""
+    return str(_("Slice {k}: {state}").format(k=k, state=state))
+
+
 def budgetText(seconds: float) -> str:
     """A time budget in short: "1 min", "90 s"."""
     whole = round(seconds)
@@ -44,7 +55,7 @@ def budgetText(seconds: float) -> str:
 
 
 def seedsText(cases: tuple[tunings.Case, ...]) -> str:
-    """How many slices a run would learn from; empty where nothing is marked."""
+    """How many slices a run would learn from, and what is left out; empty where nothing is marked."""
     fresh, stale = sum(case.fresh for case in cases), sum(case.stale for case in cases)
     used = sum(case.fresh > 0 for case in cases)
     if not fresh and not stale:
@@ -53,7 +64,8 @@ def seedsText(cases: tuple[tunings.Case, ...]) -> str:
     text = (_("{seeds} of 1 case.") if used == 1 else _("{seeds} of {count} cases.")).format(seeds=seeds, count=used)
     if stale:
         text += " " + _("Edited since they were marked, so left out: {count}.").format(count=stale)
-    return str(text)
+    # Without a fresh one they are said where it is told why Fine-tune cannot be pressed.
+    return " ".join((str(text), *dict.fromkeys(note for case in cases if fresh for note in case.notes)))
 
 
 def verdictText(name: str, parent: str, record: Mapping[str, Any]) -> str:

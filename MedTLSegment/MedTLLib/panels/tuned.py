@@ -31,9 +31,10 @@ class TunedPanel:
         self.tuned = tuned
         self.compare.end()
         if tuned is not None:
-            if not tunings.problem(tuned):
-                self.compare.begin(tuned, self.segment.models.chosen())
             self.segment.readModels()
+            if not tunings.problem(tuned):
+                made = (found for found in self.segment.models.models if found.name == tuned.name)
+                self.compare.begin(tuned, next(made, None))
         self.update(False)
 
     def forget(self) -> None:
@@ -46,7 +47,7 @@ class TunedPanel:
     def update(self, busy: bool) -> None:
         """Show what can be done; `busy` while a job runs."""
         done, chosen = self.tuned, self.segment.models.chosen()
-        there = {found.name for found in self.segment.models.models}
+        there = {found.name: found.card.sha256 for found in self.segment.models.models if found.card}
         say(self.ui.verdictLabel, verdict(done) if done else "")
         self.ui.useButton.visible = done is not None
         # Where a run on several cases has no result, the button says why; elsewhere it is there as long as a result is.
@@ -59,12 +60,15 @@ class TunedPanel:
             if reason:
                 self.compare.end()
             reason = _("A job is running.") if busy else reason
-            enable(self.ui.putButton, reason, _("Its labels replace the prediction; slices that you edited stay."))
+            keeps = _("Its labels replace the prediction; slices that you edited or marked stay.")
+            enable(self.ui.putButton, reason, keeps)
         previous, shipped = self.previous(), self.shipped()
         self.ui.previousButton.visible = bool(previous)
         self.ui.shippedButton.visible = shipped not in ("", previous)
         for button, name in ((self.ui.previousButton, previous), (self.ui.shippedButton, shipped)):
             lost = "" if name in there else _("{name} is not installed.").format(name=name)
+            if button is self.ui.previousButton and name in there and there[name] != chosen.card.parent.sha256:
+                lost = _("The model that is called {name} now is another one.").format(name=name)
             enable(button, lost, _("Choose {name} again.").format(name=name))
 
     def previous(self) -> str:
@@ -85,6 +89,7 @@ class TunedPanel:
             self.say(_("{name} does not fit this volume. Tick All models to choose it.").format(name=name))
             return
         combo.currentIndex = index
+        self.segment.models.prefer()
         self.say(_("{name} is the model from now on.").format(name=name))
         self.update(False)
 
