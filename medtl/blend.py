@@ -22,7 +22,7 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
 
 def between(seeds: Mapping[int, np.ndarray], slices: Sequence[int], label: int) -> np.ndarray:
     """Signed distance to a label on these slices, float32 (n, rows, columns), linear between the nearest SEEDs (slice
-    to classes) and shrinking beyond the last ones.
+    to classes), shrinking beyond the last ones and 0 from one mean gap of SEEDs on.
 
     Source: Raya and Udupa, Shape-based interpolation of multidimensional objects, IEEE TMI 1990.
     """
@@ -40,7 +40,9 @@ def between(seeds: Mapping[int, np.ndarray], slices: Sequence[int], label: int) 
         last = known[0] if below is None else known[-1]
         # Evenly spaced SEEDs end about one step before the label does: it is gone there.
         depth = max(float(distances[last].max()), 0.0)
-        found.append(distances[last] - max(depth / gap, SHRINK_PIXELS) * abs(k - last))
+        shrunk = distances[last] - max(depth / gap, SHRINK_PIXELS) * abs(k - last)
+        # Further on nothing is known: SEEDs may all lie in one part of the label.
+        found.append(shrunk * max(0.0, 1.0 - abs(k - last) / gap))
     return np.stack(found) if found else np.zeros((0, *next(iter(seeds.values())).shape), np.float32)
 
 

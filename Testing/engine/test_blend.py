@@ -35,6 +35,16 @@ def test_beyond_the_last_seeds_a_label_shrinks_and_ends():
     assert areas[24] == areas[0] == 0
 
 
+def test_where_all_seeds_lie_in_one_part_of_a_label_the_network_has_the_word_in_the_others():
+    logits = np.zeros((30, 2, 41, 41))
+    logits[:, 1] = np.where(disc(12) > 0, 3.0, -3.0)
+    distances = filled({2: disc(12), 6: disc(12)}, range(30), 1)
+    found = blended(logits, distances, 4.0)
+    assert found.dtype.kind == "i"
+    assert (distances[11:] == 0).all()
+    assert (found[11:] == disc(12)).all()
+
+
 def test_an_empty_seed_ends_a_label_before_it():
     found = between({0: disc(8), 4: disc(0) * 0}, range(5), 1) > 0
     assert found[0].any()
