@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medtl.bundle import Model
+from medtl.bundle import Model, save_bundle
 from medtl.card import InputSpec, Label, ModelCard, NetworkSpec
 from medtl.material import Marked, changed, mark
 from medtl.networks import bf16_pays, build, parameter_count, place
@@ -62,7 +62,8 @@ def load(folder: Path, side: int) -> Patients:
 
 
 def trained(name: str, patients: Patients, work: Path, epochs: int, encoder_weights: str | None) -> Model:
-    """The network after its training on set a; goes on where an earlier run was."""
+    """The network after its training on set a; goes on where an earlier run was. Its bundle is kept beside the run, for
+    `finetune_muscle.py --model`."""
     arguments = {"channels": 1, "labels": 1, **NETWORKS[name]}
     weights = {"encoder_weights": encoder_weights} if name == "unet2d" and encoder_weights else {}
     torch.manual_seed(0)
@@ -90,6 +91,9 @@ def trained(name: str, patients: Patients, work: Path, epochs: int, encoder_weig
         f"{len(patients)} patients, {seconds / 60:.1f} min of training, loss {state.history[-1]['loss']:.3f}",
         flush=True,
     )
+    if not (folder / card.name).exists():
+        note = "Liver in CT, of a benchmark. Not to be used."
+        save_bundle(folder / card.name, card, state.averaged.state_dict(), note, note, {})
     placed = place(state.averaged.requires_grad_(True).eval(), "cpu")
     return Model(card, folder, (placed,), "cpu", bf16_pays(placed, 1))
 
