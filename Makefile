@@ -72,7 +72,7 @@ test-slicer-next: .venv-slicer-next/.ready .venv/.ready
 check: .venv/.ready
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m mypy medtl $(wildcard MedTLSegment/MedTLLib)
+	$(PY) -m mypy medtl $(wildcard MedTLSegment/MedTLLib MedTLClassify/MedTLClassifyLib)
 
 format: .venv/.ready
 	$(PY) -m ruff format .

@@ -19,7 +19,7 @@ from MedTLLib.panels.report import ReportPanel
 from MedTLLib.panels.seeds import SeedsPanel
 from MedTLLib.panels.segment import SegmentPanel
 from MedTLLib.panels.setup import SetupPanel
-from MedTLLib.worker import Worker
+from MedTLLib.worker import Worker, shared
 
 
 #
@@ -98,14 +98,14 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
 
-        self.logic = MedTLSegmentLogic()
+        self.logic = MedTLSegmentLogic(shared())
 
         # Each part of the panel is a class of its own, in MedTLLib/panels.
         self.report = ReportPanel(self.ui)
         self.segment = SegmentPanel(self.ui, self.logic, self.report.show)
         self.seeds = SeedsPanel(self.ui, self.segment.models, self.report)
         self.finetune = FinetunePanel(self.ui, self.logic, self.segment, self.report.show)
-        self.setupPage = SetupPanel(self.ui, self.logic, self.segment)
+        self.setupPage = SetupPanel(self.ui, self.logic, self.segment, self.ui.segmentButton)
         self.maintenance = MaintenancePanel(self.ui, self.logic, self.segment)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -126,7 +126,7 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self.initializeParameterNode()
-        self.segment.followRed()
+        self.segment.enter()
         self.setupPage.check()
         self.seeds.enter()
         self.finetune.enter()
@@ -184,9 +184,9 @@ class MedTLSegmentLogic(ScriptedLoadableModuleLogic):
     """Runs a model on a volume, without a panel.
     Uses ScriptedLoadableModuleLogic base class."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: Worker | None = None) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self.worker = Worker()
+        self.worker = worker or Worker()
 
     def getParameterNode(self):
         return MedTLSegmentParameterNode(super().getParameterNode())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .card import METADATA, SCHEMA, ModelCard, encode, load_card
 from .errors import DeviceError, InputError, ModelError, memory_errors
-from .store import WEIGHTS, check_weights, find_model, sha256_of
+from .store import WEIGHTS, check_weights, find_model, sha256_of, sha256_of_numbers
 
 if TYPE_CHECKING:
     from .networks import Network
@@ -22,7 +22,7 @@ MONAI_SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json
 class Model:
     """A loaded model: its card, its folder, and its networks on a device, in evaluation mode.
 
-    `bf16` is True where a probe of the loaded network found bfloat16 worth it.
+    `bf16` is True where a probe of the loaded network found bfloat16 worth it. A model of plain numbers has none.
     """
 
     card: ModelCard
@@ -53,14 +53,19 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
-def load_model(name_or_dir: str, device: str = "auto") -> Model:
-    """The model, ready to run.
+def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segmentation") -> Model:
+    """The model, ready to run; `task` is what it must be for, None any.
 
-    Raises: ModelError when the bundle is missing, damaged or needs a network unknown here; DeviceError for the device.
+    Raises: ModelError when the bundle is missing, damaged, for another task or needs a network unknown here;
+    DeviceError for the device.
     """
     folder = find_model(name_or_dir)
     card = load_card(folder)
+    if task is not None and card.task != task:
+        raise ModelError(f"Expected a model for {task}, found {card.name}, which is for {card.task}. Choose another.")
     check_weights(folder, card)
+    if not card.networks:
+        return Model(card, folder, (), "cpu", False)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -93,21 +98,24 @@ def load_model(name_or_dir: str, device: str = "auto") -> Model:
 
 
 def check_fit(network: "Network", card: ModelCard) -> None:
-    """Raise ModelError when the network does not take the card's channels or does not give its labels."""
+    """Raise ModelError when the network does not take the card's channels or does not give its labels or classes."""
     import torch
 
-    channels, wanted, side = input_channels(card), 1 + len(card.labels), 2 * network.multiple
+    # Of a classification the pictures have one size; a U-Net takes any.
+    channels, wanted, side = input_channels(card), outputs(card), card.input.side or 2 * network.multiple
     try:
         with torch.inference_mode():
-            found = network(torch.zeros((1, channels, side, side))).shape[1]
+            shape = network(torch.zeros((1, channels, side, side))).shape
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"The network of {card.name} does not take the card's {channels} channels: {reason}"
         ) from error
-    if found != wanted:
+    expected = (1, wanted) if card.task == "classification" else (1, wanted, side, side)
+    if tuple(shape) != expected:
         raise ModelError(
-            f"{card.name} has {len(card.labels)} labels, which need {wanted} outputs of its network, found {found}. "
+            f"{card.name} has {len(card.labels or card.classes)} {'labels' if card.labels else 'classes'}, which need "
+            f"{wanted} outputs of its network, found {tuple(shape)[1:]}. "
             "Import the model again."
         )
 
@@ -137,9 +145,13 @@ def save_bundle(
             part = Path(temporary) / folder.name
             for name in ("configs", "models", "docs"):
                 (part / name).mkdir(parents=True)
-            save_file(half, part / WEIGHTS)
-            (part / WEIGHTS).chmod(0o644)  # safetensors makes it private
-            card = replace(card, sha256=sha256_of(part / WEIGHTS))
+            if card.networks:
+                save_file(half, part / WEIGHTS)
+                (part / WEIGHTS).chmod(0o644)  # safetensors makes it private
+                card = replace(card, sha256=sha256_of(part / WEIGHTS))
+            else:
+                (part / "models").rmdir()
+                card = replace(card, sha256=sha256_of_numbers(card.coefficients))
             write_texts(part, card, readme, licence, facts)
             part.rename(folder)
     except (OSError, SafetensorError) as error:
@@ -165,16 +177,27 @@ def input_channels(card: ModelCard) -> int:
     return len(card.input.channels) * (2 * card.input.neighbours + 1)
 
 
+def outputs(card: ModelCard) -> int:
+    """Channels of the network's output: background and labels, or classes."""
+    return len(card.classes) if card.task == "classification" else 1 + len(card.labels)
+
+
 def monai_metadata(card: ModelCard) -> dict[str, Any]:
     """The entries that MONAI's schema asks for."""
-    tensor = {
+    tensor: dict[str, Any] = {
         "type": "image",
         "num_channels": input_channels(card),
-        "spatial_shape": ["32 * n", "32 * n"],
+        "spatial_shape": [card.input.side] * 2 if card.input.side else ["32 * n", "32 * n"],
         "dtype": "float32",
     }
-    classes = {"0": "background"} | {str(label.value): label.name for label in card.labels}
-    output = tensor | {"type": "image", "format": "segmentation", "num_channels": len(classes), "value_range": [0, 1]}
+    image = tensor | {"format": "magnitude", "value_range": [-1, 1 if card.input.side else 2.2]}
+    if card.task == "classification":
+        named = {str(number): one.name for number, one in enumerate(card.classes)}
+        output: dict[str, Any] = {"type": "probabilities", "format": "classes", "spatial_shape": [], "dtype": "float32"}
+    else:
+        named = {"0": "background"} | {str(label.value): label.name for label in card.labels}
+        output = tensor | {"type": "image", "format": "segmentation"}
+    output |= {"num_channels": len(named), "value_range": [0, 1], "is_patch_data": False, "channel_def": named}
     return {
         "schema": MONAI_SCHEMA,
         "version": card.version,
@@ -190,7 +213,7 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
         "authors": "The MedTL authors",
         "copyright": "See LICENSE",
         "network_data_format": {
-            "inputs": {"image": tensor | {"format": "magnitude", "value_range": [-1, 2.2], "is_patch_data": False}},
-            "outputs": {"pred": output | {"is_patch_data": False, "channel_def": classes}},
+            "inputs": {"image": image | {"is_patch_data": False}},
+            "outputs": {"pred": output},
         },
     }

@@ -16,8 +16,17 @@ from .errors import ModelError
 
 SCHEMA = 1
 METADATA = "configs/metadata.json"
+TASKS = ("segmentation", "classification")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a model: also of its folder and its segments
 PLANES = ("axial", "coronal", "sagittal")
+
+
+@dataclass(frozen=True)
+class TumourClass:
+    """One answer of a classification model."""
+
+    id: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,9 @@ class InputSpec:
 
     `plane`: slices are taken along the array axis nearest its normal. `spacing`: in-plane mm per pixel; a volume
     within the factor `spacing_tolerance` of it is used as it is. `scaling`: "tissue" divides by the level of
-    deep tissue, "window" maps `window` (HU) to -1..1. `neighbours`: slices on each side given as further channels, at
-    `neighbour_mm` mm (0: the next slices, however far).
+    deep tissue, "window" maps `window` (HU) to -1..1, "picture" takes each slice by itself, see `medtl.pictures`,
+    `side` pixels a side. `neighbours`: slices on each side given as further channels, at `neighbour_mm` mm (0: the next
+    slices, however far).
     """
 
     channels: tuple[str, ...] = ("FLAIR",)
@@ -58,6 +68,7 @@ class InputSpec:
     window: tuple[float, float] | None = None
     neighbours: int = 0
     neighbour_mm: float = 0.0
+    side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,13 +80,49 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Abstention:
+    """When a classification model does not know: where the score of the input, "energy" (Liu 2020) or "mahalanobis"
+    (Lee 2018), both higher the stranger it is, exceeds `threshold`, or the best probability is below
+    `min_probability`."""
+
+    score: str
+    threshold: float
+    min_probability: float
+
+
+@dataclass(frozen=True)
+class Term:
+    """A feature of `medtl.radiomics` in a logistic model, with the mean and standard deviation that scale it."""
+
+    feature: str
+    mean: float
+    deviation: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """A logistic model in plain numbers: P(second class) = sigmoid(intercept + sum of weight * (x - mean) / deviation).
+
+    `resamples` are the intercept and the weights of bootstrap fits, for the interval; `values` are the label values of
+    the region in a labelmap whose segments say nothing else.
+    """
+
+    intercept: float
+    terms: tuple[Term, ...]
+    resamples: tuple[tuple[float, ...], ...] = ()
+    values: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True)
 class Cleanup:
-    """Connected components (26) under `min_ml` mL, or under `min_share` of the largest one, are removed; holes of a
-    slice are filled."""
+    """Connected components (26) under `min_ml` mL (where no spacing is known, as in pictures: under `min_pixels`), or
+    under `min_share` of the largest one, are removed; holes of a slice are filled."""
 
     min_ml: float = 0.0
     min_share: float = 0.0
     fill_holes: bool = False
+    min_pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,6 +167,9 @@ class ModelCard:
     gate: Gate = Gate()
     training: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     parent: Parent | None = None
+    classes: tuple[TumourClass, ...] = ()
+    coefficients: Coefficients | None = None
+    abstention: Abstention | None = None
 
     @property
     def family(self) -> str:
@@ -153,40 +203,78 @@ def load_card(folder: Path) -> ModelCard:
 
 def check_card(card: ModelCard, path: Path) -> None:
     """Raise ModelError when the card contradicts itself."""
-    values = [label.value for label in card.labels]
-    ids = [label.id for label in card.labels]
-    problem = ""
     if wrong := [name for name in (card.name, card.family) if not re.fullmatch(NAME, name)]:
         problem = f"the name {wrong[0]!r}; use letters, digits, '.', '_' and '-'"
-    elif card.task != "segmentation":
-        problem = f"the task {card.task!r}; this MedTL runs segmentation"
-    elif (
+    elif card.task not in TASKS:
+        problem = f"the task {card.task!r}; this MedTL runs {' and '.join(TASKS)}"
+    else:
+        of_task = classification_problem if card.task == "classification" else segmentation_problem
+        problem = of_task(card) or common_problem(card)
+    if problem:
+        raise ModelError(f"{path} states {problem}.")
+
+
+def segmentation_problem(card: ModelCard) -> str:
+    """What is wrong with the card of a model that segments; empty when nothing is."""
+    values = [label.value for label in card.labels]
+    ids = [label.id for label in card.labels]
+    if (
         not card.labels
         or len(set(values)) < len(values)
         or len(set(ids)) < len(ids)
         or not all(0 < v < 65535 for v in values)
     ):
-        problem = f"the label values {values} and ids {ids}; they must be unique, values from 1 to 65534"
-    elif len(card.networks) != 1:
-        problem = f"{len(card.networks)} networks; this MedTL runs models of one network"
-    elif card.input.plane not in PLANES:
-        problem = f"the plane {card.input.plane!r}; planes are {', '.join(PLANES)}"
-    elif card.input.scaling not in ("tissue", "window") or (
+        return f"the label values {values} and ids {ids}; they must be unique, values from 1 to 65534"
+    if len(card.networks) != 1:
+        return f"{len(card.networks)} networks; this MedTL runs models of one network"
+    if card.input.scaling not in ("tissue", "window") or (
         (card.input.scaling == "window") != (card.input.window is not None)
     ):
-        problem = f"the scaling {card.input.scaling!r}; it is 'tissue', or 'window' with a window in HU"
-    elif not is_range(card.input.window) or not is_range(card.gate.extent_mm):
-        problem = f"the window {card.input.window} and the extent {card.gate.extent_mm}; the lower limit comes first"
-    elif not card.input.channels or not 0 <= card.input.neighbours <= 16:
-        problem = f"{len(card.input.channels)} channels and {card.input.neighbours} neighbours; use 1 or more, 0 to 16"
-    elif not (card.input.spacing is None or 0 < card.input.spacing < math.inf) or not card.input.spacing_tolerance >= 1:
-        problem = f"the spacing {card.input.spacing} and its tolerance; they are above 0 mm and at least 1"
-    elif not (card.calibration.temperature > 0 and 0 < card.calibration.threshold < 1):
-        problem = f"the calibration {card.calibration}; temperature is above 0, threshold between 0 and 1"
-    elif not (is_pattern(card.gate.sequence) and is_pattern(card.gate.not_sequence)):
-        problem = f"the patterns {card.gate.sequence!r} and {card.gate.not_sequence!r}; use regular expressions"
-    if problem:
-        raise ModelError(f"{path} states {problem}.")
+        return f"the scaling {card.input.scaling!r}; it is 'tissue', or 'window' with a window in HU"
+    if card.classes or card.coefficients or card.abstention:
+        return "classes, coefficients or an abstention; those belong to the task 'classification'"
+    return ""
+
+
+def classification_problem(card: ModelCard) -> str:
+    """What is wrong with the card of a model that classifies; empty when nothing is."""
+    ids = [one.id for one in card.classes]
+    if len(ids) < 2 or len(set(ids)) < len(ids) or card.labels:
+        return f"the classes {ids} and {len(card.labels)} labels; it needs two classes or more, unique, and no labels"
+    if (len(card.networks), card.coefficients is not None) not in ((1, False), (0, True)):
+        return f"{len(card.networks)} networks; a model that classifies has one, or coefficients and none"
+    if card.networks and (card.input.scaling != "picture" or not 32 <= (card.input.side or 0) <= 1024):
+        return f"the scaling {card.input.scaling!r}, side {card.input.side}; it is 'picture', with 32 to 1024 pixels"
+    if card.abstention and card.abstention.score not in ("energy", "mahalanobis"):
+        return f"the score {card.abstention.score!r}; it is 'energy' or 'mahalanobis'"
+    model = card.coefficients
+    if model is not None:
+        wanted = 1 + len(model.terms)
+        numbers = [model.intercept, *(x for t in model.terms for x in (t.mean, t.deviation, t.weight))]
+        numbers += [x for sample in model.resamples for x in sample]
+        if len(ids) != 2 or not all(math.isfinite(x) for x in numbers) or not all(t.deviation > 0 for t in model.terms):
+            return "coefficients that are no logistic model; it takes two classes, finite numbers, deviations above 0"
+        if any(len(sample) != wanted for sample in model.resamples):
+            return f"resamples of another length than {wanted}, the intercept and the weights"
+    return ""
+
+
+def common_problem(card: ModelCard) -> str:
+    """What is wrong with the rest of the card; empty when nothing is."""
+    spec = card.input
+    if spec.plane not in PLANES:
+        return f"the plane {spec.plane!r}; planes are {', '.join(PLANES)}"
+    if not is_range(spec.window) or not is_range(card.gate.extent_mm):
+        return f"the window {spec.window} and the extent {card.gate.extent_mm}; the lower limit comes first"
+    if not spec.channels or not 0 <= spec.neighbours <= 16:
+        return f"{len(spec.channels)} channels and {spec.neighbours} neighbours; use 1 or more, 0 to 16"
+    if not (spec.spacing is None or 0 < spec.spacing < math.inf) or not spec.spacing_tolerance >= 1:
+        return f"the spacing {spec.spacing} and its tolerance; they are above 0 mm and at least 1"
+    if not (card.calibration.temperature > 0 and 0 < card.calibration.threshold < 1):
+        return f"the calibration {card.calibration}; temperature is above 0, threshold between 0 and 1"
+    if not (is_pattern(card.gate.sequence) and is_pattern(card.gate.not_sequence)):
+        return f"the patterns {card.gate.sequence!r} and {card.gate.not_sequence!r}; use regular expressions"
+    return ""
 
 
 def is_range(limits: tuple[float, float] | None) -> bool:

@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_segment(verb(segment, "segment", "Write a segmentation that lies exactly on the input volume."))
     add_finetune(verb(finetune, "finetune", "Tune a model on slices that you say are right."))
     add_suggest(verb(suggest, "suggest", "Propose the slices to correct next."))
+    add_classify(verb(classify, "classify", "Say what kind of tumour an image shows, or that it cannot be said."))
     sub = verb(evaluate, "evaluate", "Compare a model with reference labels.")
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
     sub.add_argument(
@@ -147,6 +148,23 @@ def add_suggest(sub: argparse.ArgumentParser) -> None:
     add_json(sub)
 
 
+def add_classify(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl classify`."""
+    text = "volume file, DICOM folder, picture or folder of pictures"
+    sub.add_argument("inputs", nargs="+", type=a_path, metavar="INPUT", help=text)
+    sub.add_argument("--model", required=True, metavar="NAME|DIR")
+    sub.add_argument("--segmentation", type=a_path, metavar="FILE", help="a labelmap that says where the tumour is")
+    sub.add_argument("--segment", metavar="ID|VALUE", help="which segment of it (default: the only one)")
+    sub.add_argument("--heatmap", type=a_path, metavar="FILE.nrrd", help="also write where the network looked")
+    sub.add_argument("--report", type=a_path, metavar="FILE", help="also write a report, .json or .csv")
+    sub.add_argument("--frame", type=natural, metavar="N", help="which volume of a 4D file, from 0")
+    sub.add_argument("--component", type=natural, metavar="N", help="which component of a colour file, from 0")
+    sub.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
+    add_compute(sub)
+    add_force(sub)
+    add_json(sub)
+
+
 def add_compute(sub: argparse.ArgumentParser) -> None:
     """Add --device and --threads."""
     sub.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
@@ -206,14 +224,17 @@ def suggest(args: argparse.Namespace, out: TextIO) -> int:
     return propose(args, out)
 
 
+def classify(args: argparse.Namespace, out: TextIO) -> int:
+    """Classify every input."""
+    from .classify_command import classify as classify_inputs
+
+    return classify_inputs(args, out)
+
+
 def evaluate(args: argparse.Namespace, out: TextIO) -> int:
     """Print a model's figures on labelled cases; a case that fails does not stop the others."""
     if not args.cases.exists():
         raise InputError(f"Expected a CSV file or a folder of cases, found nothing at {args.cases}. Check the path.")
-    from .bundle import load_model
-    from .segment import SegmentOptions
-    from .training.evaluate import evaluate as measure
-
     report = TerminalReport()
 
     def failed(case: str, error: BaseException) -> None:
@@ -221,10 +242,7 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
         complain(error, args.debug, case)
 
     try:
-        report("load", 0.0)
-        model = load_model(args.model, args.device)
-        options = SegmentOptions(device=args.device, threads=args.threads)
-        answer = measure(model, args.cases, options, report, binary=args.binary, failed=failed)
+        answer = measured(args, report, failed)
     finally:
         report.close()
     if args.json:
@@ -232,6 +250,27 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
     elif answer["cases"]:
         say(out, *figure_lines(answer))
     return 1 if answer["errors"] else 0
+
+
+def measured(args: argparse.Namespace, report: Any, failed: Any) -> dict[str, Any]:
+    """The figures of the model, by what it is for."""
+    from .bundle import load_model
+
+    report("load", 0.0)
+    model = load_model(args.model, args.device, None)
+    if model.card.task == "classification":
+        from .classify import ClassifyOptions
+        from .training.class_figures import evaluate_classes
+
+        if args.binary:
+            raise InputError("Expected a model that segments with --binary, found one that classifies. Leave it out.")
+        options = ClassifyOptions(device=args.device, threads=args.threads)
+        return evaluate_classes(model, args.cases, options, report, failed)
+    from .segment import SegmentOptions
+    from .training.evaluate import evaluate as measure
+
+    chosen = SegmentOptions(device=args.device, threads=args.threads)
+    return measure(model, args.cases, chosen, report, binary=args.binary, failed=failed)
 
 
 def figure_lines(answer: dict[str, Any]) -> list[str]:

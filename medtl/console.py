@@ -25,7 +25,7 @@ FAILURES = (
 )
 STOPPABLE = (*FAILURES, KeyboardInterrupt)
 READER_GONE = 141
-STAGES = ("load", "phantom", "read", "prepare", "infer", "clean", "write", "preview")
+STAGES = ("load", "phantom", "read", "prepare", "infer", "clean", "heat", "write", "preview")
 
 
 def guarded(command: Callable[[], int], debug: bool = False) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
+import timm
 import torch
 import torch.nn.functional as functional
 from monai.networks.nets.basic_unet import BasicUNet
@@ -26,7 +27,10 @@ from .errors import ModelError
 
 
 class Network(nn.Module):
-    """Images (B, C, H, W) in, logits (B, 1 + labels, H, W) out, background first; H, W multiples of `multiple`."""
+    """Images (B, C, H, W) in, logits (B, 1 + labels, H, W) out, background first; H, W multiples of `multiple`.
+
+    One that classifies gives logits (B, classes) for each image.
+    """
 
     multiple = 32
 
@@ -53,16 +57,12 @@ class UNet2d(Network):
         self, encoder: str, channels: int, labels: int, encoder_weights: str | None = None, frozen: bool = False
     ) -> None:
         super().__init__()
-        if not re.fullmatch(r"\w+", encoder):  # timm would fetch "hf-hub:…" from the network
-            raise ModelError(f"Expected the name of a timm encoder, found {encoder!r}. Choose another model.")
-        local = encoder_weights is not None and is_file(encoder_weights)
-        hub = encoder_weights is not None and not local
-        tag = f".{encoder_weights}" if hub and encoder_weights != "imagenet" else ""
-        self.unet = smp.Unet(
-            f"tu-{encoder}{tag}", encoder_weights=hub or None, in_channels=channels, classes=labels + 1
-        )
-        if encoder_weights is not None and local:
-            load_encoder(self.unet.encoder.model, Path(encoder_weights))
+        local = encoder_weights if encoder_weights is not None and is_file(encoder_weights) else None
+        hub = encoder_weights is not None and local is None
+        name = f"tu-{timm_name(encoder, encoder_weights)}"
+        self.unet = smp.Unet(name, encoder_weights=hub or None, in_channels=channels, classes=labels + 1)
+        if local is not None:
+            load_encoder(self.unet.encoder.model, Path(local))
         self.frozen = frozen
         if frozen:
             self.unet.encoder.requires_grad_(False).eval()
@@ -202,12 +202,79 @@ class SwinUnetr2d(Network):
         return logits
 
 
+class Classifier2d(Network):
+    """A timm encoder, pooled, and one linear layer: images (B, C, H, W) in, logits (B, classes) out (Disci 2025).
+
+    The cut is before the pooling, so that a heat map needs the head alone. `strangeness` directions of `embed` in which
+    the training pictures spread, and their mean in each class, lie in buffers (0: none). Encoder weights are named as
+    for `UNet2d`.
+    """
+
+    centres: Tensor
+    directions: Tensor
+    middle: Tensor
+
+    def __init__(
+        self,
+        encoder: str,
+        channels: int,
+        classes: int,
+        dropout: float = 0.2,
+        strangeness: int = 0,
+        encoder_weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        local = encoder_weights if encoder_weights is not None and is_file(encoder_weights) else None
+        name = timm_name(encoder, encoder_weights)
+        hub = encoder_weights is not None and local is None
+        encoder_network: Any = timm.create_model(name, pretrained=hub, in_chans=channels, num_classes=0)
+        if local is not None:
+            load_encoder(encoder_network, Path(local))
+        self.encoder = encoder_network
+        width = encoder_network.head_hidden_size
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, classes)
+        self.register_buffer("centres", torch.zeros(classes, strangeness))
+        self.register_buffer("directions", torch.zeros(width, strangeness))
+        self.register_buffer("middle", torch.zeros(width))
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        return [self.encoder.forward_features(x)]
+
+    def embed(self, features: list[Tensor]) -> Tensor:
+        """What the linear layer sees, (B, width)."""
+        pooled: Tensor = self.encoder.forward_head(features[0], pre_logits=True)
+        return pooled
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        logits: Tensor = self.head(self.dropout(self.embed(features)))
+        return logits
+
+    def distance(self, features: list[Tensor]) -> Tensor:
+        """The squared Mahalanobis distance to the nearest class, (B,), a dimension (Lee 2018)."""
+        spread = (self.embed(features).float() - self.middle) @ self.directions
+        nearest: Tensor = (spread[:, None] - self.centres).square().sum(2).amin(1)
+        return nearest / max(self.centres.shape[1], 1)
+
+
+def timm_name(encoder: str, weights: str | None) -> str:
+    """The name by which timm makes the encoder, with the tag of weights of its hub.
+
+    Raises: ModelError when timm would take it for an address to fetch from.
+    """
+    if not re.fullmatch(r"\w+", encoder):  # timm would fetch "hf-hub:…" from the network
+        raise ModelError(f"Expected the name of a timm encoder, found {encoder!r}. Choose another model.")
+    tagged = weights is not None and not is_file(weights) and weights != "imagenet"
+    return f"{encoder}.{weights}" if tagged else encoder
+
+
 NETWORKS: dict[str, Callable[..., Network]] = {
     "unet2d": UNet2d,
     "basicunet2d": BasicUNet2d,
     "vnet2d": VNet2d,
     "unetr2d": Unetr2d,
     "swinunetr2d": SwinUnetr2d,
+    "classifier2d": Classifier2d,
 }
 
 

@@ -221,7 +221,7 @@ def clean(labels: np.ndarray, prepared: Prepared, volume: Volume, card: ModelCar
     if rule == Cleanup():
         return labels
     cleaned = labels.copy()
-    smallest = rule.min_ml / volume.geometry.voxel_ml if volume.real_spacing else 0.0
+    smallest = rule.min_ml / volume.geometry.voxel_ml if volume.real_spacing else rule.min_pixels
     for number, label in enumerate(card.labels):
         report("clean", number / len(card.labels))
         mask = labels == label.value

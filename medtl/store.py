@@ -3,12 +3,13 @@
 A model is a MONAI bundle folder. Nothing in it is evaluated, no pickle is ever loaded.
 
 <name>/configs/metadata.json     MONAI's schema, and one block `medtl`, see `medtl.card`
-<name>/models/model.safetensors  weights, fp16
+<name>/models/model.safetensors  weights, fp16; none in a model of plain numbers
 <name>/docs/README.md            the card for people
 <name>/LICENSE                   terms of the weights
 """
 
 import hashlib
+import json
 import lzma
 import os
 import shutil
@@ -19,7 +20,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .card import METADATA, ModelCard, load_card
+from .card import METADATA, Coefficients, ModelCard, encode, load_card
 from .errors import InputError, ModelError
 
 WEIGHTS = "models/model.safetensors"
@@ -109,9 +110,15 @@ def sha256_of(path: Path) -> str:
         raise ModelError(f"Expected weights at {path}, found none that can be read. Import the model again.") from error
 
 
+def sha256_of_numbers(coefficients: Coefficients | None) -> str:
+    """SHA-256 of a model of plain numbers: that of their JSON, keys sorted, without blanks."""
+    text = json.dumps(encode(coefficients), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
 def check_weights(folder: Path, card: ModelCard) -> None:
     """Raise ModelError when the weights are not those that the card was written for."""
-    found = sha256_of(folder / WEIGHTS)
+    found = sha256_of(folder / WEIGHTS) if card.networks else sha256_of_numbers(card.coefficients)
     if found != card.sha256:
         raise ModelError(
             f"The weights of {card.name} in {folder} are damaged: expected SHA-256 {card.sha256[:12]}…, "

@@ -1,7 +1,8 @@
 """One warm process that does jobs: `python -u -P -m medtl.worker`, one ASCII JSON object a line, in and out.
 
 In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}.
-     "job": "finetune", "model", "seeds", "output", "options"; and "job": "suggest", "model", "input", "options".
+     "job": "finetune", "model", "seeds", "output", "options"; and "job": "suggest" or "classify", "model", "input",
+     "options".
 Out: {"event": "ready", "pid", "version", "path"}; for each job {"id", "event": "progress", "stage", "fraction",
      "seconds_left"}, with "values" (name to number) where there is something to draw, and at last {"id", "event":
      "done", "result"} or {"id", "event": "error", "kind", "message"}.
@@ -207,21 +208,21 @@ def build_options(kind: type[Options], given: dict[str, object]) -> Options:
     return kind(**values)
 
 
-def warm_model(name: str, device: str) -> "Model":
+def warm_model(name: str, device: str, task: str = "segmentation") -> "Model":
     """The model on its device, kept from job to job as long as its files stay as they are."""
     from .store import find_model
 
     folder = find_model(name).resolve()
     stats = [file.stat() for file in sorted(folder.rglob("*"))]
-    return _load(str(folder), device, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
+    return _load(str(folder), device, task, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
 
 
 @functools.lru_cache(maxsize=3)
-def _load(folder: str, device: str, state: tuple[tuple[int, int], ...]) -> "Model":
+def _load(folder: str, device: str, task: str, state: tuple[tuple[int, int], ...]) -> "Model":
     # `state` is part of the key alone: a bundle that changed on disk is another model.
     from .bundle import load_model
 
-    return load_model(folder, device)
+    return load_model(folder, device, task)
 
 
 def checked(request: Request, *names: str) -> Request:
@@ -279,12 +280,30 @@ def run_suggest(request: Request, report: Report) -> dict[str, Any]:
     return suggest_file(Path(request["input"]), warm_model(request["model"], options.device), count, options, report)
 
 
+def run_classify(request: Request, report: Report) -> dict[str, Any]:
+    """The object of `medtl classify --json` for one input."""
+    from .classify import ClassifyOptions, classify_file
+
+    request = checked(request, "model", "input")
+    options = build_options(ClassifyOptions, request["options"])
+    report("load", 0.0)
+    model = warm_model(request["model"], options.device, "classification")
+    result = classify_file(Path(request["input"]), model, options, report)
+    facts = {"model": model.card.name, "version": model.card.version, "sha256": model.sha256}
+    return {**facts, "results": [result], "errors": []}
+
+
 def warm_up() -> None:
     """Import what every job needs, while the user is still choosing."""
     from . import networks, segment  # noqa: F401
 
 
-JOBS: dict[str, JobFunction] = {"segment": run_segment, "finetune": run_finetune, "suggest": run_suggest}
+JOBS: dict[str, JobFunction] = {
+    "segment": run_segment,
+    "finetune": run_finetune,
+    "suggest": run_suggest,
+    "classify": run_classify,
+}
 
 
 def main(jobs: Mapping[str, JobFunction] = JOBS, prepare: Callable[[], None] = warm_up) -> None:

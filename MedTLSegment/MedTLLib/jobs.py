@@ -3,9 +3,10 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,17 +186,28 @@ def check(volume: Any) -> None:
         scene.check_volume(volume)
     except InputError as error:
         raise ValueError(str(error)) from error
+    check_packages()
+
+
+def check_packages() -> None:
+    """Raise RuntimeError when the engine's packages are missing."""
     if packages.missing():
         raise RuntimeError(_("Python packages are missing. Open the module MedTL Segment: it installs them."))
 
 
-def discard(job: Job) -> None:
+def discard(job: Any) -> None:
     """Remove the folder of a job."""
     shutil.rmtree(job.folder, ignore_errors=True)
 
 
 def run(worker: Any, volume: Any, target: Any, choices: Choices) -> Any:
-    """The segmentation node of a whole run; events are processed until it is done.
+    """The segmentation node of a whole run; see `go_through`."""
+    begun = partial(begin, volume, target, choices, worker.folder)
+    return go_through(worker, begun, lambda job, result: finish(job, read(job), result).segmentation)
+
+
+def go_through(worker: Any, begin: Callable[[], Any], finish: Callable[[Any, Any], Any]) -> Any:
+    """What `finish(job, result)` gives for the job that `begin` gives; events are processed until it is done.
 
     Raises: ValueError on bad input, RuntimeError when the engine fails or the scene is closed meanwhile.
     """
@@ -205,7 +217,7 @@ def run(worker: Any, volume: Any, target: Any, choices: Choices) -> Any:
     mrml = slicer.mrmlScene
     observer = mrml.AddObserver(mrml.StartCloseEvent, lambda caller, event: closed.append(True))
     try:
-        job = begin(volume, target, choices, worker.folder)
+        job = begin()
         job_id = worker.submit(
             job.request,
             lambda stage, fraction, seconds_left: None,
@@ -218,7 +230,7 @@ def run(worker: Any, volume: Any, target: Any, choices: Choices) -> Any:
         if not closed:
             kind, message = outcome[0]
             if not kind:
-                return finish(job, read(job), message).segmentation
+                return finish(job, message)
         elif not outcome:
             worker.cancel(job_id)
         discard(job)
@@ -229,7 +241,7 @@ def run(worker: Any, volume: Any, target: Any, choices: Choices) -> Any:
         if cold:  # nobody else waits for it, and no process is left behind
             worker.stop()
     if closed:  # what is open now may be of another patient
-        raise RuntimeError(_("The scene was closed while the model ran: there is no result. Segment the volume again."))
+        raise RuntimeError(_("The scene was closed while the model ran: there is no result. Start it again."))
     raise (ValueError if kind in ("InputError", "ModelError") else RuntimeError)(message)
 
 

@@ -13,7 +13,9 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from medtl.card import ModelCard
 from medtl.errors import InputError
+from medtl.gate import misfits
 from medtl.volume import Geometry, write_whole
 
 from .boxes import Box, around, box_of, pasted, shape_of, shifted, start_of, whole
@@ -119,6 +121,18 @@ def facts_of(node: Any) -> Facts:
     if len(date) == 8 and date.isdigit():
         date = f"{date[:4]}-{date[4:6]}-{date[6:]}"
     return Facts(node.GetName(), modality, description, date, geometry.size, geometry.spacing, _frame_of(node))
+
+
+def misfits_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> tuple[str, ...]:
+    """The reasons why a volume of which this is known does not fit the model; none where it fits."""
+    return misfits(
+        card,
+        modality=facts.modality,
+        description=facts.description or facts.name.replace("_", " "),  # the name of a file often tells
+        size=facts.size,
+        spacing=facts.spacing,
+        direction=geometry.direction if geometry else None,
+    )
 
 
 def _dicom_values(node: Any) -> tuple[str, str, str]:

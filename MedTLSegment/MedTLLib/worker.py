@@ -6,6 +6,7 @@ end of its input it ends by itself. The protocol is told in `medtl/worker.py`.
 """
 
 import atexit
+import functools
 import json
 import logging
 import os
@@ -312,6 +313,12 @@ class Worker:
     def _deliver(self) -> None:
         if self._due:  # one call a turn: what one raises does not keep the others back
             self._due.popleft()()
+
+
+@functools.cache
+def shared() -> Worker:
+    """The one that all panels use, so that imports and weights are paid for once and jobs wait for each other."""
+    return Worker()
 
 
 def _sweep() -> None:

@@ -7,8 +7,8 @@ DIR holds `ct-volumes/totalseg-A-tissue_{image,label}.nrrd`. The SEEDs are evenl
 test: Dice of skeletal muscle, and muscle as it is reported, area a slice and mean HU, against the reference. Learned
 from an encoder pretrained on ImageNet (--encoder-weights, for EfficientNet-Lite0) and from that of a bundle (--model,
 such as the liver VNet that `finetune_ct.py --draws 0` leaves in its --work); beside them filling between the SEEDs, the
-body mask with a window of -29 to 150 HU, the usual semi-automatic tool, and both together. `muscle.json` in --work holds
-the figures. One patient, whose reference was drawn by TotalSegmentator and not by hand.
+body mask with a window of -29 to 150 HU, the usual semi-automatic tool, and both together. `muscle.json` in --work
+holds the figures. One patient, whose reference was drawn by TotalSegmentator and not by hand.
 """
 
 import argparse

@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = TerminalReport()
     try:
         recipe = recipe_named(args.recipe)
+        if not isinstance(recipe, Recipe):
+            parser.error(f"expected the recipe of a segmentation, found {args.recipe}")
         listed = read_cases(args.cases)
         held = held_out_patients(recipe, listed, None)
         ours = tuple(case for case in listed if case.patient not in held)

@@ -113,13 +113,47 @@ def test_an_entry_of_the_wrong_type_is_named(change, message, tmp_path):
 
 
 LABEL = {"value": 1, "id": "a", "name": "A"}
+CLASS = {"id": "a", "name": "A"}
+CLASSIFIER = {
+    "task": "classification",
+    "labels": [],
+    "classes": [CLASS, CLASS | {"id": "b"}],
+    "input": {"scaling": "picture", "side": 64},
+}
+TERM = {"feature": "volume", "mean": 1, "deviation": 2, "weight": 3}
+NUMBERS = {"intercept": 0.5, "terms": [TERM], "resamples": [[0.1, 0.2]], "values": [2]}
+PLAIN = CLASSIFIER | {"networks": [], "coefficients": NUMBERS}
 CONTRADICTIONS = {
     "no name": ({"name": ""}, "the name ''"),
     "a name that leads elsewhere": ({"name": "../../evil"}, "the name"),
     "a hidden name": ({"name": ".hidden"}, "the name"),
     "a name with a line break": ({"name": "a\n"}, "the name"),
     "too long a name": ({"name": "a" * 65}, "the name"),
-    "another task": ({"task": "classification"}, "the task 'classification'"),
+    "another task": ({"task": "detection"}, "the task 'detection'"),
+    "classes of a segmentation": ({"classes": [CLASS, CLASS | {"id": "b"}]}, "belong to the task 'classification'"),
+    "labels of a classification": ({"task": "classification"}, "two classes or more, unique, and no labels"),
+    "one class": (CLASSIFIER | {"classes": [CLASS]}, "needs two classes"),
+    "one class twice": (CLASSIFIER | {"classes": [CLASS, CLASS]}, "unique"),
+    "classes without a network": (CLASSIFIER | {"networks": []}, "has one, or coefficients and none"),
+    "a classifier that is shown volumes": (CLASSIFIER | {"input": {"scaling": "tissue", "side": 64}}, "is 'picture'"),
+    "a classifier without a side": (CLASSIFIER | {"input": {"scaling": "picture"}}, "with 32 to 1024 pixels"),
+    "another score": (
+        CLASSIFIER | {"abstention": {"score": "mood", "threshold": 1, "min_probability": 0.5}},
+        "the score 'mood'",
+    ),
+    "coefficients beside a network": (CLASSIFIER | {"coefficients": NUMBERS}, "has one, or coefficients and none"),
+    "a deviation of 0": (
+        PLAIN | {"coefficients": NUMBERS | {"terms": [TERM | {"deviation": 0}]}},
+        "deviations above 0",
+    ),
+    "resamples of another length": (
+        PLAIN | {"coefficients": NUMBERS | {"resamples": [[1, 2, 3]]}},
+        "resamples of another length than 2",
+    ),
+    "three classes by plain numbers": (
+        PLAIN | {"classes": [CLASS, CLASS | {"id": "b"}, CLASS | {"id": "c"}]},
+        "takes two classes",
+    ),
     "no labels": ({"labels": []}, "the label values"),
     "label 0": ({"labels": [LABEL | {"value": 0}]}, "values from 1 to 65534"),
     "label 65535": ({"labels": [LABEL | {"value": 65535}]}, "values from 1 to 65534"),

@@ -43,7 +43,7 @@ class Engine:
         self.loaded, self.calls = [], []
         self.load_error: BaseException | None = None
 
-    def load_model(self, name, device="auto"):
+    def load_model(self, name, device="auto", task="segmentation"):
         self.loaded.append((name, device))
         if self.load_error:
             raise self.load_error

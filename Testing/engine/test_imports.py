@@ -21,9 +21,10 @@ LAYERS = (
     {"store"},
     {"bundle"},
     {"preprocess", "metrics"},
-    {"gate", "preview", "measure"},
-    {"seed"},
-    {"segment", "classify", "radiomics"},
+    {"gate", "preview", "measure", "pictures", "region", "report"},
+    {"seed", "radiomics"},
+    {"segment"},
+    {"classify"},
     {"training", "archive"},
     {"blend", "material"},
     {"tuning"},
@@ -32,7 +33,7 @@ LAYERS = (
     {"finetune", "suggest"},
     {"this_case", "structure", "tuned_bundle"},
     {"finetune_files"},
-    {"cli", "batch_segment", "finetune_command", "model_commands", "worker", "demo", "doctor"},
+    {"cli", "batch_segment", "classify_command", "finetune_command", "model_commands", "worker", "demo", "doctor"},
     {"__main__"},
 )
 # Within a line, only these arrows. volume is the face of the readers, which give what it defines.
@@ -44,6 +45,7 @@ BESIDE = {
     ("phantom", "volume"),
     ("cli", "doctor"),
     ("cli", "batch_segment"),
+    ("cli", "classify_command"),
     ("cli", "finetune_command"),
     ("cli", "model_commands"),
 }
@@ -54,11 +56,12 @@ NETWORKS_IN_FUNCTIONS = {"bundle", "worker", "doctor"}
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
     *("errors", "progress", "console", "volume", *READERS, "phantom", "card", "preview", "store", "bundle", "seed"),
-    *("blend", "gate", "measure", "cli", "batch_segment", "model_commands", "worker", "demo"),
+    *("blend", "gate", "measure", "cli", "batch_segment", "classify_command", "model_commands", "worker", "demo"),
+    *("pictures", "region", "radiomics", "report"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
-SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib"}
-SLICER_SIDE_MAY = {"errors", "progress", "volume", "card", "store", "gate", "measure", "seed", "phantom"}
+SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib", "MedTLClassifyLib"}
+SLICER_SIDE_MAY = {"errors", "progress", "volume", "card", "store", "gate", "measure", "seed", "phantom", "report"}
 
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -109,8 +109,33 @@ def tiny(name: str, channels: int = 1, labels: int = 1) -> networks.Network:
 
 
 def test_every_network_is_looked_at_here():
-    assert set(TINY) == set(NETWORKS)
-    assert set(TWINS) == set(NETWORKS) - {"unet2d"}
+    assert set(TINY) == set(NETWORKS) - {"classifier2d"}
+    assert set(TWINS) == set(NETWORKS) - {"unet2d", "classifier2d"}
+
+
+def test_a_classifier_has_a_cut_before_its_pooling():
+    torch.manual_seed(0)
+    network = build("classifier2d", {"encoder": SMALL, "channels": 1, "classes": 3}).eval()
+    x = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        features = network.encode(x)
+        logits = network(x)
+        assert features[0].shape[2:] == (2, 2)
+        assert logits.shape == (2, 3)
+        assert torch.equal(logits, network.decode(features))
+        torch.testing.assert_close(logits, network.head(network.embed(features)))
+
+
+def test_a_classifier_takes_an_encoders_weights_from_a_file(tmp_path):
+    torch.manual_seed(0)
+    whole = timm.create_model(SMALL, num_classes=10)
+    save_file(whole.state_dict(), tmp_path / "weights.safetensors")
+    arguments = {"encoder": SMALL, "channels": 1, "classes": 3}
+    network = build("classifier2d", arguments | {"encoder_weights": str(tmp_path / "weights.safetensors")}).eval()
+    grey = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        expected = whole.eval().forward_features(grey.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(network.encode(grey)[0], expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -304,7 +329,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("nnunet", {}, r"Expected a network of unet2d, .*swinunetr2d, found 'nnunet'"),
+        ("nnunet", {}, r"Expected a network of unet2d, .*classifier2d, found 'nnunet'"),
         ("unet2d", {"channels": 1, "labels": 1}, "does not take the arguments"),
         ("unet2d", {"encoder": "vgg_none", "channels": 1, "labels": 1}, "does not take the arguments"),
         ("unet2d", {"encoder": 7, "channels": 1, "labels": 1}, "does not take the arguments"),

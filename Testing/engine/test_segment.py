@@ -361,6 +361,14 @@ def test_min_ml_is_left_out_where_the_spacing_is_not_real():
     assert segment(volume, bands(cleanup=Cleanup(min_ml=0.5))).labelmap.array[1, 10, 14]
 
 
+@pytest.mark.parametrize(("pixels", "real", "stays"), [(1, False, True), (2, False, False), (2, True, True)])
+def test_min_pixels_counts_only_where_the_spacing_is_not_real(pixels, real, stays):
+    volume = replace(a_ring_and_a_speck(), real_spacing=real)
+    labels = segment(volume, bands(cleanup=Cleanup(min_pixels=pixels))).labelmap.array
+    assert bool(labels[1, 10, 14]) == stays
+    assert labels[1, 3, 3:8].all()
+
+
 class StopAt:
     """A report that cancels at the first call of a stage, or when it ends; notes what it was told."""
 

@@ -496,7 +496,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     (folder / "model.safetensors").write_bytes(b"weights")
     seen = SimpleNamespace(folder=folder, loads=[], calls=[])
 
-    def load_model(name: str, device: str = "auto") -> SimpleNamespace:
+    def load_model(name: str, device: str = "auto", task: str = "segmentation") -> SimpleNamespace:
         seen.loads.append((name, device))
         content = (folder / "model.safetensors").read_bytes().hex()
         return SimpleNamespace(card=SimpleNamespace(name="glioma"), sha256=content, folder=folder)

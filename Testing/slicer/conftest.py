@@ -7,7 +7,8 @@ import pytest
 
 TESTING = Path(__file__).resolve().parents[1]
 sys.path.append(str(TESTING))
-sys.path.append(str(TESTING.parent / "MedTLSegment"))  # as Slicer does with the folder of every module
+for module in ("MedTLSegment", "MedTLClassify"):
+    sys.path.append(str(TESTING.parent / module))  # as Slicer does with the folder of every module
 
 import host  # noqa: E402
 

@@ -220,7 +220,8 @@ def test_sample_data_is_registered_at_start(widget):
 
     before = len(SampleData.sources)
     slicer.app.startupCompleted.emit()
-    assert SampleData.sources[before].sampleName == "Phantom"
+    # Another module that a test loaded earlier may have hooked in, too.
+    assert "Phantom" in [source.sampleName for source in SampleData.sources[before:]]
     with pytest.raises(TypeError, match="uris"):
         SampleData.SampleDataLogic.registerCustomSampleDataSource(category="Sample", sampleName="None")
 

@@ -23,6 +23,19 @@ class CaseFiles:
     site: str = ""
 
 
+@dataclass(frozen=True)
+class ClassifiedFile:
+    """An image and the id of its class; `case` is its name, `patient` defaults to it. Only where `split` is "train" or
+    empty it may be learned from; `fold` is a number among these."""
+
+    case: str
+    image: Path
+    label: str
+    patient: str
+    split: str = ""
+    fold: str = ""
+
+
 def read_cases(path: Path) -> tuple[CaseFiles, ...]:
     """The cases of a CSV file (columns image,label and optionally patient,site; paths relative to it) or of a folder.
 
@@ -62,6 +75,34 @@ def _from_csv(path: Path) -> tuple[CaseFiles, ...]:
     if alike:
         raise InputError(f"Expected images with names of their own in {path}, found two called {alike[0]}. Rename one.")
     return cases
+
+
+def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFile, ...]:
+    """The cases of a CSV file for classification: columns image, label (one of `classes`) and optionally patient, split
+    and fold; paths relative to it. A case is named after its image; its patient defaults to that.
+
+    Raises: InputError for a missing column or file, another label, an image listed twice, or an empty list.
+    """
+    if not path.is_file():
+        raise InputError(f"Expected a CSV file of cases, found none at {path}. Check the path.")
+    rows = _rows(path)
+    if not rows:
+        raise InputError(f"Expected at least one case, found none in {path}. List images and their classes there.")
+    images = [path.parent / row["image"] for row in rows]
+    if wrong := [row["label"] for row in rows if row["label"] not in classes]:
+        raise InputError(f"Expected a label of {', '.join(classes)} in {path}, found {wrong[0]!r}. Correct it.")
+    if missing := [image for image in images if not image.exists()]:
+        raise InputError(
+            f"Expected every file that {path} lists, found {len(missing)} missing, the first {missing[0]}. "
+            "Correct the paths; they are relative to the CSV file."
+        )
+    if twice := [image for image, times in Counter(image.resolve() for image in images).items() if times > 1]:
+        raise InputError(f"Expected each image once in {path}, found {twice[0]} again. Remove the second line.")
+    names = _names([Path(row["image"]) for row in rows])
+    return tuple(
+        ClassifiedFile(name, image, row["label"], row.get("patient") or name, row.get("split", ""), row.get("fold", ""))
+        for name, image, row in zip(names, images, rows)
+    )
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

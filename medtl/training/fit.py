@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,24 +27,31 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How a network is trained. `negatives`: slices without lesion for each slice with one, drawn anew each epoch.
+class Schedule:
+    """How long and how fast a network learns; `average` is the decay of the averaged weights."""
+
+    epochs: int = 32
+    batch: int = 12
+    encoder_rate: float = 3e-4
+    rate: float = 1.5e-3
+    weight_decay: float = 1e-2
+    average: float = 0.998
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Fit(Schedule):
+    """How a network that segments is trained. `negatives`: slices without lesion for each slice with one, drawn anew
+    each epoch.
 
     `p_between` is the share of samples taken a little off a slice, `p_near` of those whose neighbours are nearer than
     the next slices: interpolated, as thin slices made from thick ones are.
     """
 
-    epochs: int = 32
-    batch: int = 12
     window: tuple[int, int] = (192, 160)
-    encoder_rate: float = 3e-4
-    rate: float = 1.5e-3
-    weight_decay: float = 1e-2
-    average: float = 0.998
     negatives: float = 1.0
     p_between: float = 0.3
     p_near: float = 0.5
-    seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -104,11 +111,11 @@ def fit(
     return state.averaged.eval()
 
 
-def start(network: Network, options: Fit) -> State:
+def start(network: Network, options: Schedule) -> State:
     """A fresh run: the encoder learns slower than the decoder, fixed weights not at all."""
     network = network.to(memory_format=torch.channels_last)
-    encoder = [p for n, p in network.named_parameters() if ".encoder." in n and p.requires_grad]
-    rest = [p for n, p in network.named_parameters() if ".encoder." not in n and p.requires_grad]
+    encoder = [p for n, p in network.named_parameters() if "encoder." in n and p.requires_grad]
+    rest = [p for n, p in network.named_parameters() if "encoder." not in n and p.requires_grad]
     groups = [
         {"params": parameters, "lr": rate, "peak": rate}
         for parameters, rate in ((encoder, options.encoder_rate), (rest, options.rate))
@@ -118,8 +125,16 @@ def start(network: Network, options: Fit) -> State:
     return State(network, averaged, torch.optim.AdamW(groups, weight_decay=options.weight_decay))
 
 
-def train_epoch(state: State, data: Iterator[tuple[Tensor, Tensor]], total: int, options: Fit, report: Report) -> float:
-    """One pass over the data; the mean loss."""
+def train_epoch(
+    state: State,
+    data: Iterator[tuple[Tensor, Tensor]],
+    total: int,
+    options: Schedule,
+    report: Report,
+    loss_of: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> float:
+    """One pass over the data; the mean loss, by default Dice and cross entropy."""
+    loss_of = loss_of or dice_and_cross_entropy
     state.network.train()
     losses = []
     for image, label in data:
@@ -129,7 +144,7 @@ def train_epoch(state: State, data: Iterator[tuple[Tensor, Tensor]], total: int,
             group["lr"] = group["peak"] * one_cycle(share)
         with torch.autocast("cpu", torch.bfloat16):
             logits = state.network(image.contiguous(memory_format=torch.channels_last))
-        loss = dice_and_cross_entropy(logits.float(), label)
+        loss = loss_of(logits.float(), label)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), 2.0)

@@ -16,10 +16,12 @@ from ..errors import InputError
 from ..networks import build
 from ..progress import Report, silent
 from .cases import CaseFiles, read_cases
+from .classifier import ClassRecipe, train_classifier
 from .dataset import CachedCase, prepare_cases
 from .fit import CHECKPOINT, fit
 from .recipe import Recipe
-from .recipes import recipe_named
+from .recipes import recipe_named, renal_malignancy
+from .renal import train_renal
 from .split import folds, hold_out
 
 
@@ -38,10 +40,21 @@ def train(
     `output` also keeps the cache of prepared cases and the checkpoint, from which `resume` goes on. `fold` (0-based)
     holds out that fold of all patients instead of the recipe's test patients. `encoder_weights` replaces the recipe's.
 
+    A model that classifies is made by `medtl.training.classifier` or, of plain numbers, `medtl.training.renal`; folds
+    stand in their case lists.
+
     Raises: InputError for cases that cannot be used, an unknown recipe or fold, or an output that holds the bundle,
     or a run that is not to be resumed.
     """
+    if name == renal_malignancy.NAME:
+        if fold is not None or resume or encoder_weights:
+            raise InputError(f"{name} is fitted at once: leave --fold, --resume and --encoder-weights out.")
+        return train_renal(cases, output, report)
     recipe = recipe_named(name)
+    if isinstance(recipe, ClassRecipe):
+        if fold is not None:
+            raise InputError(f"{name} takes its folds from the case list's column 'fold': leave --fold out.")
+        return train_classifier(recipe, cases, output, resume=resume, encoder_weights=encoder_weights, report=report)
     bundle = output / recipe.card.name
     if bundle.exists():
         raise InputError(f"{bundle} exists already. Choose another output folder.")

@@ -9,8 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
-from medtl.gate import misfits
-from medtl.store import Found, delete_bundle, export_bundle, import_bundle, list_models
+from medtl.store import Found, delete_bundle, export_bundle, import_bundle, list_models, stores
 from medtl.volume import Geometry
 from MedTLLib import scene
 
@@ -20,13 +19,14 @@ PREFERRED = "MedTL/model"  # the user's setting, by the name of the family
 
 
 class ModelPanel:
-    """The choice lives in the parameter node, by the model's name."""
+    """The models of one task. The choice lives in the parameter node, by the model's name."""
 
-    def __init__(self, ui: Any, logic: Any) -> None:
-        self.ui, self.logic = ui, logic
+    def __init__(self, ui: Any, logic: Any, task: str) -> None:
+        self.ui, self.logic, self.task = ui, logic, task
         self.parameters: Any = None
         self.models: tuple[Found, ...] = ()
         self._listed: tuple[object, ...] = ()
+        self._folders: tuple[Path, ...] = ()
         self._card = ""
         ui.modelCombo.connect("currentIndexChanged(int)", self.onModel)
         ui.cardButton.connect("toggled(bool)", self.onCard)
@@ -35,9 +35,14 @@ class ModelPanel:
         self.read()
 
     def read(self) -> None:
-        """Look for the models that are installed; `update` lists them."""
-        self.models = list_models()
+        """Look for the models that are installed; `update` lists them. What is damaged may be of any task."""
+        self._folders = folders()
+        self.models = tuple(found for found in list_models() if found.card is None or found.card.task == self.task)
         self._listed = ()
+
+    def changed(self) -> bool:
+        """Whether models came or went since they were read: the other module imports and deletes, too."""
+        return folders() != self._folders
 
     def update(self, facts: scene.Facts | None, geometry: Geometry | None) -> None:
         """List the models for a volume of which this is known; None lists all."""
@@ -84,6 +89,8 @@ class ModelPanel:
         """Why no model can be chosen."""
         if any(found.card for found in self.models):
             return str(_("No model fits this volume. Tick All models to see why."))
+        if self.task == "classification":
+            return str(_("No model for classification is installed. Import one under Advanced."))
         return str(_("No model is installed. Import one under Advanced."))
 
     def chosen(self) -> Found | None:
@@ -186,24 +193,22 @@ class ModelPanel:
         except MedTLError as error:
             return str(error)
         self.read()
-        return str(_("Imported: {name}.").format(name=folder.name))
+        text = _("Imported: {name}.").format(name=folder.name)
+        if folder.name not in [found.name for found in self.models]:
+            text += " " + _("It is for the other MedTL module.")
+        return str(text)
+
+
+def folders() -> tuple[Path, ...]:
+    """The folders of all models. To look into them takes a while: their weights are checked."""
+    return tuple(sorted(folder for _source, root in stores() if root.is_dir() for folder in root.iterdir()))
 
 
 def reasonAgainst(found: Found, facts: scene.Facts | None, geometry: Geometry | None) -> str:
     """Why the model does not fit the volume; empty when it does, or while there is no volume."""
     if found.card is None:
         return found.problem
-    if facts is None:
-        return ""
-    reasons = misfits(
-        found.card,
-        modality=facts.modality,
-        description=facts.description or facts.name.replace("_", " "),  # the name of a file often tells
-        size=facts.size,
-        spacing=facts.spacing,
-        direction=geometry.direction if geometry else None,
-    )
-    return "; ".join(reasons)
+    return "; ".join(scene.misfits_of(found.card, facts, geometry)) if facts else ""
 
 
 def cardText(found: Found) -> str:

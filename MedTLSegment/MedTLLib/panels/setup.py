@@ -1,4 +1,4 @@
-"""The set-up page: what is missing, what it costs, and one button; it stands where Segment would."""
+"""The set-up page: what is missing, what it costs, and one button; it stands where the button of the job would."""
 
 from typing import Any
 
@@ -12,10 +12,13 @@ from .form import say
 
 
 class SetupPanel:
-    """Shown while packages are missing. Pressing its button is the consent to what the page says."""
+    """Shown while packages are missing. Pressing its button is the consent to what the page says.
 
-    def __init__(self, ui: Any, logic: Any, segment: Any) -> None:
-        self.ui, self.logic, self.segment = ui, logic, segment
+    `run` is the `RunPanel` whose job needs them, `button` the one that starts it.
+    """
+
+    def __init__(self, ui: Any, logic: Any, run: Any, button: Any) -> None:
+        self.ui, self.logic, self.run, self.button = ui, logic, run, button
         ui.setupButton.connect("clicked()", self.onInstall)
         self.say("")
         self.check()
@@ -23,9 +26,9 @@ class SetupPanel:
     def check(self) -> None:
         """Look what is missing, by the packages' metadata alone."""
         needed = packages.missing()
-        self.segment.setupNeeded = bool(needed)
+        self.run.setupNeeded = bool(needed)
         self.ui.setupTextLabel.text = packages.plan(needed) if needed else ""
-        self.segment.update()
+        self.run.update()
 
     def onInstall(self) -> None:
         """Install, then go on with the job that the user had chosen."""
@@ -40,15 +43,15 @@ class SetupPanel:
             return
         self.say("")
         self.check()
-        self.segment.readModels()
-        wanted = self.ui.segmentButton.enabled
+        self.run.readModels()
+        wanted = self.button.enabled
         if wanted:  # the engine is a process of its own and needs no restart
-            self.segment.onSegment()
+            self.button.click()
         if changed:
             text = _("Installed. Restart Slicer when it suits you, for these are in use: {names}.")
-            self.segment.say(text.format(names=", ".join(changed)))
+            self.run.say(text.format(names=", ".join(changed)))
         elif not wanted:
-            self.segment.say(_("Installed."))
+            self.run.say(_("Installed."))
 
     def say(self, text: str) -> None:
         """Show a sentence on the page."""

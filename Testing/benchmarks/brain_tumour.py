@@ -1,0 +1,233 @@
+"""What kind of tumour: networks compared on the official split, which leaks, and on the near-patient split.
+
+    python Testing/benchmarks/brain_tumour.py --official CSV --near-patient CSV --work DIR
+        [--weights lite0=FILE lite1=FILE …] [--rows NAME…] [--epochs N] [--threads N] [--quick]
+
+The lists are those of `brain_cases.py`. Each row is a training of the recipe `brain-tumour-4class` with another
+encoder: from ImageNet weights where a file of them is given, from scratch for `scratch`; a row without weights says how
+to fill it. Of each: accuracy, F1 (weighted), the recall of each class, AUC, calibration error with 95 % intervals over
+groups, the confusion table, and the same for the three tumours alone (pictures of tumours, the other probabilities
+scaled to 1). On the official split also those test pictures whose slice is not in training.
+
+Two baselines that should be bad, on the pictures as they are and not in their frames: thumbnails of 16×16 pixels, and
+the border of the picture alone (the outer tenth on each side), each by a network of one hidden layer.
+
+`--work` keeps bundles and checkpoints; a run that is cut short goes on from there. `--quick` checks that everything
+runs: its figures mean nothing.
+"""
+
+import argparse
+import csv
+import json
+import sys
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from PIL import Image
+
+from medtl.bundle import load_model
+from medtl.errors import MedTLError
+from medtl.networks import parameter_count
+from medtl.progress import TerminalReport
+from medtl.training.cases import ClassifiedFile, read_classified
+from medtl.training.class_figures import class_figures, confusion
+from medtl.training.classifier import ClassRecipe, outputs_of, prepare_pictures, train_classifier
+from medtl.training.fit import CHECKPOINT
+from medtl.training.recipes.brain_tumour_4class import ENCODERS, recipe
+
+ROWS = {
+    "lite0": "EfficientNet-Lite0",
+    "lite1": "EfficientNet-Lite1",
+    "lite2": "EfficientNet-Lite2",
+    "scratch": "EfficientNet-Lite0",
+    "xception": "Xception",
+    "mobilenetv2": "MobileNetV2",
+    "inceptionv3": "InceptionV3",
+    "resnet50": "ResNet50",
+    "vgg16": "VGG16",
+    "densenet121": "DenseNet121",
+}
+SPLITS = {"near-patient": "near_patient", "official": "official"}
+TUMOURS = ("glioma", "meningioma", "pituitary")
+FIGURES = ("accuracy", "f1_weighted", "auc", "ece")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 1 when the pictures cannot be used."""
+    parser = argparse.ArgumentParser(description="Compare networks that tell the kind of a brain tumour.")
+    parser.add_argument("--official", required=True, type=Path, metavar="CSV")
+    parser.add_argument("--near-patient", required=True, type=Path, metavar="CSV")
+    parser.add_argument("--work", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--weights", nargs="*", default=[], metavar="ROW=FILE", help="ImageNet weights (.safetensors)")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME")
+    parser.add_argument("--splits", nargs="+", choices=list(SPLITS), default=list(SPLITS), metavar="NAME")
+    parser.add_argument("--epochs", type=int, metavar="N")
+    parser.add_argument("--threads", type=int, metavar="N")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    weights = dict(item.split("=", 1) for item in args.weights)
+    try:
+        args.work.mkdir(parents=True, exist_ok=True)
+        for split in args.splits:
+            run(split, getattr(args, SPLITS[split]), weights, args)
+    except MedTLError as error:
+        print(f"brain_tumour: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(split: str, cases: Path, weights: Mapping[str, str], args: argparse.Namespace) -> None:
+    """Train what is not trained yet on a split, and print its tables."""
+    ids = tuple(one.id for one in recipe().card.classes)
+    listed = [c for c in read_classified(cases, ids) if not args.quick or zlib.crc32(c.patient.encode()) % 20 == 0]
+    tested = [c for c in listed if c.split == "test"]
+    learned = [c for c in listed if c.split in ("", "train")]
+    work = args.work / split
+    work.mkdir(exist_ok=True)
+    lacking = unleaked(cases)
+    print(f"\n## {split}: {len(tested)} test pictures of {len({c.patient for c in tested})} groups, ", end="")
+    print(f"{len(learned)} to learn from\n", flush=True)
+    found: dict[str, tuple[np.ndarray, str]] = {}
+    for name in ("thumbnails", "border"):
+        found[name] = (baseline(name, learned, tested, ids), "")
+    for name in args.rows:
+        if name != "scratch" and name not in weights:
+            found[name] = (np.zeros((0, len(ids))), f"no ImageNet weights here: add --weights {name}=FILE")
+            continue
+        found[name] = trained(name, cases, tested, ids, weights.get(name), work, args)
+    truth = np.array([ids.index(c.label) for c in tested])
+    summarise(found, truth, tested, ids, lacking)
+
+
+def unleaked(cases: Path) -> set[str]:
+    """The test pictures whose slice is not in training, where the list tells."""
+    with cases.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row.get("leak") == "0" and row["split"] == "test"]
+    return {str(cases.parent / row["image"]) for row in rows}
+
+
+def trained(
+    name: str,
+    cases: Path,
+    tested: Sequence[ClassifiedFile],
+    ids: Sequence[str],
+    weights: str | None,
+    work: Path,
+    args: argparse.Namespace,
+) -> tuple[np.ndarray, str]:
+    """Probabilities of the test pictures after training the row, and how it was trained."""
+    made: ClassRecipe = recipe(ENCODERS[ROWS[name]])
+    epochs = 1 if args.quick else args.epochs or made.fit.epochs
+    made = replace(made, encoder_weights=None, fit=replace(made.fit, epochs=epochs))
+    folder = work / name
+    report = TerminalReport()
+    if not (folder / made.card.name).exists():
+        began = time.perf_counter()
+        resume = (folder / CHECKPOINT).exists()
+        train_classifier(made, cases, folder, resume=resume, encoder_weights=weights, report=report)
+        (folder / "minutes.txt").write_text(f"{(time.perf_counter() - began) / 60:.1f}")
+    report.close()
+    model = load_model(str(folder / made.card.name), "cpu", "classification")
+    network, side = model.networks[0], model.card.input.side or 224
+    pictures = prepare_pictures(tested, ids, side, work / "cache-test")
+    logits, _, _ = outputs_of(network, pictures)  # type: ignore[arg-type]
+    probabilities = (logits / model.card.calibration.temperature).softmax(1).numpy()
+    about = f"{parameter_count(network) / 1e6:.1f} M, {epochs} epochs, {(folder / 'minutes.txt').read_text()} min"
+    return probabilities, about
+
+
+def baseline(
+    name: str, learned: Sequence[ClassifiedFile], tested: Sequence[ClassifiedFile], ids: Sequence[str]
+) -> np.ndarray:
+    """Probabilities of the test pictures by a small network on thumbnails or on the border alone."""
+    torch.manual_seed(0)
+    sets = [torch.from_numpy(np.stack([seen(name, c.image) for c in cases])) for cases in (learned, tested)]
+    mean, spread = sets[0].mean(0), sets[0].std(0) + 1e-3
+    train, test = ((x - mean) / spread for x in sets)
+    truth = torch.tensor([ids.index(c.label) for c in learned])
+    network = torch.nn.Sequential(
+        torch.nn.Linear(train.shape[1], 64), torch.nn.ReLU(), torch.nn.Dropout(0.3), torch.nn.Linear(64, len(ids))
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
+    for _ in range(40):
+        for batch in torch.randperm(len(train)).split(64):
+            loss = functional.cross_entropy(network(train[batch]), truth[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with torch.inference_mode():
+        return network.eval()(test).softmax(1).numpy()
+
+
+def seen(name: str, path: Path) -> np.ndarray:
+    """What a baseline sees of a picture, float32 (n,)."""
+    with Image.open(path) as picture:
+        grey = picture.convert("L")
+        if name == "thumbnails":
+            return np.asarray(grey.resize((16, 16), Image.Resampling.BOX), np.float32).ravel() / 255
+        small = np.asarray(grey.resize((60, 60), Image.Resampling.BOX), np.float32) / 255
+    inner = np.zeros((60, 60), bool)
+    inner[6:-6, 6:-6] = True
+    return small[~inner]
+
+
+def summarise(
+    found: Mapping[str, tuple[np.ndarray, str]],
+    truth: np.ndarray,
+    tested: Sequence[ClassifiedFile],
+    ids: Sequence[str],
+    lacking: set[str],
+) -> None:
+    """The tables of a split."""
+    groups = [case.patient for case in tested]
+    three = np.array([case.label in TUMOURS for case in tested])
+    columns = [ids.index(name) for name in TUMOURS]
+    tumours = np.array([TUMOURS.index(case.label) if case.label in TUMOURS else 0 for case in tested])
+    for title, chosen in (("Four classes", np.ones(len(truth), bool)), ("The three tumours alone", three)):
+        names = ids if chosen.all() else TUMOURS
+        head = ["network", *FIGURES, *(f"recall {name}" for name in names), "trained"]
+        print(f"\n{title}, n = {chosen.sum()}\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
+        for name, (probabilities, about) in found.items():
+            if not len(probabilities):
+                print(f"| {name} | {' | '.join(['-'] * (len(head) - 2))} | {about} |")
+                continue
+            p = probabilities[chosen] if chosen.all() else scaled(probabilities[chosen][:, columns])
+            true = truth[chosen] if chosen.all() else tumours[chosen]
+            figures = class_figures(true, p, [g for g, c in zip(groups, chosen) if c], names)
+            cells = [text(figures[key]) for key in (*FIGURES, *(f"recall_{one}" for one in names))]
+            print(f"| {name} | {' | '.join(cells)} | {about} |", flush=True)
+    for name, (probabilities, _) in found.items():
+        if not len(probabilities):
+            continue
+        table = confusion(truth, probabilities.argmax(1), len(ids))
+        rest = [(table.sum() - table[k].sum() - table[:, k].sum() + 2 * table[k, k]) / table.sum() for k in range(4)]
+        print(f"\n{name}: rows are true, columns called {', '.join(ids)}: {json.dumps(table.tolist())};", end=" ")
+        print(f"accuracy as the mean of one class against the rest {np.mean(rest):.4f}.")
+        new = np.array([str(case.image) in lacking for case in tested])
+        if new.any():
+            right = (probabilities.argmax(1) == truth)[new]
+            print(f"{name}: accuracy {right.mean():.4f} on the {new.sum()} whose slice is not in training.")
+
+
+def scaled(probabilities: np.ndarray) -> np.ndarray:
+    """Rows that sum to 1."""
+    return probabilities / probabilities.sum(1, keepdims=True)
+
+
+def text(figure: Mapping[str, Any]) -> str:
+    """A figure with its interval."""
+    low, high = figure["ci95"]
+    return f"{figure['mean']:.3f} ({low:.3f}–{high:.3f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""How well a renal tumour's shape tells benign from malignant, as Markdown tables.
+
+    python Testing/benchmarks/renal.py --data DIR --work DIR [--encoder-weights FILE]
+
+DIR of the data holds `kidney-ct-masks` and `kidney-ct-slices` (see `renal_masks.py`, `renal_slices.py`). Measuring
+every mask takes long: what is measured is kept in the working folder, and so is `cases.csv`, the list for
+`medtl train renal-malignancy`. Without the encoder's weights the last table has no deep features.
+"""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from renal_masks import MILLIMETRES, measured_masks, table_of
+from renal_slices import demonstration
+
+from medtl.radiomics import FEATURES as SHAPES
+from medtl.training.recipes.renal_malignancy import FEATURES, FIGURES, interval
+from medtl.training.reliability import auc
+from medtl.training.renal import Table, bootstrap, figures, final_model, fold_models, out_of_fold
+
+# The penalties of the model that was settled on before any figure was seen.
+FIRST_STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+VARIANTS = ("1 mm grid", *(f"{how} {mm} mm" for how in ("eroded", "dilated", "smoothed") for mm in MILLIMETRES))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--encoder-weights", type=Path)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    with (options.data / "kidney-ct-masks" / "index.csv").open(encoding="utf-8", newline="") as file:
+        index = [row for row in csv.DictReader(file) if row["malignant"]]
+    masks = {row["case"]: options.data / "kidney-ct-masks" / row["file"] for row in index}
+    write_list(options.work / "cases.csv", index, masks)
+    kept = measured_masks(masks, options.work / "shapes.csv")
+    table = table_of(index, kept["true"])
+    models = fold_models(table.only(*FEATURES))
+    print("\n".join(thickness(kept)), "\n", sep="\n")
+    print("\n".join(models_compared(table, index, models)), "\n", sep="\n")
+    print("\n".join(alterations(index, kept, table, models)), "\n", sep="\n")
+    print("\n".join(demonstration(options.data, options.work, table, options.encoder_weights)))
+
+
+def write_list(path: Path, index: list[dict[str, str]], masks: dict[str, Path]) -> None:
+    """The case list for `medtl train renal-malignancy`."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("image", "label", "patient"))
+        for row in index:
+            malignant = row["malignant"] == "True"
+            rows.writerow((masks[row["case"]].resolve(), "malignant" if malignant else "benign", row["case"]))
+
+
+def thickness(kept: dict[str, dict[str, list[float]]]) -> list[str]:
+    """How far thick slices move each form feature, on voxels as drawn and on the common grid."""
+    cases = [case for case in kept["thick"] if not np.isnan(kept["thick"][case]).any()]
+    lines = [
+        f"## Slices of 5 mm instead of 1 mm or less (n = {len(cases)} masks, no diagnosis looked at)",
+        "",
+        "| feature | as drawn: mean change in SD | r | common grid: mean change in SD | r |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for number, name in enumerate(SHAPES):
+        if name == "volume":
+            continue
+        cells = []
+        for thin, thick in (("thin, as drawn", "thick, as drawn"), ("true", "thick")):
+            a, b = (np.array([kept[variant][case][number] for case in cases]) for variant in (thin, thick))
+            cells += [f"{(b - a).mean() / a.std():+.2f}", f"{np.corrcoef(a, b)[0, 1]:.2f}"]
+        lines.append(f"| {SHAPES[name]} | {' | '.join(cells)} |")
+    return lines
+
+
+def models_compared(table: Table, index: Sequence[dict[str, str]], models: Any) -> list[str]:
+    """The shape model beside the size alone and beside other choices, all by nested cross-validation."""
+    shape = table.only(*FEATURES)
+    rows = [
+        ("**shape: volume and form**", shape, out_of_fold(models, shape.values)),
+        *(
+            (name, one, out_of_fold(fold_models(one, balanced=balanced), one.values))
+            for name, one, balanced in (
+                ("volume alone", table.only("log_volume"), True),
+                ("long axis alone", table.only("log_long_axis"), True),
+                ("form alone", table.only(*FEATURES[1:]), True),
+                ("shape, classes not balanced in the fit", shape, False),
+                ("shape, volume not as logarithm", table.only("volume", *FEATURES[1:]), True),
+            )
+        ),
+    ]
+    first = first_table(table)
+    rows.append(("shape, as first settled on", first, out_of_fold(first_models(first), first.values)))
+    lines = [
+        f"## Benign or malignant by shape (n = {len(table.cases)}, {np.count_nonzero(~table.malignant)} benign)",
+        "",
+        f"| | {' | '.join(FIGURES.values())} | AUC minus that of volume alone | AUC of all pairs |",
+        f"| --- | {'--- | ' * len(FIGURES)}--- | --- |",
+    ]
+    base = rows[1][2]
+    for name, one, said in rows:
+        found = figures(one, *said)
+        gap = "" if said is base else interval(difference(table, said, base))
+        pooled = interval(area_of(one, said[0], np.zeros_like(said[1])))
+        lines.append(f"| {name} | {' | '.join(interval(found[key]) for key in FIGURES)} | {gap} | {pooled} |")
+    known = np.array([bool(row["radiographic_size_cm"]) for row in index])
+    size = np.array([float(row["radiographic_size_cm"] or 0) for row in index])[known]
+    one = area_of(rows_of(table, known), size[None], np.zeros((1, len(size)), int))
+    lines.append(
+        f"| diameter in the report (n = {known.sum()}), nothing fitted | {interval(one)} |{' |' * (len(FIGURES) + 1)}"
+    )
+    model = final_model(shape)
+    lines += ["", f"Intercept {model.intercept:+.3f}. Log-odds of malignant for a standard deviation, all cases:", ""]
+    lines += ["| feature | weight | 95 % of resamples |", "| --- | --- | --- |"]
+    for number, term in enumerate(model.terms, start=1):
+        low, high = np.percentile([sample[number] for sample in model.resamples], (2.5, 97.5))
+        lines.append(f"| {term.feature} | {term.weight:+.2f} | {low:+.2f} to {high:+.2f} |")
+    return lines
+
+
+def first_table(table: Table) -> Table:
+    """The features of the model first settled on: the diameter of a ball of the volume, mm, and the form."""
+    ball = (6000 * table.values[:, table.features.index("volume")] / np.pi) ** (1 / 3)
+    form = table.only(*FEATURES[1:])
+    return replace(form, features=("ball", *form.features), values=np.column_stack([ball, form.values]))
+
+
+def first_models(table: Table) -> Any:
+    """Its models: classes not balanced, and a penalty so strong that it may leave no feature."""
+    return fold_models(table, balanced=False, strengths=FIRST_STRENGTHS)
+
+
+def difference(table: Table, said: Any, base: Any) -> dict[str, Any]:
+    """The difference of two AUCs of the same cases and folds, with its interval."""
+
+    def gap(rows: np.ndarray) -> np.ndarray:
+        return np.mean(
+            [
+                auc(table.malignant[rows], p[rows], f[rows]) - auc(table.malignant[rows], q[rows], f[rows])
+                for p, q, f in zip(said[0], base[0], said[1])
+            ]
+        )
+
+    return {"mean": float(gap(np.arange(len(table.cases)))), "ci95": bootstrap(gap, table).tolist()}
+
+
+def alterations(
+    index: list[dict[str, str]], kept: dict[str, dict[str, list[float]]], table: Table, models: Any
+) -> list[str]:
+    """The same models, fitted to true masks, on altered masks of the patients they did not see."""
+    true, _ = out_of_fold(models, table.only(*FEATURES).values)
+    lines = [
+        "## The same masks altered, models fitted to the true ones",
+        "",
+        "| mask | n (benign) | AUC | mean change of probability | mean size of the change | largest |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in ("true", *VARIANTS):
+        other = table_of(index, kept[name])
+        there = ~np.isnan(other.values).any(axis=1)
+        values = np.full((len(there), len(FEATURES)), np.nan)
+        values[there] = rows_of(other, there).only(*FEATURES).values
+        said, folds = out_of_fold(models, values)
+        inside = rows_of(table, there)
+
+        one = area_of(inside, said[:, there], folds[:, there])
+        change = (said - true)[:, there].mean(axis=0)
+        benign = np.count_nonzero(~inside.malignant)
+        lines.append(
+            f"| {name} | {there.sum()} ({benign}) | {interval(one)} | {change.mean():+.3f} | "
+            f"{np.abs(change).mean():.3f} | {np.abs(change).max():.3f} |"
+        )
+    return lines
+
+
+def area_of(table: Table, said: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
+    """The AUC of what models said (repeats, n), with its interval."""
+
+    def area(rows: np.ndarray) -> np.ndarray:
+        return np.mean([auc(table.malignant[rows], p[rows], f[rows]) for p, f in zip(said, folds)])
+
+    return {"mean": float(area(np.arange(len(table.cases)))), "ci95": bootstrap(area, table).tolist()}
+
+
+def rows_of(table: Table, rows: np.ndarray) -> Table:
+    """These rows (bool) of the table."""
+    cases = tuple(case for case, inside in zip(table.cases, rows) if inside)
+    return replace(
+        table,
+        cases=cases,
+        sha256=("",) * len(cases),
+        patients=table.patients[rows],
+        malignant=table.malignant[rows],
+        values=table.values[rows],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,351 @@
+"""Classify: a volume or a picture and a model in, probabilities of the tumour's class out, and where it looked."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .card import ModelCard
+from .errors import InputError, memory_errors
+from .gate import misfits
+from .pictures import Framed, acquired_plane, framed, unframed
+from .preprocess import in_order, orient, turn, turn_back
+from .progress import Report, Stopwatch, silent
+from .radiomics import Feature, predict, shape_features
+from .region import read_region
+from .segment import limited_threads, memory_advice, write_together
+from .volume import Volume, check_output, identities, read_volume, store_image
+
+if TYPE_CHECKING:
+    from .bundle import Model
+
+BATCH = 16
+# Slices that show less of the head than this share of the largest are its top and bottom.
+LEAST_AREA = 0.5
+# Slices that show less of the region than this share of its largest cut are its ends.
+LEAST_REGION = 0.25
+NO_TUMOUR = "notumor"  # the class of a healthy head, where a model has one
+# A tumour is in a part of the head's slices: so many are asked, those that look most like one.
+ASKED = 1 / 3
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """Choices of one run. `segmentation` is a labelmap on the image's grid, `segment` the id or the value of the
+    segment to look at (default: see `medtl.region`); `heatmap` is a file to write, `keep_heat` returns the array."""
+
+    segmentation: Path | None = None
+    segment: str | None = None
+    heatmap: Path | None = None
+    frame: int | None = None
+    component: int | None = None
+    series: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+    force: bool = False
+    keep_heat: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"Expected 1 thread or more, found {self.threads}.")
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What the model says: `probabilities` in the order of the card's classes, and `reasons` not to believe it.
+
+    Of a network: the `score` of strangeness, `plane`, and `slices`, index along that plane's array axis to
+    probabilities; `pooled` are those that the answer is the mean of; `heat` float32 (Z, Y, X), 0 to 1. Of a model of
+    plain numbers: its `features` and what each adds, and the 95 % `interval` of the second class's probability.
+    """
+
+    probabilities: tuple[float, ...]
+    score: float | None = None
+    reasons: tuple[str, ...] = ()
+    plane: str | None = None
+    slices: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    pooled: tuple[int, ...] = ()
+    rule: str = ""
+    features: tuple[Feature, ...] = ()
+    interval: tuple[float, float] | None = None
+    heat: np.ndarray | None = None
+    warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def best(self) -> int:
+        """The number of the most probable class."""
+        return int(np.argmax(self.probabilities))
+
+
+def classify(
+    volume: Volume,
+    model: "Model",
+    region: np.ndarray | None = None,
+    options: ClassifyOptions = ClassifyOptions(),
+    report: Report = silent,
+) -> Classification:
+    """The class of the tumour in a volume; `region`, bool (Z, Y, X), says where it is.
+
+    Raises: InputError when no slice can be looked at, or a model of plain numbers has no region; DeviceError when
+    memory runs out; Cancelled.
+    """
+    card = model.card
+    if card.coefficients is not None:
+        if region is None:
+            raise InputError(f"Expected a segmentation for {card.name}, which looks at the shape. Segment it first.")
+        return judged(by_shape(volume, card, region), card, volume)
+    watch = Stopwatch(report)
+    with limited_threads(options.threads), memory_errors(memory_advice(volume)):
+        watch("prepare", 0.0)
+        plane = acquired_plane(volume.geometry)
+        axes, flips = orient(volume.geometry, plane)
+        turned = turn(volume.array, axes, flips)
+        spacing = in_order(volume.geometry.spacing[::-1], axes)
+        inside = None if region is None else turn(region, axes, flips)
+        frames = frames_of(turned, inside, card.input.side or 224, (spacing[1], spacing[2]), watch)
+        logits, features, scores = looked_at(list(frames.values()), model, watch)
+        probabilities = (logits / card.calibration.temperature).softmax(1).numpy()
+        chosen = asked(probabilities, card, region is not None)
+        pooled = probabilities[chosen].mean(0)
+        heat = None
+        if options.keep_heat or options.heatmap is not None:
+            maps = heat_maps(features, model, int(pooled.argmax()), watch)
+            slices = on_slices(maps, frames, turned.shape)
+            heat = np.ascontiguousarray(turn_back(slices, axes, flips))
+    watch.stop()
+    last = len(turned) - 1
+    own = {(last - k if 0 in flips else k): tuple(map(float, p)) for k, p in zip(frames, probabilities, strict=True)}
+    numbers = list(own)
+    return judged(
+        Classification(
+            tuple(map(float, pooled)),
+            float(scores[chosen].mean()),
+            (),
+            plane,
+            dict(sorted(own.items())),
+            tuple(sorted(numbers[i] for i in chosen)),
+            rule_of(len(chosen), len(numbers), region is not None),
+            heat=heat,
+            warnings=volume.warnings,
+            seconds=watch.seconds,
+        ),
+        card,
+        volume,
+    )
+
+
+def frames_of(
+    turned: np.ndarray, inside: np.ndarray | None, side: int, pixel: tuple[float, float], report: Report
+) -> dict[int, Framed]:
+    """The slices to look at, in their frames: those of the region, else those that show enough of the head."""
+    wanted = list(range(len(turned)))
+    if inside is not None:
+        areas = inside.sum(axis=(1, 2))
+        if not areas.any():
+            raise InputError("Expected a segment with voxels, found it empty. Segment the tumour, or leave it out.")
+        wanted = [int(k) for k in np.flatnonzero(areas >= LEAST_REGION * areas.max())]
+    found = {}
+    for k in wanted:
+        report("prepare", k / len(turned))
+        frame = framed(turned[k], side, pixel)
+        if frame is not None:
+            found[k] = frame
+    if not found:
+        raise InputError("Expected slices that show a head, found none that shows anything. Choose another volume.")
+    largest = max(frame.area for frame in found.values())
+    return {k: frame for k, frame in found.items() if inside is not None or frame.area >= LEAST_AREA * largest}
+
+
+def looked_at(frames: Sequence[Framed], model: "Model", report: Report) -> tuple[Tensor, list[Tensor], np.ndarray]:
+    """Logits (n, classes) of the slices, their features at the network's cut, a batch each, and how strange they are
+    (n,)."""
+    network, card = model.networks[0], model.card
+    logits, kept, scores = [], [], []
+    for begin in range(0, len(frames), BATCH):
+        report("infer", begin / len(frames))
+        images = torch.from_numpy(np.stack([f.image for f in frames[begin : begin + BATCH]])[:, None]).to(model.device)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=model.bf16):
+            features = [f.float() for f in network.encode(images)]
+        with torch.no_grad():
+            found = network.decode(features)
+            logits.append(found.cpu())
+            scores.append(strangeness(network, features, found, card).cpu())
+        kept += features
+    report("infer", 1.0)
+    return torch.cat(logits), kept, torch.cat(scores).numpy()
+
+
+def strangeness(network: Any, features: list[Tensor], logits: Tensor, card: ModelCard) -> Tensor:
+    """How unlike the training pictures each input is, (n,), higher the stranger: the card's score, energy by default
+    (Liu et al. 2020)."""
+    if card.abstention is not None and card.abstention.score == "mahalanobis":
+        distances: Tensor = network.distance(features)
+        return distances
+    return -card.calibration.temperature * (logits / card.calibration.temperature).logsumexp(1)
+
+
+def asked(probabilities: np.ndarray, card: ModelCard, segmented: bool) -> np.ndarray:
+    """Which slices the answer is the mean of: all of a segmented region, else the third in which a tumour is most
+    probable, at least one."""
+    ids = [one.id for one in card.classes]
+    if segmented or NO_TUMOUR not in ids:
+        return np.arange(len(probabilities))
+    healthy = probabilities[:, ids.index(NO_TUMOUR)]
+    count = max(1, round(ASKED * len(probabilities)))
+    return np.sort(np.argsort(healthy, kind="stable")[:count])
+
+
+def rule_of(asked_count: int, count: int, segmented: bool) -> str:
+    """How the slices' probabilities became one answer, in a sentence."""
+    if count == 1:
+        return "The probabilities of one slice."
+    if segmented or asked_count == count:
+        return f"The mean of the probabilities of {count} slices" + (" of the segment." if segmented else ".")
+    return f"The mean of the probabilities of {asked_count} of {count} slices, those that look most like a tumour."
+
+
+def heat_maps(features: Sequence[Tensor], model: "Model", number: int, report: Report) -> np.ndarray:
+    """Grad-CAM (Selvaraju 2017) of a class for each slice, float32 (n, h, w), from 0; one backward pass of the head."""
+    network, found = model.networks[0], []
+    for done, batch in enumerate(features):
+        report("heat", done / len(features))
+        with torch.enable_grad():
+            at_cut = batch.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(network.decode([at_cut])[:, number].sum(), at_cut)
+        weights = gradient.mean((2, 3), keepdim=True)
+        found.append((weights * batch).sum(1).clamp(min=0).detach().cpu())
+    report("heat", 1.0)
+    return torch.cat(found).float().numpy()
+
+
+def on_slices(maps: np.ndarray, frames: dict[int, Framed], shape: tuple[int, ...]) -> np.ndarray:
+    """The maps on the slices they belong to, float32 `shape`, scaled to a maximum of 1; 0 on slices not looked at."""
+    found = np.zeros(shape, np.float32)
+    highest = max(float(maps.max()), np.finfo(np.float32).tiny)
+    for heat, (k, frame) in zip(maps, frames.items(), strict=True):
+        found[k] = unframed(heat / highest, frame, (shape[1], shape[2]))
+    return found
+
+
+def by_shape(volume: Volume, card: ModelCard, region: np.ndarray) -> Classification:
+    """What a model of plain numbers says of the region's shape."""
+    if not volume.real_spacing:
+        raise InputError(
+            "Expected a volume that states its spacing, for the shape is measured in mm. Use the original."
+        )
+    assert card.coefficients is not None
+    shape = shape_features(region, volume.geometry)
+    said = predict(shape.values, card.coefficients)
+    return Classification(
+        (1 - said.probability, said.probability),
+        rule="The shape of the segment alone; no grey value is looked at.",
+        features=said.features,
+        interval=said.interval,
+        warnings=(*volume.warnings, *shape.warnings, *said.warnings),
+    )
+
+
+def judged(found: Classification, card: ModelCard, volume: Volume) -> Classification:
+    """The classification with the reasons to abstain from it."""
+    grid, rule = volume.geometry, card.abstention
+    reasons = [
+        f"Unlike the training images: {reason}."
+        for reason in misfits(
+            card,
+            modality=volume.modality,
+            description=volume.description,
+            size=grid.size,
+            spacing=grid.spacing if volume.real_spacing else None,
+        )
+    ]
+    if rule is not None and found.score is not None and found.score > rule.threshold:
+        reasons.append(f"The image is unlike those of training: score {found.score:.2f}, limit {rule.threshold:.2f}.")
+    if rule is not None and max(found.probabilities) < rule.min_probability:
+        name, best = card.classes[found.best].name, max(found.probabilities)
+        reasons.append(f"No class reaches {rule.min_probability:.0%}; the best, {name}, has {best:.0%}.")
+    return replace(found, reasons=tuple(reasons))
+
+
+def classify_file(
+    source: Path, model: "Model", options: ClassifyOptions = ClassifyOptions(), report: Report = silent
+) -> dict[str, Any]:
+    """The record of one input, as `medtl classify --json` prints it; the heat map is written whole or not at all.
+
+    Raises: MedTLError as reading, classifying and writing do; InputError when the heat map exists and not `force`.
+    """
+    card = model.card
+    if options.heatmap is not None:
+        if not card.networks:
+            raise InputError(f"{card.name} looks at the shape, not at places: it has no heat map. Leave it out.")
+        given = [path for path in (source, options.segmentation) if path is not None]
+        check_output(options.heatmap, identities(given), options.force)
+    watch = Stopwatch(report)
+    watch("read", 0.0)
+    with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
+        volume = read_volume(source, frame=options.frame, component=options.component, series=options.series)
+        region = read_region(source, volume, card, options.segmentation, options.segment)
+    watch("read", 1.0)
+    watch.stop()
+    found = classify(volume, model, region, options, report)
+    watch("write", 0.0)
+    writes = []
+    heat = found.heat
+    if options.heatmap is not None and heat is not None:
+        writes = [(options.heatmap, lambda part: store_image(part, heat, volume.geometry))]
+    inexact = write_together(writes, lambda: watch("write", 1.0))
+    watch.stop()
+    seconds = {"read": watch.seconds["read"], **found.seconds, "write": watch.seconds["write"]}
+    return record_of(found, card, volume) | {
+        "input": str(source),
+        "segmentation": None if options.segmentation is None else str(options.segmentation),
+        "segment": options.segment,
+        "heatmap": None if options.heatmap is None else str(options.heatmap),
+        "warnings": [*found.warnings, *inexact],
+        "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
+    }
+
+
+def record_of(found: Classification, card: ModelCard, volume: Volume) -> dict[str, Any]:
+    """The classification as JSON has it."""
+    from .seed import voxels_sha256
+
+    ids = [one.id for one in card.classes]
+    votes = Counter(ids[int(np.argmax(p))] for p in found.slices.values())
+
+    def named(probabilities: Sequence[float]) -> dict[str, float]:
+        return {name: round(p, 4) for name, p in zip(ids, probabilities, strict=True)}
+
+    return {
+        "class": ids[found.best],
+        "name": card.classes[found.best].name,
+        "probabilities": named(found.probabilities),
+        "abstained": bool(found.reasons),
+        "reasons": list(found.reasons),
+        "score": None if found.score is None else round(found.score, 4),
+        "threshold": None if card.abstention is None else card.abstention.threshold,
+        "plane": found.plane,
+        "votes": dict(votes.most_common()),
+        "slices": [
+            {"index": k, "pooled": k in found.pooled, "probabilities": named(p)} for k, p in found.slices.items()
+        ],
+        "rule": found.rule,
+        "features": [
+            {"name": s.name, "label": s.label, "value": round(s.value, 4), "contribution": round(s.contribution, 4)}
+            for s in found.features
+        ],
+        "interval": None if found.interval is None else [round(x, 4) for x in found.interval],
+        "image": {
+            "sha256": voxels_sha256(volume.array),
+            "size": list(volume.geometry.size),
+            "spacing": list(volume.geometry.spacing) if volume.real_spacing else None,
+            "modality": volume.modality or None,
+            "description": volume.description or None,
+        },
+    }

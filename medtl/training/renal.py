@@ -1,0 +1,316 @@
+"""`medtl train renal-malignancy`: labelmaps and diagnoses in, a model of plain numbers out.
+
+The model is a logistic regression with an L1 penalty, which leaves features out, on the shape of the tumour. Its
+strength is chosen, and its figures are measured, by cross-validation by patient, one inside the other.
+Probabilities are those of the training data: after each fit the intercept is set so that the mean probability is the
+share of malignant tumours there.
+"""
+
+import hashlib
+import importlib.metadata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle import save_bundle
+from ..card import Coefficients, Term
+from ..errors import InputError
+from ..progress import Report, silent
+from ..radiomics import measured, shape_features, sigmoid
+from ..region import region_of
+from ..seed import voxels_sha256
+from ..volume import read_labelmap
+from .cases import read_classified
+from .recipes import renal_malignancy
+from .reliability import log_loss, reliability, scores
+
+FOLDS = 5
+REPEATS = 10
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of scikit-learn: the higher, the weaker the penalty
+RESAMPLES = 100
+INTERVAL_RESAMPLES = 1000
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cases in rows: names and hashes of the labelmaps, patients (n,), malignant bool (n,), features float64 (n, m)."""
+
+    cases: tuple[str, ...]
+    sha256: tuple[str, ...]
+    patients: np.ndarray
+    malignant: np.ndarray
+    features: tuple[str, ...]
+    values: np.ndarray
+
+    def only(self, *features: str) -> "Table":
+        """The table with these features of a model alone, see `medtl.radiomics.measured`."""
+        rows = [dict(zip(self.features, row)) for row in self.values]
+        values = np.array([[measured(row, feature) for feature in features] for row in rows])
+        return replace(self, features=features, values=values)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A logistic model on scaled features; `strength` is scikit-learn's C, chosen by cross-validation."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    weights: np.ndarray
+    intercept: float
+    strength: float
+
+    def probability(self, values: np.ndarray) -> np.ndarray:
+        """P(malignant) (n,) of features (n, m)."""
+        return sigmoid(self.intercept + (values - self.mean) / self.deviation @ self.weights)
+
+
+def train_renal(cases: Path, output: Path, report: Report = silent) -> Path:
+    """The bundle folder `output`/renal-malignancy, fitted to all cases of a CSV file (columns image,label,patient:
+    the labelmap, malignant or benign, and who it is), with its figures from nested cross-validation.
+
+    Raises: InputError for cases that cannot be used, too few of a class, or an output that holds the bundle,
+    or without scikit-learn.
+    """
+    if find_spec("sklearn") is None:
+        raise InputError("Expected the package scikit-learn for this training. Install it: pip install 'medtl[renal]'.")
+    bundle = output / renal_malignancy.NAME
+    if bundle.exists():
+        raise InputError(f"{bundle} exists already. Choose another output folder.")
+    if not output.parent.is_dir():
+        raise InputError(f"The folder {output.parent} does not exist. Create it or choose another output.")
+    table = read_table(cases, report).only(*renal_malignancy.FEATURES)
+    check_table(table)
+    found = figures(table, *out_of_fold(fold_models(table, REPEATS, report=report), table.values), report)
+    coefficients = final_model(table, report)
+    output.mkdir(exist_ok=True)
+    card = renal_malignancy.card(coefficients, training_record(table, found))
+    readme = renal_malignancy.readme(coefficients, found)
+    save_bundle(bundle, card, {}, readme, renal_malignancy.LICENCE, renal_malignancy.FACTS)
+    return bundle
+
+
+def read_table(cases: Path, report: Report = silent) -> Table:
+    """All shape features of the tumours of a CSV file's labelmaps.
+
+    Raises: InputError naming the labelmap that cannot be used.
+    """
+    listed = read_classified(cases, tuple(one.id for one in renal_malignancy.CLASSES))
+    shapes, hashes = [], []
+    for done, case in enumerate(listed):
+        report("measure", done / len(listed))
+        labels = read_labelmap(case.image)
+        try:
+            shapes.append(shape_features(region_of(labels, None, renal_malignancy.VALUES), labels.geometry).values)
+        except InputError as error:
+            raise InputError(f"{error} The labelmap is {case.image}.") from error
+        hashes.append(voxels_sha256(labels.array))
+    report("measure", 1.0)
+    return Table(
+        tuple(case.case for case in listed),
+        tuple(hashes),
+        np.array([case.patient for case in listed]),
+        np.array([case.label == renal_malignancy.CLASSES[1].id for case in listed]),
+        tuple(shapes[0]),
+        np.array([list(shape.values()) for shape in shapes]),
+    )
+
+
+def check_table(table: Table) -> None:
+    """Raise InputError when the table is too small to be split twice, or a patient has tumours of both classes."""
+    both = set(table.patients[table.malignant]) & set(table.patients[~table.malignant])
+    if both:
+        raise InputError(f"Expected one diagnosis for a patient, found both for {min(both)}. Correct the list.")
+    counts = [len(set(table.patients[table.malignant == value])) for value in (True, False)]
+    if min(counts) < 2 * FOLDS:
+        raise InputError(
+            f"Expected at least {2 * FOLDS} patients of each class, found {counts[0]} malignant and {counts[1]} benign."
+            " Add cases."
+        )
+    for name, column in zip(table.features, table.values.T):
+        if np.ptp(column) == 0:
+            raise InputError(f"Expected tumours of different shapes, found {name} the same in all. Add cases.")
+
+
+def splits(malignant: np.ndarray, patients: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to train and to test on, FOLDS times: by patient, the classes spread evenly."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    return list(folds.split(np.zeros((len(malignant), 1)), malignant, patients))
+
+
+def fit(
+    values: np.ndarray,
+    malignant: np.ndarray,
+    patients: np.ndarray,
+    seed: int = SEED,
+    balanced: bool = True,
+    strengths: Sequence[float] = STRENGTHS,
+) -> Fitted:
+    """The model of these rows; the strength of its penalty has the smallest log loss in cross-validation by patient.
+
+    `balanced` gives both classes the same total weight in the fit; the intercept is set back to their true share.
+    """
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    scaled = (values - mean) / deviation
+    inner = splits(malignant, patients, seed)
+    losses = []
+    for strength in strengths:
+        odds = np.zeros(len(malignant))
+        for train, test in inner:
+            odds[test] = (
+                logistic(strength, balanced).fit(scaled[train], malignant[train]).decision_function(scaled[test])
+            )
+        losses.append(log_loss(malignant, sigmoid(odds + honest_intercept(odds, malignant.mean()))))
+    strength = strengths[int(np.argmin(losses))]
+    weights = logistic(strength, balanced).fit(scaled, malignant).coef_[0]
+    return Fitted(mean, deviation, weights, honest_intercept(scaled @ weights, malignant.mean()), strength)
+
+
+def logistic(strength: float, balanced: bool) -> Any:
+    """scikit-learn's logistic regression with an L1 penalty."""
+    from sklearn.linear_model import LogisticRegression
+
+    weight = "balanced" if balanced else None
+    # This solver shrinks the intercept, too; scaled it hardly does, and `honest_intercept` replaces it.
+    return LogisticRegression(
+        C=strength, l1_ratio=1.0, solver="liblinear", class_weight=weight, intercept_scaling=10, random_state=SEED
+    )
+
+
+def honest_intercept(scores: np.ndarray, share: float) -> float:
+    """The intercept that makes the mean probability of these log-odds `share`; by bisection."""
+    low, high = -50.0 - float(scores.max()), 50.0 - float(scores.min())
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sigmoid(scores + middle).mean() < share else (low, middle)
+    return (low + high) / 2
+
+
+def fold_models(
+    table: Table,
+    repeats: int = REPEATS,
+    balanced: bool = True,
+    strengths: Sequence[float] = STRENGTHS,
+    report: Report = silent,
+) -> list[list[tuple[np.ndarray, Fitted]]]:
+    """For each repeat and fold: the rows left out, and the model fitted to the others."""
+    models: list[list[tuple[np.ndarray, Fitted]]] = []
+    for repeat in range(repeats):
+        models.append([])
+        for number, (train, test) in enumerate(splits(table.malignant, table.patients, SEED + repeat)):
+            report("validate", (repeat + number / FOLDS) / repeats)
+            rows = table.values[train], table.malignant[train], table.patients[train]
+            model = fit(*rows, SEED + repeat, balanced, strengths)
+            models[-1].append((test, model))
+    report("validate", 1.0)
+    return models
+
+
+def out_of_fold(models: list[list[tuple[np.ndarray, Fitted]]], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """P(malignant) (repeats, n) of each row of features from the model that never saw its patient, and the number
+    (repeats, n) of the fold that this was."""
+    probabilities, folds = np.zeros((len(models), len(values))), np.zeros((len(models), len(values)), dtype=np.int64)
+    for repeat, one in enumerate(models):
+        for number, (test, model) in enumerate(one):
+            probabilities[repeat, test] = model.probability(values[test])
+            folds[repeat, test] = number
+    return probabilities, folds
+
+
+def final_model(table: Table, report: Report = silent) -> Coefficients:
+    """The model of all cases, with fits to bootstrap resamples of the patients, each with its own choice of penalty;
+    their weights are of features scaled as for the model itself."""
+    model = fit(table.values, table.malignant, table.patients)
+    rng = np.random.default_rng(SEED)
+    resamples: list[tuple[float, ...]] = []
+    while len(resamples) < RESAMPLES:
+        report("resample", len(resamples) / RESAMPLES)
+        rows = drawn(table.patients, rng)
+        if any(len(set(table.patients[rows][table.malignant[rows] == value])) < FOLDS for value in (True, False)):
+            continue
+        one = fit(table.values[rows], table.malignant[rows], table.patients[rows])
+        weights = one.weights * model.deviation / one.deviation
+        shift = one.weights @ ((model.mean - one.mean) / one.deviation)
+        resamples.append(tuple(float(x) for x in (one.intercept + shift, *weights)))
+    report("resample", 1.0)
+    terms = tuple(
+        Term(name, float(mean), float(deviation), float(weight))
+        for name, mean, deviation, weight in zip(table.features, model.mean, model.deviation, model.weights)
+    )
+    return Coefficients(float(model.intercept), terms, tuple(resamples), renal_malignancy.VALUES)
+
+
+def drawn(patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rows of patients drawn with replacement, as many as there are."""
+    names, owner = np.unique(patients, return_inverse=True)
+    rows = [np.flatnonzero(owner == i) for i in range(len(names))]
+    return np.concatenate([rows[i] for i in rng.integers(0, len(names), len(names))])
+
+
+def figures(table: Table, probabilities: np.ndarray, folds: np.ndarray, report: Report = silent) -> dict[str, Any]:
+    """Figures of what `out_of_fold` gives, each the mean over the repeats, with its 95 % interval from resampling
+    patients; and the reliability of the first repeat."""
+
+    def all_figures(rows: np.ndarray) -> np.ndarray:
+        found = [scores(table.malignant[rows], p[rows], f[rows]) for p, f in zip(probabilities, folds)]
+        means: np.ndarray = np.mean([list(one.values()) for one in found], axis=0)
+        return means
+
+    names = list(scores(table.malignant, probabilities[0], folds[0]))
+    values = all_figures(np.arange(len(table.cases)))
+    limits = bootstrap(all_figures, table, report, INTERVAL_RESAMPLES)
+    return {
+        "n": len(table.cases),
+        "patients": len(set(table.patients)),
+        "benign": int(np.count_nonzero(~table.malignant)),
+        "prevalence": round(float(table.malignant.mean()), 4),
+        **{
+            name: {"mean": round(float(v), 4), "ci95": [round(float(x), 4) for x in limit]}
+            for name, v, limit in zip(names, values, limits.T)
+        },
+        "reliability": [
+            {name: round(value, 4) for name, value in one.items()}
+            for one in reliability(table.malignant, probabilities[0])
+        ],
+    }
+
+
+def bootstrap(
+    figure: Callable[[np.ndarray], np.ndarray], table: Table, report: Report = silent, n: int = INTERVAL_RESAMPLES
+) -> np.ndarray:
+    """The 95 % intervals (2, figures) of figures of rows: percentiles of `n` resamples of patients."""
+    rng, found = np.random.default_rng(SEED), []
+    for done in range(n):
+        report("intervals", done / n)
+        rows = drawn(table.patients, rng)
+        if 0 < np.count_nonzero(table.malignant[rows]) < len(rows):
+            found.append(figure(rows))
+    report("intervals", 1.0)
+    limits: np.ndarray = np.nanpercentile(np.array(found), (2.5, 97.5), axis=0)
+    return limits
+
+
+def training_record(table: Table, found: dict[str, Any]) -> dict[str, Any]:
+    """What the card keeps of the training."""
+    return {
+        "split": {
+            "by": "patient; figures from repeated nested cross-validation, the model itself from all cases",
+            "seed": SEED,
+            "folds": FOLDS,
+            "repeats": REPEATS,
+            "train": dict(zip(table.cases, table.sha256)),
+            "test": {},
+        },
+        "classes": dict(Counter("malignant" if value else "benign" for value in table.malignant)),
+        "figures": found,
+        "versions": {name: importlib.metadata.version(name) for name in ("scikit-learn", "SimpleITK", "numpy")},
+        "list_sha256": hashlib.sha256("\n".join(sorted(table.cases)).encode()).hexdigest(),
+    }
