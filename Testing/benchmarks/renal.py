@@ -20,8 +20,8 @@ from renal_slices import demonstration
 
 from medtl.radiomics import FEATURES as SHAPES
 from medtl.training.recipes.renal_malignancy import FEATURES, FIGURES, interval
-from medtl.training.reliability import auc
-from medtl.training.renal import Table, bootstrap, figures, final_model, fold_models, out_of_fold
+from medtl.training.reliability import auc, bootstrap
+from medtl.training.renal import Table, figures, final_model, fold_models, out_of_fold
 
 # The penalties of the model that was settled on before any figure was seen.
 FIRST_STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -146,7 +146,10 @@ def difference(table: Table, said: Any, base: Any) -> dict[str, Any]:
             ]
         )
 
-    return {"mean": float(gap(np.arange(len(table.cases)))), "ci95": bootstrap(gap, table).tolist()}
+    return {
+        "mean": float(gap(np.arange(len(table.cases)))),
+        "ci95": bootstrap(gap, table.malignant, table.patients).tolist(),
+    }
 
 
 def alterations(
@@ -184,7 +187,10 @@ def area_of(table: Table, said: np.ndarray, folds: np.ndarray) -> dict[str, Any]
     def area(rows: np.ndarray) -> np.ndarray:
         return np.mean([auc(table.malignant[rows], p[rows], f[rows]) for p, f in zip(said, folds)])
 
-    return {"mean": float(area(np.arange(len(table.cases)))), "ci95": bootstrap(area, table).tolist()}
+    return {
+        "mean": float(area(np.arange(len(table.cases)))),
+        "ci95": bootstrap(area, table.malignant, table.patients).tolist(),
+    }
 
 
 def rows_of(table: Table, rows: np.ndarray) -> Table:

@@ -66,9 +66,8 @@ def demonstration(data: Path, work: Path, table: Table, encoder_weights: Path | 
     for name, said in rows:
         there = ~np.isnan(said[0])
         one = figure(outcome[there], said[:, there])
-        lines.append(
-            f"| {name} | {there.sum()} ({np.count_nonzero(~outcome[there])}) | {interval(one)} | {chance.get(name, '')} |"
-        )
+        count = f"{there.sum()} ({np.count_nonzero(~outcome[there])})"
+        lines.append(f"| {name} | {count} | {interval(one)} | {chance.get(name, '')} |")
     lines += ["", "So few benign patients that no row is better than another."]
     return lines
 

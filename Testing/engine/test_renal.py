@@ -14,8 +14,6 @@ from medtl.training import renal
 from medtl.training.reliability import auc, calibration_slope, log_loss, reliability, scores
 from medtl.volume import Geometry, Labelmap, write_labelmap
 
-pytest.importorskip("sklearn")
-
 
 def a_table(n=240, seed=0, strength=1.5, share=0.8, per_patient=1):
     """Cases whose first feature tells, whose second is noise."""

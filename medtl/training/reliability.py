@@ -4,13 +4,16 @@ the class itself.
 `positive` is bool (n,), `probability` float64 (n,) that of the positive class.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..progress import Report, silent
 from ..radiomics import sigmoid
 
 BINS = 5
+INTERVAL_RESAMPLES = 1000
 
 
 def log_loss(positive: np.ndarray, probability: np.ndarray) -> float:
@@ -84,3 +87,30 @@ def reliability(positive: np.ndarray, probability: np.ndarray) -> list[dict[str,
         for rows in np.array_split(order, BINS)
         if len(rows)
     ]
+
+
+def bootstrap(
+    figure: Callable[[np.ndarray], Any],
+    positive: np.ndarray,
+    patients: np.ndarray,
+    n: int = INTERVAL_RESAMPLES,
+    report: Report = silent,
+) -> np.ndarray:
+    """The 95 % intervals (2, …) of the figures of rows: percentiles of `n` resamples of patients, those of one class
+    alone left out."""
+    rng, found = np.random.default_rng(0), []
+    for done in range(n):
+        report("intervals", done / n)
+        rows = drawn(patients, rng)
+        if 0 < np.count_nonzero(positive[rows]) < len(rows):
+            found.append(figure(rows))
+    report("intervals", 1.0)
+    limits: np.ndarray = np.nanpercentile(np.array(found), (2.5, 97.5), axis=0)
+    return limits
+
+
+def drawn(patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rows of patients drawn with replacement, as many as there are."""
+    names, owner = np.unique(patients, return_inverse=True)
+    rows = [np.flatnonzero(owner == i) for i in range(len(names))]
+    return np.concatenate([rows[i] for i in rng.integers(0, len(names), len(names))])

@@ -9,7 +9,7 @@ share of malignant tumours there.
 import hashlib
 import importlib.metadata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,13 +27,12 @@ from ..seed import voxels_sha256
 from ..volume import read_labelmap
 from .cases import read_classified
 from .recipes import renal_malignancy
-from .reliability import log_loss, reliability, scores
+from .reliability import INTERVAL_RESAMPLES, bootstrap, drawn, log_loss, reliability, scores
 
 FOLDS = 5
 REPEATS = 10
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of scikit-learn: the higher, the weaker the penalty
 RESAMPLES = 100
-INTERVAL_RESAMPLES = 1000
 SEED = 0
 
 
@@ -248,13 +247,6 @@ def final_model(table: Table, report: Report = silent) -> Coefficients:
     return Coefficients(float(model.intercept), terms, tuple(resamples), renal_malignancy.VALUES)
 
 
-def drawn(patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows of patients drawn with replacement, as many as there are."""
-    names, owner = np.unique(patients, return_inverse=True)
-    rows = [np.flatnonzero(owner == i) for i in range(len(names))]
-    return np.concatenate([rows[i] for i in rng.integers(0, len(names), len(names))])
-
-
 def figures(table: Table, probabilities: np.ndarray, folds: np.ndarray, report: Report = silent) -> dict[str, Any]:
     """Figures of what `out_of_fold` gives, each the mean over the repeats, with its 95 % interval from resampling
     patients; and the reliability of the first repeat."""
@@ -266,7 +258,7 @@ def figures(table: Table, probabilities: np.ndarray, folds: np.ndarray, report: 
 
     names = list(scores(table.malignant, probabilities[0], folds[0]))
     values = all_figures(np.arange(len(table.cases)))
-    limits = bootstrap(all_figures, table, report, INTERVAL_RESAMPLES)
+    limits = bootstrap(all_figures, table.malignant, table.patients, INTERVAL_RESAMPLES, report)
     return {
         "n": len(table.cases),
         "patients": len(set(table.patients)),
@@ -281,21 +273,6 @@ def figures(table: Table, probabilities: np.ndarray, folds: np.ndarray, report: 
             for one in reliability(table.malignant, probabilities[0])
         ],
     }
-
-
-def bootstrap(
-    figure: Callable[[np.ndarray], np.ndarray], table: Table, report: Report = silent, n: int = INTERVAL_RESAMPLES
-) -> np.ndarray:
-    """The 95 % intervals (2, figures) of figures of rows: percentiles of `n` resamples of patients."""
-    rng, found = np.random.default_rng(SEED), []
-    for done in range(n):
-        report("intervals", done / n)
-        rows = drawn(table.patients, rng)
-        if 0 < np.count_nonzero(table.malignant[rows]) < len(rows):
-            found.append(figure(rows))
-    report("intervals", 1.0)
-    limits: np.ndarray = np.nanpercentile(np.array(found), (2.5, 97.5), axis=0)
-    return limits
 
 
 def training_record(table: Table, found: dict[str, Any]) -> dict[str, Any]:
