@@ -79,6 +79,16 @@ def test_the_card_says_who_was_learned_from_and_test_cases_are_not_among_them(tr
     assert len(split["train"]) + len(split["limits"]) == 40
 
 
+def test_what_the_list_leaves_out_is_not_learned_from(case_list, tmp_path):
+    text = case_list.read_text().replace("37.png,notumor,p9,train,4", "37.png,notumor,p9,left-out,")
+    assert "left-out" in text
+    (case_list.parent / "some.csv").write_text(text)
+    folder = train_classifier(recipe(), case_list.parent / "some.csv", tmp_path / "out")
+    split = load_card(folder).training["split"]
+    assert "37" not in {*split["train"], *split["limits"]}
+    assert "38" in split["train"]
+
+
 def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(trained, case_list, tmp_path, monkeypatch):
     """The head is trained before the first epoch, and stands in the checkpoint."""
     whole = classifier.save_checkpoint
