@@ -20,6 +20,8 @@ How they are split. Tested are bins in a row: the first batch of gliomas, and th
 pituitary tumours, about a fifth of each class. A bin's border cuts through a patient, and planes are out of step by a
 patient or two: the groups within `MARGIN` bins of the test are "left-out", in neither side. The gliomas of 1841 to 3062
 stay in training: their patients recur there under several numbers. What is not from figshare is drawn by `--seed`.
+`BIN` and `MARGIN` were set by a look at the folds by patient that the set's author published, until none lay on both
+sides; nothing of them is used here.
 
 What remains, hence near-patient and not by patient: a patient who comes again far away and looks different there, one
 whose planes are out of step by more than the margin, slices of one head among the pictures that are not from figshare,
