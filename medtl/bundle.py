@@ -191,6 +191,10 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
         "dtype": "float32",
     }
     image = tensor | {"format": "magnitude", "value_range": [-1, 1 if card.input.side else 2.2]}
+    if not card.networks:  # it measures a labelmap
+        whole = {"spatial_shape": ["*", "*", "*"], "dtype": "uint16", "value_range": [0, 65535]}
+        image = tensor | {"format": "segmentation"} | whole
+    packages = ("timm", "segmentation-models-pytorch", "safetensors") if card.networks else ("SimpleITK",)
     if card.task == "classification":
         named = {str(number): one.name for number, one in enumerate(card.classes)}
         output: dict[str, Any] = {"type": "probabilities", "format": "classes", "spatial_shape": [], "dtype": "float32"}
@@ -205,9 +209,7 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
         "monai_version": importlib.metadata.version("monai"),
         "pytorch_version": importlib.metadata.version("torch"),
         "numpy_version": importlib.metadata.version("numpy"),
-        "required_packages_version": {
-            name: importlib.metadata.version(name) for name in ("timm", "segmentation-models-pytorch", "safetensors")
-        },
+        "required_packages_version": {name: importlib.metadata.version(name) for name in packages},
         "task": card.task,
         "description": card.description,
         "authors": "The MedTL authors",

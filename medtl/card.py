@@ -105,13 +105,15 @@ class Coefficients:
     """A logistic model in plain numbers: P(second class) = sigmoid(intercept + sum of weight * (x - mean) / deviation).
 
     `resamples` are the intercept and the weights of bootstrap fits, for the interval; `values` are the label values of
-    the region in a labelmap whose segments say nothing else.
+    the region in a labelmap whose segments say nothing else. `prevalence` is the share of the second class in training:
+    what is known of a case before it is looked at, so the model abstains where the interval holds it.
     """
 
     intercept: float
     terms: tuple[Term, ...]
     resamples: tuple[tuple[float, ...], ...] = ()
     values: tuple[int, ...] = (1,)
+    prevalence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,8 @@ def classification_problem(card: ModelCard) -> str:
             return "coefficients that are no logistic model; it takes two classes, finite numbers, deviations above 0"
         if any(len(sample) != wanted for sample in model.resamples):
             return f"resamples of another length than {wanted}, the intercept and the weights"
+        if model.prevalence is not None and not 0 <= model.prevalence <= 1:
+            return f"the prevalence {model.prevalence}; it is a share, from 0 to 1"
     return ""
 
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from .card import ModelCard
 from .errors import InputError, memory_errors
 from .gate import misfits
-from .pictures import Framed, acquired_plane, framed, unframed
+from .pictures import Framed, acquired_plane, framed, in_frame, unframed
 from .preprocess import in_order, orient, turn, turn_back
 from .progress import Report, Stopwatch, silent
-from .radiomics import Feature, predict, shape_features
+from .radiomics import Feature, little, predict, shape_features
 from .region import read_region
 from .segment import limited_threads, memory_advice, write_together
 from .volume import Volume, check_output, identities, read_volume, store_image
@@ -109,7 +110,8 @@ def classify(
         spacing = in_order(volume.geometry.spacing[::-1], axes)
         inside = None if region is None else turn(region, axes, flips)
         frames = frames_of(turned, inside, card.input.side or 224, (spacing[1], spacing[2]), watch)
-        logits, features, scores = looked_at(list(frames.values()), model, watch)
+        within = None if inside is None else [in_frame(inside[k], frame) for k, frame in frames.items()]
+        logits, features, scores = looked_at(list(frames.values()), model, watch, within)
         probabilities = (logits / card.calibration.temperature).softmax(1).numpy()
         chosen = asked(probabilities, card, region is not None)
         pooled = probabilities[chosen].mean(0)
@@ -162,9 +164,13 @@ def frames_of(
     return {k: frame for k, frame in found.items() if inside is not None or frame.area >= LEAST_AREA * largest}
 
 
-def looked_at(frames: Sequence[Framed], model: "Model", report: Report) -> tuple[Tensor, list[Tensor], np.ndarray]:
-    """Logits (n, classes) of the slices, their features at the network's cut, a batch each, and how strange they are
-    (n,)."""
+def looked_at(
+    frames: Sequence[Framed], model: "Model", report: Report, within: Sequence[np.ndarray] | None = None
+) -> tuple[Tensor, list[list[Tensor]], np.ndarray]:
+    """Logits (n, classes) of the slices, what the network's head takes, a batch each, and how strange they are (n,).
+
+    `within` are masks (side, side) of the frames, to which the network's attention is confined.
+    """
     network, card = model.networks[0], model.card
     logits, kept, scores = [], [], []
     for begin in range(0, len(frames), BATCH):
@@ -173,11 +179,15 @@ def looked_at(frames: Sequence[Framed], model: "Model", report: Report) -> tuple
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=model.bf16):
             features = [f.float() for f in network.encode(images)]
+        if within is not None:
+            masks = torch.from_numpy(np.stack(within[begin : begin + BATCH])[:, None]).to(model.device)
+            rows, columns = features[0].shape[2:]
+            features.append(functional.adaptive_avg_pool2d(masks, (rows, columns))[:, 0])
         with torch.no_grad():
             found = network.decode(features)
             logits.append(found.cpu())
             scores.append(strangeness(network, features, found, card).cpu())
-        kept += features
+        kept.append(features)
     report("infer", 1.0)
     return torch.cat(logits), kept, torch.cat(scores).numpy()
 
@@ -211,16 +221,19 @@ def rule_of(asked_count: int, count: int, segmented: bool) -> str:
     return f"The mean of the probabilities of {asked_count} of {count} slices, those that look most like a tumour."
 
 
-def heat_maps(features: Sequence[Tensor], model: "Model", number: int, report: Report) -> np.ndarray:
-    """Grad-CAM (Selvaraju 2017) of a class for each slice, float32 (n, h, w), from 0; one backward pass of the head."""
+def heat_maps(features: Sequence[list[Tensor]], model: "Model", number: int, report: Report) -> np.ndarray:
+    """How much each place spoke for a class in each slice, float32 (n, h, w), from 0; one backward pass of the head.
+
+    Grad-CAM (Selvaraju 2017), each place weighed by its own gradient (HiResCAM, Draelos and Carin 2020): their mean
+    over places, as first published, does not know where the attention is.
+    """
     network, found = model.networks[0], []
     for done, batch in enumerate(features):
         report("heat", done / len(features))
         with torch.enable_grad():
-            at_cut = batch.detach().requires_grad_(True)
-            (gradient,) = torch.autograd.grad(network.decode([at_cut])[:, number].sum(), at_cut)
-        weights = gradient.mean((2, 3), keepdim=True)
-        found.append((weights * batch).sum(1).clamp(min=0).detach().cpu())
+            at_cut = batch[0].detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(network.decode([at_cut, *batch[1:]])[:, number].sum(), at_cut)
+        found.append((gradient * batch[0]).sum(1).clamp(min=0).detach().cpu())
     report("heat", 1.0)
     return torch.cat(found).float().numpy()
 
@@ -235,7 +248,7 @@ def on_slices(maps: np.ndarray, frames: dict[int, Framed], shape: tuple[int, ...
 
 
 def by_shape(volume: Volume, card: ModelCard, region: np.ndarray) -> Classification:
-    """What a model of plain numbers says of the region's shape."""
+    """What a model of plain numbers says of the region's shape, with the reason to abstain where that is little."""
     if not volume.real_spacing:
         raise InputError(
             "Expected a volume that states its spacing, for the shape is measured in mm. Use the original."
@@ -245,6 +258,7 @@ def by_shape(volume: Volume, card: ModelCard, region: np.ndarray) -> Classificat
     said = predict(shape.values, card.coefficients)
     return Classification(
         (1 - said.probability, said.probability),
+        reasons=little(said, card.coefficients, card.classes[1].name),
         rule="The shape of the segment alone; no grey value is looked at.",
         features=said.features,
         interval=said.interval,
@@ -270,7 +284,7 @@ def judged(found: Classification, card: ModelCard, volume: Volume) -> Classifica
     if rule is not None and max(found.probabilities) < rule.min_probability:
         name, best = card.classes[found.best].name, max(found.probabilities)
         reasons.append(f"No class reaches {rule.min_probability:.0%}; the best, {name}, has {best:.0%}.")
-    return replace(found, reasons=tuple(reasons))
+    return replace(found, reasons=(*found.reasons, *reasons))
 
 
 def classify_file(
@@ -341,6 +355,7 @@ def record_of(found: Classification, card: ModelCard, volume: Volume) -> dict[st
             for s in found.features
         ],
         "interval": None if found.interval is None else [round(x, 4) for x in found.interval],
+        "prevalence": None if card.coefficients is None else card.coefficients.prevalence,
         "image": {
             "sha256": voxels_sha256(volume.array),
             "size": list(volume.geometry.size),

@@ -94,7 +94,8 @@ def show(result: dict[str, Any], args: argparse.Namespace, several: bool, out: T
         return
     best = result["probabilities"][result["class"]]
     said = "uncertain: review" if result["abstained"] else result["name"]
-    lines = [f"{result['input']}: {said} ({result['name']} {best:.0%}). Research use, not for diagnosis."]
+    usual = "" if (share := usual_share(result)) is None else f", usual: {share:.0%}"
+    lines = [f"{result['input']}: {said} ({result['name']} {best:.0%}{usual}). Research use, not for diagnosis."]
     lines += [f"  {reason}" for reason in result["reasons"]]
     lines += [f"  {name} {p:.1%}" for name, p in result["probabilities"].items()]
     if votes := votes_sentence(result):
@@ -102,10 +103,16 @@ def show(result: dict[str, Any], args: argparse.Namespace, several: bool, out: T
     lines += [f"  {f['label']} {f['value']:g}: {f['contribution']:+.2f}" for f in result["features"]]
     if result["interval"]:
         low, high = result["interval"]
-        lines.append(f"  95 % interval of the probability: {low:.0%} to {high:.0%}")
+        lines.append(f"  95 % interval of {list(result['probabilities'])[1]}: {low:.0%} to {high:.0%}")
     if result["heatmap"]:
         lines.append(f"written: {result['heatmap']}")
     say(out, *lines)
+
+
+def usual_share(result: dict[str, Any]) -> float | None:
+    """The share of the answer's class in training, which its probability is read against; None where none is stated."""
+    share: float | None = result["prevalence"]  # of the second class
+    return share if share is None or result["class"] == list(result["probabilities"])[1] else 1 - share
 
 
 def votes_sentence(result: dict[str, Any]) -> str:

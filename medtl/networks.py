@@ -203,58 +203,78 @@ class SwinUnetr2d(Network):
 
 
 class Classifier2d(Network):
-    """A timm encoder, pooled, and one linear layer: images (B, C, H, W) in, logits (B, classes) out (Disci 2025).
+    """A timm encoder, attention, and one linear layer: images (B, C, H, W) in, logits (B, classes) out (Disci 2025).
 
-    The cut is before the pooling, so that a heat map needs the head alone. `strangeness` directions of `embed` in which
-    the training pictures spread, and their mean in each class, lie in buffers (0: none). Encoder weights are named as
-    for `UNet2d`.
+    The last two levels of the encoder, at a 16th of the image's side, are mixed in each place and averaged by how much
+    attention a place deserves (Ilse 2018), which outlines of tumours can teach. The cut is before that, so that a heat
+    map needs the head alone. Encoder weights are named as for `UNet2d`.
+
+    With `strangeness`, `usual` and `directions` hold how the encoder's features, averaged over the image, spread in
+    training.
     """
 
-    centres: Tensor
+    usual: Tensor
     directions: Tensor
-    middle: Tensor
 
     def __init__(
         self,
         encoder: str,
         channels: int,
         classes: int,
+        mixed: int = 256,
         dropout: float = 0.2,
-        strangeness: int = 0,
+        strangeness: bool = False,
         encoder_weights: str | None = None,
     ) -> None:
         super().__init__()
         local = encoder_weights if encoder_weights is not None and is_file(encoder_weights) else None
         name = timm_name(encoder, encoder_weights)
         hub = encoder_weights is not None and local is None
-        encoder_network: Any = timm.create_model(name, pretrained=hub, in_chans=channels, num_classes=0)
+        levels: Any = timm.create_model(
+            name, pretrained=hub, in_chans=channels, features_only=True, out_indices=(-2, -1)
+        )
         if local is not None:
-            load_encoder(encoder_network, Path(local))
-        self.encoder = encoder_network
-        width = encoder_network.head_hidden_size
+            load_encoder(levels, Path(local))
+        self.encoder = levels
+        width = sum(levels.feature_info.channels())
+        self.mix = nn.Sequential(nn.Conv2d(width, mixed, 1, bias=False), nn.BatchNorm2d(mixed), nn.ReLU())
+        self.attention = nn.Conv2d(mixed, 1, 1)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width, classes)
-        self.register_buffer("centres", torch.zeros(classes, strangeness))
-        self.register_buffer("directions", torch.zeros(width, strangeness))
-        self.register_buffer("middle", torch.zeros(width))
+        self.head = nn.Linear(mixed, classes)
+        self.register_buffer("usual", torch.zeros(width if strangeness else 0))
+        self.register_buffer("directions", torch.zeros(len(self.usual), len(self.usual)))
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        return [self.encoder.forward_features(x)]
-
-    def embed(self, features: list[Tensor]) -> Tensor:
-        """What the linear layer sees, (B, width)."""
-        pooled: Tensor = self.encoder.forward_head(features[0], pre_logits=True)
-        return pooled
+        fine, coarse = self.encoder(x)
+        grown = functional.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=False)
+        return [torch.cat([fine, grown], 1)]
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        logits: Tensor = self.head(self.dropout(self.embed(features)))
-        return logits
+        return self.judge(features)[0]
+
+    def judge(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The logits (B, classes), and those of the attention, (B, h, w): their softmax over places weighs these.
+
+        After what `encode` gives, `features` may hold how much of each place is to be looked at, (B, h, w), 0 to 1.
+        """
+        mixed = self.mix(features[0])
+        attention: Tensor = self.attention(mixed)
+        share = attention.flatten(1).float().softmax(1)
+        if len(features) > 1:
+            share = share * features[1].flatten(1).clamp_min(1e-6)
+            share = share / share.sum(1, keepdim=True)
+        averaged = (mixed.flatten(2) * share[:, None]).sum(2)
+        return self.head(self.dropout(averaged)), attention[:, 0]
+
+    def summary(self, features: list[Tensor]) -> Tensor:
+        """The encoder's features averaged over the image, (B, width)."""
+        return features[0].float().mean((2, 3))
 
     def distance(self, features: list[Tensor]) -> Tensor:
-        """The squared Mahalanobis distance to the nearest class, (B,), a dimension (Lee 2018)."""
-        spread = (self.embed(features).float() - self.middle) @ self.directions
-        nearest: Tensor = (spread[:, None] - self.centres).square().sum(2).amin(1)
-        return nearest / max(self.centres.shape[1], 1)
+        """The squared Mahalanobis distance from the mean of the training pictures, (B,), a dimension
+        (Kamoi and Kobayashi 2020)."""
+        spread = (self.summary(features) - self.usual) @ self.directions
+        return spread.square().mean(1)
 
 
 def timm_name(encoder: str, weights: str | None) -> str:

@@ -55,6 +55,11 @@ def framed(plane: np.ndarray, side: int, pixel: tuple[float, float] = (1.0, 1.0)
     return Framed(_cut(values, start, size, side) * 2 - 1, start[0], start[1], size[0], size[1], area)
 
 
+def in_frame(values: np.ndarray, frame: Framed) -> np.ndarray:
+    """Other values of the slice (rows, columns), resampled to where `frame` has its image, float32 (side, side)."""
+    return _cut(values.astype(np.float32), [frame.top, frame.left], [frame.rows, frame.columns], len(frame.image))
+
+
 def _cut(values: np.ndarray, start: list[float], size: list[float], side: int) -> np.ndarray:
     """The frame, resampled with smoothing before shrinking; 0 beyond the slice."""
     before = [max(0, int(np.ceil(-a))) for a in start]

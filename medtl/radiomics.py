@@ -187,6 +187,20 @@ def interval(scaled: np.ndarray, model: Coefficients, probability: float) -> tup
     return min(float(low), probability), max(float(high), probability)
 
 
+def little(said: Prediction, model: Coefficients, name: str) -> tuple[str, ...]:
+    """Why the answer says no more than is known without a look: its interval holds the share of the second class, of
+    this name, in training. Empty where it says more, or nothing is known."""
+    if model.prevalence is None or said.interval is None:
+        return ()
+    low, high = said.interval
+    if not low <= model.prevalence <= high:
+        return ()
+    return (
+        f"The shape says little: {model.prevalence:.0%} of such tumours are {name.lower()}, and the interval of the "
+        f"answer ({low:.0%} to {high:.0%}) holds that.",
+    )
+
+
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """The logistic function, without overflow."""
     answer: np.ndarray = (1 + np.tanh(np.asarray(x) / 2)) / 2

@@ -8,6 +8,9 @@ from .card import ModelCard
 from .errors import InputError
 from .volume import Labelmap, Volume, read_labelmap
 
+# More values than this a labelmap without names hardly has; an image of whole numbers does.
+MOST_VALUES = 150
+
 
 def read_region(
     source: Path, volume: Volume, card: ModelCard, segmentation: Path | None, segment: str | None
@@ -16,13 +19,24 @@ def read_region(
 
     A model of plain numbers looks at the shape alone: without a segmentation, `source` itself is the labelmap.
 
-    Raises: InputError when the segmentation lies on another grid, or does not say what to look at.
+    Raises: InputError when the segmentation lies on another grid, does not say what to look at, or is an image.
     """
     if segmentation is None and card.coefficients is None:
         if segment is not None:
             raise InputError("Expected a segmentation with --segment, found none. Give --segmentation FILE, too.")
         return None
-    labels = read_labelmap(segmentation or source)
+    try:
+        labels = read_labelmap(segmentation or source)
+        if not labels.segments and (count := len(np.unique(labels.array))) > MOST_VALUES:
+            raise InputError(
+                f"Expected a labelmap, found {count} different values in {segmentation or source}, as images have. "
+                "Choose the labelmap, not the image."
+            )
+    except InputError as error:
+        if segmentation is not None:
+            raise
+        advice = f"{card.name} measures the shape of a segmentation: give --segmentation FILE."
+        raise InputError(f"{error} {advice}") from error
     if not labels.geometry.close_to(volume.geometry):
         raise InputError(
             f"Expected the segmentation {segmentation} on the grid of {source}, found {labels.geometry.size} voxels of "

@@ -37,12 +37,12 @@ def as_csv(answer: Mapping[str, Any]) -> str:
     features = [f["name"] for f in results[0]["features"]] if results else []
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
-    head = [*COLUMNS, *(f"p_{name}" for name in classes), *features, "interval_low", "interval_high", "reasons"]
-    table.writerow([*head, "image_sha256", "model", "version", "model_sha256", "note"])
+    head = [*COLUMNS, *(f"p_{name}" for name in classes), *features, "interval_low", "interval_high"]
+    table.writerow([*head, "prevalence", "reasons", "image_sha256", "model", "version", "model_sha256", "note"])
     for one in results:
         values = {f["name"]: f["value"] for f in one["features"]}
         low, high = one["interval"] or (None, None)
         row = [one[name] for name in COLUMNS] + [one["probabilities"][name] for name in classes]
-        row += [values.get(name) for name in features] + [low, high, " ".join(one["reasons"])]
+        row += [values.get(name) for name in features] + [low, high, one.get("prevalence"), " ".join(one["reasons"])]
         table.writerow([*row, one["image"]["sha256"], answer["model"], answer["version"], answer["sha256"], NOTE])
     return stream.getvalue()

@@ -111,8 +111,10 @@ def sha256_of(path: Path) -> str:
 
 
 def sha256_of_numbers(coefficients: Coefficients | None) -> str:
-    """SHA-256 of a model of plain numbers: that of their JSON, keys sorted, without blanks."""
-    text = json.dumps(encode(coefficients), sort_keys=True, separators=(",", ":"))
+    """SHA-256 of a model of plain numbers: that of their JSON, keys sorted, without blanks and without entries that are
+    null: so one that a later MedTL knows changes no older model's."""
+    entries = {key: value for key, value in (encode(coefficients) or {}).items() if value is not None}
+    text = json.dumps(entries, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 

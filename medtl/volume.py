@@ -229,7 +229,8 @@ def _checked(volume: Volume, path: Path) -> Volume:
         volume = replace(volume, array=array, warnings=(*volume.warnings, note))
     if array.min() == array.max():
         raise InputError(
-            f"Expected an image, found the value {array.flat[0]:g} in every voxel of {path}. Choose another."
+            f"Expected an image or a labelmap that shows something, found the value {array.flat[0]:g} in every voxel "
+            f"of {path}. Choose another."
         )
     largest = max(abs(float(array.min())), abs(float(array.max())))
     if not 1e-30 <= largest <= 3e38:

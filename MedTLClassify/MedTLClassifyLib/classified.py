@@ -14,7 +14,7 @@ from MedTLLib.classification import Classification
 from MedTLLib.panels.form import enable, fillTable, say
 from MedTLLib.panels.report import FORBIDDEN
 
-from .texts import aboutText, featureRows, headline, intervalText, percent, votesText
+from .texts import aboutText, chanceText, featureRows, headline, intervalText, votesText
 from .votes import VotesPanel
 
 FORMATS = (".csv", ".json")
@@ -78,8 +78,8 @@ class ClassifiedPanel:
         for (name, bar), (classId, chance) in zip(self._bars, found.probabilities.items()):
             name.text = found.name(classId)
             bar.value = round(1000 * chance)
-            bar.format = percent(chance)
-            bar.accessibleName = f"{found.name(classId)}: {percent(chance)}"
+            bar.format = chanceText(found, classId)
+            bar.accessibleName = f"{found.name(classId)}: {bar.format}"
             name.visible = bar.visible = True
             bar.enabled = name.enabled = not found.abstained
 

@@ -22,6 +22,15 @@ def headline(found: Classification) -> str:
     return str(_("{name}, {percent}").format(name=name, percent=chance))
 
 
+def chanceText(found: Classification, class_id: str) -> str:
+    """The probability of a class; of a model of plain numbers with the share that all such tumours have."""
+    chance, share = percent(found.probabilities[class_id]), found.record.get("prevalence")  # of the second class
+    if share is None:
+        return chance
+    usual = percent(share if class_id == list(found.probabilities)[1] else 1 - share)
+    return str(_("{percent} (usual: {usual})").format(percent=chance, usual=usual))
+
+
 def aboutText(found: Classification) -> str:
     """What was classified, by which model."""
     what = found.record["input"]

@@ -1,12 +1,13 @@
 """The case lists of `brain-tumour-4class`: the official split, and one that keeps patients apart as far as can be told.
 
-    python Testing/benchmarks/brain_cases.py --data DIR --output DIR [--seed 0] [--sheet PNG] [--candidates PNG]
+    python Testing/benchmarks/brain_cases.py --data DIR --output DIR [--seed 0] [--unseen-batch]
+        [--sheet PNG] [--candidates PNG]
 
 `DIR` of `--data` holds `index.csv`, `tumour-outlines.csv`, `Training` and `Testing`. Written are `official.csv` and
-`near-patient.csv`: image,label,patient,split,fold, where `patient` is the near-patient group and `fold` (0 to 4) parts
-the training groups. `official.csv` also has `leak`: 1 where the slice of a test picture is shown by
-a training picture. Pictures whose class is another than that of the figshare slice they show get that of figshare,
-except in the official test, which stays as published.
+`near-patient.csv`: image,label,patient,split,fold,mask, where `patient` is the near-patient group, `fold` (0 to 4)
+parts the training groups and `mask` is where the tumour was drawn, if it was. `official.csv` also has `leak`: 1 where
+the slice of a test picture is shown by a training picture. Pictures whose class is another than that of the figshare
+slice they show get that of figshare, except in the official test, which stays as published.
 
 How the groups are made. Within a class figshare's numbers run through the same patients in the same order, first in
 axial slices, then in coronal, then in sagittal ones: the contact sheet of the pictures shows it, the same tumours come
@@ -16,10 +17,13 @@ holds two to three patients. One group are the pictures of a bin, of a slice (`s
 and the pairs in `brain_matches.csv`: slices, by figshare number or picture name, that look as if of one head and were
 checked by eye (patients with two numbers, and slices that were sharpened, brightened or cut anew).
 
-How they are split. Tested are bins in a row: the first batch of gliomas, and the last of the meningiomas and of the
-pituitary tumours, about a fifth of each class. A bin's border cuts through a patient, and planes are out of step by a
-patient or two: the groups within `MARGIN` bins of the test are "left-out", in neither side. The gliomas of 1841 to 3062
-stay in training: their patients recur there under several numbers. What is not from figshare is drawn by `--seed`.
+How they are split. Tested are bins in a row: the last of the first batch of gliomas, of the meningiomas and of the
+pituitary tumours, about a fifth of the latter two. A bin's border cuts through a patient, and planes are out of step by
+a patient or two, in the first batch of gliomas, whose last patients have no axial slices, by more: the groups within
+`MARGIN` bins of the test are "left-out", in neither side. The gliomas of 1841 to 3062 stay in training: their patients
+recur there under several numbers. What is not from figshare is drawn by `--seed`. Until a network trained without any
+glioma of the first batch had missed two thirds of them, all of that batch was the test: `--unseen-batch` writes this
+harder split.
 `BIN` and `MARGIN` were set by a look at the folds by patient that the set's author published, until none lay on both
 sides; nothing of them is used here.
 
@@ -38,9 +42,10 @@ import argparse
 import csv
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from brain_outlines import Outline, mask_of, read_outlines
 from brain_pairs import (
     CLASSES,
     Picture,
@@ -53,6 +58,7 @@ from brain_pairs import (
     read_pictures,
     table,
 )
+from PIL import Image
 
 from medtl.errors import InputError, MedTLError
 from medtl.training.near_patient import (
@@ -95,8 +101,8 @@ SECTIONS = {  # first and last number
     },
 }  # 59 is a pituitary tumour and 3030 a meningioma, alone among others
 BIN = 24  # slices; figshare has 13 a patient
-TEST_FROM = {"glioma 1": 0, "meningioma 1": 23, "pituitary 2": 16}  # the first bin of the test, of 9, 29 and 24
-MARGIN = 2  # bins
+TEST_FROM = {"glioma 1": 5, "meningioma 1": 23, "pituitary 2": 16}  # the first bin of the test, of 9, 29 and 24
+MARGIN = 3  # bins
 SHOWN, CANDIDATES = 20, 100
 
 
@@ -106,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", required=True, type=Path, metavar="DIR")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--unseen-batch", action="store_true", help="test on the whole first batch of gliomas")
     parser.add_argument(
         "--sheet", type=Path, metavar="PNG", help="draw the closest pairs of a test and a training picture"
     )
@@ -114,10 +121,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         pictures = read_pictures(args.data)
         groups = groups_of(pictures)
-        sides = near_patient_sides(pictures, groups, args.seed)
-        args.output.mkdir(parents=True, exist_ok=True)
-        write_near_patient(args.output / "near-patient.csv", pictures, groups, sides, args.seed)
-        write_official(args.output / "official.csv", pictures, groups, args.seed)
+        test_from = TEST_FROM | ({"glioma 1": 0} if args.unseen_batch else {})
+        sides = near_patient_sides(pictures, groups, args.seed, test_from)
+        masks = write_masks(pictures, read_outlines(args.data / "tumour-outlines.csv"), args.output / "masks")
+        write_near_patient(args.output / "near-patient.csv", pictures, groups, sides, masks, args.seed)
+        write_official(args.output / "official.csv", pictures, groups, masks, args.seed)
         print(summary(pictures, groups, sides))
         shown = one_a_slice(pictures)
         images = [head(pictures[n]) for n in shown]
@@ -191,14 +199,16 @@ def neighbours(one: Place | None, other: Place | None) -> bool:
     return one is not None and other is not None and one[0] == other[0] and abs(one[1] - other[1]) <= MARGIN
 
 
-def near_patient_sides(pictures: Sequence[Picture], groups: Sequence[str], seed: int) -> list[str]:
-    """The side of each picture in the near-patient split, one of SIDES."""
+def near_patient_sides(
+    pictures: Sequence[Picture], groups: Sequence[str], seed: int, test_from: Mapping[str, int] = TEST_FROM
+) -> list[str]:
+    """The side of each picture in the near-patient split, one of SIDES; of a batch, bins from `test_from` are test."""
     places = places_of(pictures)
     placed = {group for place, group in zip(places, groups, strict=True) if place}
     test = {
         group
         for place, group in zip(places, groups, strict=True)
-        if place and place[0] in TEST_FROM and place[1] >= TEST_FROM[place[0]]
+        if place and place[0] in test_from and place[1] >= test_from[place[0]]
     }
     left_out = around(places, groups, test, MARGIN)
     others = [(group, p.label) for p, group in zip(pictures, groups, strict=True) if group not in placed]
@@ -216,32 +226,52 @@ def folds_of(pictures: Sequence[Picture], groups: Sequence[str], training: Seque
     return folds | folds_of_groups([groups[n] for n in others], [pictures[n].label for n in others], FOLDS, seed)
 
 
+def write_masks(pictures: Sequence[Picture], outlines: Mapping[int, Outline], folder: Path) -> list[str]:
+    """Write where the tumour is in each picture that has an outline; the files, "" for the others, beside the lists."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for p in pictures:
+        names.append("" if p.source_index is None else f"{folder.name}/{p.path.stem}.png")
+        if p.source_index is not None:
+            with Image.open(p.path) as picture:
+                size = picture.size
+            mask_of(outlines[p.source_index].border, p.mirrored, size).save(folder / f"{p.path.stem}.png")
+    return names
+
+
 def write_near_patient(
-    path: Path, pictures: Sequence[Picture], groups: Sequence[str], sides: Sequence[str], seed: int
+    path: Path,
+    pictures: Sequence[Picture],
+    groups: Sequence[str],
+    sides: Sequence[str],
+    masks: Sequence[str],
+    seed: int,
 ) -> None:
     """Write the list of the near-patient split."""
     folds = folds_of(pictures, groups, [side == "train" for side in sides], seed)
     rows = [
-        {"image": p.path, "label": p.label, "patient": group, "split": side}
+        {"image": p.path, "label": p.label, "patient": group, "split": side, "mask": mask}
         | ({"fold": folds[group]} if side == "train" else {})
-        for p, group, side in zip(pictures, groups, sides, strict=True)
+        for p, group, side, mask in zip(pictures, groups, sides, masks, strict=True)
     ]
-    write_list(path, ("image", "label", "patient", "split", "fold"), rows)
+    write_list(path, ("image", "label", "patient", "split", "fold", "mask"), rows)
 
 
-def write_official(path: Path, pictures: Sequence[Picture], groups: Sequence[str], seed: int) -> None:
+def write_official(
+    path: Path, pictures: Sequence[Picture], groups: Sequence[str], masks: Sequence[str], seed: int
+) -> None:
     """Write the list of the official split."""
     trained_on = {p.slice_group for p in pictures if not p.official_test}
     folds = folds_of(pictures, groups, [not p.official_test for p in pictures], seed)
     rows = []
-    for p, group in zip(pictures, groups, strict=True):
-        row = {"image": p.path, "patient": group}
+    for p, group, mask in zip(pictures, groups, masks, strict=True):
+        row = {"image": p.path, "patient": group, "mask": mask}
         if p.official_test:
             row |= {"label": p.published, "split": "test", "leak": int(p.slice_group in trained_on)}
         else:
             row |= {"label": p.label, "split": "train", "fold": folds[group]}
         rows.append(row)
-    write_list(path, ("image", "label", "patient", "split", "fold", "leak"), rows)
+    write_list(path, ("image", "label", "patient", "split", "fold", "mask", "leak"), rows)
 
 
 def write_list(path: Path, columns: Sequence[str], rows: Sequence[dict[str, object]]) -> None:

@@ -97,13 +97,13 @@ def run(split: str, cases: Path, weights: Mapping[str, str], args: argparse.Name
     print(f"\n## {split}: {len(tested)} test pictures of {len({c.patient for c in tested})} groups, ", end="")
     print(f"{len(learned)} to learn from\n", flush=True)
     found: dict[str, tuple[np.ndarray, str]] = {}
-    for name in ("thumbnails", "border"):
-        found[name] = (baseline(name, learned, tested, ids), "")
     for name in args.rows:
         if name != "scratch" and name not in weights:
             found[name] = (np.zeros((0, len(ids))), f"no ImageNet weights here: add --weights {name}=FILE")
             continue
         found[name] = trained(name, cases, tested, ids, weights.get(name), work, args)
+    for name in ("thumbnails", "border"):
+        found[name] = (baseline(name, learned, tested, ids), "")
     truth = np.array([ids.index(c.label) for c in tested])
     summarise(found, truth, tested, ids, lacking)
 

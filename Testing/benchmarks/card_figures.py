@@ -65,10 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if speed is not None:
             figures["speed"] = speed_figures(speed, model.card)
         report.close()
-        print(markdown(figures))
+        text = markdown(figures)
+        print(text)
         if args.write:
             inside = args.model.resolve().is_relative_to(ROOT)
-            write_figures(args.model, figures, [ROOT / "README.md"] if inside else [])
+            write_figures(args.model, figures, text, [ROOT / "README.md"] if inside else [])
     except (MedTLError, OSError) as error:
         report.close()
         print(f"card_figures: {error}", file=sys.stderr)
@@ -237,19 +238,19 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
-def write_figures(bundle: Path, figures: Figures, readmes: Sequence[Path] = ()) -> None:
-    """Put the figures into the card of a bundle, and the table into its README and the others.
+def write_figures(bundle: Path, figures: Figures, text: str, readmes: Sequence[Path] = ()) -> None:
+    """Put the figures into the card of a bundle, and the text of them into its README and the others.
 
     Raises: InputError when a README has no place for them; nothing is written then.
     """
-    texts = {path: filled(path, markdown(figures)) for path in (bundle / "docs" / "README.md", *readmes)}
+    texts = {path: filled(path, text) for path in (bundle / "docs" / "README.md", *readmes)}
     metadata = json.loads((bundle / METADATA).read_text(encoding="utf-8"))
     metadata["medtl"]["training"]["figures"] = figures
     texts[bundle / METADATA] = json.dumps(metadata, indent=2) + "\n"
-    for path, text in texts.items():
+    for path, content in texts.items():
 
-        def write(part: Path, text: str = text) -> None:
-            part.write_text(text, encoding="utf-8")
+        def write(part: Path, content: str = content) -> None:
+            part.write_text(content, encoding="utf-8")
 
         write_whole(path, write)
     load_card(bundle)

@@ -19,9 +19,10 @@ from renal_masks import MILLIMETRES, measured_masks, table_of
 from renal_slices import demonstration
 
 from medtl.radiomics import FEATURES as SHAPES
+from medtl.radiomics import little, predict
 from medtl.training.recipes.renal_malignancy import FEATURES, FIGURES, interval
 from medtl.training.reliability import auc, bootstrap
-from medtl.training.renal import Table, figures, final_model, fold_models, out_of_fold
+from medtl.training.renal import REPEATS, SEED, Table, figures, final_model, fold_models, out_of_fold, splits
 
 # The penalties of the model that was settled on before any figure was seen.
 FIRST_STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -44,6 +45,7 @@ def main() -> None:
     models = fold_models(table.only(*FEATURES))
     print("\n".join(thickness(kept)), "\n", sep="\n")
     print("\n".join(models_compared(table, index, models)), "\n", sep="\n")
+    print("\n".join(abstentions(table)), "\n", sep="\n")
     print("\n".join(alterations(index, kept, table, models)), "\n", sep="\n")
     print("\n".join(demonstration(options.data, options.work, table, options.encoder_weights)))
 
@@ -150,6 +152,44 @@ def difference(table: Table, said: Any, base: Any) -> dict[str, Any]:
         "mean": float(gap(np.arange(len(table.cases)))),
         "ci95": bootstrap(gap, table.malignant, table.patients).tolist(),
     }
+
+
+def abstentions(table: Table) -> list[str]:
+    """What it does to abstain where the interval holds the share of malignant tumours: each training part makes a model
+    as all cases make the shipped one, with its own resamples, and it is asked about the patients left out."""
+    shape = (REPEATS, len(table.cases))
+    above, abstained = np.zeros(shape, bool), np.zeros(shape, bool)
+    for repeat in range(REPEATS):
+        for train, test in splits(table.malignant, table.patients, SEED + repeat):
+            model = final_model(rows_of(table, np.isin(np.arange(shape[1]), train)).only(*FEATURES))
+            for case in test:
+                said = predict(dict(zip(table.features, table.values[case])), model)
+                above[repeat, case] = said.probability > (model.prevalence or 0)
+                abstained[repeat, case] = bool(little(said, model, ""))
+    groups = {
+        "abstained from": abstained,
+        "**answered, above the share**": ~abstained & above,
+        "**answered, below the share**": ~abstained & ~above,
+        "all, above the share": above,
+        "all, below the share": ~above,
+    }
+    lines = [
+        f"## Abstaining where the interval holds the share of malignant tumours, {table.malignant.mean():.1%}",
+        "",
+        f"| tumours | n of {shape[1]} | benign, of {np.count_nonzero(~table.malignant)} | malignant |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, group in groups.items():
+
+        def counted(rows: np.ndarray, group: np.ndarray = group) -> np.ndarray:
+            n, benign = group[:, rows].sum(), (group[:, rows] & ~table.malignant[rows]).sum()
+            return np.array([n / REPEATS, benign / REPEATS, 100 * (1 - benign / n) if n else np.nan])
+
+        limits = bootstrap(counted, table.malignant, table.patients).T
+        found = zip(counted(np.arange(shape[1])), limits, (".0f", ".1f", ".1f"), ("", "", " %"))
+        cells = [f"{value:{form}}{unit} ({low:{form}} to {high:{form}})" for value, (low, high), form, unit in found]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 def alterations(

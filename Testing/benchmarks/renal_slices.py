@@ -135,11 +135,13 @@ def textures(image: sitk.Image, mask: np.ndarray) -> np.ndarray:
 def deep_features(weights: Path) -> Callable[[sitk.Image, np.ndarray], np.ndarray]:
     """The mean of EfficientNet-Lite0's last feature map (ImageNet weights) over a square around the tumour, 0 to 200
     HU."""
+    import timm
     import torch
 
-    from medtl.networks import Classifier2d
+    from medtl.networks import load_encoder
 
-    network = Classifier2d("tf_efficientnet_lite0", channels=3, classes=2, encoder_weights=str(weights)).eval()
+    network = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
+    load_encoder(network, weights)
 
     def extract(image: sitk.Image, mask: np.ndarray) -> np.ndarray:
         picture = torch.from_numpy(sitk.GetArrayFromImage(image)[0].astype(np.float32)).clamp(0, 200) / 100 - 1
@@ -150,7 +152,7 @@ def deep_features(weights: Path) -> Callable[[sitk.Image, np.ndarray], np.ndarra
         square = padded[:, :, middle[0] : middle[0] + 2 * half, middle[1] : middle[1] + 2 * half]
         square = torch.nn.functional.interpolate(square, (SIDE, SIDE), mode="bilinear", antialias=True)
         with torch.inference_mode():
-            return network.embed(network.encode(square.expand(-1, 3, -1, -1)))[0].double().numpy()
+            return network(square.expand(-1, 3, -1, -1))[0].double().numpy()
 
     return extract
 

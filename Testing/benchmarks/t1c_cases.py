@@ -22,14 +22,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from brain_outlines import Outline, mask_of, read_outlines
+from PIL import Image
 from scipy import ndimage
 
 from medtl.errors import InputError, MedTLError
 from medtl.training.cases import CaseFiles, read_cases
 from medtl.volume import Labelmap, read_labelmap, read_volume, write_image, write_labelmap
 
-GRID = 512  # outlines are in pixels of the source's slices
 CORE = (1, 4)
 MARGIN = 3  # slices next to a tumour show some of it
 SIDES = ("train", "test")
@@ -46,14 +46,6 @@ class Picture:
     slice_group: str
     source_index: int | None
     mirrored: bool
-
-
-@dataclass(frozen=True)
-class Outline:
-    """A tumour's class and border, float (n, 2): x, y on the 512×512 grid."""
-
-    kind: str
-    border: np.ndarray
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -146,24 +138,6 @@ def read_pictures(folder: Path) -> list[Picture]:
         )
         for row in rows_of(folder / "index.csv")
     ]
-
-
-def read_outlines(path: Path) -> dict[int, Outline]:
-    """The outlines by `source_index`."""
-    return {
-        int(row["source_index"]): Outline(
-            row["class"], np.array([point.split() for point in row["border_xy_512"].split(";")], dtype=np.float64)
-        )
-        for row in rows_of(path)
-    }
-
-
-def mask_of(border: np.ndarray, mirrored: bool, size: tuple[int, int]) -> Image.Image:
-    """The inside of an outline, 1 in the pixels at least half inside, on a picture of that size (width, height)."""
-    x = GRID - 1 - border[:, 0] if mirrored else border[:, 0]
-    drawn = Image.new("L", (GRID, GRID))
-    ImageDraw.Draw(drawn).polygon(list(zip(x.tolist(), border[:, 1].tolist(), strict=True)), fill=255)
-    return drawn.resize(size, Image.Resampling.BOX).point(lambda share: share >= 128)
 
 
 def read_split(path: Path) -> Mapping[str, tuple[str, str]]:

@@ -14,7 +14,6 @@ with findings in at most 5 % of the tumour-free slices. The recipe's `Calibratio
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,17 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from card_figures import filled, held_out_cases, interval, number, rounded, table
+from card_figures import held_out_cases, interval, number, rounded, table, write_figures
 
 from medtl.bundle import Model, load_model
-from medtl.card import METADATA, ModelCard, load_card
+from medtl.card import ModelCard
 from medtl.errors import InputError, MedTLError
 from medtl.metrics import count, pooled_ci
 from medtl.progress import Report, TerminalReport
 from medtl.seed import voxels_sha256
 from medtl.segment import SegmentOptions, fill_holes, keep_components, segment
 from medtl.training.cases import CaseFiles, read_cases
-from medtl.volume import Volume, read_labelmap, read_volume, write_whole
+from medtl.volume import Volume, read_labelmap, read_volume
 
 CLASSES = ("glioma", "meningioma", "pituitary")
 TUMOUR_FREE = "notumor"
@@ -71,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             figures = rounded(measure(model, args.cases, report))
             text = markdown(figures)
             if args.write:
-                write_figures(args.model, figures)
+                write_figures(args.model, figures, text)
         report.close()
         print(text)
     except (MedTLError, OSError) as error:
@@ -180,26 +179,6 @@ def markdown(figures: Figures) -> str:
             "than the tumours. Core is what enhances and what it encloses (labels 1 and 4).",
         ]
     )
-
-
-def write_figures(bundle: Path, figures: Figures) -> None:
-    """Put the figures into the card of a bundle and the table into its README.
-
-    Raises: InputError when the README has no place for them; nothing is written then.
-    """
-    metadata = json.loads((bundle / METADATA).read_text(encoding="utf-8"))
-    metadata["medtl"]["training"]["figures"] = figures
-    readme = bundle / "docs" / "README.md"
-    for path, text in (
-        (readme, filled(readme, markdown(figures))),
-        (bundle / METADATA, json.dumps(metadata, indent=2) + "\n"),
-    ):
-
-        def write(part: Path, text: str = text) -> None:
-            part.write_text(text, encoding="utf-8")
-
-        write_whole(path, write)
-    load_card(bundle)
 
 
 def choice(model: Model, cases: Sequence[CaseFiles], report: Report) -> str:

@@ -150,6 +150,11 @@ CONTRADICTIONS = {
         PLAIN | {"coefficients": NUMBERS | {"resamples": [[1, 2, 3]]}},
         "resamples of another length than 2",
     ),
+    "a prevalence that is no share": (PLAIN | {"coefficients": NUMBERS | {"prevalence": 91}}, "the prevalence 91"),
+    "a prevalence without a value": (
+        PLAIN | {"coefficients": NUMBERS | {"prevalence": math.nan}},
+        "the prevalence nan",
+    ),
     "three classes by plain numbers": (
         PLAIN | {"classes": [CLASS, CLASS | {"id": "b"}, CLASS | {"id": "c"}]},
         "takes two classes",

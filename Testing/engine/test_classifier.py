@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,21 +20,24 @@ from medtl.training import classifier
 from medtl.training.augment import Augmentation
 from medtl.training.class_figures import calibration_error, class_figures, one_against_rest, plain_figures
 from medtl.training.classifier import ClassFit, ClassRecipe, train_classifier
+from medtl.training.picture_set import prepare_pictures, sharp_as_another
 from medtl.training.recipes.brain_tumour_4class import ENCODERS
 
 FIT = ClassFit(epochs=2, batch=8, head=60, augmentation=Augmentation(shift=2.0, elastic=1.0, p_strip=0.0))
 
 
-def picture(kind: str, seed: int) -> Image.Image:
-    """A head with a bright disk, or without."""
+def picture(kind: str, seed: int) -> tuple[Image.Image, Image.Image]:
+    """A head with a bright disk, or without, and that disk as a mask."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:64, :64]
     out = ((y - 32) / 28) ** 2 + ((x - 32) / 22) ** 2
     image = np.where(out <= 1, np.where(out > 0.8, 220, 90), 0) + random.normal(0, 4, (64, 64)) * (out <= 1)
+    disk = np.zeros((64, 64), bool)
     if kind == "glioma":
         cy, cx = random.integers(22, 42, 2)
-        image[(y - cy) ** 2 + (x - cx) ** 2 <= 64] = 220
-    return Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
+        disk = (y - cy) ** 2 + (x - cx) ** 2 <= 64
+        image[disk] = 220
+    return Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)), Image.fromarray(disk.astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +46,20 @@ def case_list(tmp_path_factory):
     rows = []
     for number in range(48):
         kind = ("glioma", "notumor")[number % 2]
-        picture(kind, number).save(folder / f"{number}.png")
+        image, disk = picture(kind, number)
+        image.save(folder / f"{number}.png")
+        disk.save(folder / f"{number}.mask.png")
         split = "test" if number >= 40 else "train"
-        rows.append([f"{number}.png", kind, f"p{number // 4}", split, "" if split == "test" else number // 8 % 5])
+        mask = f"{number}.mask.png" if kind == "glioma" else ""
+        fold = "" if split == "test" else number // 8 % 5
+        rows.append([f"{number}.png", kind, f"p{number // 4}", split, mask, fold])
     with (folder / "cases.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["image", "label", "patient", "split", "fold"], *rows])
+        csv.writer(stream).writerows([["image", "label", "patient", "split", "mask", "fold"], *rows])
     return folder / "cases.csv"
 
 
 def recipe(fit: ClassFit = FIT) -> ClassRecipe:
-    arguments = {"encoder": "mobilenetv2_050", "channels": 1, "classes": 2, "strangeness": 4}
+    arguments = {"encoder": "mobilenetv2_050", "channels": 1, "classes": 2, "strangeness": True}
     card = classifier_card(
         networks=(NetworkSpec("classifier2d", arguments, "net."),), abstention=Abstention("mahalanobis", 0.0, 0.0)
     )
@@ -80,7 +88,7 @@ def test_the_card_says_who_was_learned_from_and_test_cases_are_not_among_them(tr
 
 
 def test_what_the_list_leaves_out_is_not_learned_from(case_list, tmp_path):
-    text = case_list.read_text().replace("37.png,notumor,p9,train,4", "37.png,notumor,p9,left-out,")
+    text = case_list.read_text().replace("37.png,notumor,p9,train,,4", "37.png,notumor,p9,left-out,,")
     assert "left-out" in text
     (case_list.parent / "some.csv").write_text(text)
     folder = train_classifier(recipe(), case_list.parent / "some.csv", tmp_path / "out")
@@ -108,20 +116,91 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(trained, case_list
     assert load_card(again).sha256 == load_card(trained[0]).sha256
 
 
-def test_strangeness_is_measured_in_the_spread_of_the_training_pictures(trained, case_list):
-    model = load_model(str(trained[0]), "cpu", "classification")
-    network = model.networks[0]
-    cases = [c for c in classifier.read_classified(case_list, ("glioma", "notumor")) if c.split != "test"]
-    pictures = classifier.prepare_pictures(cases, ("glioma", "notumor"), 64, trained[1] / "cache")
+def prepared(case_list, cache, split="train"):
+    ids = ("glioma", "notumor")
+    cases = [c for c in classifier.read_classified(case_list, ids) if c.split == split]
+    return prepare_pictures(cases, ids, 64, cache)
+
+
+def test_strangeness_is_measured_in_the_spread_of_the_training_pictures(trained, case_list, tmp_path):
+    network = load_model(str(trained[0]), "cpu", "classification").networks[0]
+    pictures = prepared(case_list, tmp_path)
     learned = pictures.of([c.fold != "0" for c in pictures.files])
-    _, embedded, distances = classifier.outputs_of(network, learned)
-    place = (embedded.numpy() - network.middle.numpy()) @ network.directions.numpy()
-    own = place - network.centres.numpy()[learned.classes]
-    np.testing.assert_allclose(own.var(0), 1, atol=0.15)
-    assert 0.3 < float(distances.mean()) < 1.5
-    # A quarter of a standard deviation of the pictures' rounding aside, what is far off in embedding is far off here.
-    far = torch.from_numpy(embedded.numpy() + 40 * embedded.numpy().std(0))
-    assert ((far - network.middle) @ network.directions - network.centres[0]).square().mean() > distances.max()
+    _, summaries, distances = classifier.outputs_of(network, learned)
+    np.testing.assert_allclose(network.usual.numpy(), summaries.numpy().mean(0), rtol=0.02, atol=0.02)
+    noise = replace(learned, images=np.random.default_rng(0).integers(0, 255, learned.images.shape).astype(np.uint8))
+    assert classifier.outputs_of(network, noise)[2].min() > distances.max()
+
+
+def test_the_attention_learns_where_tumours_were_drawn(case_list, tmp_path):
+    """Even of an encoder that was never trained; with nothing drawn it need not."""
+    pictures = prepared(case_list, tmp_path)
+    ill = pictures.of(pictures.classes == 0)
+    assert ill.tumours.any((1, 2)).all()
+    inside = []
+    for weight in (0.5, 0.0):
+        torch.manual_seed(0)
+        network = build("classifier2d", dict(recipe().card.networks[0].arguments))
+        classifier.fit_head(network, pictures, replace(FIT, head=200, attention=weight))
+        network.eval()
+        with torch.no_grad():
+            _, attention = network.judge(network.encode(classifier.as_input(ill.images)))
+        tumours = torch.from_numpy(ill.tumours.astype(np.float32))
+        there = torch.nn.functional.adaptive_avg_pool2d(tumours, (4, 4)) > 0.1
+        inside.append(float((attention.flatten(1).softmax(1) * there.flatten(1)).sum(1).mean()))
+    assert inside[0] > 0.5
+    assert inside[0] > 1.5 * inside[1]
+
+
+def test_pictures_without_a_drawing_teach_no_attention():
+    options = ClassFit()
+    loss_of = classifier.classification_loss(np.array([0, 1]), 2, options)
+    logits, truth = torch.randn(2, 2), torch.tensor([0, 1])
+    drawn = torch.zeros(2, 8, 8)
+    drawn[0, :4, 4:] = 1
+    attention = torch.randn(2, 2, 2, requires_grad=True)
+    without = loss_of(logits, attention, truth, torch.zeros(2, 8, 8))
+    (loss_of(logits, attention, truth, drawn) - without).backward()
+    assert not attention.grad[1].any()
+    share = attention[0].detach().flatten().softmax(0)
+    with torch.no_grad():
+        extra = loss_of(logits, attention, truth, drawn) - without
+    assert float(extra) == pytest.approx(-options.attention * float(share[1].log()), abs=1e-5)
+
+
+def test_a_mask_of_another_size_is_said(case_list, tmp_path):
+    Image.new("L", (10, 10)).save(tmp_path / "mask.png")
+    lines = case_list.read_text().splitlines()
+    lines[1] = lines[1].replace("0.mask.png", str(tmp_path / "mask.png"))
+    (case_list.parent / "wrong-mask.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="in the size of"):
+        train_classifier(recipe(), case_list.parent / "wrong-mask.csv", tmp_path / "out")
+
+
+def ring_strength(image: np.ndarray) -> np.ndarray:
+    steps = np.fft.fftfreq(len(image), 1 / len(image))
+    rings = np.round(np.hypot(*np.meshgrid(steps, steps, indexing="ij"))).astype(int)
+    spectrum = abs(np.fft.fft2(image))
+    return np.array([spectrum[rings == r].mean() for r in range(1, len(image) // 3)])
+
+
+def test_a_picture_as_sharp_as_another_keeps_its_shape(case_list, tmp_path):
+    pictures = prepared(case_list, tmp_path)
+    sharp = torch.from_numpy(pictures.images[:1].astype(np.float32) / 255)[:, None]
+    blurred = torch.nn.functional.avg_pool2d(sharp, 5, 1, 2)
+    both = torch.cat([sharp, blurred])
+    moved = []
+    for seed in range(40):
+        changed = sharp_as_another(both, 1.0, torch.Generator().manual_seed(seed))
+        one, other = (ring_strength(both[k, 0].numpy()) for k in range(2))
+        now = ring_strength(changed[1, 0].numpy())
+        high = slice(12, None)
+        assert now[high].mean() <= 1.1 * one[high].mean()
+        assert now[high].mean() >= 0.9 * other[high].mean()
+        moved.append(now[high].mean() / other[high].mean())
+        assert np.corrcoef(changed[1, 0].numpy().ravel(), blurred[0, 0].numpy().ravel())[0, 1] > 0.9
+    assert max(moved) > 1.5
+    torch.testing.assert_close(sharp_as_another(both, 0.0, torch.Generator().manual_seed(0)), both, atol=1e-5, rtol=0)
 
 
 def test_the_temperature_is_that_of_a_search_over_all():
@@ -139,11 +218,9 @@ def test_the_head_learns_while_the_encoder_stays(case_list, tmp_path):
     torch.manual_seed(0)
     network = build("classifier2d", dict(recipe().card.networks[0].arguments))
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    cases = classifier.read_classified(case_list, ("glioma", "notumor"))
-    pictures = classifier.prepare_pictures(cases, ("glioma", "notumor"), 64, tmp_path)
-    classifier.fit_head(network, pictures, FIT)
-    changed = {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
-    assert changed == {"head.weight", "head.bias"}
+    classifier.fit_head(network, prepared(case_list, tmp_path), FIT)
+    changed = {k.split(".")[0] for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {"mix", "attention", "head"}
 
 
 def test_rare_classes_weigh_as_much_as_common_ones():

@@ -113,17 +113,23 @@ def test_every_network_is_looked_at_here():
     assert set(TWINS) == set(NETWORKS) - {"unet2d", "classifier2d"}
 
 
-def test_a_classifier_has_a_cut_before_its_pooling():
+def test_a_classifier_has_a_cut_before_it_decides_where_to_look():
     torch.manual_seed(0)
     network = build("classifier2d", {"encoder": SMALL, "channels": 1, "classes": 3}).eval()
     x = torch.randn(2, 1, 64, 64)
     with torch.no_grad():
         features = network.encode(x)
         logits = network(x)
-        assert features[0].shape[2:] == (2, 2)
+        assert features[0].shape[2:] == (4, 4)
         assert logits.shape == (2, 3)
         assert torch.equal(logits, network.decode(features))
-        torch.testing.assert_close(logits, network.head(network.embed(features)))
+        _, attention = network.judge(features)
+        for k in range(2):
+            places = [(r, c) for r in range(4) for c in range(4)]
+            weights = torch.stack([attention[k, r, c].exp() for r, c in places])
+            mixed = network.mix(features[0])[k]
+            averaged = sum(w * mixed[:, r, c] for w, (r, c) in zip(weights / weights.sum(), places, strict=True))
+            torch.testing.assert_close(logits[k], network.head(averaged), rtol=1e-4, atol=1e-4)
 
 
 def test_a_classifier_takes_an_encoders_weights_from_a_file(tmp_path):
@@ -134,8 +140,11 @@ def test_a_classifier_takes_an_encoders_weights_from_a_file(tmp_path):
     network = build("classifier2d", arguments | {"encoder_weights": str(tmp_path / "weights.safetensors")}).eval()
     grey = torch.randn(2, 1, 64, 64)
     with torch.no_grad():
-        expected = whole.eval().forward_features(grey.expand(-1, 3, -1, -1))
-        torch.testing.assert_close(network.encode(grey)[0], expected, rtol=1e-3, atol=1e-3)
+        blocks = whole.eval().forward_intermediates(grey.expand(-1, 3, -1, -1), intermediates_only=True)
+        found = network.encode(grey)[0]
+        count = blocks[-2].shape[1]
+        torch.testing.assert_close(found[:, :count], blocks[-2], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(found[:, count:].mean((2, 3)), blocks[-1].mean((2, 3)), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", TWINS)

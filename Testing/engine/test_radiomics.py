@@ -1,13 +1,14 @@
 """Shape features of a region, and what a model of plain numbers says to them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from medtl.card import Coefficients, Term
 from medtl.errors import InputError, ModelError
-from medtl.radiomics import FEATURES, predict, shape_features
+from medtl.radiomics import FEATURES, little, predict, shape_features
 from medtl.volume import Geometry
 
 MODEL = Coefficients(
@@ -140,6 +141,23 @@ def test_an_interval_holds_the_probability_even_where_the_resamples_lie_aside():
     aside = Coefficients(0.0, MODEL.terms, ((3.0, 0.0, 0.0, 0.0), (4.0, 0.0, 0.0, 0.0)))
     said = predict(VALUES, aside)
     assert said.interval[0] == said.probability < said.interval[1]
+
+
+def test_an_answer_whose_interval_holds_the_prevalence_says_little():
+    low, high = predict(VALUES, MODEL).interval
+    for share, inside in ((low - 1e-6, False), (low, True), (high, True), (high + 1e-6, False)):
+        model = replace(MODEL, prevalence=share)
+        assert bool(little(predict(VALUES, model), model, "Malignant")) == inside, share
+    model = replace(MODEL, prevalence=0.9, resamples=((1.5, 0.0, 0.0, 0.0), (3.0, 0.0, 0.0, 0.0)))
+    assert little(predict(VALUES, model), model, "Malignant") == (
+        "The shape says little: 90% of such tumours are malignant, and the interval of the answer (82% to 95%) holds "
+        "that.",
+    )
+
+
+@pytest.mark.parametrize("model", [MODEL, Coefficients(1.5, MODEL.terms, prevalence=0.9)], ids=["share", "interval"])
+def test_without_a_prevalence_or_an_interval_there_is_nothing_to_hold_it_against(model):
+    assert little(predict(VALUES, model), model, "Malignant") == ()
 
 
 def test_numbers_far_from_the_training_cases_are_said():

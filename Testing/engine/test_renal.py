@@ -9,7 +9,7 @@ import pytest
 from medtl.bundle import load_model
 from medtl.card import load_card
 from medtl.errors import InputError
-from medtl.radiomics import predict, shape_features, sigmoid
+from medtl.radiomics import little, predict, shape_features, sigmoid
 from medtl.training import renal
 from medtl.training.reliability import auc, calibration_slope, log_loss, reliability, scores
 from medtl.volume import Geometry, Labelmap, write_labelmap
@@ -127,7 +127,7 @@ def test_the_stored_resamples_say_what_the_models_fitted_to_them_say(monkeypatch
             sample[0],
             tuple(type(t)(t.feature, t.mean, t.deviation, w) for t, w in zip(stored.terms, sample[1:])),
         )
-        assert predict(row, one).probability == pytest.approx(refitted.probability(values)[0])
+        assert predict(row, one).probability == pytest.approx(refitted.probability(values)[0], rel=1e-3)
     assert predict(row, stored).probability == pytest.approx(
         renal.fit(table.values, table.malignant, table.patients).probability(values)[0]
     )
@@ -173,6 +173,8 @@ def test_the_bundle_is_plain_numbers_with_its_figures_and_can_be_asked(cases, qu
     assert [one.id for one in card.classes] == ["benign", "malignant"]
     assert card.coefficients.values == (2,)
     assert len(card.coefficients.resamples) == 3
+    assert card.coefficients.prevalence == 14 / 25
+    assert all(float(f"{x:.5g}") == x for sample in card.coefficients.resamples for x in sample)
     assert card.training["figures"]["n"] == 25
     assert len(card.training["split"]["train"]) == 25
     model = load_model(str(bundle), "cpu", task="classification").card.coefficients
@@ -211,6 +213,16 @@ def test_a_list_that_cannot_be_used_is_refused_and_nothing_is_written(cases, qui
     with pytest.raises(InputError, match=message):
         renal.train_renal(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("radii", "says_little"), [((18, 21, 26), True), ((5, 5, 5), False)], ids=["usual", "small"])
+def test_the_model_that_ships_says_little_of_a_usual_tumour_and_more_of_a_small_round_one(radii, says_little):
+    model = load_model("renal-malignancy", task="classification").card.coefficients
+    labels = ellipsoid(radii)
+    said = predict(shape_features(labels.array == 2, labels.geometry).values, model)
+    low, high = said.interval
+    assert bool(little(said, model, "Malignant")) == says_little == (low <= 0.9133 <= high)
+    assert said.probability < model.prevalence + 0.03
 
 
 def test_without_scikit_learn_the_training_says_what_to_install(cases, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The model store: bundles found, listed, imported, exported, deleted; hostile ones leave nothing behind."""
 
+import re
 import stat
 import sys
 import zipfile
@@ -10,8 +11,8 @@ import pytest
 from small_model import a_card, edit, save
 
 from medtl import store as models
-from medtl.bundle import load_model
-from medtl.card import METADATA
+from medtl.bundle import load_model, save_bundle
+from medtl.card import METADATA, Coefficients, Term, TumourClass
 from medtl.errors import InputError, ModelError
 from medtl.store import WEIGHTS, delete_bundle, export_bundle, find_model, import_bundle, list_models
 
@@ -326,6 +327,35 @@ def test_an_exported_model_comes_back_the_same(saved, store, tmp_path):
     export_bundle(str(saved), tmp_path / "of-a-folder.ZIP")
     with zipfile.ZipFile(tmp_path / "of-a-folder.ZIP") as archive:
         assert sorted(archive.namelist()) == [f"small/{name}" for name in sorted([*BUNDLE, "docs/data.txt"])]
+
+
+def test_a_model_of_plain_numbers_travels_without_weights_and_damage_is_seen(store, tmp_path):
+    numbers = Coefficients(0.5, (Term("volume", 30.0, 20.0, 0.4),), ((0.4, 0.5),))
+    card = replace(
+        a_card(),
+        name="shape",
+        task="classification",
+        labels=(),
+        networks=(),
+        classes=(TumourClass("a", "A"), TumourClass("b", "B")),
+        coefficients=numbers,
+    )
+    save_bundle(tmp_path / "shape", card, {}, "# Shape", "Terms", {})
+    export_bundle(str(tmp_path / "shape"), tmp_path / "shape.zip")
+    folder = import_bundle(tmp_path / "shape.zip")
+    assert folder == store / "shape"
+    assert sorted(f.name for f in folder.rglob("*") if f.is_file()) == ["LICENSE", "README.md", "metadata.json"]
+    assert load_model("shape", task="classification").card.coefficients == numbers
+    assert [(m.name, m.problem) for m in list_models()] == [("shape", "")]
+    metadata = (folder / METADATA).read_text()
+    (folder / METADATA).write_text(metadata.replace('"weight": 0.4', '"weight": 0.9'))
+    assert "are damaged" in list_models()[0].problem
+    # A bundle that an older MedTL wrote lacks the entries that were not known then.
+    (folder / METADATA).write_text(re.sub(r',\s*"prevalence": null', "", metadata))
+    assert "prevalence" not in (folder / METADATA).read_text()
+    assert list_models()[0].problem == ""
+    delete_bundle("shape")
+    assert list_models() == ()
 
 
 def test_an_export_replaces_a_file_only_when_told_to(saved, tmp_path):

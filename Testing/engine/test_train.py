@@ -276,7 +276,7 @@ def test_figures_go_between_the_markers_and_into_a_card_that_still_loads(card_fi
     other.write_text("Über uns\n<!-- figures -->\nold\n<!-- /figures -->\nmore\n", encoding="utf-8")
     for dice in (0.11, 0.87):  # the second time replaces the first
         figures = fake_figures(card_figures, dice)
-        card_figures.write_figures(bundle, figures, [other])
+        card_figures.write_figures(bundle, figures, card_figures.markdown(figures), [other])
     after = load_card(bundle)
     assert after.training["figures"]["test"]["by_volume"]["dice"]["mean"] == 0.87
     assert {**after.training, "figures": None} == {**before.training, "figures": None}
@@ -293,7 +293,7 @@ def test_without_a_place_for_the_table_nothing_is_written(card_figures, bundle):
     other = bundle.parent / "README.md"
     other.write_text("nothing here\n")
     with pytest.raises(InputError, match="figures"):
-        card_figures.write_figures(bundle, fake_figures(card_figures), [other])
+        card_figures.write_figures(bundle, fake_figures(card_figures), "text", [other])
     assert (bundle / METADATA).read_bytes() == before
     assert (bundle / "docs" / "README.md").read_text() == README
 

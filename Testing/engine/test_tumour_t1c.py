@@ -17,7 +17,6 @@ from PIL import Image
 from medtl.bundle import load_model
 from medtl.card import METADATA, NetworkSpec, load_card
 from medtl.cli import main
-from medtl.errors import InputError
 from medtl.gate import misfits
 from medtl.networks import build
 from medtl.seed import voxels_sha256
@@ -374,13 +373,3 @@ def test_the_held_out_pictures_are_known_by_their_voxels(trained, lists):
     held = load_card(trained).training["split"]["test"]
     for case, sha256 in held.items():
         assert voxels_sha256(read_volume(lists / f"{case}.png").array) == sha256
-
-
-def test_a_readme_without_a_place_for_the_table_is_left_alone(scripts, trained):
-    (trained / "docs" / "README.md").write_text("nothing here\n")
-    before = (trained / METADATA).read_bytes()
-    names = (*scripts["tumour_t1c"].CLASSES, "all", "tumour_free")
-    outside = {"n": 0, "mean": 0.0, "dice_of_cases": {}, "free": 0, "findings": 0}
-    with pytest.raises(InputError, match="figures"):
-        scripts["tumour_t1c"].write_figures(trained, {**dict.fromkeys(names, SOME), "outside": outside})
-    assert (trained / METADATA).read_bytes() == before

@@ -12,7 +12,8 @@ from typing import Any
 
 from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 
-VIRTUAL = ("sizeHint", "minimumSizeHint")
+# Properties that Qt itself asks for by a virtual function, and the classes where it is one.
+VIRTUAL = {"sizeHint": QtWidgets.QWidget, "minimumSizeHint": QtWidgets.QWidget, "text": QtWidgets.QProgressBar}
 _dressed: set[type] = set()
 _standins: set[type] = set()
 _loading: list[str] = []
@@ -111,7 +112,9 @@ def _dress(cls: type) -> None:
     for n in range(meta.propertyCount()):
         name = meta.property(n).name()
         if n >= meta.propertyOffset() or name in cls.__dict__:  # a property hides the methods of derived classes
-            setattr(cls, name, _virtual(cls.__dict__[name]) if name in VIRTUAL else _property(name))
+            setattr(
+                cls, name, _virtual(cls.__dict__[name]) if issubclass(cls, VIRTUAL.get(name, ())) else _property(name)
+            )
     cls.__getattribute__ = get
     cls.__setattr__ = _set_attribute
 

@@ -123,7 +123,9 @@ class ClassWorker(FakeWorker):
         mixed = {name: near * p + (1 - near) * float(name == "notumor") for name, p in probabilities.items()}
         return {"index": k, "pooled": abs(k - count / 2) <= count / 4, "probabilities": mixed}
 
-    def shape(self, malignant: float = 0.81, interval: tuple[float, float] = (0.62, 0.93)) -> None:
+    def shape(
+        self, malignant: float = 0.81, interval: tuple[float, float] = (0.62, 0.93), prevalence: float | None = None
+    ) -> None:
         """The answer of a model of plain numbers."""
         request = self.requests[min(self.jobs) - 1]
         features = [
@@ -136,6 +138,7 @@ class ClassWorker(FakeWorker):
             {"benign": 1 - malignant, "malignant": malignant},
             features=features,
             interval=list(interval),
+            prevalence=prevalence,
             rule="The shape of the segment alone; no grey value is looked at.",
         )
 
@@ -162,6 +165,7 @@ class ClassWorker(FakeWorker):
             "rule": "",
             "features": [],
             "interval": None,
+            "prevalence": None,
             "image": {
                 "sha256": hashlib.sha256(volume.array.tobytes()).hexdigest(),
                 "size": list(volume.geometry.size),

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from panel_user import PHANTOM, ROOT, grid
 
 from medtl.phantom import head
 from medtl.store import user_store
+from medtl.volume import store_image
 from MedTLClassifyLib import texts
 from MedTLClassifyLib.votes import EDGE, curves
 from MedTLLib import classification, heatmaps, packages, samples
@@ -230,6 +232,15 @@ def test_features_speak_for_the_class_that_is_shown(user):
     assert user.ui.classLabel.text == "Benign, 70 %"
     assert user.ui.featureTable.item(0, 2).text() == "against it"
     assert user.ui.intervalLabel.text.startswith("Malignant: between <1 % and >99 %")
+
+
+def test_a_probability_is_read_against_the_share_that_all_such_tumours_have(user):
+    user.segmentation(user.load(), "tumour")
+    user.choose(RENAL)
+    user.ui.classifyButton.click()
+    user.worker.shape(0.97, (0.93, 0.98), prevalence=0.913)
+    assert [text for _name, _length, text in user.bars()] == ["3 % (usual: 9 %)", "97 % (usual: 91 %)"]
+    assert user.ui.classLabel.text == "Malignant, 97 %"
 
 
 @pytest.mark.parametrize(
@@ -598,21 +609,19 @@ def classified(user: ClassUser) -> classification.Classification:
 
 
 @needs_engine
-def test_from_the_button_to_the_answer_with_a_network_in_the_real_engine(user, engine):
-    """The network is not trained: what it says is nothing, but all of the way is the real one."""
-    make = "import sys, pathlib, small_classifier, small_model"
-    card_of = "small_classifier.classifier_card(name='small')"
-    folder = user_store() / "small"
-    command = [ENGINE_PYTHON, "-c", f"{make}; small_model.save(pathlib.Path(sys.argv[1]), {card_of})", str(folder)]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'Testing' / 'engine'}"})
+def test_from_the_button_to_the_answer_with_a_network_in_the_real_engine(user, engine, monkeypatch, tmp_path):
+    """With the model that ships; the command line says the same of the same file, and neither believes a phantom."""
+    monkeypatch.setattr("medtl.store.shipped_folders", lambda: (ROOT / "Resources" / "Models",))
+    shutil.rmtree(user_store() / BRAIN)
     user.widget.enter()
     phantom = head(1, (96, 96, 12), (2.0, 2.0, 10.0))
     volume = user.load(phantom)
-    user.choose("small")
+    user.choose(BRAIN)
     found = classified(user)
     assert sum(found.probabilities.values()) == pytest.approx(1.0, abs=0.01)
-    assert len(user.bars()) == 2
-    assert len(found.slices) > 3
+    assert len(user.bars()) == 4
+    assert user.ui.classLabel.text == "Uncertain: review"
+    assert "unlike those of training" in user.ui.reasonsLabel.text
     node = user.chosen.result.GetNodeReference(classification.HEATMAP_ROLE)
     heat = slicer.util.arrayFromVolume(node)
     assert heat.shape == phantom.volume.array.shape
@@ -622,10 +631,20 @@ def test_from_the_button_to_the_answer_with_a_network_in_the_real_engine(user, e
     assert grid(node).close_to(grid(volume))
     assert list(engine.folder.iterdir()) == []
     assert not user.ui.staleLabel.visible
+    store_image(tmp_path / "head.nrrd", phantom.volume.array, phantom.volume.geometry)
+    command = [ENGINE_PYTHON, "-m", "medtl", "classify", str(tmp_path / "head.nrrd"), "--model", BRAIN, "--json"]
+    told = subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    (said,) = json.loads(told.stdout)["results"]
+    assert said["abstained"]
+    assert said["probabilities"] == pytest.approx(dict(found.probabilities), abs=0.02)  # bfloat16 or not
 
 
 @needs_engine
-def test_from_the_button_to_the_answer_with_plain_numbers_in_the_real_engine(user, engine):
+def test_from_the_button_to_the_answer_with_plain_numbers_in_the_real_engine(user, engine, monkeypatch):
+    """With the model that ships, which the engine finds by its name."""
+    monkeypatch.setattr("medtl.store.shipped_folders", lambda: (ROOT / "Resources" / "Models",))
+    shutil.rmtree(user_store() / RENAL)
+    user.widget.enter()
     phantom = head(1, (96, 96, 12), (2.0, 2.0, 10.0))
     volume = user.load(phantom)
     user.choose(RENAL)
@@ -636,8 +655,9 @@ def test_from_the_button_to_the_answer_with_plain_numbers_in_the_real_engine(use
     found = classified(user)
     volume_ml = next(one["value"] for one in found.features if one["name"] == "volume")
     assert volume_ml == pytest.approx(phantom.lesion_ml, abs=0.01)
-    assert user.ui.featureTable.rowCount == 2
-    assert user.ui.classLabel.text.split(",")[0] in ("Benign", "Malignant", "Uncertain: review")
+    assert user.ui.featureTable.rowCount == 5
+    assert user.ui.classLabel.text == "Uncertain: review"
+    assert "91% of such tumours are malignant" in user.ui.reasonsLabel.text
 
 
 # The form

@@ -26,7 +26,7 @@ class CaseFiles:
 @dataclass(frozen=True)
 class ClassifiedFile:
     """An image and the id of its class; `case` is its name, `patient` defaults to it. Only where `split` is "train" or
-    empty it may be learned from; `fold` is a number among these."""
+    empty it may be learned from; `fold` is a number among these. `mask` is a labelmap of where the tumour is."""
 
     case: str
     image: Path
@@ -34,6 +34,7 @@ class ClassifiedFile:
     patient: str
     split: str = ""
     fold: str = ""
+    mask: Path | None = None
 
 
 def read_cases(path: Path) -> tuple[CaseFiles, ...]:
@@ -78,8 +79,8 @@ def _from_csv(path: Path) -> tuple[CaseFiles, ...]:
 
 
 def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFile, ...]:
-    """The cases of a CSV file for classification: columns image, label (one of `classes`) and optionally patient, split
-    and fold; paths relative to it. A case is named after its image; its patient defaults to that.
+    """The cases of a CSV file for classification: columns image, label (one of `classes`) and optionally patient,
+    split, fold and mask; paths relative to it. A case is named after its image; its patient defaults to that.
 
     Raises: InputError for a missing column or file, another label, an image listed twice, or an empty list.
     """
@@ -91,7 +92,8 @@ def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFil
     images = [path.parent / row["image"] for row in rows]
     if wrong := [row["label"] for row in rows if row["label"] not in classes]:
         raise InputError(f"Expected a label of {', '.join(classes)} in {path}, found {wrong[0]!r}. Correct it.")
-    if missing := [image for image in images if not image.exists()]:
+    masks = [path.parent / row["mask"] if row.get("mask") else None for row in rows]
+    if missing := [file for file in (*images, *masks) if file is not None and not file.exists()]:
         raise InputError(
             f"Expected every file that {path} lists, found {len(missing)} missing, the first {missing[0]}. "
             "Correct the paths; they are relative to the CSV file."
@@ -100,8 +102,10 @@ def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFil
         raise InputError(f"Expected each image once in {path}, found {twice[0]} again. Remove the second line.")
     names = _names([Path(row["image"]) for row in rows])
     return tuple(
-        ClassifiedFile(name, image, row["label"], row.get("patient") or name, row.get("split", ""), row.get("fold", ""))
-        for name, image, row in zip(names, images, rows)
+        ClassifiedFile(
+            name, image, row["label"], row.get("patient") or name, row.get("split", ""), row.get("fold", ""), mask
+        )
+        for name, image, mask, row in zip(names, images, masks, rows, strict=True)
     )
 
 

@@ -2,13 +2,12 @@
 temperature and its limits of strangeness from pictures that it never learned from.
 
 Source: Disci et al. 2025 (transfer learning of brain tumour class); Guo et al. 2017 (temperature); Liu et al. 2020
-(energy); Lee et al. 2018 (Mahalanobis distance).
+(energy); Kamoi and Kobayashi 2020 (Mahalanobis distance from all of training); Ilse et al. 2018 (attention).
 """
 
 import importlib.metadata
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,30 +21,38 @@ from ..bundle import save_bundle
 from ..card import Abstention, Calibration, ModelCard, encode
 from ..errors import InputError
 from ..networks import Classifier2d, build
-from ..pictures import framed
 from ..progress import Report, silent
-from ..seed import voxels_sha256
-from ..volume import read_volume
-from .augment import Augmentation, augment
-from .cases import ClassifiedFile, read_classified
+from .augment import Augmentation
+from .cases import read_classified
 from .fit import CHECKPOINT, Schedule, load_checkpoint, save_checkpoint, start, train_epoch
+from .picture_set import Pictures, as_input, changed_batches, prepare_pictures
 
 WATCHED = "0"  # the fold of the training groups that temperature and limits are taken from
 REJECTED = 0.025  # of pictures like those of training, by each limit
-SMOOTHING = 0.05
+SMOOTHING = 0.05  # of the labels
+NOISE = 0.02  # of a feature's variance
 
 
 @dataclass(frozen=True)
 class ClassFit(Schedule):
-    """How a classifier is trained: `head` steps of the linear layer alone on cached features, then all of it."""
+    """How a classifier is trained: `head` steps of all but the encoder, on cached features, then all of it.
+
+    `attention` is the weight of looking where the tumour was drawn, `p_sharpness` the share of pictures that are made
+    as sharp as another one.
+    """
 
     epochs: int = 8
     batch: int = 32
     encoder_rate: float = 5e-4
     rate: float = 1e-3
     head: int = 300
+    attention: float = 0.5
+    p_sharpness: float = 0.5
+    # A tumour's brightness and core tell its kind: they stay.
     augmentation: Augmentation = field(
-        default_factory=lambda: Augmentation(shift=10.0, zoom=0.15, elastic=4.0, contrast=0.3, p_strip=0.0)
+        default_factory=lambda: Augmentation(
+            zoom=0.2, shift=10.0, elastic=4.0, p_strip=0.2, p_faint=0.0, p_necrosis=0.0, contrast=0.15, gamma=0.4
+        )
     )
 
 
@@ -59,22 +66,6 @@ class ClassRecipe:
     readme: str
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Framed pictures, uint8 (n, side, side), 0 for air; their class numbers (n,), groups and the hashes of voxels."""
-
-    images: np.ndarray
-    classes: np.ndarray
-    files: tuple[ClassifiedFile, ...]
-    sha256: tuple[str, ...]
-
-    def of(self, chosen: Sequence[bool] | np.ndarray) -> "Pictures":
-        """Those that are chosen (n,)."""
-        kept = np.flatnonzero(chosen)
-        files, hashes = tuple(self.files[i] for i in kept), tuple(self.sha256[i] for i in kept)
-        return Pictures(self.images[kept], self.classes[kept], files, hashes)
 
 
 def train_classifier(
@@ -134,58 +125,32 @@ def train_classifier(
     return bundle
 
 
-def prepare_pictures(
-    cases: Sequence[ClassifiedFile], ids: Sequence[str], side: int, cache: Path, report: Report = silent
-) -> Pictures:
-    """All pictures in their frames, from the cache where it holds them as they are now.
-
-    Raises: InputError for one that cannot be read or shows nothing.
-    """
-    cache.mkdir(parents=True, exist_ok=True)
-    path = cache / f"pictures-{side}.npz"
-    stats = [(str(c.image), c.image.stat().st_size, c.image.stat().st_mtime_ns) for c in cases]
-    key = json.dumps([side, stats])
-    classes = np.array([ids.index(case.label) for case in cases])
-    if path.exists():
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["key"]) == key:
-                return Pictures(stored["images"], classes, tuple(cases), tuple(stored["sha256"].tolist()))
-    images, hashes = [], []
-    for number, case in enumerate(cases):
-        report("prepare", number / len(cases))
-        volume = read_volume(case.image)
-        if len(volume.array) > 1:
-            raise InputError(f"Expected pictures to train on, found a volume: {case.image}. List single slices.")
-        frame = framed(volume.array[0], side)
-        if frame is None:
-            raise InputError(f"Expected a picture that shows a head, found one that shows nothing: {case.image}.")
-        images.append(np.rint((frame.image + 1) * 127.5).astype(np.uint8))
-        hashes.append(voxels_sha256(volume.array))
-    part = path.with_suffix(".part.npz")
-    np.savez(part, images=np.stack(images), sha256=np.array(hashes), key=np.array(key))
-    part.replace(path)
-    return Pictures(np.stack(images), classes, tuple(cases), tuple(hashes))
-
-
-def as_input(images: np.ndarray) -> Tensor:
-    """What the network sees of pictures (n, side, side): float32 (n, 1, side, side), -1 to 1."""
-    return torch.from_numpy(images.astype(np.float32) / 127.5 - 1)[:, None].contiguous(
-        memory_format=torch.channels_last
-    )
+@torch.no_grad()
+def encoded(network: Classifier2d, pictures: Pictures, size: int = 32) -> Tensor:
+    """The encoder's features of pictures, unchanged, float16 (n, channels, h, w)."""
+    network.eval()
+    found = []
+    for begin in range(0, len(pictures.images), size):
+        with torch.autocast("cpu", torch.bfloat16):
+            (features,) = network.encode(as_input(pictures.images[begin : begin + size]))
+        found.append(features.half())
+    return torch.cat(found)
 
 
 @torch.no_grad()
 def outputs_of(network: Classifier2d, pictures: Pictures, size: int = 32) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (n, classes), embeddings (n, width) and distances (n,) of pictures, unchanged."""
+    """Logits (n, classes), `summary` (n, width) and distances (n,) of pictures, unchanged, as `medtl.classify` has
+    them."""
     network.eval()
     found: list[list[Tensor]] = [[], [], []]
     for begin in range(0, len(pictures.images), size):
         with torch.autocast("cpu", torch.bfloat16):
             features = [f.float() for f in network.encode(as_input(pictures.images[begin : begin + size]))]
-        for kept, value in zip(found, (network.decode(features), network.embed(features), network.distance(features))):
+        values = (network.decode(features), network.summary(features), network.distance(features))
+        for kept, value in zip(found, values, strict=True):
             kept.append(value.float())
-    logits, embedded, distances = (torch.cat(parts) for parts in found)
-    return logits, embedded, distances
+    logits, summaries, distances = (torch.cat(parts) for parts in found)
+    return logits, summaries, distances
 
 
 def class_weights(classes: np.ndarray, count: int) -> Tensor:
@@ -195,18 +160,44 @@ def class_weights(classes: np.ndarray, count: int) -> Tensor:
 
 
 def fit_head(network: Classifier2d, pictures: Pictures, options: ClassFit, report: Report = silent) -> None:
-    """Train the linear layer on the features of the pictures, unchanged, the encoder as it is."""
+    """Train all but the encoder on the encoder's features of the pictures, unchanged."""
     report("head", 0.0)
-    _, embedded, _ = outputs_of(network, pictures)
+    features = encoded(network, pictures)
     truth = torch.from_numpy(pictures.classes)
-    weight = class_weights(pictures.classes, network.head.out_features)
-    optimizer = torch.optim.Adam(network.head.parameters(), lr=3e-3, weight_decay=1e-4)
-    for _ in range(options.head):
-        loss = functional.cross_entropy(network.head(embedded), truth, weight, label_smoothing=SMOOTHING)
+    tumours = torch.from_numpy(pictures.tumours.astype(np.float32))
+    loss_of = classification_loss(pictures.classes, network.head.out_features, options)
+    rest = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
+    optimizer = torch.optim.Adam(rest, lr=2e-3, weight_decay=1e-4)
+    network.train()
+    random = torch.Generator().manual_seed(options.seed)
+    for step in range(options.head):
+        report("head", step / options.head)
+        drawn = torch.randint(len(features), (4 * options.batch,), generator=random)
+        loss = loss_of(*network.judge([features[drawn].float()]), truth[drawn], tumours[drawn])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     report("head", 1.0)
+
+
+def classification_loss(
+    classes: np.ndarray, count: int, options: ClassFit
+) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """How far logits (B, count) and the attention (B, h, w) are from the classes (B,) and from where a tumour was drawn
+    (B, side, side), pictures without a drawing aside. All classes weigh the same."""
+    weight = class_weights(classes, count)
+
+    def loss_of(logits: Tensor, attention: Tensor, truth: Tensor, tumour: Tensor) -> Tensor:
+        loss = functional.cross_entropy(logits.float(), truth, weight, label_smoothing=SMOOTHING)
+        drawn = tumour.flatten(1).any(1)
+        if drawn.any():
+            rows, columns = attention.shape[1:]
+            there = functional.adaptive_avg_pool2d(tumour[drawn][:, None].float(), (rows, columns)).flatten(1)
+            said = attention[drawn].flatten(1).float().log_softmax(1)
+            loss = loss - options.attention * (there / there.sum(1, keepdim=True) * said).sum(1).mean()
+        return loss
+
+    return loss_of
 
 
 def fit_pictures(
@@ -222,15 +213,18 @@ def fit_pictures(
     state = start(network, options)
     if resume:
         load_checkpoint(folder, state)
-    weight = class_weights(pictures.classes, network.head.out_features)
+    measured = classification_loss(pictures.classes, network.head.out_features, options)
 
-    def loss_of(logits: Tensor, truth: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, truth, weight, label_smoothing=SMOOTHING)
+    def loss_of(seen: Classifier2d, image: Tensor, truth: tuple[Tensor, Tensor]) -> Tensor:
+        logits, attention = seen.judge(seen.encode(image))
+        with torch.autocast("cpu", enabled=False):
+            return measured(logits, attention, *truth)
 
     total = options.epochs * (len(pictures.images) // options.batch)
     while state.epoch < options.epochs:
-        torch.manual_seed(options.seed * 1000 + state.epoch)  # of dropout: a resumed run is the same run
-        data = changed_batches(pictures, options, state.epoch)
+        seed = options.seed * 1000 + state.epoch
+        torch.manual_seed(seed)  # of dropout: a resumed run is the same run
+        data = changed_batches(pictures, options.batch, options.augmentation, options.p_sharpness, seed)
         loss = train_epoch(state, data, total, options, report, loss_of)
         state.epoch += 1
         state.history.append({"epoch": state.epoch, "loss": loss})
@@ -240,35 +234,20 @@ def fit_pictures(
     return averaged
 
 
-def changed_batches(pictures: Pictures, options: ClassFit, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Whole batches of changed pictures in another order each epoch, with their classes."""
-    random = torch.Generator().manual_seed(options.seed * 1000 + epoch)
-    order = torch.randperm(len(pictures.images), generator=random).numpy()
-    side = pictures.images.shape[1]
-    for begin in range(0, len(order) - options.batch + 1, options.batch):
-        chosen = order[begin : begin + options.batch]
-        image = torch.from_numpy(pictures.images[chosen].astype(np.float32) / 255)[:, None]
-        nothing = torch.zeros(image.shape[0], side, side)
-        image, _ = augment(image, nothing, nothing, (side, side), options.augmentation, random)
-        yield (image * 2 - 1).clamp(-1, 1), torch.from_numpy(pictures.classes[chosen])
-
-
 @torch.no_grad()
 def note_spread(network: Classifier2d, pictures: Pictures) -> None:
-    """Note in the network how the training pictures spread: the mean of each class along the directions of the largest
-    variance within classes, each scaled to unit variance."""
-    dimensions = network.centres.shape[1]
-    if dimensions == 0:
+    """Note in the network how the training pictures spread: the mean of their features, and the directions in which
+    these vary, each scaled to unit variance; as they will be stored, in half precision."""
+    if not len(network.usual):
         return
-    _, embedded, _ = outputs_of(network, pictures)
-    truth = torch.from_numpy(pictures.classes)
-    means = torch.stack([embedded[truth == k].mean(0) for k in range(len(network.centres))])
-    within = embedded - means[truth]
-    values, vectors = torch.linalg.eigh(within.double().T @ within.double() / len(within))
-    top = vectors[:, -dimensions:] / values[-dimensions:].clamp(min=1e-6).sqrt()
-    network.middle.copy_(embedded.mean(0))
-    network.directions.copy_(top.float())
-    network.centres.copy_((means - network.middle) @ network.directions)
+    _, summaries, _ = outputs_of(network, pictures)
+    values = summaries.double()
+    mean, spread = values.mean(0), values.std(0).clamp_min(1e-6)
+    scaled = (values - mean) / spread
+    # Directions in which features hardly vary would count most: their variance is taken for that of noise.
+    variance, vectors = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
+    network.usual.copy_(mean.half())
+    network.directions.copy_((vectors / spread[:, None] / (variance + NOISE).sqrt()).half())
 
 
 def with_limits(card: ModelCard, network: Classifier2d, held: Pictures) -> ModelCard:

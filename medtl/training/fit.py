@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -127,14 +128,15 @@ def start(network: Network, options: Schedule) -> State:
 
 def train_epoch(
     state: State,
-    data: Iterator[tuple[Tensor, Tensor]],
+    data: Iterator[tuple[Tensor, Any]],
     total: int,
     options: Schedule,
     report: Report,
-    loss_of: Callable[[Tensor, Tensor], Tensor] | None = None,
+    loss_of: Callable[[Any, Tensor, Any], Tensor] | None = None,
 ) -> float:
-    """One pass over the data; the mean loss, by default Dice and cross entropy."""
-    loss_of = loss_of or dice_and_cross_entropy
+    """One pass over the data (images and their truth); the mean of `loss_of(network, images, truth)`, by default Dice
+    and cross entropy."""
+    loss_of = loss_of or segmentation_loss
     state.network.train()
     losses = []
     for image, label in data:
@@ -143,8 +145,7 @@ def train_epoch(
         for group in state.optimizer.param_groups:
             group["lr"] = group["peak"] * one_cycle(share)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = state.network(image.contiguous(memory_format=torch.channels_last))
-        loss = loss_of(logits.float(), label)
+            loss = loss_of(state.network, image.contiguous(memory_format=torch.channels_last), label)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), 2.0)
@@ -171,6 +172,13 @@ def average(state: State, decay: float) -> None:
             mean.lerp_(now, 1 - decay)
         else:
             mean.copy_(now)
+
+
+def segmentation_loss(network: Network, image: Tensor, label: Tensor) -> Tensor:
+    """How far what the network makes of images (B, C, h, w) is from the label (B, h, w)."""
+    logits = network(image)
+    with torch.autocast("cpu", enabled=False):
+        return dice_and_cross_entropy(logits.float(), label)
 
 
 def dice_and_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:

@@ -226,7 +226,7 @@ def out_of_fold(models: list[list[tuple[np.ndarray, Fitted]]], values: np.ndarra
 
 def final_model(table: Table, report: Report = silent) -> Coefficients:
     """The model of all cases, with fits to bootstrap resamples of the patients, each with its own choice of penalty;
-    their weights are of features scaled as for the model itself."""
+    their weights, to five digits, are of features scaled as for the model itself."""
     model = fit(table.values, table.malignant, table.patients)
     rng = np.random.default_rng(SEED)
     resamples: list[tuple[float, ...]] = []
@@ -238,13 +238,14 @@ def final_model(table: Table, report: Report = silent) -> Coefficients:
         one = fit(table.values[rows], table.malignant[rows], table.patients[rows])
         weights = one.weights * model.deviation / one.deviation
         shift = one.weights @ ((model.mean - one.mean) / one.deviation)
-        resamples.append(tuple(float(x) for x in (one.intercept + shift, *weights)))
+        resamples.append(tuple(float(f"{x:.5g}") for x in (one.intercept + shift, *weights)))
     report("resample", 1.0)
     terms = tuple(
         Term(name, float(mean), float(deviation), float(weight))
         for name, mean, deviation, weight in zip(table.features, model.mean, model.deviation, model.weights)
     )
-    return Coefficients(float(model.intercept), terms, tuple(resamples), renal_malignancy.VALUES)
+    prevalence = round(float(table.malignant.mean()), 4)
+    return Coefficients(float(model.intercept), terms, tuple(resamples), renal_malignancy.VALUES, prevalence)
 
 
 def figures(table: Table, probabilities: np.ndarray, folds: np.ndarray, report: Report = silent) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ...card import Coefficients, InputSpec, ModelCard, TumourClass
+from ...card import Coefficients, Gate, InputSpec, ModelCard, TumourClass
 from ...radiomics import FEATURES as LABELS
 from ...radiomics import LOG
 
@@ -24,8 +24,11 @@ looked at. **Research use, not for diagnosis.**
 - **Trained on**: the tumour labels of {n} cases of KiTS23 with a diagnosis ({benign} benign, {malignant} malignant).
 - **The probabilities are those of that collection**, where {prevalence} of the tumours were malignant: the intercept
   is set so. Where benign tumours are more frequent, every probability here is too high. Read it against {prevalence},
-  not against 50 %: nearly every tumour comes out as "malignant", and what the shape has to say is whether the
-  probability lies above or below.
+  not against 50 %: what the shape has to say is whether the probability lies above or below.
+- **Uncertain: review**, where the 95 % interval of the probability holds {prevalence}: then the shape says nothing
+  beyond what is known without a look. That is so for nearly nine tumours of ten. The others come out as "malignant",
+  with a probability above or below that share; in cross-validation these answers were no better than the share itself
+  (`docs/classify.md`).
 - **What it is worth**: little. Small tumours are benign more often, and that is all there is: in cross-validation the
   volume alone ranks slightly better than volume and form together. The choices of this model were made on the same
   folds as its figures, which are kind to it by that (`docs/classify.md` has the model first settled on, too).
@@ -88,6 +91,7 @@ def card(coefficients: Coefficients, training: Mapping[str, Any]) -> ModelCard:
         networks=(),
         input=InputSpec(channels=("segmentation",)),
         sha256="",
+        gate=Gate(modality="CT"),
         training=training,
         classes=CLASSES,
         coefficients=coefficients,

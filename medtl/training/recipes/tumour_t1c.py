@@ -81,7 +81,7 @@ def recipe() -> Recipe:
     return Recipe(
         card=card,
         fit=Fit(
-            epochs=14,
+            epochs=8,
             window=(192, 192),
             # Half the heads have tumours that lie outside the brain, or are not cut axially: there is less to strip.
             augmentation=Augmentation(p_strip=0.3),

@@ -1,0 +1,146 @@
+"""Pictures to train a classifier on: files to arrays in their frames, and arrays to changed batches."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from scipy import ndimage
+from torch import Tensor
+
+from ..errors import InputError
+from ..pictures import BODY, framed, in_frame
+from ..progress import Report, silent
+from ..seed import voxels_sha256
+from ..volume import read_labelmap, read_volume
+from .augment import Augmentation, augment, chosen, uniform
+from .cases import ClassifiedFile
+
+SCALP = 0.075  # of the frame's side: about how thick skull and scalp are
+FINEST = 4.0  # no detail is made more than so many times stronger or weaker
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures in their frames, all (n, side, side): `images` uint8, 0 for air; `tumours` bool, empty where nobody drew
+    one; `inner` bool, the head less its rim. Their class numbers (n,), files, and the hashes of their voxels."""
+
+    images: np.ndarray
+    tumours: np.ndarray
+    inner: np.ndarray
+    classes: np.ndarray
+    files: tuple[ClassifiedFile, ...]
+    sha256: tuple[str, ...]
+
+    def of(self, wanted: Sequence[bool] | np.ndarray) -> "Pictures":
+        """Those that are wanted (n,)."""
+        kept = np.flatnonzero(wanted)
+        files, hashes = tuple(self.files[i] for i in kept), tuple(self.sha256[i] for i in kept)
+        return Pictures(self.images[kept], self.tumours[kept], self.inner[kept], self.classes[kept], files, hashes)
+
+
+def prepare_pictures(
+    cases: Sequence[ClassifiedFile], ids: Sequence[str], side: int, cache: Path, report: Report = silent
+) -> Pictures:
+    """All pictures in their frames, from the cache where it holds them as they are now.
+
+    Raises: InputError for one that cannot be read or shows nothing, or whose mask is of another size.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    path = cache / f"pictures-{side}.npz"
+    files = [file for case in cases for file in (case.image, case.mask) if file is not None]
+    key = json.dumps([side, [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]])
+    classes = np.array([ids.index(case.label) for case in cases])
+    if path.exists():
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["key"]) == key:
+                arrays = (stored["images"], stored["tumours"], stored["inner"])
+                return Pictures(*arrays, classes, tuple(cases), tuple(stored["sha256"].tolist()))
+    ready = []
+    for number, case in enumerate(cases):
+        report("prepare", number / len(cases))
+        ready.append(prepare_picture(case, side))
+    images, tumours, inner = (np.stack(parts) for parts in list(zip(*ready, strict=True))[:3])
+    hashes = tuple(sha256 for *_, sha256 in ready)
+    part = path.with_suffix(".part.npz")
+    np.savez(part, images=images, tumours=tumours, inner=inner, sha256=np.array(hashes), key=np.array(key))
+    part.replace(path)
+    return Pictures(images, tumours, inner, classes, tuple(cases), hashes)
+
+
+def prepare_picture(case: ClassifiedFile, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """One picture: image, tumour and inner of `Pictures`, and the hash of its voxels."""
+    volume = read_volume(case.image)
+    if len(volume.array) > 1:
+        raise InputError(f"Expected pictures to train on, found a volume: {case.image}. List single slices.")
+    frame = framed(volume.array[0], side)
+    if frame is None:
+        raise InputError(f"Expected a picture that shows a head, found one that shows nothing: {case.image}.")
+    tumour = np.zeros((side, side), bool)
+    if case.mask is not None:
+        mask = read_labelmap(case.mask).array
+        if mask.shape != volume.array.shape:
+            raise InputError(
+                f"Expected the mask {case.mask} in the size of {case.image}, {volume.array.shape[1:]} rows and "
+                f"columns, found {mask.shape[1:]}. Draw it on the picture itself."
+            )
+        tumour = in_frame(mask[0] > 0, frame) > 0.5
+    lit = np.pad(frame.image > 2 * BODY / 3 - 1, side // 8)
+    head = ndimage.binary_fill_holes(ndimage.binary_closing(lit, iterations=side // 32))
+    depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]
+    inner = depth[side // 8 : -(side // 8), side // 8 : -(side // 8)] > SCALP * side
+    image = np.rint((frame.image + 1) * 127.5).astype(np.uint8)
+    return image, tumour, inner, voxels_sha256(volume.array)
+
+
+def as_input(images: np.ndarray) -> Tensor:
+    """What the network sees of pictures (n, side, side): float32 (n, 1, side, side), -1 to 1."""
+    return torch.from_numpy(images.astype(np.float32) / 127.5 - 1)[:, None].contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def changed_batches(
+    pictures: Pictures, batch: int, changes: Augmentation, p_sharpness: float, seed: int
+) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
+    """Whole batches of changed pictures, in another order for each seed: images (B, 1, side, side); their classes (B,)
+    and where the tumour is, (B, side, side)."""
+    random = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(pictures.images), generator=random).numpy()
+    side = pictures.images.shape[1]
+    for begin in range(0, len(order) - batch + 1, batch):
+        drawn = order[begin : begin + batch]
+        image = torch.from_numpy(pictures.images[drawn].astype(np.float32) / 255)[:, None]
+        image = sharp_as_another(image, p_sharpness, random)
+        tumour, inner = (
+            torch.from_numpy(part[drawn].astype(np.float32)) for part in (pictures.tumours, pictures.inner)
+        )
+        image, tumour = augment(image, tumour, inner, (side, side), changes, random)
+        yield (image * 2 - 1).clamp(-1, 1), (torch.from_numpy(pictures.classes[drawn]), tumour)
+
+
+def sharp_as_another(image: Tensor, probability: float, random: torch.Generator) -> Tensor:
+    """Some pictures (B, 1, side, side) as sharp, as smooth or as noisy as another one of the batch, or partly so: their
+    spectrum, averaged over directions, is drawn towards its.
+
+    Where pictures of a class come from one scanner, that is what gives them away. Source: Xu et al. 2021 (amplitudes of
+    another picture), here averaged over directions, so that nothing of the other's shape comes over.
+    """
+    side = image.shape[-1]
+    steps = torch.fft.fftfreq(side, 1 / side)
+    ring = torch.hypot(steps[:, None], steps[None]).round().long().flatten()
+    spectrum = torch.fft.fft2(image[:, 0])
+    strength = torch.zeros(len(image), int(ring.max()) + 1)
+    strength.index_add_(1, ring, spectrum.abs().flatten(1))
+    strength = (strength / torch.bincount(ring)).clamp_min(1e-6).log()
+    # Ring by ring a spectrum is rough; what differs between scanners is smooth.
+    strength = functional.avg_pool1d(functional.pad(strength[:, None], (4, 4), mode="replicate"), 9, 1)[:, 0]
+    other = strength[torch.randperm(len(image), generator=random)]
+    share = (uniform(image, random) * chosen(image, probability, random)).flatten(1)
+    gain = (share * (other - strength)).clamp(-np.log(FINEST), np.log(FINEST)).exp()
+    gain[:, 0] = 1  # as bright on average as before
+    changed = torch.fft.ifft2(spectrum * gain[:, ring].unflatten(1, (side, side))).real
+    return torch.where(image > 0, changed[:, None].clamp(0, 1), 0)
