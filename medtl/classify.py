@@ -30,9 +30,6 @@ BATCH = 16
 LEAST_AREA = 0.5
 # Slices that show less of the region than this share of its largest cut are its ends.
 LEAST_REGION = 0.25
-NO_TUMOUR = "notumor"  # the class of a healthy head, where a model has one
-# A tumour is in a part of the head's slices: so many are asked, those that look most like one.
-ASKED = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Classification:
     """What the model says: `probabilities` in the order of the card's classes, and `reasons` not to believe it.
 
     Of a network: the `score` of strangeness, `plane`, and `slices`, index along that plane's array axis to
-    probabilities; `pooled` are those that the answer is the mean of; `heat` float32 (Z, Y, X), 0 to 1. Of a model of
+    probabilities; `weights` are what each counts in the answer; `heat` float32 (Z, Y, X), 0 to 1. Of a model of
     plain numbers: its `features` and what each adds, and the 95 % `interval` of the second class's probability.
     """
 
@@ -70,7 +67,7 @@ class Classification:
     reasons: tuple[str, ...] = ()
     plane: str | None = None
     slices: dict[int, tuple[float, ...]] = field(default_factory=dict)
-    pooled: tuple[int, ...] = ()
+    weights: dict[int, float] = field(default_factory=dict)
     rule: str = ""
     features: tuple[Feature, ...] = ()
     interval: tuple[float, float] | None = None
@@ -111,28 +108,28 @@ def classify(
         inside = None if region is None else turn(region, axes, flips)
         frames = frames_of(turned, inside, card.input.side or 224, (spacing[1], spacing[2]), watch)
         within = None if inside is None else [in_frame(inside[k], frame) for k, frame in frames.items()]
-        logits, features, scores = looked_at(list(frames.values()), model, watch, within)
-        probabilities = (logits / card.calibration.temperature).softmax(1).numpy()
-        chosen = asked(probabilities, card, region is not None)
-        pooled = probabilities[chosen].mean(0)
+        seen = looked_at(list(frames.values()), model, watch, within)
+        probabilities = (seen.logits / card.calibration.temperature).softmax(1).numpy()
+        weights = weights_of(seen.interest, region is not None)
+        answer = weights @ probabilities
         heat = None
         if options.keep_heat or options.heatmap is not None:
-            maps = heat_maps(features, model, int(pooled.argmax()), watch)
+            maps = heat_maps(seen.features, model, int(answer.argmax()), watch)
             slices = on_slices(maps, frames, turned.shape)
             heat = np.ascontiguousarray(turn_back(slices, axes, flips))
     watch.stop()
     last = len(turned) - 1
-    own = {(last - k if 0 in flips else k): tuple(map(float, p)) for k, p in zip(frames, probabilities, strict=True)}
-    numbers = list(own)
+    own = [last - k if 0 in flips else k for k in frames]
+    votes = {k: tuple(map(float, p)) for k, p in zip(own, probabilities, strict=True)}
     return judged(
         Classification(
-            tuple(map(float, pooled)),
-            float(scores[chosen].mean()),
+            tuple(map(float, answer)),
+            float(weights @ seen.scores),
             (),
             plane,
-            dict(sorted(own.items())),
-            tuple(sorted(numbers[i] for i in chosen)),
-            rule_of(len(chosen), len(numbers), region is not None),
+            dict(sorted(votes.items())),
+            dict(sorted(zip(own, map(float, weights), strict=True))),
+            rule_of(len(own), region is not None),
             heat=heat,
             warnings=volume.warnings,
             seconds=watch.seconds,
@@ -164,15 +161,24 @@ def frames_of(
     return {k: frame for k, frame in found.items() if inside is not None or frame.area >= LEAST_AREA * largest}
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a network makes of n slices: `logits` (n, classes), how much `interest` each draws (n,), its `features` as
+    its head takes them, a batch each, and how strange the slices are, `scores` (n,)."""
+
+    logits: Tensor
+    interest: np.ndarray
+    features: list[list[Tensor]]
+    scores: np.ndarray
+
+
 def looked_at(
     frames: Sequence[Framed], model: "Model", report: Report, within: Sequence[np.ndarray] | None = None
-) -> tuple[Tensor, list[list[Tensor]], np.ndarray]:
-    """Logits (n, classes) of the slices, what the network's head takes, a batch each, and how strange they are (n,).
-
-    `within` are masks (side, side) of the frames, to which the network's attention is confined.
-    """
-    network, card = model.networks[0], model.card
-    logits, kept, scores = [], [], []
+) -> Seen:
+    """What the model's network makes of these slices; `within` are masks (side, side) of the frames, to which its
+    attention is confined."""
+    network: Any = model.networks[0]
+    logits, interest, kept, scores = [], [], [], []
     for begin in range(0, len(frames), BATCH):
         report("infer", begin / len(frames))
         images = torch.from_numpy(np.stack([f.image for f in frames[begin : begin + BATCH]])[:, None]).to(model.device)
@@ -184,12 +190,13 @@ def looked_at(
             rows, columns = features[0].shape[2:]
             features.append(functional.adaptive_avg_pool2d(masks, (rows, columns))[:, 0])
         with torch.no_grad():
-            found = network.decode(features)
+            found, attention = network.judge(features)
             logits.append(found.cpu())
-            scores.append(strangeness(network, features, found, card).cpu())
+            interest.append(attention.flatten(1).logsumexp(1).cpu())
+            scores.append(strangeness(network, features, found, model.card).cpu())
         kept.append(features)
     report("infer", 1.0)
-    return torch.cat(logits), kept, torch.cat(scores).numpy()
+    return Seen(torch.cat(logits), torch.cat(interest).numpy(), kept, torch.cat(scores).numpy())
 
 
 def strangeness(network: Any, features: list[Tensor], logits: Tensor, card: ModelCard) -> Tensor:
@@ -201,24 +208,22 @@ def strangeness(network: Any, features: list[Tensor], logits: Tensor, card: Mode
     return -card.calibration.temperature * (logits / card.calibration.temperature).logsumexp(1)
 
 
-def asked(probabilities: np.ndarray, card: ModelCard, segmented: bool) -> np.ndarray:
-    """Which slices the answer is the mean of: all of a segmented region, else the third in which a tumour is most
-    probable, at least one."""
-    ids = [one.id for one in card.classes]
-    if segmented or NO_TUMOUR not in ids:
-        return np.arange(len(probabilities))
-    healthy = probabilities[:, ids.index(NO_TUMOUR)]
-    count = max(1, round(ASKED * len(probabilities)))
-    return np.sort(np.argsort(healthy, kind="stable")[:count])
+def weights_of(interest: np.ndarray, segmented: bool) -> np.ndarray:
+    """What each slice counts in the answer, (n,), 1 in all: those of a segment alike; else as its places would in one
+    attention over all places of all slices, so that slices in which nothing draws a look hardly count."""
+    if segmented:
+        return np.full(len(interest), 1 / len(interest))
+    raised = np.exp(interest.astype(np.float64) - interest.max())
+    return np.asarray(raised / raised.sum())
 
 
-def rule_of(asked_count: int, count: int, segmented: bool) -> str:
+def rule_of(count: int, segmented: bool) -> str:
     """How the slices' probabilities became one answer, in a sentence."""
     if count == 1:
         return "The probabilities of one slice."
-    if segmented or asked_count == count:
-        return f"The mean of the probabilities of {count} slices" + (" of the segment." if segmented else ".")
-    return f"The mean of the probabilities of {asked_count} of {count} slices, those that look most like a tumour."
+    if segmented:
+        return f"The mean of the probabilities of {count} slices of the segment."
+    return f"The mean of the probabilities of {count} slices, each weighed by how much attention it draws."
 
 
 def heat_maps(features: Sequence[list[Tensor]], model: "Model", number: int, report: Report) -> np.ndarray:
@@ -347,7 +352,8 @@ def record_of(found: Classification, card: ModelCard, volume: Volume) -> dict[st
         "plane": found.plane,
         "votes": dict(votes.most_common()),
         "slices": [
-            {"index": k, "pooled": k in found.pooled, "probabilities": named(p)} for k, p in found.slices.items()
+            {"index": k, "weight": round(found.weights[k], 4), "probabilities": named(p)}
+            for k, p in found.slices.items()
         ],
         "rule": found.rule,
         "features": [

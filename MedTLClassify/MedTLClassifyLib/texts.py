@@ -82,10 +82,10 @@ def sliceText(found: Classification, index: int) -> str:
     """What the model says of one slice; slices count from 0, as in Slicer's Data Probe."""
     one = next(each for each in found.slices if each.index == index)
     best = max(one.probabilities, key=lambda each: one.probabilities[each])
-    text = _("Slice {k}: {name}, {percent}.").format(
-        k=index, name=found.name(best), percent=percent(one.probabilities[best])
+    text = _("Slice {k}: {name}, {percent}. It counts {weight} of the answer.").format(
+        k=index, name=found.name(best), percent=percent(one.probabilities[best]), weight=percent(one.weight)
     )
-    return str(text if one.pooled else f"{text} {_('Not part of the answer.')}")
+    return str(text)
 
 
 def inSentence(found: Classification, class_id: str) -> str:

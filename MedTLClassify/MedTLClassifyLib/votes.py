@@ -19,7 +19,7 @@ from .texts import sliceText
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233))
 DASHES = ("SolidLine", "DashLine", "DotLine", "DashDotLine")
 EDGE = 6  # pixels
-ASKED = (128, 128, 128, 50)  # behind the slices that the answer is made of
+GREY, DARKEST = (128, 128, 128), 110  # behind the slices, the darker the more they count
 
 
 class VotesPanel:
@@ -51,7 +51,7 @@ class VotesPanel:
         self.ui.sliceSlider.setRange(slices[0].index, slices[-1].index)
         self.ui.sliceSlider.value = slices[0].index
         self.ui.sliceSlider.blockSignals(blocked)
-        say(self.ui.sliceLabel, _("Grey: the slices that the answer is made of."))
+        say(self.ui.sliceLabel, _("The greyer, the more a slice counts in the answer."))
         names = [found.name(each) for each in found.probabilities]
         colours = itertools.cycle(COLOURS)
         parts = [f'<span style="color: {hexOf(next(colours))}">■</span> {escape(name)}' for name in names]
@@ -119,12 +119,13 @@ def curves(slices: Sequence[Slice], classId: str, size: tuple[int, int]) -> list
 
 
 def paint(painter: Any, found: Classification, size: tuple[int, int], ink: Any) -> None:
-    """Paint frame, asked slices and a curve for each class."""
+    """Paint frame, what each slice counts, and a curve for each class."""
     slices = found.slices
-    asked = [x for (x, _y), one in zip(curves(slices, found.best, size), slices, strict=True) if one.pooled]
+    most = max(one.weight for one in slices)
     half = max(1, (size[0] - 2 * EDGE) // max(slices[-1].index - slices[0].index, 1) // 2)
-    for x in asked:
-        painter.fillRect(x - half, EDGE, 2 * half, size[1] - 2 * EDGE, qt.QColor(*ASKED))
+    for (x, _y), one in zip(curves(slices, found.best, size), slices, strict=True):
+        shade = qt.QColor(*GREY, round(DARKEST * one.weight / most))
+        painter.fillRect(x - half, EDGE, 2 * half, size[1] - 2 * EDGE, shade)
     painter.setPen(ink)
     painter.drawRect(EDGE, EDGE, size[0] - 1 - 2 * EDGE, size[1] - 1 - 2 * EDGE)
     styles = zip(itertools.cycle(COLOURS), itertools.cycle(DASHES))

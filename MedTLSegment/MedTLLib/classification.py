@@ -33,12 +33,12 @@ TUMOURS = ("tumour", "tumor", "lesion")  # labels of models that segment tumours
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice's index (see `place_of`), its probabilities by the id of the class, and whether the answer is made of it
-    and others."""
+    """A slice's index (see `place_of`), its probabilities by the id of the class, and what it counts in the answer, of
+    1 for all slices."""
 
     index: int
     probabilities: Mapping[str, float]
-    pooled: bool
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Classification:
     def slices(self) -> tuple[Slice, ...]:
         """Each slice that was looked at."""
         return tuple(
-            Slice(int(one["index"]), dict(one["probabilities"]), bool(one.get("pooled", True)))
+            Slice(int(one["index"]), dict(one["probabilities"]), float(one["weight"]))
             for one in self.record.get("slices") or ()
         )
 

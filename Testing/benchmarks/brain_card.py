@@ -196,8 +196,7 @@ def pointing_figures(
         mask = read_labelmap(case.mask).array[0] > 0
         frame = framed(volume.array[0], model.card.input.side or SIDE)
         assert frame is not None
-        _, features, _ = looked_at([frame], model, silent)
-        maps = heat_maps(features, model, ids.index(case.label), silent)
+        maps = heat_maps(looked_at([frame], model, silent).features, model, ids.index(case.label), silent)
         heat = on_slices(maps, {0: frame}, volume.array.shape)[0]
         peak = np.unravel_index(int(heat.argmax()), heat.shape)
         share = float(mask.sum() / (frame.area * mask.size))

@@ -18,7 +18,8 @@ SIDE = 64
 
 class Spots(Network):
     """The more pixels within 0.7 of the middle are brighter than 0.7, the more it is a tumour: logits are `gain` times
-    their share (in per cent) less 0.5, and its negative. The feature map is 16×16."""
+    their share (in per cent) less 0.5, and its negative. The feature map is 16×16, and its
+    brightest places draw attention."""
 
     multiple = 4
 
@@ -31,9 +32,12 @@ class Spots(Network):
         inner = y.square() + x_.square() < 0.5
         return [functional.avg_pool2d(((x > 0.7) & inner).float(), 4)]
 
-    def decode(self, features: list[Tensor]) -> Tensor:
+    def judge(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         share = 100 * features[0].mean((1, 2, 3)) - 0.5
-        return self.gain * torch.stack([share, -share], 1)
+        return self.gain * torch.stack([share, -share], 1), 16 * features[0][:, 0]
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        return self.judge(features)[0]
 
 
 def classifier_card(**changes: object) -> ModelCard:

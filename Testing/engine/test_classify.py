@@ -46,17 +46,28 @@ def options(**changes: object) -> ClassifyOptions:
     return ClassifyOptions(device="cpu", **changes)
 
 
-def test_without_a_segment_the_third_that_looks_most_like_a_tumour_decides():
+def test_without_a_segment_the_slices_that_draw_attention_decide():
     volume, _ = head()
     found = classify(volume, spots(), None, options())
     assert found.plane == "axial"
-    assert sorted(found.slices) == list(range(12))
-    assert set(found.pooled) > {4, 5, 6}
-    assert len(found.pooled) == 4
+    assert sorted(found.slices) == sorted(found.weights) == list(range(12))
+    assert sum(found.weights[k] for k in (4, 5, 6)) > 0.9
+    assert sum(found.weights.values()) == pytest.approx(1)
     assert found.best == 0
-    expected = np.mean([found.slices[k] for k in found.pooled], axis=0)
+    expected = np.sum([found.weights[k] * np.array(found.slices[k]) for k in range(12)], axis=0)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
-    assert "4 of 12 slices" in found.rule
+    assert "12 slices, each weighed" in found.rule
+
+
+def test_slices_count_as_they_would_in_one_attention_over_all_their_places():
+    """The twin: the network's head over the mixed features of all slices at once, as if they were one large slice."""
+    network, card = a_network()
+    frames = [framed(plane, 64) for plane in np.random.default_rng(0).uniform(50, 200, (3, 40, 40))]
+    seen = module.looked_at(frames, Model(card, None, (network,), "cpu", False), lambda s, f: 0)
+    with torch.no_grad():
+        attention = network.judge(seen.features[0])[1].double().flatten(1)
+    share = attention.exp() / attention.exp().sum()
+    np.testing.assert_allclose(module.weights_of(seen.interest, False), share.sum(1).numpy(), rtol=1e-5)
 
 
 def test_with_a_segment_its_slices_decide_and_its_ends_are_left_out():
@@ -65,7 +76,7 @@ def test_with_a_segment_its_slices_decide_and_its_ends_are_left_out():
     region[7] &= np.cumsum(region[7].ravel()).reshape(region[7].shape) <= 3  # three voxels: less than a quarter
     found = classify(volume, spots(), region, options())
     assert list(found.slices) == [4, 5, 6]
-    assert found.pooled == (4, 5, 6)
+    assert set(found.weights.values()) == {1 / 3}
     assert found.rule == "The mean of the probabilities of 3 slices of the segment."
 
 

@@ -112,7 +112,7 @@ class ClassWorker(FakeWorker):
             threshold=20.0,
             votes={name: best.count(name) for name in sorted(set(best), key=best.count, reverse=True)},
             slices=slices,
-            rule=f"The mean of {count // 2} of {count} slices, those that look most like a tumour.",
+            rule=f"The mean of the probabilities of {count} slices, each weighed by how much attention it draws.",
             heatmap=request["options"]["heatmap"],
         )
 
@@ -121,7 +121,7 @@ class ClassWorker(FakeWorker):
         """In the middle as told, at both ends no tumour."""
         near = np.exp(-(((k - count / 2) / (count / 4)) ** 2))
         mixed = {name: near * p + (1 - near) * float(name == "notumor") for name, p in probabilities.items()}
-        return {"index": k, "pooled": abs(k - count / 2) <= count / 4, "probabilities": mixed}
+        return {"index": k, "weight": near / count, "probabilities": mixed}
 
     def shape(
         self, malignant: float = 0.81, interval: tuple[float, float] = (0.62, 0.93), prevalence: float | None = None

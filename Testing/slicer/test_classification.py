@@ -27,8 +27,8 @@ RECORD = {
     "reasons": [],
     "votes": {"glioma": 1, "notumor": 1},
     "slices": [
-        {"index": 3, "pooled": True, "probabilities": GLIOMA},
-        {"index": 4, "pooled": False, "probabilities": GLIOMA},
+        {"index": 3, "weight": 0.75, "probabilities": GLIOMA},
+        {"index": 4, "weight": 0.25, "probabilities": GLIOMA},
     ],
     "features": [],
     "interval": None,

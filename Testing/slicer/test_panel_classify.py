@@ -180,7 +180,7 @@ def test_the_answer_is_a_class_a_probability_and_a_bar_for_each(user):
         ("No tumour", 10, "1 %"),
     ]
     assert all(bar.enabled for _name, bar in user.widget.classify.result._bars)
-    assert user.ui.votesLabel.text.startswith("5 of 10 slices say glioma, 5 no tumour. The mean of 5 of 10 slices")
+    assert user.ui.votesLabel.text.startswith("5 of 10 slices say glioma, 5 no tumour. The mean of the probabilities of 10 slices")
     for label in (user.ui.reasonsLabel, user.ui.intervalLabel, user.ui.warningsLabel, user.ui.staleLabel):
         assert not label.visible
     assert not user.ui.featureTable.visible
@@ -456,14 +456,14 @@ def test_the_votes_are_behind_a_fold_and_the_slider_goes_to_a_slice(user):
     user.ui.votesButton.collapsed = False
     assert (user.ui.sliceSlider.minimum, user.ui.sliceSlider.maximum) == (0, 9)
     user.ui.sliceSlider.value = 7
-    assert user.ui.sliceLabel.text == "Slice 7: Glioma, 48 %."
+    assert user.ui.sliceLabel.text == "Slice 7: Glioma, 48 %. It counts 5 % of the answer."
     place, _axis = classification.place_of(volume, "axial", 7)
     to_ras = slicer.util.arrayFromVTKMatrix(
         slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
     )
     assert to_ras[:3, 2] @ (np.array(place) - to_ras[:3, 3]) == pytest.approx(0, abs=0.01)
     user.ui.sliceSlider.value = 9
-    assert user.ui.sliceLabel.text.endswith("Not part of the answer.")
+    assert user.ui.sliceLabel.text.endswith("It counts 1 % of the answer.")
 
 
 def test_the_plot_shows_every_class_in_its_colour(user):
