@@ -14,6 +14,7 @@ from torch import Tensor
 from .card import ModelCard
 from .errors import InputError, memory_errors
 from .gate import misfits
+from .measure import largest_part
 from .pictures import Framed, acquired_plane, framed, in_frame, unframed
 from .preprocess import in_order, orient, turn, turn_back
 from .progress import Report, Stopwatch, silent
@@ -30,6 +31,9 @@ BATCH = 16
 LEAST_AREA = 0.5
 # Slices that show less of the region than this share of its largest cut are its ends.
 LEAST_REGION = 0.25
+
+NO_TUMOUR = "notumor"  # the class of a healthy head, where a model has one
+LEAST_TUMOUR = 1e-3  # so that the slices of a healthy head are weighed, too
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def classify(
     watch = Stopwatch(report)
     with limited_threads(options.threads), memory_errors(memory_advice(volume)):
         watch("prepare", 0.0)
+        region, notes = (None, ()) if region is None else largest_part(region)
         plane = acquired_plane(volume.geometry)
         axes, flips = orient(volume.geometry, plane)
         turned = turn(volume.array, axes, flips)
@@ -110,7 +115,7 @@ def classify(
         within = None if inside is None else [in_frame(inside[k], frame) for k, frame in frames.items()]
         seen = looked_at(list(frames.values()), model, watch, within)
         probabilities = (seen.logits / card.calibration.temperature).softmax(1).numpy()
-        weights = weights_of(seen.interest, region is not None)
+        weights = weights_of(seen.interest, tumour_share(probabilities, card), region is not None)
         answer = weights @ probabilities
         heat = None
         if options.keep_heat or options.heatmap is not None:
@@ -131,7 +136,7 @@ def classify(
             dict(sorted(zip(own, map(float, weights), strict=True))),
             rule_of(len(own), region is not None),
             heat=heat,
-            warnings=volume.warnings,
+            warnings=(*volume.warnings, *notes),
             seconds=watch.seconds,
         ),
         card,
@@ -208,12 +213,20 @@ def strangeness(network: Any, features: list[Tensor], logits: Tensor, card: Mode
     return -card.calibration.temperature * (logits / card.calibration.temperature).logsumexp(1)
 
 
-def weights_of(interest: np.ndarray, segmented: bool) -> np.ndarray:
-    """What each slice counts in the answer, (n,), 1 in all: those of a segment alike; else as its places would in one
-    attention over all places of all slices, so that slices in which nothing draws a look hardly count."""
+def tumour_share(probabilities: np.ndarray, card: ModelCard) -> np.ndarray:
+    """How probable a tumour of any kind is in each slice, (n,)."""
+    ids = [one.id for one in card.classes]
+    if NO_TUMOUR not in ids:
+        return np.ones(len(probabilities))
+    return np.asarray(1 - probabilities[:, ids.index(NO_TUMOUR)])
+
+
+def weights_of(interest: np.ndarray, tumour: np.ndarray, segmented: bool) -> np.ndarray:
+    """What each slice counts in the answer, (n,), 1 in all: those of a segment alike; else by how probable a `tumour`
+    is in it, times what its places would count in one attention over all places of all slices."""
     if segmented:
         return np.full(len(interest), 1 / len(interest))
-    raised = np.exp(interest.astype(np.float64) - interest.max())
+    raised = np.exp(interest.astype(np.float64) - interest.max()) * (tumour + LEAST_TUMOUR)
     return np.asarray(raised / raised.sum())
 
 
@@ -223,7 +236,7 @@ def rule_of(count: int, segmented: bool) -> str:
         return "The probabilities of one slice."
     if segmented:
         return f"The mean of the probabilities of {count} slices of the segment."
-    return f"The mean of the probabilities of {count} slices, each weighed by how much attention it draws."
+    return f"The mean of the probabilities of {count} slices, weighed by attention and by how probable a tumour is."
 
 
 def heat_maps(features: Sequence[list[Tensor]], model: "Model", number: int, report: Report) -> np.ndarray:

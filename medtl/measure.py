@@ -11,6 +11,8 @@ from .volume import Geometry
 PAIRS = 4_000_000
 # So few voxels are compared at once.
 FEW = 64
+# A second part of this share of the largest is worth a word.
+PART_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,16 @@ def largest_distance(points: np.ndarray) -> float:
         best = max(best, float(np.sqrt(gaps.max(initial=0.0))))
         row += count
     return best
+
+
+def largest_part(region: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The largest connected part (26 neighbours) of a region, bool (Z, Y, X); a warning where others are of note."""
+    parts = components(region)
+    if len(parts) < 2:
+        return region, ()
+    alone = np.zeros_like(region)
+    alone[tuple(parts[0].T[::-1])] = True
+    others = sum(len(part) >= PART_SHARE * len(parts[0]) for part in parts[1:])
+    if not others:
+        return alone, ()
+    return alone, (f"The segment has {others + 1} parts of note; the largest alone is looked at.",)

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from .card import Coefficients
 from .errors import InputError, ModelError
-from .measure import components
+from .measure import PART_SHARE, components
 from .volume import Geometry, to_sitk
 
 # Names of the features, and what people read. A model's term `log_NAME` takes the natural logarithm of NAME.
@@ -29,8 +29,6 @@ LOG = "log_"
 SPACING_MM = 1.0
 SMOOTHING_MM = 2.0
 LARGEST_MM = 400.0
-# A second part of this share of the largest is worth a word.
-PART_SHARE = 0.1
 # So many standard deviations from the training cases' mean a feature is called unusual.
 UNUSUAL = 4.0
 

@@ -56,7 +56,7 @@ def test_without_a_segment_the_slices_that_draw_attention_decide():
     assert found.best == 0
     expected = np.sum([found.weights[k] * np.array(found.slices[k]) for k in range(12)], axis=0)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
-    assert "12 slices, each weighed" in found.rule
+    assert "12 slices, weighed" in found.rule
 
 
 def test_slices_count_as_they_would_in_one_attention_over_all_their_places():
@@ -67,7 +67,30 @@ def test_slices_count_as_they_would_in_one_attention_over_all_their_places():
     with torch.no_grad():
         attention = network.judge(seen.features[0])[1].double().flatten(1)
     share = attention.exp() / attention.exp().sum()
-    np.testing.assert_allclose(module.weights_of(seen.interest, False), share.sum(1).numpy(), rtol=1e-5)
+    same = np.full(3, 0.4)
+    np.testing.assert_allclose(module.weights_of(seen.interest, same, False), share.sum(1).numpy(), rtol=1e-5)
+
+
+def test_a_slice_without_a_tumour_hardly_counts_however_much_attention_it_draws():
+    interest, tumour = np.array([9.0, 7.0, 7.0]), np.array([0.0, 0.9, 0.9])
+    weights = module.weights_of(interest, tumour, False)
+    assert weights[0] < 0.01
+    assert weights[1] == weights[2]
+    healthy = module.weights_of(interest, np.zeros(3), False)
+    assert healthy.sum() == pytest.approx(1)
+    assert healthy[0] > healthy[1]
+
+
+def test_of_a_segment_of_several_parts_the_largest_is_looked_at():
+    volume, cube = head(spots_on=(4, 5, 6))
+    both = cube.copy()
+    both[9, 30:34, 20:24] = True
+    found = classify(volume, spots(), both, options())
+    assert list(found.slices) == [4, 5, 6]
+    assert "2 parts of note" in found.warnings[0]
+    both[9] = False
+    both[9, 30, 20] = True  # a speck is not worth a word
+    assert classify(volume, spots(), both, options()).warnings == ()
 
 
 def test_with_a_segment_its_slices_decide_and_its_ends_are_left_out():

@@ -112,7 +112,7 @@ class ClassWorker(FakeWorker):
             threshold=20.0,
             votes={name: best.count(name) for name in sorted(set(best), key=best.count, reverse=True)},
             slices=slices,
-            rule=f"The mean of the probabilities of {count} slices, each weighed by how much attention it draws.",
+            rule=f"The mean of the probabilities of {count} slices, weighed by attention.",
             heatmap=request["options"]["heatmap"],
         )
 

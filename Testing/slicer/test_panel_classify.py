@@ -180,7 +180,9 @@ def test_the_answer_is_a_class_a_probability_and_a_bar_for_each(user):
         ("No tumour", 10, "1 %"),
     ]
     assert all(bar.enabled for _name, bar in user.widget.classify.result._bars)
-    assert user.ui.votesLabel.text.startswith("5 of 10 slices say glioma, 5 no tumour. The mean of the probabilities of 10 slices")
+    assert user.ui.votesLabel.text.startswith(
+        "5 of 10 slices say glioma, 5 no tumour. The mean of the probabilities of 10 slices"
+    )
     for label in (user.ui.reasonsLabel, user.ui.intervalLabel, user.ui.warningsLabel, user.ui.staleLabel):
         assert not label.visible
     assert not user.ui.featureTable.visible

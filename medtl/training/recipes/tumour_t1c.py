@@ -66,8 +66,8 @@ def recipe() -> Recipe:
         ),
         input=InputSpec(channels=("T1c",), plane="axial", spacing=1.07, spacing_tolerance=1.3),
         sha256="",
-        calibration=Calibration(),
-        cleanup=Cleanup(min_share=0.05, fill_holes=True),
+        calibration=Calibration(threshold=0.7),
+        cleanup=Cleanup(min_pixels=80, min_share=0.05, fill_holes=True),
         gate=Gate(
             modality="MR",
             # Contrast is said in many ways: T1c, T1 CE, t1+C, T1 post Gd, T1 KM.
