@@ -31,7 +31,6 @@ BATCH = 16
 LEAST_AREA = 0.5
 # Slices that show less of the region than this share of its largest cut are its ends.
 LEAST_REGION = 0.25
-
 NO_TUMOUR = "notumor"  # the class of a healthy head, where a model has one
 LEAST_TUMOUR = 1e-3  # so that the slices of a healthy head are weighed, too
 
@@ -112,7 +111,9 @@ def classify(
         spacing = in_order(volume.geometry.spacing[::-1], axes)
         inside = None if region is None else turn(region, axes, flips)
         frames = frames_of(turned, inside, card.input.side or 224, (spacing[1], spacing[2]), watch)
-        within = None if inside is None else [in_frame(inside[k], frame) for k, frame in frames.items()]
+        within = None
+        if inside is not None:
+            frames, within = framed_region(frames, inside)
         seen = looked_at(list(frames.values()), model, watch, within)
         probabilities = (seen.logits / card.calibration.temperature).softmax(1).numpy()
         weights = weights_of(seen.interest, tumour_share(probabilities, card), region is not None)
@@ -134,7 +135,7 @@ def classify(
             plane,
             dict(sorted(votes.items())),
             dict(sorted(zip(own, map(float, weights), strict=True))),
-            rule_of(len(own), region is not None),
+            rule_of(len(own), region is not None, NO_TUMOUR in [one.id for one in card.classes]),
             heat=heat,
             warnings=(*volume.warnings, *notes),
             seconds=watch.seconds,
@@ -175,6 +176,20 @@ class Seen:
     interest: np.ndarray
     features: list[list[Tensor]]
     scores: np.ndarray
+
+
+def framed_region(frames: dict[int, Framed], inside: np.ndarray) -> tuple[dict[int, Framed], list[np.ndarray]]:
+    """Those frames in which something of the region lies, and its mask (side, side) in each.
+
+    Raises: InputError when it lies in none.
+    """
+    masks = {k: in_frame(inside[k], frame) for k, frame in frames.items()}
+    kept = {k: frame for k, frame in frames.items() if masks[k].any()}
+    if not kept:
+        raise InputError(
+            "Expected a segment within the head, found it beside everything that the image shows. Choose another."
+        )
+    return kept, [masks[k] for k in kept]
 
 
 def looked_at(
@@ -230,13 +245,14 @@ def weights_of(interest: np.ndarray, tumour: np.ndarray, segmented: bool) -> np.
     return np.asarray(raised / raised.sum())
 
 
-def rule_of(count: int, segmented: bool) -> str:
+def rule_of(count: int, segmented: bool, tumours: bool) -> str:
     """How the slices' probabilities became one answer, in a sentence."""
     if count == 1:
         return "The probabilities of one slice."
     if segmented:
         return f"The mean of the probabilities of {count} slices of the segment."
-    return f"The mean of the probabilities of {count} slices, weighed by attention and by how probable a tumour is."
+    by = "attention and by how probable a tumour is" if tumours else "attention"
+    return f"The mean of the probabilities of {count} slices, weighed by {by}."
 
 
 def heat_maps(features: Sequence[list[Tensor]], model: "Model", number: int, report: Report) -> np.ndarray:
@@ -301,7 +317,7 @@ def judged(found: Classification, card: ModelCard, volume: Volume) -> Classifica
         reasons.append(f"The image is unlike those of training: score {found.score:.2f}, limit {rule.threshold:.2f}.")
     if rule is not None and max(found.probabilities) < rule.min_probability:
         name, best = card.classes[found.best].name, max(found.probabilities)
-        reasons.append(f"No class reaches {rule.min_probability:.0%}; the best, {name}, has {best:.0%}.")
+        reasons.append(f"No class reaches {rule.min_probability:.1%}; the best, {name}, has {best:.1%}.")
     return replace(found, reasons=(*found.reasons, *reasons))
 
 

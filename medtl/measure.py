@@ -101,7 +101,10 @@ def largest_part(region: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         return region, ()
     alone = np.zeros_like(region)
     alone[tuple(parts[0].T[::-1])] = True
+    return alone, part_warning(parts)
+
+
+def part_warning(parts: list[np.ndarray]) -> tuple[str, ...]:
+    """What the user should know where a region has more parts of note (`components`) than the one that is judged."""
     others = sum(len(part) >= PART_SHARE * len(parts[0]) for part in parts[1:])
-    if not others:
-        return alone, ()
-    return alone, (f"The segment has {others + 1} parts of note; the largest alone is looked at.",)
+    return (f"The segment has {others + 1} parts of note; the largest alone is judged.",) if others else ()

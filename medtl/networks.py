@@ -255,14 +255,15 @@ class Classifier2d(Network):
     def judge(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The logits (B, classes), and those of the attention, (B, h, w): their softmax over places weighs these.
 
-        After what `encode` gives, `features` may hold how much of each place is to be looked at, (B, h, w), 0 to 1.
+        After what `encode` gives, `features` may hold how much of each place is to be looked at, (B, h, w), 0 to 1,
+        not all 0.
         """
         mixed = self.mix(features[0])
         attention: Tensor = self.attention(mixed)
-        share = attention.flatten(1).float().softmax(1)
+        wanted = attention.flatten(1).float()
         if len(features) > 1:
-            share = share * features[1].flatten(1).clamp_min(1e-6)
-            share = share / share.sum(1, keepdim=True)
+            wanted = wanted + features[1].flatten(1).log()
+        share = wanted.softmax(1)
         averaged = (mixed.flatten(2) * share[:, None]).sum(2)
         return self.head(self.dropout(averaged)), attention[:, 0]
 

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from .card import Coefficients
 from .errors import InputError, ModelError
-from .measure import PART_SHARE, components
+from .measure import components, part_warning
 from .volume import Geometry, to_sitk
 
 # Names of the features, and what people read. A model's term `log_NAME` takes the natural logarithm of NAME.
@@ -113,10 +113,8 @@ def shape_features(mask: np.ndarray, geometry: Geometry) -> Shape:
 
 def shape_warnings(parts: list[np.ndarray], geometry: Geometry) -> tuple[str, ...]:
     """What the user should know of a region's parts (voxel indices (n, 3), (x, y, z), the largest first)."""
-    warnings = []
+    warnings = [*part_warning(parts)]
     largest = parts[0]
-    if others := sum(len(part) >= PART_SHARE * len(largest) for part in parts[1:]):
-        warnings.append(f"The region has {others + 1} parts of note; the largest alone is judged.")
     if (largest.min(axis=0) == 0).any() or (largest.max(axis=0) == np.array(geometry.size) - 1).any():
         warnings.append("The region reaches the edge of the volume: it may be cut off there.")
     return tuple(warnings)
@@ -194,8 +192,8 @@ def little(said: Prediction, model: Coefficients, name: str) -> tuple[str, ...]:
     if not low <= model.prevalence <= high:
         return ()
     return (
-        f"The shape says little: {model.prevalence:.0%} of such tumours are {name.lower()}, and the interval of the "
-        f"answer ({low:.0%} to {high:.0%}) holds that.",
+        f"The shape says little: {model.prevalence:.0%} of all tumours that the model was made of are {name}, and the "
+        f"interval of the answer ({low:.0%} to {high:.0%}) holds that.",
     )
 
 

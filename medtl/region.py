@@ -27,7 +27,7 @@ def read_region(
         return None
     try:
         labels = read_labelmap(segmentation or source)
-        if not labels.segments and (count := len(np.unique(labels.array))) > MOST_VALUES:
+        if segment is None and not labels.segments and (count := len(np.unique(labels.array))) > MOST_VALUES:
             raise InputError(
                 f"Expected a labelmap, found {count} different values in {segmentation or source}, as images have. "
                 "Choose the labelmap, not the image."

@@ -43,6 +43,6 @@ def as_csv(answer: Mapping[str, Any]) -> str:
         values = {f["name"]: f["value"] for f in one["features"]}
         low, high = one["interval"] or (None, None)
         row = [one[name] for name in COLUMNS] + [one["probabilities"][name] for name in classes]
-        row += [values.get(name) for name in features] + [low, high, one.get("prevalence"), " ".join(one["reasons"])]
+        row += [values.get(name) for name in features] + [low, high, one["prevalence"], " ".join(one["reasons"])]
         table.writerow([*row, one["image"]["sha256"], answer["model"], answer["version"], answer["sha256"], NOTE])
     return stream.getvalue()

@@ -82,10 +82,9 @@ def sliceText(found: Classification, index: int) -> str:
     """What the model says of one slice; slices count from 0, as in Slicer's Data Probe."""
     one = next(each for each in found.slices if each.index == index)
     best = max(one.probabilities, key=lambda each: one.probabilities[each])
-    text = _("Slice {k}: {name}, {percent}. It counts {weight} of the answer.").format(
-        k=index, name=found.name(best), percent=percent(one.probabilities[best]), weight=percent(one.weight)
-    )
-    return str(text)
+    text = _("Slice {k}: {name}, {percent}. It counts {weight} of the answer.")
+    said, weight = percent(one.probabilities[best]), percent(one.weight)
+    return str(text.format(k=index, name=found.name(best), percent=said, weight=weight))
 
 
 def inSentence(found: Classification, class_id: str) -> str:

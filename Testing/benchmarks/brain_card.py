@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ids = tuple(one.id for one in model.card.classes)
         side = ("train", WATCHED) if args.choose else ("test", "")
         cases = [case for case in read_classified(args.cases, ids) if (case.split, case.fold) == side]
-        figures = rounded(measure(model, ids, cases, args))
+        figures = rounded(measure(model, ids, cases, args), 6)
         text = markdown(figures, ids)
         print(text)
         if args.write:
@@ -188,7 +188,7 @@ def as_picture(array: np.ndarray) -> Volume:
 def pointing_figures(
     model: Model, ids: Sequence[str], cases: Sequence[ClassifiedFile], volumes: Sequence[Volume]
 ) -> Figures:
-    """The pointing game, by class: the mean over groups, and what chance would give."""
+    """The pointing game, by class: means over groups of what was hit and of what chance would hit."""
     rows: dict[str, list[tuple[str, bool, float]]] = {}
     for case, volume in zip(cases, volumes, strict=True):
         if case.mask is None:
@@ -203,16 +203,16 @@ def pointing_figures(
         rows.setdefault(case.label, []).append((case.patient, bool(mask[peak]), share))
     figures = {}
     for name, hits in rows.items():
-        groups: dict[str, list[bool]] = {}
-        for group, hit, _ in hits:
-            groups.setdefault(group, []).append(hit)
-        means = [float(np.mean(group)) for group in groups.values()]
+        groups: dict[str, list[tuple[bool, float]]] = {}
+        for group, hit, share in hits:
+            groups.setdefault(group, []).append((hit, share))
+        means = np.array([np.mean(of_group, axis=0) for of_group in groups.values()])
         figures[name] = {
             "n": len(hits),
             "groups": len(groups),
-            "mean": float(np.mean(means)),
-            "ci95": list(bootstrap_ci(means)),
-            "chance": float(np.mean([share for *_, share in hits])),
+            "mean": float(means[:, 0].mean()),
+            "ci95": list(bootstrap_ci(means[:, 0].tolist())),
+            "chance": float(means[:, 1].mean()),
         }
     return figures
 

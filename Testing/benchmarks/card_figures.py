@@ -145,13 +145,13 @@ def summary(found: Figures) -> Figures:
     }
 
 
-def rounded(value: Any) -> Any:
-    """Figures with four decimals."""
+def rounded(value: Any, digits: int = 4) -> Any:
+    """Figures with so many decimals."""
     if isinstance(value, dict):
-        return {name: rounded(item) for name, item in value.items()}
+        return {name: rounded(item, digits) for name, item in value.items()}
     if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return round(value, 4) if isinstance(value, float) else value
+        return [rounded(item, digits) for item in value]
+    return round(value, digits) if isinstance(value, float) else value
 
 
 def speed_figures(speed: Figures, card: ModelCard) -> Figures:

@@ -71,6 +71,14 @@ def test_slices_count_as_they_would_in_one_attention_over_all_their_places():
     np.testing.assert_allclose(module.weights_of(seen.interest, same, False), share.sum(1).numpy(), rtol=1e-5)
 
 
+def test_a_segment_beside_the_head_is_said():
+    volume, _ = head()
+    beside = np.zeros(volume.array.shape, bool)
+    beside[5, 0, 0] = True
+    with pytest.raises(InputError, match="within the head"):
+        classify(volume, spots(), beside, options())
+
+
 def test_a_slice_without_a_tumour_hardly_counts_however_much_attention_it_draws():
     interest, tumour = np.array([9.0, 7.0, 7.0]), np.array([0.0, 0.9, 0.9])
     weights = module.weights_of(interest, tumour, False)
@@ -209,6 +217,10 @@ def test_the_heat_is_what_each_place_adds_to_the_answer():
 def test_a_segment_confines_where_the_network_looks():
     """What lies beside the segment no longer counts, but for what the encoder saw of it there."""
     network, card = a_network()
+    with torch.no_grad():
+        network.attention.weight *= (
+            300  # a trained one prefers some places by far, and must not look there all the same
+        )
     model = Model(card, None, (network,), "cpu", False)
     volume, cube = head(spots_on=(5,))
     found = classify(volume, model, cube, options(keep_heat=True))
@@ -220,9 +232,11 @@ def test_a_segment_confines_where_the_network_looks():
     grid = functional.adaptive_avg_pool2d(torch.tensor(in_frame(cube[5], frame))[None], features[0].shape[2:])
     with torch.no_grad():
         mixed = network.mix(features[0])
-        share = (network.attention(mixed)[0, 0].exp() * grid[0]).numpy()
+        attention = network.attention(mixed)[0, 0].double()
+        assert float(attention.max() - attention.min()) > 20
+        share = ((attention - attention[grid[0] > 0].max()).clamp(max=0).exp() * grid[0]).numpy()
         averaged = (mixed[0].numpy() * share).sum((1, 2)) / share.sum()
-        expected = network.head(torch.from_numpy(averaged)).softmax(0).numpy()
+        expected = network.head(torch.from_numpy(averaged.astype(np.float32))).softmax(0).numpy()
     np.testing.assert_allclose(found.slices[5], expected, atol=1e-3)
 
 
@@ -322,7 +336,7 @@ def test_a_shape_that_says_no_more_than_the_prevalence_is_uncertain(share, absta
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert ("uncertain: review" in said) == abstains
-    assert ("The shape says little: 25% of such tumours are malignant" in said) == abstains
+    assert ("The shape says little: 25% of all tumours that the model was made of are" in said) == abstains
     usual = share if result["class"] == "malignant" else 1 - share
     assert f"({result['name']} {result['probabilities'][result['class']]:.0%}, usual: {usual:.0%})" in said
 

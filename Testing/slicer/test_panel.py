@@ -72,7 +72,7 @@ def test_a_model_that_does_not_fit_is_listed_with_the_reason_on_request_only(use
     assert not user.ui.segmentButton.enabled
     assert "No model fits this volume" in user.ui.reasonLabel.text
     user.ui.allModelsCheckBox.click()
-    assert user.ui.modelCombo.count == 1
+    assert user.ui.modelCombo.count == 2
     assert user.ui.modelCombo.currentIndex == -1
     user.ui.modelCombo.currentIndex = 0
     assert "field of view" in user.ui.fitLabel.text
@@ -81,6 +81,8 @@ def test_a_model_that_does_not_fit_is_listed_with_the_reason_on_request_only(use
 
 def test_the_name_of_a_file_that_tells_another_sequence_is_held_against_the_model(user):
     user.load(name="patient_T1_post")
+    assert [user.ui.modelCombo.itemText(k) for k in range(user.ui.modelCombo.count)] == ["tumour-t1c"]
+    user.load(name="patient_DWI")
     assert user.ui.modelCombo.count == 0
 
 

@@ -31,6 +31,7 @@ WATCHED = "0"  # the fold of the training groups that temperature and limits are
 REJECTED = 0.025  # of pictures like those of training, by each limit
 SMOOTHING = 0.05  # of the labels
 NOISE = 0.02  # of a feature's variance
+LEAST_SPREAD = 1e-3  # of a feature; one that never varies would say infinity of any picture
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def fit_head(network: Classifier2d, pictures: Pictures, options: ClassFit, repor
     report("head", 0.0)
     features = encoded(network, pictures)
     truth = torch.from_numpy(pictures.classes)
-    tumours = torch.from_numpy(pictures.tumours.astype(np.float32))
+    tumours = torch.from_numpy(pictures.tumours)
     loss_of = classification_loss(pictures.classes, network.head.out_features, options)
     rest = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
     optimizer = torch.optim.Adam(rest, lr=2e-3, weight_decay=1e-4)
@@ -242,7 +243,7 @@ def note_spread(network: Classifier2d, pictures: Pictures) -> None:
         return
     _, summaries, _ = outputs_of(network, pictures)
     values = summaries.double()
-    mean, spread = values.mean(0), values.std(0).clamp_min(1e-6)
+    mean, spread = values.mean(0), values.std(0).clamp_min(LEAST_SPREAD)
     scaled = (values - mean) / spread
     # Directions in which features hardly vary would count most: their variance is taken for that of noise.
     variance, vectors = torch.linalg.eigh(scaled.T @ scaled / len(scaled))

@@ -20,6 +20,7 @@ from .augment import Augmentation, augment, chosen, uniform
 from .cases import ClassifiedFile
 
 SCALP = 0.075  # of the frame's side: about how thick skull and scalp are
+FORMAT = 2  # of the cache: raised when what is made of a picture changes
 FINEST = 4.0  # no detail is made more than so many times stronger or weaker
 
 
@@ -52,7 +53,7 @@ def prepare_pictures(
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / f"pictures-{side}.npz"
     files = [file for case in cases for file in (case.image, case.mask) if file is not None]
-    key = json.dumps([side, [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]])
+    key = json.dumps([FORMAT, side, [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]])
     classes = np.array([ids.index(case.label) for case in cases])
     if path.exists():
         with np.load(path, allow_pickle=False) as stored:
@@ -88,6 +89,7 @@ def prepare_picture(case: ClassifiedFile, side: int) -> tuple[np.ndarray, np.nda
                 f"columns, found {mask.shape[1:]}. Draw it on the picture itself."
             )
         tumour = in_frame(mask[0] > 0, frame) > 0.5
+    # Darker than what frames the head, for bone and air cells belong to it; a margin, so that closing meets no edge.
     lit = np.pad(frame.image > 2 * BODY / 3 - 1, side // 8)
     head = ndimage.binary_fill_holes(ndimage.binary_closing(lit, iterations=side // 32))
     depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]
