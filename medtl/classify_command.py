@@ -94,8 +94,8 @@ def show(result: dict[str, Any], args: argparse.Namespace, several: bool, out: T
         return
     best = result["probabilities"][result["class"]]
     said = "uncertain: review" if result["abstained"] else result["name"]
-    usual = "" if (share := usual_share(result)) is None else f", usual: {share:.0%}"
-    lines = [f"{result['input']}: {said} ({result['name']} {best:.0%}{usual}). Research use, not for diagnosis."]
+    usual = "" if (share := usual_share(result)) is None else f", usual: {share:.1%}"
+    lines = [f"{result['input']}: {said} ({result['name']} {best:.1%}{usual}). Research use, not for diagnosis."]
     lines += [f"  {reason}" for reason in result["reasons"]]
     lines += [f"  {name} {p:.1%}" for name, p in result["probabilities"].items()]
     if votes := votes_sentence(result):

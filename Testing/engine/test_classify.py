@@ -338,7 +338,7 @@ def test_a_shape_that_says_no_more_than_the_prevalence_is_uncertain(share, absta
     assert ("uncertain: review" in said) == abstains
     assert ("The shape says little: 25% of all tumours that the model was made of are" in said) == abstains
     usual = share if result["class"] == "malignant" else 1 - share
-    assert f"({result['name']} {result['probabilities'][result['class']]:.0%}, usual: {usual:.0%})" in said
+    assert f"({result['name']} {result['probabilities'][result['class']]:.1%}, usual: {usual:.1%})" in said
 
 
 def labelled(folder, change=lambda labels: labels, geometry=None, segments=()):
