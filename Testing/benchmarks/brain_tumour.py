@@ -219,8 +219,9 @@ def summarise(
 
 
 def scaled(probabilities: np.ndarray) -> np.ndarray:
-    """Rows that sum to 1."""
-    return probabilities / probabilities.sum(1, keepdims=True)
+    """Rows that sum to 1; where all is 0, as a baseline may be that sure of another class, all alike."""
+    raised = probabilities + 1e-9
+    return raised / raised.sum(1, keepdims=True)
 
 
 def text(figure: Mapping[str, Any]) -> str:
