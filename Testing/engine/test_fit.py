@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from medtl.card import InputSpec
 from medtl.errors import Cancelled, InputError
@@ -14,6 +16,7 @@ from medtl.training.augment import Augmentation
 from medtl.training.dataset import CachedCase
 from medtl.training.fit import (
     CHECKPOINT,
+    DepthwiseInFloat32,
     Fit,
     average,
     batches,
@@ -225,6 +228,49 @@ def test_a_perfect_answer_costs_almost_nothing():
     logits = 40.0 * (torch.nn.functional.one_hot(label, 2).movedim(-1, 1).float() - 0.5)
     assert float(dice_and_cross_entropy(logits, label)) < 1e-4
     assert float(dice_and_cross_entropy(-logits, label)) > 10
+
+
+class Spy(TorchDispatchMode):
+    """Notes in what precision gradients of convolutions are taken."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution_backward.default:
+            self.seen.append(args[2].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "groups", "precision"),
+    [
+        (5, 1, 6, torch.float32),
+        (3, 2, 6, torch.float32),
+        (3, 1, 6, torch.bfloat16),
+        (5, 1, 1, torch.bfloat16),
+    ],
+)
+def test_slow_gradients_of_depthwise_convolutions_are_taken_in_float32(kernel, stride, groups, precision):
+    torch.manual_seed(0)
+    image, weight = torch.randn(2, 6, 12, 12).bfloat16(), torch.randn(6, 6 // groups, kernel, kernel).bfloat16()
+
+    def gradients(kind, *modes):
+        x, w = (part.to(kind, copy=True).requires_grad_() for part in (image, weight))
+        out = torch.nn.functional.conv2d(x, w, None, stride, kernel // 2, 1, groups)
+        with contextlib.ExitStack() as stack:
+            for mode in modes:
+                stack.enter_context(mode)
+            out.square().sum().backward()
+        return x.grad, w.grad
+
+    spy = Spy()
+    found = gradients(torch.bfloat16, spy, DepthwiseInFloat32())
+    assert spy.seen == [precision]
+    for ours, exact in zip(found, gradients(torch.float32), strict=True):
+        assert ours.dtype == torch.bfloat16
+        assert float((ours - exact).norm() / exact.norm()) < 0.01
 
 
 def test_the_rate_rises_and_falls():

@@ -15,6 +15,7 @@ import torch.nn.functional as functional
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..card import InputSpec
 from ..errors import InputError
@@ -147,13 +148,28 @@ def train_epoch(
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(state.network, image.contiguous(memory_format=torch.channels_last), label)
         state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with DepthwiseInFloat32():  # type: ignore[no-untyped-call]
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), 2.0)
         state.optimizer.step()
         state.step += 1
         average(state, options.average)
         losses.append(float(loss.detach()))
     return float(np.mean(losses))
+
+
+class DepthwiseInFloat32(TorchDispatchMode):
+    """While it is entered, gradients of depthwise convolutions are taken in float32 where torch has no fast bfloat16
+    way on a CPU: all but those of 3 x 3 at each place. It is two to four times as fast."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution_backward.default:
+            gradient, image, weight, _, stride, *_ = args
+            depthwise = weight.dtype == torch.bfloat16 and weight.shape[1] == 1 and len(weight) > 1
+            if depthwise and (max(weight.shape[2:]) > 3 or max(stride) > 1):
+                found = func(gradient.float(), image.float(), weight.float(), *args[3:])
+                return tuple(None if value is None else value.to(torch.bfloat16) for value in found)
+        return func(*args, **(kwargs or {}))
 
 
 def one_cycle(share: float) -> float:
