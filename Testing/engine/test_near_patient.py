@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medtl.training.near_patient import (
     around,
@@ -225,3 +226,27 @@ def test_the_closest_pair_of_every_two_groups_is_that_of_the_slow_way():
     found = closest_groups(prints, [prints], groups)
     assert {(p.first, p.second) for p in found} == {(n, m) for _, n, m in best.values()}
     assert [p.correlation for p in found] == sorted((p.correlation for p in found), reverse=True)
+
+
+def test_the_masks_lie_where_the_tumours_of_their_pictures_are(tmp_path, monkeypatch):
+    """A picture that shows its tumour as a bright box, the same mirrored, and one without an outline."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    brain_cases, outlines = importlib.import_module("brain_cases"), importlib.import_module("brain_outlines")
+    box = np.zeros((512, 512), np.uint8)
+    box[100:201, 320:441] = 255
+    border = np.array([[320, 100], [440, 100], [440, 200], [320, 200]], float)
+    seen = {"plain": box, "mirrored": box[:, ::-1], "none": np.zeros_like(box)}
+    for name, pixels in seen.items():
+        Image.fromarray(pixels).resize((256, 256), Image.Resampling.BOX).save(tmp_path / f"{name}.jpg", quality=95)
+    pictures = [
+        brain_cases.Picture(tmp_path / f"{name}.jpg", "glioma", "glioma", False, name, name, index, name == "mirrored")
+        for name, index in (("plain", 7), ("mirrored", 7), ("none", None))
+    ]
+    found = brain_cases.write_masks(pictures, {7: outlines.Outline("glioma", border)}, tmp_path / "masks")
+    assert found == ["masks/plain.png", "masks/mirrored.png", ""]
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["mirrored.png", "plain.png"]
+    for picture, file in zip(pictures, found[:2]):
+        mask = np.asarray(Image.open(tmp_path / file)) > 0
+        shown = np.asarray(Image.open(picture.path)) > 127
+        assert mask.shape == (256, 256)
+        assert (mask & shown).sum() / (mask | shown).sum() > 0.97

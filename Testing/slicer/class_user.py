@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
-import host
 import numpy as np
 import slicer
-from panel_user import PHANTOM, ROOT, FakeWorker
+from panel_user import PHANTOM, ROOT, FakeWorker, User
 
 from medtl.card import (
     METADATA,
@@ -21,10 +19,8 @@ from medtl.card import (
     TumourClass,
     encode,
 )
-from medtl.phantom import Phantom
 from medtl.store import WEIGHTS, sha256_of_numbers, user_store
 from medtl.volume import read_labelmap, read_volume, write_image
-from MedTLLib import samples
 
 MODULE = ROOT / "MedTLClassify" / "MedTLClassify.py"
 BRAIN, RENAL = "brain-tumour-4class", "renal-malignancy"
@@ -187,29 +183,12 @@ class ClassWorker(FakeWorker):
         slicer.app.processEvents()
 
 
-class ClassUser:
-    """Opens the panel and uses its controls."""
+class ClassUser(User):
+    """Opens the panel of Classify and uses its controls."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.open()
-
-    def open(self) -> None:
-        self.widget = host.load_module(MODULE)
-        self.ui = self.widget.ui
-        self.worker = ClassWorker(self.folder)
-        self.widget.logic.worker = self.worker
-
-    @property
-    def chosen(self) -> Any:
-        """The parameter node."""
-        return self.widget._parameterNode
-
-    def load(self, phantom: Phantom = PHANTOM, name: str = "head") -> Any:
-        """Load a volume and choose it."""
-        node = samples.volumeNode(phantom.volume, name)
-        self.ui.inputSelector.setCurrentNode(node)
-        return node
+    module = MODULE
+    engine = ClassWorker
+    worker: ClassWorker
 
     def choose(self, model: str) -> None:
         self.ui.modelCombo.currentIndex = self.ui.modelCombo.findData(model)
@@ -237,9 +216,6 @@ class ClassUser:
         self.ui.classifyButton.click()
         self.worker.shape()
         return self.chosen.result
-
-    def status(self) -> str:
-        return str(self.ui.statusLabel.text)
 
     def bars(self) -> list[tuple[str, int, str]]:
         """Name, length (of 1000) and text of each bar that is shown."""

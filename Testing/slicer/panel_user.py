@@ -79,14 +79,17 @@ class FakeWorker:
 class User:
     """Opens the panel and uses its controls."""
 
+    module = MODULE
+    engine: type[FakeWorker] = FakeWorker
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.open()
 
     def open(self) -> None:
-        self.widget = host.load_module(MODULE)
+        self.widget = host.load_module(self.module)
         self.ui = self.widget.ui
-        self.worker = FakeWorker(self.folder)
+        self.worker = self.engine(self.folder)
         self.widget.logic.worker = self.worker
 
     @property
