@@ -12,18 +12,20 @@ scaled to 1). On the official split also those test pictures whose slice is not 
 Two baselines that should be bad, on the pictures as they are and not in their frames: thumbnails of 16×16 pixels, and
 the border of the picture alone (the outer tenth on each side), each by a network of one hidden layer.
 
+Beside each row the accuracy on the training groups that were kept back for temperature and limits ("kept back"): what
+to choose a network by, for the test is to be read, not chosen by.
+
 `--work` keeps bundles and checkpoints; a run that is cut short goes on from there. `--quick` checks that everything
 runs: its figures mean nothing.
 """
 
 import argparse
 import csv
-import json
 import sys
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ from medtl.networks import parameter_count
 from medtl.progress import TerminalReport
 from medtl.training.cases import ClassifiedFile, read_classified
 from medtl.training.class_figures import class_figures, confusion
-from medtl.training.classifier import ClassRecipe, outputs_of, prepare_pictures, train_classifier
+from medtl.training.classifier import WATCHED, ClassRecipe, outputs_of, prepare_pictures, train_classifier
 from medtl.training.fit import CHECKPOINT
 from medtl.training.recipes.brain_tumour_4class import ENCODERS, recipe
 
@@ -57,6 +59,16 @@ ROWS = {
 SPLITS = {"near-patient": "near_patient", "official": "official"}
 TUMOURS = ("glioma", "meningioma", "pituitary")
 FIGURES = ("accuracy", "f1_weighted", "auc", "ece")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Probabilities of the test pictures, (n, classes), none where the row could not be trained; its accuracy on the
+    groups kept back, and how it was trained, as texts."""
+
+    probabilities: np.ndarray
+    kept_back: str = ""
+    about: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,14 +108,14 @@ def run(split: str, cases: Path, weights: Mapping[str, str], args: argparse.Name
     lacking = unleaked(cases)
     print(f"\n## {split}: {len(tested)} test pictures of {len({c.patient for c in tested})} groups, ", end="")
     print(f"{len(learned)} to learn from\n", flush=True)
-    found: dict[str, tuple[np.ndarray, str]] = {}
+    found: dict[str, Row] = {}
     for name in args.rows:
         if name != "scratch" and name not in weights:
-            found[name] = (np.zeros((0, len(ids))), f"no ImageNet weights here: add --weights {name}=FILE")
+            found[name] = Row(np.zeros((0, len(ids))), about=f"no ImageNet weights here: add --weights {name}=FILE")
             continue
-        found[name] = trained(name, cases, tested, ids, weights.get(name), work, args)
+        found[name] = trained(name, cases, learned, tested, ids, weights.get(name), work, args)
     for name in ("thumbnails", "border"):
-        found[name] = (baseline(name, learned, tested, ids), "")
+        found[name] = Row(baseline(name, learned, tested, ids))
     truth = np.array([ids.index(c.label) for c in tested])
     summarise(found, truth, tested, ids, lacking)
 
@@ -118,13 +130,14 @@ def unleaked(cases: Path) -> set[str]:
 def trained(
     name: str,
     cases: Path,
+    learned: Sequence[ClassifiedFile],
     tested: Sequence[ClassifiedFile],
     ids: Sequence[str],
     weights: str | None,
     work: Path,
     args: argparse.Namespace,
-) -> tuple[np.ndarray, str]:
-    """Probabilities of the test pictures after training the row, and how it was trained."""
+) -> Row:
+    """What the row says of the test pictures after training."""
     made: ClassRecipe = recipe(ENCODERS[ROWS[name]])
     epochs = 1 if args.quick else args.epochs or made.fit.epochs
     made = replace(made, encoder_weights=None, fit=replace(made.fit, epochs=epochs))
@@ -138,11 +151,15 @@ def trained(
     report.close()
     model = load_model(str(folder / made.card.name), "cpu", "classification")
     network, side = model.networks[0], model.card.input.side or 224
-    pictures = prepare_pictures(tested, ids, side, work / "cache-test")
-    logits, _, _ = outputs_of(network, pictures)  # type: ignore[arg-type]
-    probabilities = (logits / model.card.calibration.temperature).softmax(1).numpy()
+    held = [case for case in learned if case.fold == WATCHED]
+    probabilities = []
+    for part, cache in ((tested, "cache-test"), (held, "cache-kept-back")):
+        logits, _, _ = outputs_of(network, prepare_pictures(part, ids, side, work / cache))  # type: ignore[arg-type]
+        probabilities.append((logits / model.card.calibration.temperature).softmax(1).numpy())
+    truth = np.array([ids.index(case.label) for case in held])
+    kept_back = class_figures(truth, probabilities[1], [case.patient for case in held], ids)["accuracy"]
     about = f"{parameter_count(network) / 1e6:.1f} M, {epochs} epochs, {(folder / 'minutes.txt').read_text()} min"
-    return probabilities, about
+    return Row(probabilities[0], text(kept_back), about)
 
 
 def baseline(
@@ -181,7 +198,7 @@ def seen(name: str, path: Path) -> np.ndarray:
 
 
 def summarise(
-    found: Mapping[str, tuple[np.ndarray, str]],
+    found: Mapping[str, Row],
     truth: np.ndarray,
     tested: Sequence[ClassifiedFile],
     ids: Sequence[str],
@@ -194,28 +211,32 @@ def summarise(
     tumours = np.array([TUMOURS.index(case.label) if case.label in TUMOURS else 0 for case in tested])
     for title, chosen in (("Four classes", np.ones(len(truth), bool)), ("The three tumours alone", three)):
         names = ids if chosen.all() else TUMOURS
-        head = ["network", *FIGURES, *(f"recall {name}" for name in names), "trained"]
+        head = ["network", *FIGURES, *(f"recall {name}" for name in names)]
+        head += ["kept back", "trained"] if chosen.all() else ["trained"]
         print(f"\n{title}, n = {chosen.sum()}\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
-        for name, (probabilities, about) in found.items():
-            if not len(probabilities):
-                print(f"| {name} | {' | '.join(['-'] * (len(head) - 2))} | {about} |")
+        for name, row in found.items():
+            if not len(row.probabilities):
+                print(f"| {name} | {' | '.join(['-'] * (len(head) - 2))} | {row.about} |")
                 continue
-            p = probabilities[chosen] if chosen.all() else scaled(probabilities[chosen][:, columns])
+            p = row.probabilities[chosen] if chosen.all() else scaled(row.probabilities[chosen][:, columns])
             true = truth[chosen] if chosen.all() else tumours[chosen]
             figures = class_figures(true, p, [g for g, c in zip(groups, chosen) if c], names)
             cells = [text(figures[key]) for key in (*FIGURES, *(f"recall_{one}" for one in names))]
-            print(f"| {name} | {' | '.join(cells)} | {about} |", flush=True)
-    for name, (probabilities, _) in found.items():
-        if not len(probabilities):
-            continue
-        table = confusion(truth, probabilities.argmax(1), len(ids))
-        rest = [(table.sum() - table[k].sum() - table[:, k].sum() + 2 * table[k, k]) / table.sum() for k in range(4)]
-        print(f"\n{name}: rows are true, columns called {', '.join(ids)}: {json.dumps(table.tolist())};", end=" ")
-        print(f"accuracy as the mean of one class against the rest {np.mean(rest):.4f}.")
-        new = np.array([str(case.image) in lacking for case in tested])
-        if new.any():
-            right = (probabilities.argmax(1) == truth)[new]
-            print(f"{name}: accuracy {right.mean():.4f} on the {new.sum()} whose slice is not in training.")
+            cells += [row.kept_back, row.about] if chosen.all() else [row.about]
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    new = np.array([str(case.image) in lacking for case in tested])
+    head = ["network", *ids, "mean of one class against the rest"]
+    head += [f"right of the {new.sum()} whose slice is not in training"] if new.any() else []
+    print(f"\nPictures of each class, and how many were called {', '.join(ids)}")
+    print(f"\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
+    for name, row in found.items():
+        if len(row.probabilities):
+            called = row.probabilities.argmax(1)
+            table = confusion(truth, called, len(ids))
+            rest = [table.sum() - table[k].sum() - table[:, k].sum() + 2 * table[k, k] for k in range(len(ids))]
+            cells = [*(" ".join(map(str, line)) for line in table), f"{np.mean(rest) / table.sum():.4f}"]
+            cells += [f"{(called == truth)[new].mean():.3f}"] if new.any() else []
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def scaled(probabilities: np.ndarray) -> np.ndarray:
