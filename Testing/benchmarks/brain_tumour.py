@@ -216,7 +216,8 @@ def summarise(
         print(f"\n{title}, n = {chosen.sum()}\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
         for name, row in found.items():
             if not len(row.probabilities):
-                print(f"| {name} | {' | '.join(['-'] * (len(head) - 2))} | {row.about} |")
+                if chosen.all():
+                    print(f"| {name} | {' | '.join(['-'] * (len(head) - 2))} | {row.about} |")
                 continue
             p = row.probabilities[chosen] if chosen.all() else scaled(row.probabilities[chosen][:, columns])
             true = truth[chosen] if chosen.all() else tumours[chosen]
