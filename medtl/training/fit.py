@@ -160,7 +160,7 @@ def train_epoch(
 
 class DepthwiseInFloat32(TorchDispatchMode):
     """While it is entered, gradients of depthwise convolutions are taken in float32 where torch has no fast bfloat16
-    way on a CPU: all but those of 3 x 3 at each place. It is two to four times as fast."""
+    way on a CPU: all but those of 3 x 3 at each place. See `Testing/benchmarks/train_step.py`."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.convolution_backward.default:
