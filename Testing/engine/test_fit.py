@@ -244,17 +244,19 @@ class Spy(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "groups", "precision"),
+    ("channels", "kernel", "stride", "groups", "precision"),
     [
-        (5, 1, 6, torch.float32),
-        (3, 2, 6, torch.float32),
-        (3, 1, 6, torch.bfloat16),
-        (5, 1, 1, torch.bfloat16),
+        (6, 5, 1, 6, torch.float32),
+        (6, 3, 2, 6, torch.float32),
+        (6, 3, 1, 6, torch.bfloat16),
+        (6, 5, 1, 1, torch.bfloat16),
+        (1, 3, 2, 1, torch.bfloat16),
     ],
 )
-def test_slow_gradients_of_depthwise_convolutions_are_taken_in_float32(kernel, stride, groups, precision):
+def test_slow_gradients_of_depthwise_convolutions_are_taken_in_float32(channels, kernel, stride, groups, precision):
     torch.manual_seed(0)
-    image, weight = torch.randn(2, 6, 12, 12).bfloat16(), torch.randn(6, 6 // groups, kernel, kernel).bfloat16()
+    image = torch.randn(2, channels, 12, 12).bfloat16()
+    weight = torch.randn(6, channels // groups, kernel, kernel).bfloat16()
 
     def gradients(kind, *modes):
         x, w = (part.to(kind, copy=True).requires_grad_() for part in (image, weight))

@@ -164,8 +164,8 @@ class DepthwiseInFloat32(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.convolution_backward.default:
-            gradient, image, weight, _, stride, *_ = args
-            depthwise = weight.dtype == torch.bfloat16 and weight.shape[1] == 1 and len(weight) > 1
+            gradient, image, weight, _, stride, _, _, _, _, groups, _ = args
+            depthwise = weight.dtype == torch.bfloat16 and weight.shape[1] == 1 and groups > 1
             if depthwise and (max(weight.shape[2:]) > 3 or max(stride) > 1):
                 found = func(gradient.float(), image.float(), weight.float(), *args[3:])
                 return tuple(None if value is None else value.to(torch.bfloat16) for value in found)
