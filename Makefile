@@ -56,7 +56,7 @@ setup: .venv/.ready
 	@touch $@
 
 demo: .venv/.ready
-	$(PY) -m medtl.demo --output demo $(if $(CASE),--case "$(CASE)")
+	$(PY) -m medtl.commands.demo --output demo $(if $(CASE),--case "$(CASE)")
 
 test: test-engine test-slicer
 

@@ -11,10 +11,11 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, Choice, WithinRang
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 
-from MedTLClassifyLib.classify import ClassifyPanel
-from MedTLLib import classification, classifying, views
+from MedTLClassifyLib.panel import ClassifyPanel
+from MedTLClassifyLib import result as class_result, job as classify_job
+from MedTLLib.mrml import views
 from MedTLLib.panels.setup import SetupPanel
-from MedTLLib.worker import Worker, shared
+from MedTLLib.jobs.worker import Worker, shared
 
 
 #
@@ -178,8 +179,8 @@ class MedTLClassifyLogic(ScriptedLoadableModuleLogic):
         The table of the answer stays in the scene.
         Raises ValueError on bad input and RuntimeError when the engine cannot run.
         """
-        table = classifying.run(self.worker, volumeNode, modelName, segmentationNode, segmentId)
-        return classification.report(classification.read(table))
+        table = classify_job.run(self.worker, volumeNode, modelName, segmentationNode, segmentId)
+        return class_result.report(class_result.read(table))
 
 
 #
@@ -209,7 +210,9 @@ class MedTLClassifyTest(ScriptedLoadableModuleTest):
         """A heat map lies on the grid of its image, voxel by voxel, and what was in front comes back."""
         import numpy as np
         from medtl.phantom import head
-        from MedTLLib import heatmaps, samples, scene
+        from MedTLClassifyLib import heatmaps
+        from MedTLLib import samples
+        from MedTLLib.mrml import scene
 
         phantom = head(1, (64, 64, 8), (3.5, 3.5, 15.0))
         volume = samples.volumeNode(phantom.volume)

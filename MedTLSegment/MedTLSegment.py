@@ -12,14 +12,16 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, Choice, WithinRang
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
-from MedTLLib import jobs, samples, views
+from MedTLLib.jobs import segment as segment_job
+from MedTLLib import samples
+from MedTLLib.mrml import views
 from MedTLLib.panels.finetune import FinetunePanel
 from MedTLLib.panels.maintenance import MaintenancePanel
 from MedTLLib.panels.report import ReportPanel
 from MedTLLib.panels.seeds import SeedsPanel
 from MedTLLib.panels.segment import SegmentPanel
 from MedTLLib.panels.setup import SetupPanel
-from MedTLLib.worker import Worker, shared
+from MedTLLib.jobs.worker import Worker, shared
 
 
 #
@@ -204,8 +206,8 @@ class MedTLSegmentLogic(ScriptedLoadableModuleLogic):
         :param segmentationNode: segmentation to write into; a new one when left out
         Raises ValueError on bad input and RuntimeError when the engine cannot run.
         """
-        jobs.check(volumeNode)
-        return jobs.run(self.worker, volumeNode, segmentationNode, jobs.Choices(modelName))
+        segment_job.check(volumeNode)
+        return segment_job.run(self.worker, volumeNode, segmentationNode, segment_job.Choices(modelName))
 
 
 #
@@ -229,12 +231,13 @@ class MedTLSegmentTest(ScriptedLoadableModuleTest):
 
     def test_PhantomKeepsItsPlace(self):
         """What is written into a segmentation lies where the labels are, voxel by voxel."""
-        from MedTLLib import predictions, scene
+        from MedTLLib.prediction import writer
+        from MedTLLib.mrml import scene
         from medtl.phantom import head
 
         phantom = head(1, (64, 64, 8), (3.5, 3.5, 15.0))
         volume = samples.volumeNode(phantom.volume)
-        written = predictions.write(phantom.labelmap, volume)
+        written = writer.write(phantom.labelmap, volume)
         segmentation = slicer.mrmlScene.GetNodeByID(written.segmentation_id)
         found = scene.array_of(segmentation, written.segment_ids[0], volume)
         self.assertTrue((found == (phantom.labelmap.array > 0)).all())

@@ -4,9 +4,9 @@ import sys
 
 
 def main() -> int:
-    """The exit status of `medtl.cli.main`."""
+    """The exit status of `medtl.commands.cli.main`."""
     try:
-        from .cli import main as run
+        from .commands.cli import main as run
 
         return run()
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .card import PLANES, ModelCard
+from .model.card import PLANES, ModelCard
 from .volume import Volume
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .card import InputSpec
+from .model.card import InputSpec
 from .volume import Geometry, Volume
 
 # LPS axis of a plane's slice direction, rows and columns, and the sign in which each runs.

@@ -148,7 +148,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def data_files(path: Path) -> tuple[Path, ...]:
     """The files an input consists of: itself with the detached data of a header, or all files below a folder."""
-    from .imagefile import detached_files
+    from .io.itk import detached_files
 
     try:
         if path.is_dir():
@@ -188,11 +188,11 @@ def read_volume(
 
     Raises: InputError naming what was expected, what was found and what to do.
     """
-    from .imagefile import chosen, kind_of, read_itk, read_picture, states_spacing
+    from .io.itk import chosen, kind_of, read_itk, read_picture, states_spacing
 
     kind = kind_of(path)
     if kind == "DICOM":
-        from .dicom import read_dicom
+        from .io.dicom import read_dicom
 
         chosen(path, "frame", frame or 0, 1)
         chosen(path, "component", component or 0, 1)
@@ -249,8 +249,8 @@ def read_labelmap(path: Path) -> Labelmap:
 
     Raises: InputError, also where a value is not a whole number from 0 to 65535.
     """
-    from .imagefile import chosen, kind_of, read_itk, read_picture
-    from .segnrrd import merged, segments_of
+    from .io.itk import chosen, kind_of, read_itk, read_picture
+    from .io.seg_nrrd import merged, segments_of
 
     kind = kind_of(path)
     if kind == "DICOM":
@@ -325,7 +325,7 @@ def write_whole(path: Path, write: Callable[[Path], T]) -> T:
             part.replace(path)
         return result
     except (OSError, RuntimeError) as error:
-        from .imagefile import plain_reason
+        from .io.itk import plain_reason
 
         reason = error.strerror if isinstance(error, OSError) else None
         reason = reason or plain_reason(str(error).replace(str(part), str(path)))
@@ -360,7 +360,7 @@ def store_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
 
     Raises: InputError when the suffix is unknown; OSError or RuntimeError when writing fails.
     """
-    from .segnrrd import segment_keys
+    from .io.seg_nrrd import segment_keys
 
     small = labelmap.array.size == 0 or labelmap.array.max() < 256
     image = to_sitk(labelmap.array.astype(np.uint8 if small else np.uint16), labelmap.geometry)
@@ -380,7 +380,7 @@ def store_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str,
 
 
 def _store(path: Path, image: sitk.Image, geometry: Geometry) -> tuple[str, ...]:
-    from .imagefile import kind_of, quiet_stderr, read_itk
+    from .io.itk import kind_of, quiet_stderr, read_itk
 
     if suffix_of(path) not in (*OUTPUTS, ".nii", ".mha"):
         raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {path.name}. Rename it.")

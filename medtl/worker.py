@@ -32,7 +32,7 @@ from .errors import Cancelled, InputError, MedTLError
 from .progress import Remaining, Report, Stopwatch, json_line
 
 if TYPE_CHECKING:
-    from .bundle import Model
+    from .model.bundle import Model
 
 Request = dict[str, Any]
 JobFunction = Callable[[Request, Report], dict[str, Any]]
@@ -210,7 +210,7 @@ def build_options(kind: type[Options], given: dict[str, object]) -> Options:
 
 def warm_model(name: str, device: str, task: str = "segmentation") -> "Model":
     """The model on its device, kept from job to job as long as its files stay as they are."""
-    from .store import find_model
+    from .model.store import find_model
 
     folder = find_model(name).resolve()
     stats = [file.stat() for file in sorted(folder.rglob("*"))]
@@ -220,7 +220,7 @@ def warm_model(name: str, device: str, task: str = "segmentation") -> "Model":
 @functools.lru_cache(maxsize=3)
 def _load(folder: str, device: str, task: str, state: tuple[tuple[int, int], ...]) -> "Model":
     # `state` is part of the key alone: a bundle that changed on disk is another model.
-    from .bundle import load_model
+    from .model.bundle import load_model
 
     return load_model(folder, device, task)
 
@@ -236,7 +236,7 @@ def checked(request: Request, *names: str) -> Request:
 
 def run_segment(request: Request, report: Report) -> dict[str, Any]:
     """The object of `medtl segment --json` for one input."""
-    from .segment import SegmentOptions, segment_file
+    from .segmentation import SegmentOptions, segment_file
 
     request = checked(request, "model", "input", "output")
     options = build_options(SegmentOptions, request["options"])
@@ -252,9 +252,9 @@ def run_segment(request: Request, report: Report) -> dict[str, Any]:
 
 def run_finetune(request: Request, report: Report) -> dict[str, Any]:
     """The object of `medtl finetune --json` for a list of SEEDs."""
-    from .finetune import FinetuneOptions
-    from .finetune_files import finetune_files
-    from .leave_out import Clock, unheard
+    from .finetuning.files import finetune_files
+    from .finetuning.finetune import FinetuneOptions
+    from .finetuning.held_out import Clock, unheard
 
     request = checked(request, "model", "seeds", "output")
     options = build_options(FinetuneOptions, request["options"])
@@ -267,8 +267,8 @@ def run_finetune(request: Request, report: Report) -> dict[str, Any]:
 
 def run_suggest(request: Request, report: Report) -> dict[str, Any]:
     """The object of `medtl suggest --json` for one input; `count` is among the options."""
-    from .segment import SegmentOptions
-    from .suggest import suggest_file
+    from .finetuning.suggest import suggest_file
+    from .segmentation import SegmentOptions
 
     request = checked(request, "model", "input")
     given = dict(request["options"])
@@ -282,7 +282,7 @@ def run_suggest(request: Request, report: Report) -> dict[str, Any]:
 
 def run_classify(request: Request, report: Report) -> dict[str, Any]:
     """The object of `medtl classify --json` for one input."""
-    from .classify import ClassifyOptions, classify_file
+    from .classification.classify import ClassifyOptions, classify_file
 
     request = checked(request, "model", "input")
     options = build_options(ClassifyOptions, request["options"])
@@ -295,7 +295,8 @@ def run_classify(request: Request, report: Report) -> dict[str, Any]:
 
 def warm_up() -> None:
     """Import what every job needs, while the user is still choosing."""
-    from . import networks, segment  # noqa: F401
+    from . import segmentation  # noqa: F401
+    from .model import networks  # noqa: F401
 
 
 JOBS: dict[str, JobFunction] = {

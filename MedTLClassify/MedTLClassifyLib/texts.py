@@ -2,7 +2,7 @@
 
 from slicer.i18n import tr as _
 
-from MedTLLib.classification import Classification
+from MedTLClassifyLib.result import Classification
 
 
 def percent(probability: float) -> str:

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from medtl.phantom import head
 from medtl.volume import Volume
 
-from .scene import ras_of
+from .mrml.scene import ras_of
 
 NAME = "MedTLPhantom"
 

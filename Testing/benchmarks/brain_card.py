@@ -32,14 +32,14 @@ import numpy as np
 from card_figures import interval, number, rounded, table, write_figures
 from PIL import Image
 
-from medtl.bundle import Model, load_model
-from medtl.classify import Classification, classify, heat_maps, looked_at, on_slices
+from medtl.cases import ClassifiedFile, read_cases, read_classified
+from medtl.classification.classify import Classification, classify, heat_maps, looked_at, on_slices
+from medtl.classification.frames import framed
 from medtl.errors import MedTLError
-from medtl.metrics import bootstrap_ci
-from medtl.pictures import framed
+from medtl.evaluation.classification import class_figures, one_against_rest
+from medtl.evaluation.metrics import bootstrap_ci
+from medtl.model.bundle import Model, load_model
 from medtl.progress import silent
-from medtl.training.cases import ClassifiedFile, read_cases, read_classified
-from medtl.training.class_figures import class_figures, one_against_rest
 from medtl.training.classifier import WATCHED
 from medtl.volume import Geometry, Volume, read_labelmap, read_volume
 

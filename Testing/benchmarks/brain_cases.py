@@ -58,18 +58,10 @@ from brain_pairs import (
     read_pictures,
     table,
 )
+from near_patient import Place, around, bins_of, folds_in_runs, folds_of_groups, hold_out_groups, joined
 from PIL import Image
 
 from medtl.errors import InputError, MedTLError
-from medtl.training.near_patient import (
-    Place,
-    around,
-    bins_of,
-    folds_in_runs,
-    folds_of_groups,
-    hold_out_groups,
-    joined,
-)
 from medtl.volume import write_whole
 
 HERE = Path(__file__).resolve().parent

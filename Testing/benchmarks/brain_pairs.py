@@ -7,11 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from near_patient import Pair, closest, closest_groups, details, versions_of
 from PIL import Image, ImageDraw
 
+from medtl.classification.frames import framed
 from medtl.errors import InputError
-from medtl.pictures import framed
-from medtl.training.near_patient import Pair, closest, closest_groups, details, versions_of
 from medtl.volume import write_whole
 
 CLASSES = ("glioma", "meningioma", "pituitary", "notumor")

@@ -34,12 +34,12 @@ import torch
 import torch.nn.functional as functional
 from PIL import Image
 
-from medtl.bundle import load_model
+from medtl.cases import ClassifiedFile, read_classified
 from medtl.errors import MedTLError
-from medtl.networks import parameter_count
+from medtl.evaluation.classification import class_figures, confusion
+from medtl.model.bundle import load_model
+from medtl.model.networks import parameter_count
 from medtl.progress import TerminalReport
-from medtl.training.cases import ClassifiedFile, read_classified
-from medtl.training.class_figures import class_figures, confusion
 from medtl.training.classifier import WATCHED, ClassRecipe, outputs_of, prepare_pictures, train_classifier
 from medtl.training.fit import CHECKPOINT
 from medtl.training.recipes.brain_tumour_4class import ENCODERS, recipe

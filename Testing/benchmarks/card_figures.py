@@ -19,14 +19,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from medtl.bundle import Model, load_model
-from medtl.card import METADATA, ModelCard, load_card
+from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError, MedTLError
+from medtl.evaluation.segmentation import evaluate
+from medtl.finetuning.seed import voxels_sha256
+from medtl.model.bundle import Model, load_model
+from medtl.model.card import METADATA, ModelCard, load_card
 from medtl.progress import Report, TerminalReport
-from medtl.seed import voxels_sha256
-from medtl.segment import SegmentOptions
-from medtl.training.cases import CaseFiles, read_cases
-from medtl.training.evaluate import evaluate
+from medtl.segmentation import SegmentOptions
 from medtl.volume import read_volume, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]

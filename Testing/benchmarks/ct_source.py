@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medtl.bundle import Model, save_bundle
-from medtl.card import InputSpec, Label, ModelCard, NetworkSpec
-from medtl.material import Marked, changed, mark
-from medtl.networks import bf16_pays, build, parameter_count, place
+from medtl.cases import read_cases
+from medtl.finetuning.features import Marked, changed, mark
+from medtl.finetuning.seed import Seed, seeds_of
+from medtl.model.bundle import Model, save_bundle
+from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec
+from medtl.model.networks import bf16_pays, build, parameter_count, place
 from medtl.preprocess import resize
 from medtl.progress import silent
-from medtl.seed import Seed, seeds_of
-from medtl.training.cases import read_cases
 from medtl.training.fit import CHECKPOINT, Fit, load_checkpoint, save_checkpoint, start, train_epoch
 from medtl.volume import Geometry, Labelmap, Volume, read_labelmap, read_volume
 

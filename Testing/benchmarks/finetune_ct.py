@@ -36,14 +36,14 @@ import torch
 from ct_source import NETWORKS, SPEC, TITLES, Patients, load, seeds_for, stacked, trained
 from finetune_mri import interval, line
 
-from medtl.bundle import Model
-from medtl.card import ModelCard
 from medtl.errors import MedTLError
-from medtl.finetune import FinetuneOptions, finetune
-from medtl.material import changed, mark
-from medtl.seed import Seed
-from medtl.segment import segment
-from medtl.tuning import Tuning, loss_of
+from medtl.finetuning.decoder import Tuning, loss_of
+from medtl.finetuning.features import changed, mark
+from medtl.finetuning.finetune import FinetuneOptions, finetune
+from medtl.finetuning.seed import Seed
+from medtl.model.bundle import Model
+from medtl.model.card import ModelCard
+from medtl.segmentation import segment
 from medtl.volume import Volume, store_image
 
 SETS = ("a", "b", "c")

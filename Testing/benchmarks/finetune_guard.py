@@ -24,13 +24,13 @@ import numpy as np
 from finetune_mri import Loaded, interval, line, listed, load, seeds_for, slices_of, spread
 from scipy import ndimage, stats
 
-from medtl.bundle import Model, load_model
 from medtl.errors import MedTLError
-from medtl.finetune import FinetuneOptions, finetune
-from medtl.guard import MARGIN, guard_set, marked, scores
-from medtl.material import Cached, cached
+from medtl.finetuning.features import Cached, cached
+from medtl.finetuning.finetune import FinetuneOptions, finetune
+from medtl.finetuning.guard import MARGIN, guard_set, marked, scores
+from medtl.finetuning.seed import Seed
+from medtl.model.bundle import Model, load_model
 from medtl.progress import silent
-from medtl.seed import Seed
 from medtl.volume import Labelmap
 
 PIXELS = 4

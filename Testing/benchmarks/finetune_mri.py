@@ -25,19 +25,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from medtl.blend import filled
-from medtl.bundle import Model, load_model
+from medtl.cases import CaseFiles, read_cases
 from medtl.errors import MedTLError
-from medtl.finetune import FinetuneOptions, finetune
-from medtl.leave_out import Clock
-from medtl.material import changed, mark
-from medtl.metrics import bootstrap_ci
-from medtl.seed import Seed, array_axis, seeds_of
-from medtl.segment import SegmentOptions, segment
-from medtl.suggest import evenly_spaced
-from medtl.this_case import this_case
-from medtl.training.cases import CaseFiles, read_cases
-from medtl.tuning import loss_of
+from medtl.evaluation.metrics import bootstrap_ci
+from medtl.finetuning.case_result import this_case
+from medtl.finetuning.decoder import loss_of
+from medtl.finetuning.features import changed, mark
+from medtl.finetuning.finetune import FinetuneOptions, finetune
+from medtl.finetuning.held_out import Clock
+from medtl.finetuning.interpolate import filled
+from medtl.finetuning.seed import Seed, array_axis, seeds_of
+from medtl.finetuning.suggest import evenly_spaced
+from medtl.model.bundle import Model, load_model
+from medtl.segmentation import SegmentOptions, segment
 from medtl.volume import Labelmap, Volume, read_labelmap, read_volume
 
 SEEDS = 5

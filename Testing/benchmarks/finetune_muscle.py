@@ -21,18 +21,18 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from medtl import networks
-from medtl.blend import filled
-from medtl.bundle import Model, load_model
-from medtl.card import InputSpec, Label, ModelCard, NetworkSpec
 from medtl.errors import MedTLError
-from medtl.finetune import FinetuneOptions
-from medtl.leave_out import Clock
-from medtl.seed import Seed, seeds_of
-from medtl.segment import SegmentOptions, segment
-from medtl.structure import Structure, begun, fresh_card, learn
-from medtl.suggest import evenly_spaced
-from medtl.this_case import this_case
+from medtl.finetuning.case_result import this_case
+from medtl.finetuning.finetune import FinetuneOptions
+from medtl.finetuning.held_out import Clock
+from medtl.finetuning.interpolate import filled
+from medtl.finetuning.new_structure import Structure, begun, fresh_card, learn
+from medtl.finetuning.seed import Seed, seeds_of
+from medtl.finetuning.suggest import evenly_spaced
+from medtl.model import networks
+from medtl.model.bundle import Model, load_model
+from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec
+from medtl.segmentation import SegmentOptions, segment
 from medtl.volume import Labelmap, Volume, read_labelmap, read_volume
 
 CASE = "ct-volumes/totalseg-A-tissue"

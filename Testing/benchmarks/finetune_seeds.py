@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 from finetune_mri import Loaded, dice_of, interval, line, listed, load
 
-from medtl.bundle import Model, load_model
 from medtl.errors import MedTLError
-from medtl.finetune import FinetuneOptions, finetune
-from medtl.leave_out import Clock
-from medtl.seed import array_axis, seeds_of
-from medtl.segment import SegmentOptions, segment
-from medtl.suggest import evenly_spaced
-from medtl.this_case import this_case
+from medtl.finetuning.case_result import this_case
+from medtl.finetuning.finetune import FinetuneOptions, finetune
+from medtl.finetuning.held_out import Clock
+from medtl.finetuning.seed import array_axis, seeds_of
+from medtl.finetuning.suggest import evenly_spaced
+from medtl.model.bundle import Model, load_model
+from medtl.segmentation import SegmentOptions, segment
 from medtl.volume import Labelmap
 
 DRAWS = 2

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from finetune_mri import Loaded, line, listed, load, plain_steps, seeds_for, slices_of, spread
 
-from medtl.bundle import Model, load_model
 from medtl.errors import MedTLError
-from medtl.guard import marked, some_of
-from medtl.material import Cached, Marked, cached, copies, decided, dices, mark
-from medtl.tuning import Tuned, Tuning, tune
+from medtl.finetuning.decoder import Tuned, Tuning, tune
+from medtl.finetuning.features import Cached, Marked, cached, copies, decided, dices, mark
+from medtl.finetuning.guard import marked, some_of
+from medtl.model.bundle import Model, load_model
 from medtl.volume import Labelmap
 
 SHARE = 0.95

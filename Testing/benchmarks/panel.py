@@ -27,8 +27,10 @@ import qt  # noqa: E402
 
 from medtl.phantom import head  # noqa: E402
 from medtl.volume import Volume  # noqa: E402
-from MedTLLib import jobs, packages, samples  # noqa: E402
-from MedTLLib.worker import Worker  # noqa: E402
+from MedTLLib import samples  # noqa: E402
+from MedTLLib.jobs import packages  # noqa: E402
+from MedTLLib.jobs import segment as segment_job  # noqa: E402
+from MedTLLib.jobs.worker import Worker  # noqa: E402
 
 PATIENCE = 1200.0
 REPEAT = (4, 4, 4)
@@ -79,7 +81,7 @@ def measure(widget: Any, volume: Volume, name: str) -> list[str]:
     rows = []
     for state in ("cold", "warm"):
         clock = Clock()
-        timed = ((jobs, "begin"), (jobs, "read"), (jobs, "finish"), (panel, "onFinished"))
+        timed = ((segment_job, "begin"), (segment_job, "read"), (segment_job, "finish"), (panel, "onFinished"))
         ends = [clock.before(*each) for each in timed]
         clock.timer.start()
         host.process_until(lambda clock=clock: clock.beats, 10.0, "A beat")

@@ -20,13 +20,13 @@ from unittest import mock
 import numpy as np
 import torch
 
-from medtl.card import InputSpec
+from medtl.cases import read_cases
 from medtl.errors import MedTLError
-from medtl.networks import Network, build
+from medtl.model.card import InputSpec
+from medtl.model.networks import Network, build
 from medtl.progress import TerminalReport
 from medtl.training import fit as training
 from medtl.training.augment import Augmentation
-from medtl.training.cases import read_cases
 from medtl.training.dataset import CachedCase, prepare_cases
 from medtl.training.recipe import Recipe
 from medtl.training.recipes import recipe_named

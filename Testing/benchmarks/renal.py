@@ -18,10 +18,10 @@ import numpy as np
 from renal_masks import MILLIMETRES, measured_masks, table_of
 from renal_slices import demonstration
 
-from medtl.radiomics import FEATURES as SHAPES
-from medtl.radiomics import little, predict
+from medtl.classification.shape import FEATURES as SHAPES
+from medtl.classification.shape import little, predict
+from medtl.evaluation.reliability import auc, bootstrap
 from medtl.training.recipes.renal_malignancy import FEATURES, FIGURES, interval
-from medtl.training.reliability import auc, bootstrap
 from medtl.training.renal import REPEATS, SEED, Table, figures, final_model, fold_models, out_of_fold, splits
 
 # The penalties of the model that was settled on before any figure was seen.

@@ -11,10 +11,10 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import distance_transform_edt
 
+from medtl.classification.region import region_of
+from medtl.classification.shape import FEATURES, shape_features
 from medtl.errors import InputError
-from medtl.measure import components
-from medtl.radiomics import FEATURES, shape_features
-from medtl.region import region_of
+from medtl.measurement import components
 from medtl.training.recipes.renal_malignancy import VALUES
 from medtl.training.renal import Table
 from medtl.volume import Geometry, Labelmap, read_labelmap, to_sitk

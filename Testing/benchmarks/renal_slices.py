@@ -17,8 +17,8 @@ import numpy as np
 import SimpleITK as sitk
 from renal_masks import unpacked
 
+from medtl.evaluation.reliability import auc
 from medtl.training.recipes.renal_malignancy import FEATURES, VALUES, interval
-from medtl.training.reliability import auc
 from medtl.training.renal import Table, fit
 
 SLICES = "kidney-ct-slices"
@@ -138,7 +138,7 @@ def deep_features(weights: Path) -> Callable[[sitk.Image, np.ndarray], np.ndarra
     import timm
     import torch
 
-    from medtl.networks import load_encoder
+    from medtl.model.networks import load_encoder
 
     network = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
     load_encoder(network, weights)

@@ -69,7 +69,7 @@ def measure(model: str, shapes: dict[str, tuple[int, int, int]], repeats: int, f
 
     import torch
 
-    from medtl.bundle import load_model
+    from medtl.model.bundle import load_model
 
     loaded = load_model(model, "cpu")
     figures: Record = {
@@ -131,7 +131,7 @@ def repeated(path: Path, source: Path, times: int) -> Path:
 
 def run(model: Any, source: Path, repeats: int, flip: bool = False) -> Record:
     """Median seconds of each stage and in total, warm, file to file."""
-    from medtl.segment import SegmentOptions, segment_file
+    from medtl.segmentation import SegmentOptions, segment_file
 
     output = source.with_suffix(".out.seg.nrrd")
     records, totals = [], []
@@ -182,8 +182,8 @@ def environment() -> dict[str, str]:
 
 def memory_here(model: str, source: Path, dtype: str) -> Record:
     """What `memory_of` returns, measured in this process."""
-    from medtl.bundle import load_model
-    from medtl.segment import SegmentOptions, segment_file
+    from medtl.model.bundle import load_model
+    from medtl.segmentation import SegmentOptions, segment_file
     from medtl.volume import read_volume
 
     loaded = load_model(model, "cpu")
@@ -217,7 +217,7 @@ def beside_monai(model: Any, source: Path, repeats: int) -> Record:
 
     from medtl.preprocess import batch, neighbour_steps, prepare
     from medtl.progress import silent
-    from medtl.segment import BATCH_PIXELS, SegmentOptions, infer
+    from medtl.segmentation import BATCH_PIXELS, SegmentOptions, infer
     from medtl.volume import read_volume
 
     spec, network = model.card.input, model.networks[0]
@@ -258,9 +258,9 @@ def end_to_end(model: Any, source: Path, repeats: int) -> Record:
     from monai.inferers import SlidingWindowInferer
     from monai.transforms import AsDiscrete, ScaleIntensityRangePercentiles
 
-    from medtl.bundle import load_model
+    from medtl.model.bundle import load_model
     from medtl.preprocess import neighbour_steps
-    from medtl.segment import SegmentOptions, segment_file
+    from medtl.segmentation import SegmentOptions, segment_file
 
     plain = load_model(str(model.folder), "cpu").networks[0].to(memory_format=torch.contiguous_format)
     scale = ScaleIntensityRangePercentiles(1, 99.5, -1.0, 1.0, clip=True)

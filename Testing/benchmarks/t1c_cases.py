@@ -26,8 +26,8 @@ from brain_outlines import Outline, mask_of, read_outlines
 from PIL import Image
 from scipy import ndimage
 
+from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError, MedTLError
-from medtl.training.cases import CaseFiles, read_cases
 from medtl.volume import Labelmap, read_labelmap, read_volume, write_image, write_labelmap
 
 CORE = (1, 4)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
-from medtl.networks import Classifier2d, Network, UNet2d
+from medtl.model.networks import Classifier2d, Network, UNet2d
 from medtl.training.fit import DepthwiseInFloat32
 
 ENCODERS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2", "resnet18")

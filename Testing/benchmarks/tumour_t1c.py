@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 from card_figures import held_out_cases, interval, number, rounded, table, write_figures
 
-from medtl.bundle import Model, load_model
-from medtl.card import ModelCard
+from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError, MedTLError
-from medtl.metrics import count, pooled_ci
+from medtl.evaluation.metrics import count, pooled_ci
+from medtl.finetuning.seed import voxels_sha256
+from medtl.model.bundle import Model, load_model
+from medtl.model.card import ModelCard
 from medtl.progress import Report, TerminalReport
-from medtl.seed import voxels_sha256
-from medtl.segment import SegmentOptions, fill_holes, keep_components, segment
-from medtl.training.cases import CaseFiles, read_cases
+from medtl.segmentation import SegmentOptions, fill_holes, keep_components, segment
 from medtl.volume import Volume, read_labelmap, read_volume
 
 CLASSES = ("glioma", "meningioma", "pituitary")

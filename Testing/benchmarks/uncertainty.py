@@ -20,13 +20,13 @@ import numpy as np
 from card_figures import held_out_cases, outside_cases
 from scipy import ndimage
 
-from medtl.bundle import Model, load_model
+from medtl.cases import CaseFiles, read_cases
 from medtl.errors import MedTLError
-from medtl.metrics import auc, bootstrap_ci, by_patient, histogram, pooled_ci
+from medtl.evaluation.metrics import auc, bootstrap_ci, by_patient, histogram, pooled_ci
+from medtl.model.bundle import Model, load_model
 from medtl.preprocess import body_depth
 from medtl.progress import Report, TerminalReport
-from medtl.segment import SegmentOptions, segment
-from medtl.training.cases import CaseFiles, read_cases
+from medtl.segmentation import SegmentOptions, segment
 from medtl.volume import read_labelmap, read_volume
 
 NEAR = 15

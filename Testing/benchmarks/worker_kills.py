@@ -24,7 +24,7 @@ host.start()
 
 from medtl.phantom import head  # noqa: E402
 from medtl.volume import read_labelmap, write_image  # noqa: E402
-from MedTLLib.worker import Worker  # noqa: E402
+from MedTLLib.jobs.worker import Worker  # noqa: E402
 
 PATIENCE = 300.0
 SIZE = (96, 96, 6)

@@ -8,9 +8,9 @@ import torch.nn.functional as functional
 from small_model import a_card
 from torch import Tensor
 
-from medtl.bundle import Model
-from medtl.card import Abstention, Calibration, InputSpec, ModelCard, NetworkSpec, TumourClass
-from medtl.networks import Network
+from medtl.model.bundle import Model
+from medtl.model.card import Abstention, Calibration, InputSpec, ModelCard, NetworkSpec, TumourClass
+from medtl.model.networks import Network
 
 CLASSES = (TumourClass("glioma", "Glioma"), TumourClass("notumor", "No tumour"))
 SIDE = 64

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from medtl.bundle import Model, save_bundle
-from medtl.card import METADATA, InputSpec, Label, ModelCard, NetworkSpec
-from medtl.networks import Network, build
+from medtl.model.bundle import Model, save_bundle
+from medtl.model.card import METADATA, InputSpec, Label, ModelCard, NetworkSpec
+from medtl.model.networks import Network, build
 
 LESION = (Label(1, "lesion", "Lesion", (0.9, 0.3, 0.2), "lesion~SCT^1^a~SCT^2^b"),)
 # A window of 0 to 200 shows the network -1 to 1.

@@ -1,7 +1,7 @@
 import pytest
 
+from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError
-from medtl.training.cases import CaseFiles, read_cases
 
 
 def touch(folder, *names):

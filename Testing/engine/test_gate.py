@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from small_model import a_card
 
-from medtl.card import Gate, InputSpec
 from medtl.gate import misfits, warnings_of
+from medtl.model.card import Gate, InputSpec
 from medtl.phantom import head
 from medtl.preprocess import prepare
 from medtl.volume import Geometry, Volume

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from conftest import ROOT
 from small_model import a_card, save
 
-from medtl.card import NetworkSpec
+from medtl.model.card import NetworkSpec
 from medtl.phantom import head
 from medtl.volume import write_image
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from strategies import geometries, volumes
 
-from medtl.card import PLANES, InputSpec
+from medtl.model.card import PLANES, InputSpec
 from medtl.phantom import head
 from medtl.preprocess import batch, neighbour_steps, orient, prepare, resize, restore, turn
 from medtl.volume import Geometry, Volume

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medtl.cli import build_parser
+from medtl.commands.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

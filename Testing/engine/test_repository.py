@@ -11,8 +11,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from medtl.card import METADATA, load_card
-from medtl.store import WEIGHTS
+from medtl.model.card import METADATA, load_card
+from medtl.model.store import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "Resources" / "Models"

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from medtl import __version__, worker
-from medtl.bundle import load_model
 from medtl.errors import InputError
+from medtl.model.bundle import load_model
 from medtl.phantom import head
 from medtl.progress import Report, silent
-from medtl.segment import segment_file
+from medtl.segmentation import segment_file
 from medtl.volume import read_labelmap, read_volume, write_image, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 from panel_user import PHANTOM, ROOT, FakeWorker, User
 
-from medtl.card import (
+from medtl.model.card import (
     METADATA,
     Abstention,
     Coefficients,
@@ -19,7 +19,7 @@ from medtl.card import (
     TumourClass,
     encode,
 )
-from medtl.store import WEIGHTS, sha256_of_numbers, user_store
+from medtl.model.store import WEIGHTS, sha256_of_numbers, user_store
 from medtl.volume import read_labelmap, read_volume, write_image
 
 MODULE = ROOT / "MedTLClassify" / "MedTLClassify.py"

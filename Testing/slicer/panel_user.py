@@ -9,7 +9,8 @@ import slicer
 
 from medtl.phantom import Phantom, head
 from medtl.volume import Geometry, Labelmap, Segment, read_volume, write_labelmap
-from MedTLLib import samples, scene
+from MedTLLib import samples
+from MedTLLib.mrml import scene
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "MedTLSegment" / "MedTLSegment.py"

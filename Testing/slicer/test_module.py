@@ -15,8 +15,9 @@ from panel_user import LESION, MODEL, MODULE, PHANTOM, ROOT, FakeWorker, User, v
 
 from medtl.phantom import head
 from medtl.volume import read_volume
-from MedTLLib import packages, samples
-from MedTLLib.worker import Worker
+from MedTLLib import samples
+from MedTLLib.jobs import packages
+from MedTLLib.jobs.worker import Worker
 
 ENGINE_PYTHON = os.environ.get("MEDTL_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
 needs_engine = pytest.mark.skipif(

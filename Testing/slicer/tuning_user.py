@@ -10,10 +10,10 @@ import host
 import numpy as np
 from panel_user import LESION, MODEL, PHANTOM, ROOT, SEGMENT, FakeWorker, User, paint, voxels
 
-from medtl.card import load_card
-from medtl.store import find_model, user_store
+from medtl.model.card import load_card
+from medtl.model.store import find_model, user_store
 from medtl.volume import Labelmap, read_volume, write_labelmap
-from MedTLLib import seeds
+from MedTLLib.seeds import marks
 
 TRUTH = PHANTOM.labelmap.array > 0
 TUNED = f"{MODEL}-tuned-1"
@@ -113,7 +113,7 @@ class TuningUser(User):
         """Say that these slices are right, and wait until the panel has seen it."""
         card = load_card(find_model(MODEL))
         for k in slices:
-            seeds.mark(segmentation, volume, card, k)
+            marks.mark(segmentation, volume, card, k)
         self.wait()
 
     def wait(self) -> None:

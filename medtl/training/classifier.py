@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..bundle import save_bundle
-from ..card import Abstention, Calibration, ModelCard, encode
+from ..cases import read_classified
 from ..errors import InputError
-from ..networks import Classifier2d, build
+from ..model.bundle import save_bundle
+from ..model.card import Abstention, Calibration, ModelCard, encode
+from ..model.networks import Classifier2d, build
 from ..progress import Report, silent
 from .augment import Augmentation
-from .cases import read_classified
 from .fit import CHECKPOINT, Schedule, load_checkpoint, save_checkpoint, start, train_epoch
 from .picture_set import Pictures, as_input, changed_batches, prepare_pictures
 
@@ -140,8 +140,7 @@ def encoded(network: Classifier2d, pictures: Pictures, size: int = 32) -> Tensor
 
 @torch.no_grad()
 def outputs_of(network: Classifier2d, pictures: Pictures, size: int = 32) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (n, classes), `summary` (n, width) and distances (n,) of pictures, unchanged, as `medtl.classify` has
-    them."""
+    """Logits (n, classes), `summary` (n, width) and distances (n,) of pictures, unchanged, as classifying has them."""
     network.eval()
     found: list[list[Tensor]] = [[], [], []]
     for begin in range(0, len(pictures.images), size):

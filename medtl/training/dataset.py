@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ..card import InputSpec, encode
+from ..cases import CaseFiles
 from ..errors import InputError
+from ..finetuning.seed import voxels_sha256
+from ..model.card import InputSpec, encode
 from ..preprocess import prepare, turn
 from ..progress import Report, silent
-from ..seed import voxels_sha256
 from ..volume import read_labelmap, read_volume
-from .cases import CaseFiles
 
 
 @dataclass(frozen=True)

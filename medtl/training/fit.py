@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..card import InputSpec
 from ..errors import InputError
-from ..networks import Network
+from ..model.card import InputSpec
+from ..model.networks import Network
 from ..preprocess import neighbour_steps
 from ..progress import Report, silent
 from .augment import Augmentation, augment

@@ -11,13 +11,13 @@ import torch.nn.functional as functional
 from scipy import ndimage
 from torch import Tensor
 
+from ..cases import ClassifiedFile
+from ..classification.frames import BODY, framed, in_frame
 from ..errors import InputError
-from ..pictures import BODY, framed, in_frame
+from ..finetuning.seed import voxels_sha256
 from ..progress import Report, silent
-from ..seed import voxels_sha256
 from ..volume import read_labelmap, read_volume
 from .augment import Augmentation, augment, chosen, uniform
-from .cases import ClassifiedFile
 
 SCALP = 0.075  # of the frame's side: about how thick skull and scalp are
 FORMAT = 2  # of the cache: raised when what is made of a picture changes

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..card import ModelCard
+from ..model.card import ModelCard
 from .fit import Fit
 
 

@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle import save_bundle
-from ..card import Coefficients, Term
+from ..cases import read_classified
+from ..classification.region import region_of
+from ..classification.shape import measured, shape_features, sigmoid
 from ..errors import InputError
+from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, drawn, log_loss, reliability, scores
+from ..finetuning.seed import voxels_sha256
+from ..model.bundle import save_bundle
+from ..model.card import Coefficients, Term
 from ..progress import Report, silent
-from ..radiomics import measured, shape_features, sigmoid
-from ..region import region_of
-from ..seed import voxels_sha256
 from ..volume import read_labelmap
-from .cases import read_classified
 from .recipes import renal_malignancy
-from .reliability import INTERVAL_RESAMPLES, bootstrap, drawn, log_loss, reliability, scores
 
 FOLDS = 5
 REPEATS = 10
@@ -48,7 +48,7 @@ class Table:
     values: np.ndarray
 
     def only(self, *features: str) -> "Table":
-        """The table with these features of a model alone, see `medtl.radiomics.measured`."""
+        """The table with these features of a model alone, see `medtl.classification.shape.measured`."""
         rows = [dict(zip(self.features, row)) for row in self.values]
         values = np.array([[measured(row, feature) for feature in features] for row in rows])
         return replace(self, features=features, values=values)

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from ..bundle import save_bundle
-from ..card import Gate, ModelCard, encode
+from ..cases import CaseFiles, read_cases
 from ..errors import InputError
-from ..networks import build
+from ..model.bundle import save_bundle
+from ..model.card import Gate, ModelCard, encode
+from ..model.networks import build
 from ..progress import Report, silent
-from .cases import CaseFiles, read_cases
 from .classifier import ClassRecipe, train_classifier
 from .dataset import CachedCase, prepare_cases
 from .fit import CHECKPOINT, fit

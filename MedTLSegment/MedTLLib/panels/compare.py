@@ -6,11 +6,12 @@ import qt
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-from medtl.seed import array_axis
-from medtl.store import Found
-from MedTLLib import tunings, views
-from MedTLLib.compare import Changed, Comparison
-from MedTLLib.jobs import SPACING
+from medtl.finetuning.seed import array_axis
+from medtl.model.store import Found
+from MedTLLib.jobs import finetune as finetune_job
+from MedTLLib.jobs.segment import SPACING
+from MedTLLib.mrml import views
+from MedTLLib.results.compare import Changed, Comparison
 
 from .hold import HeldKey
 
@@ -32,10 +33,10 @@ class ComparePanel:
         ui.changedList.connect("itemActivated(QListWidgetItem*)", self.onSlice)
         self.end()
 
-    def begin(self, tuned: tunings.Tuned, found: Found | None) -> None:
+    def begin(self, tuned: finetune_job.Tuned, found: Found | None) -> None:
         """Compare a run's result with the segmentation that was marked; `found` is its model."""
         self.end()
-        segmentation = tunings.segmentation_of(tuned)
+        segmentation = finetune_job.segmentation_of(tuned)
         if segmentation is None or tuned.labelmap is None or found is None or found.card is None:
             return
         try:

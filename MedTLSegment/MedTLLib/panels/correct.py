@@ -4,8 +4,9 @@ from typing import Any
 
 import slicer
 
-from medtl.card import ModelCard
-from MedTLLib import editors, seed_tags
+from medtl.model.card import ModelCard
+from MedTLLib.mrml import editors
+from MedTLLib.seeds import storage
 
 # What works on the slice in view, and Islands; Slicer's own Segment Editor has the rest.
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Islands")
@@ -26,7 +27,7 @@ class CorrectPanel:
         editor.setMRMLSegmentEditorNode(editors.node_of_ours())
         editor.setSegmentationNode(segmentation)
         editor.setSourceVolumeNode(volume)
-        ids = seed_tags.ids_there(segmentation, card)
+        ids = storage.ids_there(segmentation, card)
         if editor.currentSegmentID() not in ids:
             editor.setCurrentSegmentID(ids[0])
         editor.setupViewObservations()

@@ -12,7 +12,9 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from medtl.errors import MedTLError
-from MedTLLib import jobs, logbundle, tunings
+from MedTLLib.jobs import finetune as finetune_job
+from MedTLLib.jobs import logbundle
+from MedTLLib.jobs import segment as segment_job
 
 from .curve import draw
 from .form import enable, say
@@ -30,12 +32,12 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
     Shares model, volume and worker with the panel of Segment; while one of both runs the other waits.
     """
 
-    def __init__(self, ui: Any, logic: Any, segment: Any, onFinished: Callable[[jobs.Finished], None]) -> None:
+    def __init__(self, ui: Any, logic: Any, segment: Any, onFinished: Callable[[segment_job.Finished], None]) -> None:
         VTKObservationMixin.__init__(self)
         self.ui, self.logic, self.segment = ui, logic, segment
-        self.census = tunings.Census()
+        self.census = finetune_job.Census()
         self.after = TunedPanel(ui, segment, onFinished)
-        self.job: tunings.Job | None = None
+        self.job: finetune_job.Job | None = None
         self.jobId = 0
         self.stage = ""
         self.cancelling = self.entered = False
@@ -79,12 +81,12 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui.tuneRunBox.visible = running
         self.after.update(running or self.segment.job is not None)
 
-    def cases(self) -> tuple[tunings.Case, ...]:
+    def cases(self) -> tuple[finetune_job.Case, ...]:
         """The marked cases of the scene, for the chosen model."""
         found = self.segment.models.chosen() if self.parameters else None
         return self.census.cases(found.card, self.parameters.inputVolume) if found and found.card else ()
 
-    def _reason(self, cases: tuple[tunings.Case, ...]) -> str:
+    def _reason(self, cases: tuple[finetune_job.Case, ...]) -> str:
         """Why Fine-tune cannot be pressed; empty when it can."""
         models = self.segment.models
         if self.job is not None or self.segment.job is not None:
@@ -103,7 +105,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
     def _watch(self) -> None:
         """Hear of marks and edits in every segmentation, and of nodes that come and go."""
         shown = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if not n.GetHideFromEditors()]
-        watched = [slicer.mrmlScene, *shown, *(volume for node in shown for volume in tunings.volumes_of(node))]
+        watched = [slicer.mrmlScene, *shown, *(volume for node in shown for volume in finetune_job.volumes_of(node))]
         if watched != self._watched:
             self._watched = watched
             self.removeObservers()  # all of them: those of one method alone would keep the nodes
@@ -122,9 +124,9 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
             return
         self.say(_("Handing over the SEED slices…"))
         self.ui.tuneStatusLabel.repaint()
-        choices = tunings.Choices(p.modelName, float(p.tuneBudget), p.tuneStrength, p.device, p.threads)
+        choices = finetune_job.Choices(p.modelName, float(p.tuneBudget), p.tuneStrength, p.device, p.threads)
         try:
-            job = tunings.begin(self.cases(), found.card, choices, self.logic.worker.folder)
+            job = finetune_job.begin(self.cases(), found.card, choices, self.logic.worker.folder)
         except MedTLError as error:
             self.say(str(error))
             self.update()
@@ -142,7 +144,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         self.segment.update()
         self.update()
 
-    def onProgress(self, job: tunings.Job, stage: str, fraction: float, secondsLeft: float | None) -> None:
+    def onProgress(self, job: finetune_job.Job, stage: str, fraction: float, secondsLeft: float | None) -> None:
         if job is not self.job or self.cancelling:
             return
         self._began = self._began or time.monotonic()
@@ -153,20 +155,20 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         text = _("{stage}, {seconds} s left") if left >= 1 else _("{stage}, nearly done")
         self.say(text.format(stage=stageText(stage), seconds=round(left)))
 
-    def onValues(self, job: tunings.Job, values: dict[str, float]) -> None:
+    def onValues(self, job: finetune_job.Job, values: dict[str, float]) -> None:
         if job is self.job and self._began and "loss" in values:
             point = (time.monotonic() - self._began, values["loss"])
             self._curves.setdefault(self.stage, []).append(point)
             text = _("Loss {value}").format(value=f"{values['loss']:.3f}")
             draw(self.ui.curveLabel, tuple(self._curves.values()), job.choices.budget, text)
 
-    def onDone(self, job: tunings.Job, record: dict[str, Any]) -> None:
+    def onDone(self, job: finetune_job.Job, record: dict[str, Any]) -> None:
         if job is not self.job:
             return
         self._end(_("Done in {seconds} s.").format(seconds=round(time.monotonic() - job.started)))
-        self.after.show(tunings.finish(job, record))
+        self.after.show(finetune_job.finish(job, record))
 
-    def onError(self, job: tunings.Job, kind: str, message: str) -> None:
+    def onError(self, job: finetune_job.Job, kind: str, message: str) -> None:
         if job is not self.job:
             return
         if kind == "Cancelled":
@@ -176,7 +178,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         seconds = time.monotonic() - job.started
         self.segment.failures.append(logbundle.Failure(kind, self.stage, job.choices.device, seconds))
         self._end(message)
-        self.after.show(tunings.rescue(job, at_once=True))
+        self.after.show(finetune_job.rescue(job, at_once=True))
 
     def onCancel(self) -> None:
         """Ask the engine to stop; the best model so far is kept."""
@@ -186,15 +188,15 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
             self.logic.worker.cancel(self.jobId)
             self.update()
 
-    def _settle(self, job: tunings.Job, polls: int) -> None:
+    def _settle(self, job: finetune_job.Job, polls: int) -> None:
         """The end of a run that was stopped: the engine has answered, and names what it kept as it unwinds."""
         if job is not self.job:
             return
-        if polls and tunings.unwinding(job):
+        if polls and finetune_job.unwinding(job):
             qt.QTimer.singleShot(POLL_MS, lambda: self._settle(job, polls - 1))
             return
-        best = tunings.rescue(job, at_once=True)
-        tunings.discard(job)
+        best = finetune_job.rescue(job, at_once=True)
+        finetune_job.discard(job)
         self._end(_("Stopped. The best model so far is kept.") if best else _("Stopped. Nothing was changed."))
         self.after.show(best)
 
@@ -233,7 +235,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         """Hold no node, and hear of none: volumes of a closed scene would stay in memory."""
         self._soon.stop()
         self.removeObservers()
-        self._watched, self.census = [], tunings.Census()
+        self._watched, self.census = [], finetune_job.Census()
 
     def say(self, text: str) -> None:
         """Show a sentence below the button."""

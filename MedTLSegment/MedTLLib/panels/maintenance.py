@@ -8,10 +8,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from medtl.card import METADATA
 from medtl.errors import InputError, ModelError
-from medtl.store import delete_bundle, user_store
-from MedTLLib import logbundle
+from medtl.model.card import METADATA
+from medtl.model.store import delete_bundle, user_store
+from MedTLLib.jobs import logbundle
 
 from .form import enable, fillTable, say
 

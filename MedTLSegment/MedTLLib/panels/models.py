@@ -9,9 +9,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
-from medtl.store import Found, delete_bundle, export_bundle, import_bundle, list_models, stores
+from medtl.model.store import Found, delete_bundle, export_bundle, import_bundle, list_models, stores
 from medtl.volume import Geometry
-from MedTLLib import scene
+from MedTLLib.mrml import scene
 
 from .form import enable, say
 

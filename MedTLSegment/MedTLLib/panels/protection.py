@@ -6,8 +6,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MedTLLib import predictions
-from MedTLLib.masks import protected_segments
+from MedTLLib.prediction import writer
+from MedTLLib.prediction.masks import protected_segments
 
 from .form import enable
 
@@ -46,9 +46,9 @@ class ProtectionPanel:
         """Mark the segment as protected from MedTL, or no longer."""
         segment = self._segmentation.GetSegmentation().GetSegment(item.data(qt.Qt.UserRole))
         if item.checkState() == qt.Qt.Checked:
-            segment.SetTag(predictions.PROTECTED_TAG, "1")
+            segment.SetTag(writer.PROTECTED_TAG, "1")
         else:
-            segment.RemoveTag(predictions.PROTECTED_TAG)
+            segment.RemoveTag(writer.PROTECTED_TAG)
 
 
 def protectedRows(segmentation: Any) -> list[tuple[str, str, bool, bool]]:

@@ -8,13 +8,16 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from medtl.card import ModelCard, load_card
 from medtl.errors import InputError, MedTLError, ModelError
-from medtl.store import find_model
-from MedTLLib import editors, jobs, predictions, report, scene, views
-from MedTLLib.export import export
-from MedTLLib.segments import check_place
-from MedTLLib.snapshots import MODEL_TAG, tag_of
+from medtl.model.card import ModelCard, load_card
+from medtl.model.store import find_model
+from MedTLLib.jobs import segment as segment_job
+from MedTLLib.mrml import editors, scene, views
+from MedTLLib.mrml.segments import check_place
+from MedTLLib.prediction import writer
+from MedTLLib.prediction.snapshots import MODEL_TAG, tag_of
+from MedTLLib.results import volume_table
+from MedTLLib.results.export import export
 
 from .form import enable, fillTable, say
 
@@ -29,7 +32,7 @@ class ReportPanel:
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         self.parameters: Any = None
-        self.finished: jobs.Finished | None = None  # what Undo takes back
+        self.finished: segment_job.Finished | None = None  # what Undo takes back
         self._filled: tuple[object, ...] | None = None
         self._target = ""
         ui.resultTable.connect("cellClicked(int,int)", self.onRow)
@@ -39,7 +42,7 @@ class ReportPanel:
         ui.tableButton.connect("clicked()", self.onTable)
         ui.exportButton.connect("clicked()", self.onExport)
 
-    def show(self, finished: jobs.Finished) -> None:
+    def show(self, finished: segment_job.Finished) -> None:
         """Show what a run has found: table, views, notes."""
         if finished.segmentation.GetScene() is None:  # the scene was closed meanwhile
             return
@@ -113,8 +116,8 @@ class ReportPanel:
 
     def measure(self, segmentation: Any, volume: Any) -> Any:
         """The table of this segmentation, filled anew."""
-        real = segmentation.GetAttribute(jobs.SPACING) != "unknown"
-        return report.volume_table(segmentation, volume, tableOf(segmentation), real)
+        real = segmentation.GetAttribute(segment_job.SPACING) != "unknown"
+        return volume_table.volume_table(segmentation, volume, tableOf(segmentation), real)
 
     def _fill(self, table: Any) -> None:
         key = (table.GetID(), table.GetMTime()) if table else ()
@@ -134,7 +137,7 @@ class ReportPanel:
             self.update()
             return
         try:
-            centre = report.centre_of(table, row)
+            centre = volume_table.centre_of(table, row)
         except InputError as error:
             self.say(str(error))
             return
@@ -163,7 +166,7 @@ class ReportPanel:
             return
         editors.open_editor(finished.segmentation)
         try:
-            reverted, left = predictions.undo(finished.written)
+            reverted, left = writer.undo(finished.written)
         except InputError as error:
             self.say(str(error))
             return
@@ -226,7 +229,9 @@ class ReportPanel:
 def tableOf(segmentation: Any) -> Any:
     """The volume table of a segmentation, or None; also after the scene was saved and read again."""
     tables = slicer.util.getNodesByClass("vtkMRMLTableNode") if segmentation else []
-    return next((each for each in tables if each.GetNodeReference(report.SEGMENTATION_ROLE) is segmentation), None)
+    return next(
+        (each for each in tables if each.GetNodeReference(volume_table.SEGMENTATION_ROLE) is segmentation), None
+    )
 
 
 def shown3D(segmentation: Any) -> bool:
@@ -258,7 +263,7 @@ def largest(table: Any, segmentIds: tuple[str, ...], segmentation: Any) -> tuple
         for row in range(table.GetNumberOfRows())
         if table.GetCellText(row, 0) in names and table.GetCellText(row, 1) == "1"
     ]
-    return report.centre_of(table, max(rows)[1]) if rows else None
+    return volume_table.centre_of(table, max(rows)[1]) if rows else None
 
 
 def cardOf(segmentation: Any) -> ModelCard | None:

@@ -14,7 +14,9 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from medtl.errors import MedTLError
-from MedTLLib import jobs, logbundle, scene, views
+from MedTLLib.jobs import logbundle
+from MedTLLib.jobs import segment as segment_job
+from MedTLLib.mrml import scene, views
 
 from .form import enable, say
 from .models import ModelPanel
@@ -160,7 +162,7 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
             text = _("{volume} is under the transform {transform}. Use a copy that is hardened? It is the input then.")
             if not self.ask(text.format(volume=volume.GetName(), transform=transform.GetName())):
                 scene.check_volume(volume)  # raises, and says what to do
-            volume = self.parameters.inputVolume = jobs.hardened_copy(volume)
+            volume = self.parameters.inputVolume = segment_job.hardened_copy(volume)
         return volume
 
     def ask(self, question: str) -> bool:
@@ -201,7 +203,7 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         if job is not self.job:
             return
         if kind == "Cancelled":
-            jobs.discard(job)
+            segment_job.discard(job)
             self._end(_("Cancelled. Nothing was changed."))
         else:
             logging.error("MedTL: %s: %s", kind, message)
@@ -221,7 +223,7 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         if self.job is not None:
             job, self.job = self.job, None
             self.logic.worker.cancel(self.jobId)
-            jobs.discard(job)
+            segment_job.discard(job)
             self._end("")
 
     def _remember(self, kind: str) -> None:

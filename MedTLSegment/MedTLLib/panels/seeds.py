@@ -9,9 +9,10 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from medtl.card import ModelCard
 from medtl.errors import InputError
-from MedTLLib import editors, seeds, shown, slices, views
+from medtl.model.card import ModelCard
+from MedTLLib.mrml import editors, views
+from MedTLLib.seeds import marks, slice_view, slices
 
 from .correct import CorrectPanel
 from .form import enable, say
@@ -51,7 +52,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self.correct = CorrectPanel(ui)
         self.entered = False
         self.case: Case | None = None
-        self.known, self.edited = seeds.Marks(()), tuple[int, ...]()
+        self.known, self.edited = marks.Marks(()), tuple[int, ...]()
         self.hint = ""  # what the last press of a button led to
         self._reason = ""  # why there is no case
         self._watched: tuple[Any, ...] = ()
@@ -136,14 +137,14 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self._pause.stop()
         before = self.case
         self.case, self._reason = self._find()
-        self.known, self.edited = seeds.Marks(()), ()
+        self.known, self.edited = marks.Marks(()), ()
         if self.case is None:
             p = self.report.parameters
             self._watch(*((p.resultSegmentation, p.inputVolume) if p else ()))
         else:
             nodes = views.slice_nodes()
             self._watch(*self.case[:2], *nodes, *map(views.logic_of, nodes))
-            self.known, self.edited = seeds.read_marks(*self.case), seeds.edited(*self.case)
+            self.known, self.edited = marks.read_marks(*self.case), marks.edited(*self.case)
         if self.case != before:
             self.hint = ""
             if self.case is not None and self.ui.correctButton.checked:
@@ -175,8 +176,8 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
     # What is shown
 
     def _show(self) -> None:
-        node = shown.view_of(*self.case[1:]) if self.case else None
-        k = shown.slice_of(*self.case[1:]) if self.case else None
+        node = slice_view.view_of(*self.case[1:]) if self.case else None
+        k = slice_view.slice_of(*self.case[1:]) if self.case else None
         name, counted = node.GetLayoutName() if node else "", countText(self.known)
         sentences = [_("Correct a slice, then say that all of it is right. {counted}.").format(counted=counted)]
         if name:
@@ -257,36 +258,36 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         display = case[0].GetDisplayNode()
         if display is not None and not display.GetVisibility():
             return str(HIDDEN.format(name=case[0].GetName()))
-        if shown.turn(*case[1:]):
+        if slice_view.turn(*case[1:]):
             return str(TURNED)
-        k = shown.slice_of(*case[1:])
+        k = slice_view.slice_of(*case[1:])
         if k is None:
             return str(AWAY)
-        seeds.mark(*case, k, before=lambda: editors.open_editor(case[0]))
+        marks.mark(*case, k, before=lambda: editors.open_editor(case[0]))
         return self._next(case)
 
     def _unmark(self, case: Case) -> str:
-        k = shown.slice_of(*case[1:])
+        k = slice_view.slice_of(*case[1:])
         if k is not None:
-            seeds.unmark(*case, k, before=lambda: editors.open_editor(case[0]))
+            marks.unmark(*case, k, before=lambda: editors.open_editor(case[0]))
         return ""
 
     def _next(self, case: Case) -> str:
-        here = shown.slice_of(*case[1:])
-        k = seeds.next_slice(*case, -1 if here is None else here, SEEDS)
+        here = slice_view.slice_of(*case[1:])
+        k = marks.next_slice(*case, -1 if here is None else here, SEEDS)
         return str(_("No further slice is proposed.")) if k is None else self._go(case, k)
 
     def _go(self, case: Case, k: int) -> str:
-        shown.go(*case[1:], k)
+        slice_view.go(*case[1:], k)
         return ""
 
     def _correct(self, case: Case) -> str:
         self.correct.open(*case)
-        shown.turn(*case[1:])
+        slice_view.turn(*case[1:])
         return ""
 
 
-def countText(known: seeds.Marks) -> str:
+def countText(known: marks.Marks) -> str:
     """How many SEEDs there are, "4 of 5 SEEDs, 1 to mark again"."""
     stale = sum(mark.stale for mark in known.marks)
     right = len(known.marks) - stale

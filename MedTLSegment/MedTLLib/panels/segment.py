@@ -8,7 +8,9 @@ from slicer.i18n import tr as _
 
 from medtl.errors import InputError, MedTLError
 from medtl.volume import Labelmap
-from MedTLLib import jobs, regions, scene, views
+from MedTLLib.jobs import regions
+from MedTLLib.jobs import segment as segment_job
+from MedTLLib.mrml import scene, views
 
 from .protection import ProtectionPanel
 from .run import RunPanel
@@ -17,7 +19,7 @@ from .run import RunPanel
 class SegmentPanel(RunPanel):
     """Its job is a `jobs.Job`."""
 
-    def __init__(self, ui: Any, logic: Any, onFinished: Callable[[jobs.Finished], None]) -> None:
+    def __init__(self, ui: Any, logic: Any, onFinished: Callable[[segment_job.Finished], None]) -> None:
         super().__init__(ui, logic, "segmentation")
         self.onFinished = onFinished
         self._volume = ""
@@ -53,10 +55,10 @@ class SegmentPanel(RunPanel):
 
     # The run
 
-    def choices(self) -> jobs.Choices:
+    def choices(self) -> segment_job.Choices:
         """What the parameter node says about the next run."""
         p = self.parameters
-        return jobs.Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads)
+        return segment_job.Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads)
 
     def onSegment(self) -> None:
         """Hand the volume over and start the job."""
@@ -68,14 +70,14 @@ class SegmentPanel(RunPanel):
         try:
             volume = self.inItsPlace(p.inputVolume)
             only = regions.inside(volume, redSlice(p.onlySlice), p.onlyRegion) if p.onlySlice or p.onlyRegion else None
-            job = jobs.begin(volume, p.targetSegmentation, choices, self.logic.worker.folder, only)
+            job = segment_job.begin(volume, p.targetSegmentation, choices, self.logic.worker.folder, only)
         except MedTLError as error:
             self.say(str(error))
             self.update()
             return
         self.submit(job)
 
-    def onDone(self, job: jobs.Job, result: dict[str, Any]) -> None:
+    def onDone(self, job: segment_job.Job, result: dict[str, Any]) -> None:
         if job is not self.job:  # the scene was closed meanwhile
             return
         if self.cancelling:  # too late for the engine, not for the scene
@@ -84,18 +86,18 @@ class SegmentPanel(RunPanel):
         self.stage = "fill"
         self.say(_("Filling the segments…"))
         self.ui.statusLabel.repaint()
-        labelmap = self.attempt(lambda: jobs.read(job))
+        labelmap = self.attempt(lambda: segment_job.read(job))
         if labelmap is not None:  # a step in each turn of the event loop, so that Slicer answers in between
             qt.QTimer.singleShot(0, lambda: self.fill(job, labelmap, result))
 
-    def fill(self, job: jobs.Job, labelmap: Labelmap, result: dict[str, Any]) -> None:
+    def fill(self, job: segment_job.Job, labelmap: Labelmap, result: dict[str, Any]) -> None:
         """Write the labels into the scene."""
         if job is not self.job:  # the scene was closed meanwhile
             return
         if self.cancelling:
             self.onError(job, "Cancelled", "")
             return
-        finished = self.attempt(lambda: jobs.finish(job, labelmap, result))
+        finished = self.attempt(lambda: segment_job.finish(job, labelmap, result))
         if finished is not None:
             self.parameters.replaceEdits = False  # asked for this run, not for every one after it
             text = _("Done in {seconds} s.") if job.only is None else _("Done in {seconds} s, inside the region only.")

@@ -6,7 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
-from MedTLLib import packages
+from MedTLLib.jobs import packages
 
 from .form import say
 

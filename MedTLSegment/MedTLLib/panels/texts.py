@@ -5,8 +5,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MedTLLib import scene, tunings
-from MedTLLib.seeds import Mark
+from MedTLLib.jobs import finetune as finetune_job
+from MedTLLib.mrml import scene
+from MedTLLib.seeds.marks import Mark
 
 
 def factsText(facts: scene.Facts) -> str:
@@ -54,7 +55,7 @@ def budgetText(seconds: float) -> str:
     return str(_("{seconds} s").format(seconds=whole))
 
 
-def seedsText(cases: tuple[tunings.Case, ...]) -> str:
+def seedsText(cases: tuple[finetune_job.Case, ...]) -> str:
     """How many slices a run would learn from, and what is left out; empty where nothing is marked."""
     fresh, stale = sum(case.fresh for case in cases), sum(case.stale for case in cases)
     used = sum(case.fresh > 0 for case in cases)
@@ -70,7 +71,7 @@ def seedsText(cases: tuple[tunings.Case, ...]) -> str:
 
 def verdictText(name: str, parent: str, record: Mapping[str, Any]) -> str:
     """What the guard says of a tuned model, and in a line each the figures it says it by; `record` is the engine's
-    answer (see `medtl.finetune_files`)."""
+    answer (see `medtl.finetuning.files`)."""
     if not record:
         return str(_("{name} was stopped before it was compared with {parent}.").format(name=name, parent=parent))
     heads = {

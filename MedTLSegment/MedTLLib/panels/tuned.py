@@ -7,7 +7,8 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-from MedTLLib import jobs, tunings
+from MedTLLib.jobs import finetune as finetune_job
+from MedTLLib.jobs import segment as segment_job
 
 from .compare import ComparePanel
 from .form import enable, say
@@ -17,22 +18,22 @@ from .texts import verdictText
 class TunedPanel:
     """Two choices: which model from now on, and whether the case's own result replaces the prediction."""
 
-    def __init__(self, ui: Any, segment: Any, onFinished: Callable[[jobs.Finished], None]) -> None:
+    def __init__(self, ui: Any, segment: Any, onFinished: Callable[[segment_job.Finished], None]) -> None:
         self.ui, self.segment, self.onFinished = ui, segment, onFinished
         self.compare = ComparePanel(ui)
-        self.tuned: tunings.Tuned | None = None
+        self.tuned: finetune_job.Tuned | None = None
         ui.useButton.connect("clicked()", lambda: self.choose(self.tuned.name if self.tuned else ""))
         ui.previousButton.connect("clicked()", lambda: self.choose(self.previous()))
         ui.shippedButton.connect("clicked()", lambda: self.choose(self.shipped()))
         ui.putButton.connect("clicked()", self.onPut)
 
-    def show(self, tuned: tunings.Tuned | None) -> None:
+    def show(self, tuned: finetune_job.Tuned | None) -> None:
         """List the new model and offer what can be done with it; None for none."""
         self.tuned = tuned
         self.compare.end()
         if tuned is not None:
             self.segment.readModels()
-            if not tunings.problem(tuned):
+            if not finetune_job.problem(tuned):
                 made = (found for found in self.segment.models.models if found.name == tuned.name)
                 self.compare.begin(tuned, next(made, None))
         self.update(False)
@@ -56,7 +57,7 @@ class TunedPanel:
             used = _("This model is in use.") if chosen and chosen.name == done.name else ""
             gone = "" if done.name in there else _("The model was deleted.")
             enable(self.ui.useButton, gone or used, _("Segment and Fine-tune with {name}.").format(name=done.name))
-            reason = tunings.problem(done)
+            reason = finetune_job.problem(done)
             if reason:
                 self.compare.end()
             reason = _("A job is running.") if busy else reason
@@ -100,7 +101,7 @@ class TunedPanel:
             return
         self.compare.show(False)
         try:
-            finished = tunings.put(done)
+            finished = finetune_job.put(done)
         except InputError as error:
             self.say(str(error))
             self.update(False)
@@ -116,7 +117,7 @@ class TunedPanel:
         say(self.ui.tuneStatusLabel, text)
 
 
-def verdict(tuned: tunings.Tuned) -> str:
+def verdict(tuned: finetune_job.Tuned) -> str:
     """What is known of the new model, a line for each sentence."""
     text = verdictText(tuned.name, tuned.parent, tuned.record)
     return "\n".join((text, *tuned.notes, str(_("Research use, not for diagnosis."))))

@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from ...card import Abstention, Gate, InputSpec, ModelCard, NetworkSpec, TumourClass
+from ...model.card import Abstention, Gate, InputSpec, ModelCard, NetworkSpec, TumourClass
 from ..classifier import ClassFit, ClassRecipe
 
 ENCODERS = {

@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from ...card import Calibration, Cleanup, Gate, InputSpec, Label, ModelCard, NetworkSpec
+from ...model.card import Calibration, Cleanup, Gate, InputSpec, Label, ModelCard, NetworkSpec
 from ..fit import Fit
 from ..recipe import Recipe
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ...card import Coefficients, Gate, InputSpec, ModelCard, TumourClass
-from ...radiomics import FEATURES as LABELS
-from ...radiomics import LOG
+from ...classification.shape import FEATURES as LABELS
+from ...classification.shape import LOG
+from ...model.card import Coefficients, Gate, InputSpec, ModelCard, TumourClass
 
 NAME = "renal-malignancy"
 CLASSES = (TumourClass("benign", "Benign"), TumourClass("malignant", "Malignant"))

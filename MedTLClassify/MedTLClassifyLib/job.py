@@ -1,0 +1,225 @@
+"""One run of Classify: the volume and the region handed over, and the answer put into the scene. No Qt."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import vtk_to_numpy
+
+from medtl.errors import InputError, MedTLError
+from medtl.model.card import ModelCard, load_card
+from medtl.model.store import find_model
+from medtl.volume import Labelmap, Segment, read_volume, write_image, write_labelmap
+from MedTLLib.jobs import segment as segment_job
+from MedTLLib.mrml import scene
+from MedTLLib.mrml.states import node_of, reference_to, segmentation_state, volume_state
+
+from . import heatmaps
+from . import result as class_result
+
+IMAGE, REGION, HEATMAP = "image.nrrd", "region.seg.nrrd", "heatmap.nrrd"
+REGION_ID = "region"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose for a run; `threads` 0 means all."""
+
+    device: str = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is under way. Nodes are weak references; the states say whether somebody touched them meanwhile."""
+
+    volume: Any
+    volume_state: tuple[object, ...]
+    segmentation: Any  # None where the whole image is classified; then the segment is ""
+    segmentation_state: tuple[object, ...]
+    segment_id: str
+    card: ModelCard
+    choices: Choices
+    input: Mapping[str, Any]  # what stands in the record in place of the names of the job's files
+    image: Mapping[str, Any]  # what the file that is handed over does not say of the image
+    doubts: tuple[str, ...]  # how the image is unlike those of training, by what Slicer knows of it
+    folder: Path
+    started: float
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What the worker is asked for; paths are relative to its folder, so they stay short and ASCII."""
+        here = self.folder.name
+        options: dict[str, Any] = {"device": self.choices.device}
+        if self.choices.threads:
+            options["threads"] = self.choices.threads
+        if self.segment_id:
+            options |= {"segmentation": f"{here}/{REGION}", "segment": REGION_ID}
+        if self.card.networks:
+            options["heatmap"] = f"{here}/{HEATMAP}"
+        return {"job": "classify", "model": self.card.name, "input": f"{here}/{IMAGE}", "options": options}
+
+
+def check(volume: Any) -> None:
+    """Return nothing when the volume can be classified, in its place or as a hardened copy.
+
+    Raises: InputError with the reason when it cannot.
+    """
+    if volume is not None and volume.GetAttribute(heatmaps.HEATMAP):
+        text = _("Expected an image, found the heat map {name}. Choose the image that it was made of.")
+        raise InputError(text.format(name=volume.GetName()))
+    if _components(volume) > 1:
+        _grey(volume)
+    else:
+        scene.check_image(volume)
+    scene.geometry_of(volume)
+
+
+def _components(volume: Any) -> int:
+    image = volume.GetImageData() if volume is not None and volume.GetScene() else None
+    return int(image.GetNumberOfScalarComponents()) if image and image.GetPointData().GetScalars() else 0
+
+
+def _grey(volume: Any) -> np.ndarray:
+    """The one channel (Z, Y, X) of a colour picture whose channels are equal.
+
+    Raises: InputError where they are not.
+    """
+    image, count = volume.GetImageData(), _components(volume)
+    pixels = vtk_to_numpy(image.GetPointData().GetScalars())
+    colours = pixels[:, :3]  # the fourth channel says how opaque a pixel is
+    if count not in (3, 4) or (colours != colours[:, :1]).any():
+        text = _(
+            "Expected a grey image, found colours in {name}. "
+            "Make it grey with the module Vector to Scalar Volume first."
+        )
+        raise InputError(text.format(name=volume.GetName()))
+    return np.ascontiguousarray(colours[:, 0]).reshape(image.GetDimensions()[::-1])
+
+
+def begin(volume: Any, segmentation: Any, segment_id: str, card: ModelCard, choices: Choices, root: Path) -> Job:
+    """A job whose folder below `root` holds the volume and, where a segmentation is given, the segment on its grid.
+
+    Raises: InputError when the volume cannot be classified, the segment is gone or not on it, the model needs one and
+    there is none, or the folder cannot be written.
+    """
+    check(volume)
+    if reason := class_result.why_region(card, segmentation):
+        raise InputError(reason)
+    with segment_job.new_folder(root) as folder:
+        if _components(volume) > 1:
+            write_image(folder / IMAGE, _grey(volume), scene.geometry_of(volume))
+        else:
+            scene.write_volume(volume, folder / IMAGE)
+        segment = _write_region(segmentation, segment_id, volume, folder / REGION) if segmentation else None
+    facts = scene.facts_of(volume)
+    image = {
+        "modality": facts.modality or None,
+        "description": facts.description or None,
+        "date": facts.date or None,
+        "dicom_instance": (volume.GetAttribute("DICOM.instanceUIDs") or "").partition(" ")[0] or None,
+    }
+    misfits = scene.misfits_of(card, facts, scene.geometry_of(volume))
+    return Job(
+        reference_to(volume),
+        volume_state(volume),
+        reference_to(segmentation) if segmentation else None,
+        segmentation_state(segmentation),
+        segment_id if segmentation else "",
+        card,
+        choices,
+        {
+            "input": volume.GetName(),
+            "segmentation": segmentation.GetName() if segmentation else None,
+            "segment": segment,
+            "heatmap": None,
+        },
+        image,
+        tuple(f"Unlike the training images: {reason}." for reason in misfits),  # as the engine says it
+        folder,
+        time.monotonic(),
+    )
+
+
+def _write_region(segmentation: Any, segment_id: str, volume: Any, path: Path) -> str:
+    """Write the segment on the volume's grid; its name."""
+    geometry = scene.geometry_of(volume)
+    region = scene.array_on(segmentation, segment_id, geometry)
+    name = str(segmentation.GetSegmentation().GetSegment(segment_id).GetName())
+    if not region.any():
+        text = _(
+            "Expected the segment {segment} to lie on {volume}, found none of its voxels there. "
+            "Segment the tumour first, or choose another segment."
+        )
+        raise InputError(text.format(segment=name, volume=volume.GetName()))
+    write_labelmap(path, Labelmap(region.astype(np.uint8), geometry, (Segment(1, REGION_ID, name),)))
+    return name
+
+
+def finish(job: Job, answer: Mapping[str, Any]) -> Any:
+    """The table of classes with all that belongs to it, in the scene; the job's folder is removed.
+
+    Where the volume or the segmentation was changed or deleted meanwhile, the table is outdated from the beginning.
+
+    Raises: InputError when the engine gave no result; the folder stays.
+    """
+    if not answer["results"]:
+        said = " ".join(str(error["message"]) for error in answer["errors"])
+        raise InputError(said or _("The engine gave no result. Try again."))
+    record = dict(answer["results"][0])
+    warnings, heatmap = list(record["warnings"]), None
+    if record["heatmap"]:
+        try:
+            heatmap = read_volume(job.folder / HEATMAP)
+        except InputError as error:
+            warnings.append(_("There is no heat map: {reason}").format(reason=error))
+    reasons = list(dict.fromkeys([*job.doubts, *record["reasons"]]))
+    image = {**record["image"], **{name: value for name, value in job.image.items() if value}}
+    record |= {**job.input, "image": image, "warnings": warnings, "reasons": reasons, "abstained": bool(reasons)}
+    found = class_result.Classification(
+        str(answer["model"]),
+        str(answer["version"]),
+        str(answer["sha256"]),
+        {one.id: one.name for one in job.card.classes},
+        job.segment_id,
+        record,
+        {"device": job.choices.device, "threads": job.choices.threads or "all"},
+    )
+    volume, segmentation = node_of(job.volume), node_of(job.segmentation)
+    table = class_result.put(found, job.card, volume, segmentation, heatmap)
+    if touched(job):
+        class_result.outdate(table)
+    segment_job.discard(job)
+    return table
+
+
+def touched(job: Job) -> bool:
+    """Whether the volume or the segmentation is not what it was when the job began."""
+    volume, segmentation = node_of(job.volume), node_of(job.segmentation)
+    if volume is None or volume_state(volume) != job.volume_state:
+        return True
+    return job.segmentation is not None and segmentation_state(segmentation) != job.segmentation_state
+
+
+def run(worker: Any, volume: Any, model: str, segmentation: Any = None, segment_id: str = "") -> Any:
+    """The table of classes of a whole run; events are processed until it is done. Without a segment the one that is
+    most likely the tumour.
+
+    Raises: ValueError on bad input, RuntimeError when the engine fails or the scene is closed meanwhile.
+    """
+    try:
+        check(volume)
+        card = load_card(find_model(model))
+    except MedTLError as error:
+        raise ValueError(str(error)) from error
+    if card.task != "classification":
+        raise ValueError(_("Expected a model that classifies, found {name}.").format(name=model))
+    segment_job.check_packages()
+    segment_id = segment_id or class_result.preferred_segment(segmentation)
+    begun = partial(begin, volume, segmentation, segment_id, card, Choices(), worker.folder)
+    return segment_job.go_through(worker, begun, finish)

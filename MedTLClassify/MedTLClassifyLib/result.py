@@ -1,0 +1,262 @@
+"""What a model said of a volume, in the scene. No Qt.
+
+It is a table node, a row a class. The table refers to the volume and the segmentation that it is about, to a table of
+the slices or the features behind it, and to the heat map; all that the engine said is in an attribute, as JSON, so a
+saved scene has it.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from medtl.gate import slice_axis
+from medtl.model.card import PLANES, ModelCard
+from medtl.volume import Volume
+from MedTLLib.mrml import scene
+from MedTLLib.prediction.snapshots import MODEL_TAG, tag_of
+
+from . import heatmaps
+
+RESULT = "MedTL.classification"  # attribute of the table: a `Classification` as JSON
+OUTDATED = "MedTL.outdated"  # attribute of the table, once its volume or segmentation was changed
+VOLUME_ROLE, SEGMENTATION_ROLE = "MedTL.volume", "MedTL.segmentation"
+DETAILS_ROLE, HEATMAP_ROLE = "MedTL.details", "MedTL.heatmap"
+LABEL_TAG = "MedTL.label"
+TUMOURS = ("tumour", "tumor", "lesion")  # labels of models that segment tumours
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice's index (see `place_of`), its probabilities by the id of the class, and what it counts in the answer, of
+    1 for all slices."""
+
+    index: int
+    probabilities: Mapping[str, float]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Classification:
+    """`names` are those of the classes by their id, in the model's order; `segment` is the id of the classified one,
+    empty for the whole image; `record` is the engine's (see `medtl.classification`), with names of nodes in place of
+    files; `settings` is how the model was run."""
+
+    model: str
+    version: str
+    sha256: str
+    names: Mapping[str, str]
+    segment: str
+    record: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def abstained(self) -> bool:
+        return bool(self.record["abstained"])
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """By the id of the class, in the model's order."""
+        return {each: float(value) for each, value in self.record["probabilities"].items()}
+
+    @property
+    def best(self) -> str:
+        """The id of the most probable class, also where the model abstains."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def votes(self) -> dict[str, int]:
+        """How many slices say a class; empty for a model that does not look at slices."""
+        return {each: int(count) for each, count in (self.record.get("votes") or {}).items()}
+
+    @property
+    def slices(self) -> tuple[Slice, ...]:
+        """Each slice that was looked at."""
+        return tuple(
+            Slice(int(one["index"]), dict(one["probabilities"]), float(one["weight"]))
+            for one in self.record.get("slices") or ()
+        )
+
+    @property
+    def features(self) -> tuple[Mapping[str, Any], ...]:
+        return tuple(self.record.get("features") or ())
+
+    def name(self, class_id: str) -> str:
+        """What the class is called."""
+        return self.names.get(class_id, class_id)
+
+
+def report(found: Classification) -> dict[str, Any]:
+    """What `write_report` writes: as `medtl classify --json`, and how the model was run."""
+    answer = {"model": found.model, "version": found.version, "sha256": found.sha256, "settings": dict(found.settings)}
+    return {**answer, "results": [dict(found.record)], "errors": []}
+
+
+# What can be classified
+
+
+def why_region(card: ModelCard, segmentation: Any) -> str:
+    """Why the model cannot do without a segment; empty when it has one or needs none."""
+    if segmentation is not None or card.coefficients is None:
+        return ""
+    text = _("{model} measures the shape of a tumour: choose a segmentation and the segment of the tumour.")
+    return str(text.format(model=card.name))
+
+
+def segments_of(segmentation: Any) -> list[tuple[str, str]]:
+    """Id and name of each segment, in the segmentation's order."""
+    segments = segmentation.GetSegmentation() if segmentation else None
+    return [(each, segments.GetSegment(each).GetName()) for each in segments.GetSegmentIDs()] if segments else []
+
+
+def preferred_segment(segmentation: Any) -> str:
+    """The id of the segment that is most likely the tumour: one that MedTL segmented as a tumour, else one that is
+    called so, else one that MedTL segmented, else the first; empty where there is none."""
+
+    def rank(one: tuple[str, str]) -> int:
+        segment = segmentation.GetSegmentation().GetSegment(one[0])
+        ours, label = tag_of(segment, MODEL_TAG), tag_of(segment, LABEL_TAG)
+        if ours and label in TUMOURS:
+            return 0
+        return 1 if any(word in one[1].lower() for word in TUMOURS) else 2 if ours else 3
+
+    return min(segments_of(segmentation), key=rank, default=("", ""))[0]
+
+
+# The table and what belongs to it
+
+
+def put(found: Classification, card: ModelCard, volume: Any, segmentation: Any, heatmap: Volume | None) -> Any:
+    """The table node of this answer: that of an earlier answer to the same question filled anew, or a new one, beside
+    the volume."""
+    table = find(volume, segmentation, found.segment, card)
+    name = f"{found.record['input']} {found.model}"
+    table = table or _new("vtkMRMLTableNode", name)
+    details = table.GetNodeReference(DETAILS_ROLE) or _new("vtkMRMLTableNode", _("{name} details").format(name=name))
+    _fill(table, class_columns(found))
+    _fill(details, detail_columns(found))
+    table.SetNodeReferenceID(VOLUME_ROLE, volume.GetID() if volume else None)
+    table.SetNodeReferenceID(SEGMENTATION_ROLE, segmentation.GetID() if segmentation else None)
+    table.SetNodeReferenceID(DETAILS_ROLE, details.GetID())
+    table.SetAttribute(RESULT, json.dumps(dataclasses.asdict(found)))
+    table.RemoveAttribute(OUTDATED)
+    old = table.GetNodeReference(HEATMAP_ROLE)
+    if heatmap is not None:
+        node = heatmaps.put(heatmap.array, heatmap.geometry, _("{name} heat map").format(name=name), old)
+        table.SetNodeReferenceID(HEATMAP_ROLE, node.GetID())
+    elif old is not None:
+        slicer.mrmlScene.RemoveNode(old)
+    for node in (table, details, table.GetNodeReference(HEATMAP_ROLE)):
+        if node is not None and volume is not None:
+            scene.place_beside(node, volume)
+    return table
+
+
+def _new(kind: str, name: str) -> Any:
+    return slicer.mrmlScene.AddNewNodeByClass(kind, slicer.mrmlScene.GenerateUniqueName(name))
+
+
+def class_columns(found: Classification) -> list[tuple[str, Sequence[Any]]]:
+    """Name and values of each column of the table of classes."""
+    columns: list[tuple[str, Sequence[Any]]] = [
+        (_("Class"), [found.name(each) for each in found.probabilities]),
+        (_("Probability"), list(found.probabilities.values())),
+    ]
+    if found.votes:
+        columns.append((_("Slices"), [found.votes.get(each, 0) for each in found.probabilities]))
+    return columns
+
+
+def detail_columns(found: Classification) -> list[tuple[str, Sequence[Any]]]:
+    """Name and values of each column of the table of slices, or of features for a model that looks at those."""
+    if found.slices:
+        columns: list[tuple[str, Sequence[Any]]] = [(_("Slice"), [one.index for one in found.slices])]
+        return columns + [
+            (found.name(each), [float(one.probabilities[each]) for one in found.slices]) for each in found.probabilities
+        ]
+    return [
+        (_("Feature"), [str(one["label"]) for one in found.features]),
+        (_("Value"), [float(one["value"]) for one in found.features]),
+        (_("Contribution"), [float(one["contribution"]) for one in found.features]),
+    ]
+
+
+def _fill(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:
+    modifying = table.StartModify()
+    table.RemoveAllColumns()
+    for name, values in columns:
+        text = bool(values) and isinstance(values[0], str)
+        whole = bool(values) and isinstance(values[0], int)
+        column = vtk.vtkStringArray() if text else vtk.vtkIntArray() if whole else vtk.vtkDoubleArray()
+        column.SetName(name)
+        for value in values:
+            column.InsertNextValue(value)
+        table.AddColumn(column)
+    table.SetLocked(True)  # what a model said is not typed over
+    table.EndModify(modifying)
+
+
+def read(table: Any) -> Classification | None:
+    """What the table says; None where it is no table of classes that this MedTL can read."""
+    text = table.GetAttribute(RESULT) if table is not None else None
+    try:
+        content = json.loads(text or "null")
+        return Classification(**content) if content else None
+    except (ValueError, TypeError):  # of another MedTL
+        return None
+
+
+def find(volume: Any, segmentation: Any, segment_id: str, card: ModelCard | None) -> Any:
+    """The table of what this model said of this volume, or of this segment on it; None where there is none."""
+    tables = slicer.util.getNodesByClass("vtkMRMLTableNode") if volume is not None else []
+    return next((each for each in tables if is_about(each, volume, segmentation, segment_id, card)), None)
+
+
+def is_about(table: Any, volume: Any, segmentation: Any, segment_id: str, card: ModelCard | None) -> bool:
+    """Whether the table answers this question."""
+    found = read(table)
+    if found is None or card is None or (found.model, found.sha256) != (card.name, card.sha256):
+        return False
+    nodes = table.GetNodeReference(VOLUME_ROLE), table.GetNodeReference(SEGMENTATION_ROLE)
+    return (*nodes, found.segment) == (volume, segmentation, segment_id if segmentation else "")
+
+
+def outdate(table: Any) -> None:
+    """Remember that the volume or the segmentation is not what it was any more."""
+    table.SetAttribute(OUTDATED, "1")
+
+
+def why_stale(table: Any, volume: Any, segmentation: Any, segment_id: str, card: ModelCard | None) -> str:
+    """Why what the table says is no answer to this question; empty when it is one."""
+    found = read(table)
+    if found is None:
+        return ""
+    if table.GetNodeReference(VOLUME_ROLE) is not volume or volume is None:
+        return str(_("This result is of the volume {name}.").format(name=found.record["input"]))
+    if card is None or (found.model, found.sha256) != (card.name, card.sha256):
+        text = _("This result is by the model {name} {version}.")
+        return str(text.format(name=found.model, version=found.version))
+    if not is_about(table, volume, segmentation, segment_id, card):
+        if not found.segment:
+            return str(_("This result is of the whole image."))
+        return str(_("This result is of the segment {name}.").format(name=found.record["segment"]))
+    if table.GetAttribute(OUTDATED):
+        return str(_("The image or the segment was changed since this result."))
+    return ""
+
+
+def place_of(volume: Any, plane: str, index: int) -> tuple[tuple[float, float, float], int]:
+    """The middle of a slice (RAS mm), and the index axis (0 is x) along which slices of that plane follow each other.
+    A picture has no plane: its axis is z."""
+    geometry = scene.geometry_of(volume)
+    axis = slice_axis(plane, geometry.direction) if plane in PLANES else 2
+    middle = [(n - 1) / 2 for n in geometry.size]
+    middle[axis] = index
+    r, a, s = (float(c) for c in (scene.ras_of(geometry) @ np.array([*middle, 1.0]))[:3])
+    return (r, a, s), axis

@@ -1,0 +1,1 @@
+"""Jobs in the engine's process, without a widget."""

@@ -1,0 +1,272 @@
+"""One run of Fine-tune: the marked slices of all cases handed over, and what became of it. No Qt."""
+
+import itertools
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from medtl.errors import InputError, ModelError
+from medtl.finetuning.seed import write_seeds
+from medtl.model.card import ModelCard, load_card
+from medtl.model.store import shipped_folders, user_store
+from medtl.volume import Labelmap, read_labelmap
+
+from ..mrml import editors, scene
+from ..mrml.states import node_of, reference_to, segmentation_state, volume_state
+from ..mrml.views import LABEL_MAP
+from ..prediction import writer
+from ..prediction.snapshots import tag_of
+from ..seeds import marks, storage
+from . import regions
+from . import segment as segment_job
+
+SEEDS, RESULT = "seeds.json", "result.seg.nrrd"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose for a run: the model to begin with, seconds, and how far the new one may go from it."""
+
+    model: str
+    budget: float = 60.0
+    strength: float = 1.0
+    device: str = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A segmentation with marks, the volume they are on, and how many are fresh and how many stale."""
+
+    segmentation: Any
+    volume: Any
+    fresh: int
+    stale: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A case that was handed over; nodes are weak references, for the scene may be closed meanwhile."""
+
+    segmentation: Any
+    volume: Any
+    volume_state: tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is under way; `name` is that of the new model."""
+
+    taken: tuple[Taken, ...]
+    slices: int
+    choices: Choices
+    name: str
+    folder: Path
+    started: float
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What the worker is asked for; paths are relative to its folder, so they stay short and ASCII."""
+        c = self.choices
+        options: dict[str, Any] = {"budget": float(c.budget), "strength": float(c.strength), "device": c.device}
+        if c.threads:
+            options["threads"] = c.threads
+        if len(self.taken) == 1:  # the labels of several cases would be several files
+            options["result"] = f"{self.folder.name}/{RESULT}"
+        seeds_file = f"{self.folder.name}/{SEEDS}"
+        return {"job": "finetune", "model": c.model, "seeds": seeds_file, "output": self.name, "options": options}
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a run left: a model in the user's store and, where one case was marked, that case's labels, until they are
+    put into its segmentation.
+
+    `record` is the engine's answer; empty where the run was stopped and nobody judged the model.
+    """
+
+    name: str
+    parent: str
+    record: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    taken: tuple[Taken, ...] = ()
+    labelmap: Labelmap | None = None
+    seconds: float = 0.0
+
+
+class Census:
+    """The marked cases of the scene. A case is looked at again only after it changed: a large one takes a while."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[object, ...], Case]] = {}
+
+    def cases(self, card: ModelCard, open_volume: Any = None) -> tuple[Case, ...]:
+        """Every segmentation with marks of the model's family. Its volume is the first of `volumes_of` with a fresh
+        mark; without one nothing is fresh.
+        """
+        found: dict[str, tuple[tuple[object, ...], Case]] = {}
+        for segmentation in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            ids = storage.ids_there(segmentation, card)
+            tags = tuple(tag_of(segmentation.GetSegmentation().GetSegment(i), storage.TAG) for i in ids)
+            if segmentation.GetHideFromEditors() or not any(tags):
+                continue
+            volumes = volumes_of(segmentation, open_volume)
+            places = tuple((volume.GetID(), volume_state(volume)) for volume in volumes)
+            state = (card.family, tags, segmentation_state(segmentation), places)
+            known = self._known.get(segmentation.GetID())
+            fresh = known and known[0] == state and known[1].segmentation is segmentation
+            found[segmentation.GetID()] = known if known and fresh else (state, _case(segmentation, volumes, card))
+        self._known = found
+        return tuple(case for _, case in found.values())
+
+
+def _case(segmentation: Any, volumes: Sequence[Any], card: ModelCard) -> Case:
+    found = []
+    for volume in volumes or (None,):
+        found.append(_counted(segmentation, volume, card))
+        if found[-1].fresh:
+            return found[-1]
+    return max(found, key=lambda case: case.stale)
+
+
+def _counted(segmentation: Any, volume: Any, card: ModelCard) -> Case:
+    try:
+        known = marks.read_marks(segmentation, volume, card)
+    except InputError as error:
+        return Case(segmentation, volume, 0, 0, (str(error),))
+    stale = sum(mark.stale for mark in known.marks)
+    return Case(segmentation, volume, len(known.marks) - stale, stale, known.notes)
+
+
+def volumes_of(segmentation: Any, open_volume: Any = None) -> tuple[Any, ...]:
+    """The volumes that its marks may be on, the likeliest first: the one that the segmentation was made on; where that
+    is not known, for the segmentation was a file, the open one and all others."""
+    made_on = segmentation.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+    if made_on is not None:
+        return (made_on,)
+    others = [v for v in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if not v.IsA(LABEL_MAP)]
+    return tuple(v for v in dict.fromkeys((open_volume, *others)) if v is not None)
+
+
+def free_name(family: str) -> str:
+    """The first name "<family>-tuned-N" that no model has, nor the remains of a run."""
+    for number in itertools.count(1):
+        name = f"{family[:52]}-tuned-{number}"  # a name has at most 64 letters
+        roots = (*shipped_folders(), user_store())
+        if not any((root / name).exists() for root in roots) and not _remains(name):
+            return name
+    raise AssertionError
+
+
+def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) -> Job:
+    """A job whose folder below `root` holds the images and the fresh SEEDs of the cases, as they are now.
+
+    Raises: InputError when nothing is marked, a case does not fit, or the folder cannot be written.
+    """
+    marked = [case for case in cases if case.fresh]
+    with segment_job.new_folder(root) as folder:
+        given = []
+        for number, case in enumerate(marked):
+            path = folder / f"image-{number}.nrrd"
+            scene.write_volume(case.volume, path)
+            given.append((case.segmentation, case.volume, path))
+        collected = marks.collect(given, card)
+        # What a model learned from travels with it: the name of a volume may be a patient's.
+        write_seeds(folder / SEEDS, [replace(seed, case=seed.image.stem) for seed in collected])
+    taken = tuple(
+        Taken(reference_to(case.segmentation), reference_to(case.volume), volume_state(case.volume)) for case in marked
+    )
+    return Job(taken, len(collected), choices, free_name(card.family), folder, time.monotonic())
+
+
+def discard(job: Job) -> None:
+    """Remove the folder of a job."""
+    shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def finish(job: Job, record: Mapping[str, Any]) -> Tuned:
+    """What the run left, its labels read and its folder removed; `record` is the engine's answer. Labels that cannot
+    be read are a note: the model is there."""
+    labelmap, notes = None, tuple(str(note) for note in record.get("notes", ()))
+    if "result" in record:
+        try:
+            labelmap = read_labelmap(job.folder / RESULT)
+            notes += labelmap.warnings
+        except InputError as error:
+            notes += (str(error),)
+    discard(job)
+    name, seconds = str(record.get("name", job.name)), time.monotonic() - job.started
+    return Tuned(name, job.choices.model, record, notes, job.taken, labelmap, seconds)
+
+
+def rescue(job: Job, at_once: bool) -> Tuned | None:
+    """The best model so far of a run that was stopped; None where it left none.
+
+    The engine gives it its name as it unwinds. `at_once`: the engine will not any more, so that is done here.
+    """
+    store = user_store()
+    if not (store / job.name).is_dir() and at_once:
+        for folder in _remains(job.name):
+            with suppress(OSError, ModelError):
+                load_card(folder)  # raises where it is not whole
+                folder.rename(store / job.name)
+                break
+        for folder in _remains(job.name) if (store / job.name).is_dir() else ():
+            shutil.rmtree(folder, ignore_errors=True)
+    return Tuned(job.name, job.choices.model) if (store / job.name).is_dir() else None
+
+
+def unwinding(job: Job) -> bool:
+    """Whether the best model so far of a run that was stopped still waits for its name."""
+    return bool(_remains(job.name)) and not (user_store() / job.name).is_dir()
+
+
+def _remains(name: str) -> list[Path]:
+    """The bundles that a run keeps beside its output while it improves, the last one first."""
+    found = user_store().glob(f"{name}.best-*")
+    return sorted(found, key=lambda folder: (len(folder.name), folder.name), reverse=True)
+
+
+def problem(tuned: Tuned) -> str:
+    """Why the labels of a run cannot be put into the segmentation that was marked; empty when they can."""
+    if tuned.labelmap is None:
+        return str(_("There is a result only for a run on one case. Use the new model, then press Segment."))
+    segmentation, volume = segmentation_of(tuned), node_of(tuned.taken[0].volume)
+    if volume is None:
+        return str(_("The volume was deleted. The new model is kept."))
+    if volume_state(volume) != tuned.taken[0].volume_state:
+        return str(_("The volume was changed or moved since. Use the new model, then press Segment."))
+    if segmentation is None:
+        return str(_("The segmentation was deleted. The new model is kept."))
+    if segmentation.GetParentTransformNode() is not None:
+        return str(_("The segmentation is under a transform. Take it out, then this works."))
+    return ""
+
+
+def segmentation_of(tuned: Tuned) -> Any:
+    """The segmentation that the labels are for; None where it is gone, or there are none."""
+    return node_of(tuned.taken[0].segmentation) if tuned.labelmap is not None else None
+
+
+def put(tuned: Tuned) -> segment_job.Finished:
+    """Write the labels of a run into the segmentation that was marked, with the respect that Segment has: slices that
+    were edited since the last prediction, or marked as right, stay. Nothing changes where it raises.
+
+    Raises: InputError when there are none, or they do not fit any more.
+    """
+    reason = problem(tuned)
+    if reason or tuned.labelmap is None:
+        raise InputError(reason)
+    segmentation, volume = segmentation_of(tuned), node_of(tuned.taken[0].volume)
+    only, kept = regions.beside_seeds(tuned.labelmap, volume, segmentation, tuned.parent)
+    options = writer.Options(editor_node=editors.open_editor(segmentation), only=only)
+    written = writer.write(tuned.labelmap, volume, segmentation, options)
+    return segment_job.Finished(written, segmentation, volume, (*written.notes, *kept), tuned.seconds)

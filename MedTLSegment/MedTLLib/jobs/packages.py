@@ -1,0 +1,240 @@
+"""The Python packages that the engine needs: which are missing, what they cost, and their installation after consent.
+
+torch and torchvision come through the PyTorch extension and always first: another package would else pull a torch from
+PyPI that does not know the graphics card. What is there is read from the packages' metadata; importing torch to look
+would lock its files on Windows.
+"""
+
+import importlib.metadata
+import importlib.util
+import logging
+import shutil
+import socket
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import slicer
+import slicer.packaging
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from slicer.i18n import tr as _
+
+from medtl.errors import Cancelled, InputError
+
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+REQUESTER = "MedTLSegment"
+TORCH = (Requirement("torch>=2.4"), Requirement("torchvision"))
+# What Slicer and other extensions work with stays at its version, whatever an installed package would rather have.
+KEPT = ("numpy", "scipy", "SimpleITK", "vtk", "pydicom", "torch", "torchvision")
+# Megabytes to download and on disk, minutes at 50 Mbit/s: PyTorch with CUDA, without it, and all the rest.
+TORCH_CUDA, TORCH_CPU, REST = (3000, 6000, 15), (300, 1000, 3), (25, 80, 1)
+REACH_SECONDS = 3.0
+
+log = logging.getLogger(__name__)
+
+
+def missing(requirements: Path | str = REQUIREMENTS) -> tuple[Requirement, ...]:
+    """What is not installed or too old, torch and torchvision first; () when the engine can run."""
+    needed = (*TORCH, *slicer.packaging.load_requirements(requirements))
+    return tuple(each for each in needed if not slicer.packaging.pip_check(each))
+
+
+def plan(needed: Sequence[Requirement], wheels: Path | None = None) -> str:
+    """What would be installed from where, download and disk size and minutes, as the user is asked it.
+
+    `wheels` is a folder of wheels to install from instead of the network.
+    """
+    torch, rest = _parts(needed)
+    lines = [_("MedTL computes in a process of its own. It needs these packages in Slicer's Python:")]
+    line = _("– {names}, {source}")
+    folder = _("from {folder}").format(folder=wheels)
+    if torch:
+        source = folder if wheels else _("by the PyTorch extension from download.pytorch.org")
+        lines.append(line.format(names=_names(torch), source=source))
+    if rest:
+        source = folder if wheels else _("from pypi.org")
+        lines.append(line.format(names=_names(rest), source=source))
+    download, disk, minutes = (sum(numbers) for numbers in zip(*_costs(needed), strict=True))
+    if wheels:
+        text = _("About {disk} on disk; nothing is downloaded.")
+    else:
+        text = _("About {download} to download, {disk} on disk and {minutes} minutes at 50 Mbit/s.")
+    lines.append(text.format(download=_size(download), disk=_size(disk), minutes=minutes))
+    lines.append(
+        _("Slicer cannot be used meanwhile. Its own packages stay as they are; no image leaves this computer.")
+    )
+    return "\n".join(lines)
+
+
+def install(
+    asker: Callable[[str], bool],
+    stop_worker: Callable[[], None],
+    requirements: Path | str = REQUIREMENTS,
+    wheels: Path | None = None,
+) -> tuple[str, ...]:
+    """Install what is missing, if `asker(plan)` agrees; the packages that changed while they were loaded are returned.
+
+    Where that is not (), Slicer should be restarted before the engine is used. With `wheels`, a folder of wheels,
+    nothing is asked of the network.
+
+    Raises: Cancelled when the asker declines, InputError with the reason and what to do when it cannot be done.
+    """
+    needed = missing(requirements)
+    if not needed:
+        return ()
+    _check(needed, wheels)
+    if not asker(plan(needed, wheels)):
+        raise Cancelled(_("Nothing was installed."))
+    stop_worker()  # Windows does not replace a library in use
+    before = _versions()
+    torch, rest = _parts(needed)
+    if wheels:
+        _install_wheels(needed, wheels)
+    else:
+        if torch:
+            _install_torch()
+        if rest:
+            _install_rest(rest)
+    left = missing(requirements)
+    if left:
+        text = _("Expected {names} to be installed now, found them missing. See the Python console, and try again.")
+        raise InputError(text.format(names=_names(left)))
+    return _loaded_changes(before)
+
+
+def _check(needed: Sequence[Requirement], wheels: Path | None) -> None:
+    """Raises: InputError when an installation cannot come to a good end: known before anyone is asked."""
+    if slicer.app.testingEnabled():
+        raise InputError(_("Nothing is installed while Slicer runs in testing mode. Start it without --testing."))
+    if slicer.packaging.isPipInstallInProgress():
+        raise InputError(_("Another installation of Python packages is running. Wait for its end and try again."))
+    folder = Path(sysconfig.get_paths()["purelib"])
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        text = _(
+            "Packages are installed into {folder}, which cannot be written ({reason}). "
+            "Install Slicer into a folder of your own, or ask whoever manages this computer to install them."
+        )
+        raise InputError(text.format(folder=folder, reason=error.strerror)) from error
+    disk, free = sum(cost[1] for cost in _costs(needed)), shutil.disk_usage(folder).free // 1_000_000
+    if free < disk:
+        text = _("Expected {disk} free in {folder}, found {free}. Make room and try again.")
+        raise InputError(text.format(disk=_size(disk), folder=folder, free=_size(free)))
+    if wheels:
+        if not any(wheels.glob("*.whl")):
+            text = _("Expected a folder with wheels (.whl), found none in {folder}. Choose another folder.")
+            raise InputError(text.format(folder=wheels))
+    elif _parts(needed)[0] and importlib.util.find_spec("PyTorchUtils") is None:
+        raise InputError(
+            _("The PyTorch extension is missing. Install it in the Extensions Manager, restart Slicer and try again.")
+        )
+
+
+def _install_torch() -> None:
+    with _explained("PyTorch", "download.pytorch.org"):
+        logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
+        # At its end it imports torch into this process: that is its way, and why a restart is advised then.
+        logic.installTorch(askConfirmation=False, torchVersionRequirement=str(TORCH[0].specifier))
+    importlib.invalidate_caches()
+    if not all(slicer.packaging.pip_check(each) for each in TORCH):
+        raise InputError(
+            _("The PyTorch extension did not install PyTorch. Try it in the module PyTorch Utils, then come back.")
+        )
+
+
+def _install_rest(rest: Sequence[Requirement]) -> None:
+    with _constraints() as constraints, _explained(_names(rest), "pypi.org"):
+        slicer.packaging.pip_ensure(
+            list(rest), constraints=constraints, prompt_install=False, prompt_restart=False, requester=REQUESTER
+        )
+
+
+def _install_wheels(needed: Sequence[Requirement], wheels: Path) -> None:
+    arguments = ["--no-index", "--find-links", str(wheels), *(str(each) for each in needed)]
+    with _constraints() as constraints, _explained(_names(needed), ""):
+        slicer.packaging.pip_install(arguments, constraints=constraints, requester=REQUESTER)
+
+
+@contextmanager
+def _constraints() -> Iterator[Path]:
+    """A file for pip with the installed versions of what is to stay."""
+    with tempfile.TemporaryDirectory(prefix="MedTL-") as folder:
+        versions = _versions()
+        kept = [name for name in KEPT if canonicalize_name(name) in versions]
+        file = Path(folder) / "constraints.txt"
+        file.write_text("".join(f"{name}=={versions[canonicalize_name(name)]}\n" for name in kept), encoding="utf-8")
+        yield file
+
+
+@contextmanager
+def _explained(what: str, host: str) -> Iterator[None]:
+    """Turns what goes wrong while `what` is installed from `host` ("" for a folder) into one sentence."""
+    try:
+        yield
+    except Exception as error:  # pip and another extension: whatever fails there, the packages are not there
+        log.exception("Installation of %s", what)
+        if isinstance(error, PermissionError):
+            text = _(
+                "{what} could not be installed: {reason}. Close other windows of Slicer, restart it and try again."
+            )
+        elif host and not _reachable(host):
+            text = _(
+                "{what} could not be installed: {host} cannot be reached. "
+                "Check the network and its proxy and try again."
+            )
+        else:
+            text = _("{what} could not be installed ({reason}). What pip said is in the Python console. Try again.")
+        raise InputError(text.format(what=what, host=host, reason=error)) from error
+
+
+def _reachable(host: str) -> bool:
+    try:
+        socket.create_connection((host, 443), REACH_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _versions() -> dict[str, str]:
+    """Of all installed packages, by canonical name."""
+    importlib.invalidate_caches()
+    found = importlib.metadata.distributions()
+    return {canonicalize_name(each.metadata["Name"]): each.version for each in found if each.metadata["Name"]}
+
+
+def _loaded_changes(before: dict[str, str]) -> tuple[str, ...]:
+    """Packages that are new or have another version than `before`, and are imported in this process."""
+    after = _versions()
+    changed = {name for name, version in after.items() if before.get(name) != version}
+    owners = importlib.metadata.packages_distributions()
+    loaded = {canonicalize_name(owner) for module in owners if module in sys.modules for owner in owners[module]}
+    return tuple(sorted(changed & loaded))
+
+
+def _parts(needed: Sequence[Requirement]) -> tuple[tuple[Requirement, ...], tuple[Requirement, ...]]:
+    """torch and torchvision, and the rest."""
+    names = [each.name for each in TORCH]
+    return tuple(r for r in needed if r.name in names), tuple(r for r in needed if r.name not in names)
+
+
+def _torch_cost() -> tuple[int, int, int]:
+    return TORCH_CUDA if shutil.which("nvidia-smi") else TORCH_CPU  # how the PyTorch extension decides, too
+
+
+def _costs(needed: Sequence[Requirement]) -> list[tuple[int, int, int]]:
+    torch, rest = _parts(needed)
+    return [_torch_cost()] * bool(torch) + [REST] * bool(rest)
+
+
+def _names(needed: Sequence[Requirement]) -> str:
+    return ", ".join(each.name for each in needed)
+
+
+def _size(megabytes: int) -> str:
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes} MB"

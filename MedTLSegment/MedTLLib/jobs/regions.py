@@ -1,0 +1,88 @@
+"""The part of a volume that a prediction may be written into: the slice in a view, a region of interest, what was not
+marked as right. No Qt."""
+
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from medtl.errors import InputError, ModelError
+from medtl.model.card import load_card
+from medtl.model.store import find_model
+from medtl.volume import Labelmap
+
+from ..mrml.scene import geometry_of, ras_of
+from ..seeds import marks, storage
+from ..seeds.slices import slices_of
+
+TIE = 1e-6  # of the thickness: a plane half-way between two slices belongs to one of them
+
+
+def inside(volume: Any, slice_node: Any = None, roi: Any = None) -> np.ndarray:
+    """Voxels that the plane of a vtkMRMLSliceNode cuts and whose centres lie in a vtkMRMLMarkupsROINode.
+
+    Bool (Z, Y, X) on the volume's grid; without a slice node or a region that one does not count.
+
+    Raises: InputError when no voxel is left.
+    """
+    geometry = geometry_of(volume)
+    found = np.ones(geometry.shape, dtype=bool)
+    for plane, low, high in (*_slice(slice_node, geometry), *_box(roi)):
+        i, j, k, start = plane @ ras_of(geometry)
+        x, y, z = (np.arange(n) * step for n, step in zip(geometry.size, (i, j, k)))
+        for number, offset in enumerate(z + start):  # a slice at a time: distances of a whole volume would be huge
+            distance = x + (y[:, None] + offset)
+            found[number] &= (distance >= low) & (distance < high)
+    if not found.any():
+        raise InputError(
+            f"Expected a slice or a region that meets {volume.GetName()}, found none of its voxels there. "
+            "Move it, or choose the whole volume under Advanced."
+        )
+    return found
+
+
+def beside_seeds(
+    labelmap: Labelmap, volume: Any, segmentation: Any, model: str, only: np.ndarray | None = None
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """`only` (None is the whole volume) without the slices that the user marked as right and did not change since, and
+    a note where the labels, which are the model's, differ from them there.
+    """
+    try:
+        card = load_card(find_model(model))
+        fresh = [mark.index for mark in marks.marks(segmentation, volume, card) if not mark.stale]
+        slices = slices_of(segmentation, volume, card)
+    except (InputError, ModelError):  # marks that cannot be compared do not hold
+        return only, ()
+    if not fresh or not labelmap.geometry.close_to(slices.geometry):
+        return only, ()
+    found = np.ones(slices.geometry.shape, dtype=bool) if only is None else only.copy()
+    np.moveaxis(found, slices.axis, 0)[fresh] = False
+    predicted = np.moveaxis(labelmap.array, slices.axis, 0)
+    values = {segment.id: segment.value for segment in labelmap.segments}
+    wanted = {label.id: values.get(storage.id_of(card, label.id)) for label in card.labels}
+    kept = sum(any(((predicted[k] == v) != slices.mask(n, k)).any() for n, v in wanted.items()) for k in fresh)
+    return found, (_("Slices that you marked as right were kept: {count}.").format(count=kept),) if kept else ()
+
+
+def _slice(slice_node: Any, geometry: Any) -> list[tuple[np.ndarray, float, float]]:
+    """The plane (RAS mm, homogeneous) of the view and the distances from it, mm, of the voxels that it cuts."""
+    if slice_node is None:
+        return []
+    to_ras = slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())
+    normal = to_ras[:3, 2] / np.linalg.norm(to_ras[:3, 2])
+    half = float(np.abs(normal @ ras_of(geometry)[:3, :3]).sum()) / 2
+    tie = half * TIE
+    return [(np.append(normal, -normal @ to_ras[:3, 3]), -half - tie, half - tie)]
+
+
+def _box(roi: Any) -> list[tuple[np.ndarray, float, float]]:
+    """The three pairs of sides of the region: axes (RAS mm to mm of its own, homogeneous) and their limits."""
+    if roi is None:
+        return []
+    to_world, to_roi = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    to_world.DeepCopy(roi.GetObjectToWorldMatrix())
+    vtk.vtkMatrix4x4.Invert(to_world, to_roi)
+    rows = slicer.util.arrayFromVTKMatrix(to_roi)[:3]
+    return [(row, -side / 2, side / 2) for row, side in zip(rows, roi.GetSize())]

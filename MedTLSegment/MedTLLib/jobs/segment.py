@@ -1,0 +1,277 @@
+"""One run of Segment: the volume handed over, and what became of it."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from medtl.errors import InputError, MedTLError
+from medtl.volume import Labelmap, read_labelmap
+
+from ..mrml import scene
+from ..mrml.editors import open_editor
+from ..mrml.states import node_of, reference_to, segmentation_state, volume_state
+from ..prediction import writer
+from . import packages, regions
+
+IMAGE, RESULT = "image.nrrd", "result.seg.nrrd"
+SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the image states no spacing: then no mL, no mm
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose for a run; `threads` 0 means all."""
+
+    model: str
+    replace_edits: bool = False
+    flip: bool = False
+    device: str = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is under way. The states say whether somebody touched the nodes meanwhile."""
+
+    volume: Any  # a vtkWeakReference: another scene may give the node's ID to a node of its own
+    volume_name: str
+    volume_state: tuple[object, ...]
+    target: Any  # a vtkWeakReference; None for a new segmentation
+    target_state: tuple[object, ...]
+    choices: Choices
+    only: np.ndarray | None  # bool (Z, Y, X), where the result may be written; None for everywhere
+    folder: Path
+    started: float
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What the worker is asked for; paths are relative to its folder, so they stay short and ASCII."""
+        options: dict[str, Any] = {"flip": self.choices.flip, "device": self.choices.device}
+        if self.choices.threads:
+            options["threads"] = self.choices.threads
+        return {
+            "job": "segment",
+            "model": self.choices.model,
+            "input": f"{self.folder.name}/{IMAGE}",
+            "output": f"{self.folder.name}/{RESULT}",
+            "options": options,
+        }
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that wrote its result. `volume` is None when it was deleted meanwhile."""
+
+    written: writer.Written
+    segmentation: Any
+    volume: Any
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def hardened_copy(node: Any) -> Any:
+    """A copy of the volume beside it, with its transform hardened; the volume stays as it is.
+
+    Raises: InputError when what the transform leaves is no volume that can be segmented.
+    """
+    mrml = node.GetScene()
+    name = mrml.GenerateUniqueName(f"{node.GetName()} hardened")
+    copy = slicer.vtkSlicerVolumesLogic.CloneVolume(mrml, node, name)
+    copy.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+    copy.HardenTransform()
+    try:
+        scene.check_volume(copy)
+        scene.geometry_of(copy)
+    except InputError:
+        mrml.RemoveNode(copy.GetDisplayNode())
+        mrml.RemoveNode(copy)
+        raise
+    scene.place_beside(copy, node)
+    return copy
+
+
+def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarray | None = None) -> Job:
+    """A job whose folder below `root` holds the volume: all of it, for the model scales by all intensities.
+
+    Raises: InputError when the volume cannot be segmented or the folder cannot be written.
+    """
+    scene.check_volume(volume)
+    with new_folder(root) as folder:
+        scene.write_volume(volume, folder / IMAGE)
+    return Job(
+        reference_to(volume),
+        volume.GetName(),
+        volume_state(volume),
+        reference_to(target) if target else None,
+        segmentation_state(target),
+        choices,
+        only,
+        folder,
+        time.monotonic(),
+    )
+
+
+@contextmanager
+def new_folder(root: Path) -> Iterator[Path]:
+    """A new folder for a job; removed again where filling it fails.
+
+    Raises: InputError when it cannot be made.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="job-", dir=root))
+    except OSError as error:
+        text = _("Expected to write into {folder}, could not: {reason}. Make room there, or restart Slicer.")
+        raise InputError(text.format(folder=root, reason=error.strerror)) from error
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def read(job: Job) -> Labelmap:
+    """The labels that the engine has written.
+
+    Raises: InputError when they cannot be read.
+    """
+    return read_labelmap(job.folder / RESULT)
+
+
+def finish(job: Job, labelmap: Labelmap, result: Mapping[str, Any]) -> Finished:
+    """Write the labels of a job into the scene and remove its folder; `result` is the engine's answer.
+
+    Where the volume or the target was deleted, edited or moved meanwhile, or the target does not take the result, a
+    new segmentation takes it and the notes say why.
+
+    Raises: InputError when they cannot be written; the folder stays.
+    """
+    volume, target = node_of(job.volume), node_of(job.target)
+    notes = touched(job, volume, target)
+    target = None if notes else target
+    name = _("{volume} {model}").format(volume=job.volume_name, model=job.choices.model)
+    with _grid(volume, labelmap) as grid:
+        try:
+            only, kept = job.only, tuple[str, ...]()
+            if target is not None and not job.choices.replace_edits:
+                only, kept = regions.beside_seeds(labelmap, grid, target, job.choices.model, only)
+            options = writer.Options(job.choices.replace_edits, open_editor(target), only)
+            written = writer.write(labelmap, grid, target, options, name)
+            notes += kept
+        except InputError as error:
+            if target is None:
+                raise
+            notes += (_("{reason} The result is in a new segmentation.").format(reason=error),)
+            written = writer.write(labelmap, grid, None, writer.Options(only=job.only), name)
+    discard(job)
+    segmentation = slicer.mrmlScene.GetNodeByID(written.segmentation_id)
+    for record in result.get("results", ()):
+        notes += tuple(str(warning) for warning in record["warnings"])
+        if any(segment["volume_ml"] is None for segment in record["segments"]):
+            segmentation.SetAttribute(SPACING, "unknown")
+    notes += (*labelmap.warnings, *written.notes)
+    return Finished(written, segmentation, volume, notes, time.monotonic() - job.started)
+
+
+def check(volume: Any) -> None:
+    """Raise ValueError for what cannot be segmented, RuntimeError when the engine's packages are missing."""
+    try:
+        scene.check_volume(volume)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    check_packages()
+
+
+def check_packages() -> None:
+    """Raise RuntimeError when the engine's packages are missing."""
+    if packages.missing():
+        raise RuntimeError(_("Python packages are missing. Open the module MedTL Segment: it installs them."))
+
+
+def discard(job: Any) -> None:
+    """Remove the folder of a job."""
+    shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def run(worker: Any, volume: Any, target: Any, choices: Choices) -> Any:
+    """The segmentation node of a whole run; see `go_through`."""
+    begun = partial(begin, volume, target, choices, worker.folder)
+    return go_through(worker, begun, lambda job, result: finish(job, read(job), result).segmentation)
+
+
+def go_through(worker: Any, begin: Callable[[], Any], finish: Callable[[Any, Any], Any]) -> Any:
+    """What `finish(job, result)` gives for the job that `begin` gives; events are processed until it is done.
+
+    Raises: ValueError on bad input, RuntimeError when the engine fails or the scene is closed meanwhile.
+    """
+    cold = worker.state == "stopped"
+    outcome: list[tuple[str, Any]] = []
+    closed: list[bool] = []
+    mrml = slicer.mrmlScene
+    observer = mrml.AddObserver(mrml.StartCloseEvent, lambda caller, event: closed.append(True))
+    try:
+        job = begin()
+        job_id = worker.submit(
+            job.request,
+            lambda stage, fraction, seconds_left: None,
+            lambda result: outcome.append(("", result)),
+            lambda kind, message: outcome.append((kind, message)),
+        )
+        loop = qt.QEventLoop()
+        while not outcome and not closed:
+            loop.processEvents(qt.QEventLoop.WaitForMoreEvents)
+        if not closed:
+            kind, message = outcome[0]
+            if not kind:
+                return finish(job, message)
+        elif not outcome:
+            worker.cancel(job_id)
+        discard(job)
+    except MedTLError as error:
+        raise ValueError(str(error)) from error
+    finally:
+        mrml.RemoveObserver(observer)
+        if cold:  # nobody else waits for it, and no process is left behind
+            worker.stop()
+    if closed:  # what is open now may be of another patient
+        raise RuntimeError(_("The scene was closed while the model ran: there is no result. Start it again."))
+    raise (ValueError if kind in ("InputError", "ModelError") else RuntimeError)(message)
+
+
+def touched(job: Job, volume: Any, target: Any) -> tuple[str, ...]:
+    """A sentence for each way in which the nodes are not what they were when the job began."""
+    notes = []
+    if volume is None:
+        notes.append(_("The volume was deleted while the model ran: its result is in a new segmentation."))
+    elif volume_state(volume) != job.volume_state:
+        notes.append(_("The volume was changed or moved while the model ran: its result is in a new segmentation."))
+    if job.target and target is None:
+        notes.append(_("The chosen segmentation was deleted while the model ran: the result is in a new one."))
+    elif job.target and segmentation_state(target) != job.target_state:
+        notes.append(_("The chosen segmentation was edited while the model ran: the result is in a new one."))
+    return tuple(notes)
+
+
+@contextmanager
+def _grid(volume: Any, labelmap: Labelmap) -> Iterator[Any]:
+    """The volume, where it still lies where the labels are; else a volume of their grid that is removed again."""
+    there = volume is not None and not volume.GetParentTransformNode() and volume.GetImageData()
+    if there and scene.geometry_of(volume).close_to(labelmap.geometry):
+        yield volume
+        return
+    geometry = labelmap.geometry
+    lent = slicer.util.addVolumeFromArray(np.zeros(geometry.shape, np.uint8), scene.ras_of(geometry), "MedTL grid")
+    try:
+        yield lent
+    finally:
+        slicer.mrmlScene.RemoveNode(lent.GetDisplayNode())
+        slicer.mrmlScene.RemoveNode(lent)

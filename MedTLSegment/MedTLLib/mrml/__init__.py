@@ -1,0 +1,1 @@
+"""MRML nodes as the engine's values and back. No Qt."""

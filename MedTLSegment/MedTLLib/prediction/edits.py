@@ -1,0 +1,73 @@
+"""What the user edited since the model wrote it. No Qt."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from medtl.volume import Geometry
+
+from ..mrml.boxes import Box, around, shape_of
+from ..mrml.scene import array_on, check_volume, geometry_of
+from ..mrml.segments import bounds
+from . import snapshots
+from .snapshots import MODEL_TAG, Snapshot, tag_of
+
+
+def edited_slices(segmentation: Any, volume: Any, segment_ids: Sequence[str]) -> tuple[int, ...]:
+    """The slices k in which the user changed these segments since the prediction; absent segments do not count.
+
+    Where the last prediction was lost or lies on another grid, all slices with voxels of the segment count.
+
+    Raises: InputError when the volume cannot be segmented.
+    """
+    check_volume(volume)
+    geometry, found = geometry_of(volume), set()
+    models: dict[str, list[str]] = {}
+    for segment_id in segment_ids:
+        segment = segmentation.GetSegmentation().GetSegment(segment_id)
+        if segment is not None:
+            models.setdefault(tag_of(segment, MODEL_TAG), []).append(segment_id)
+    for model, ids in models.items():
+        past = snapshots.history(segmentation, model, geometry)
+        box = box_around(segmentation, ids, geometry, past)
+        now = segments_in(segmentation, ids, geometry, box)
+        edited = nearest(past or [snapshots.nothing(geometry)], now, box)[1]
+        found |= {*indices(edited, box)}
+    return tuple(sorted(found))
+
+
+def box_around(
+    segmentation: Any, ids: Sequence[str], geometry: Geometry, past: list[Snapshot], *more: Box | None
+) -> Box:
+    """The box of the grid outside of which none of these segments is, was or will be."""
+    own = (bounds(segmentation, segment_id, geometry) for segment_id in ids)
+    return around([*more, *own, *(each.box for each in past)], geometry.shape)
+
+
+def segments_in(segmentation: Any, ids: Sequence[str], geometry: Geometry, box: Box) -> dict[str, np.ndarray]:
+    """The segments that are there, bool (Z, Y, X) in the box, by id."""
+    there = (each for each in ids if segmentation.GetSegmentation().GetSegment(each) is not None)
+    return {each: array_on(segmentation, each, geometry, box) for each in there}
+
+
+def nearest(past: list[Snapshot], now: dict[str, np.ndarray], box: Box) -> tuple[Snapshot, np.ndarray]:
+    """The prediction that is nearest to the segments as they are now, and in which slices of the box they differ.
+
+    `past` is not empty, the last one first. The Segment Editor's Undo brings back a prediction as a whole, so one
+    slice that is as an older prediction had it may still be an edit of the last one.
+    """
+    found: list[tuple[Snapshot, np.ndarray]] = []
+    for snapshot in past:
+        edited = np.zeros(shape_of(box)[0], dtype=bool)
+        for segment_id, array in now.items():
+            edited |= (array ^ snapshot.mask(segment_id, box)).any(axis=(1, 2))
+        found.append((snapshot, edited))
+        if not edited.any():
+            break
+    return min(found, key=lambda each: np.count_nonzero(each[1]))  # the last one where they are alike
+
+
+def indices(edited: np.ndarray, box: Box) -> tuple[int, ...]:
+    """The slices of the box that are set as slices of the grid."""
+    return tuple(int(k) + box[0].start for k in np.flatnonzero(edited))

@@ -1,0 +1,180 @@
+"""The last predictions of each model, kept in the scene to tell what the user edited since. No Qt.
+
+They are hidden labelmap nodes that the segmentation refers to by a node-reference role, the last one first, so they
+travel with a saved scene. They may be lost without losing the user's work: then everything counts as edited.
+
+One alone would not do: the Segment Editor's Undo takes predictions back, and what it brings back is no edit.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from medtl.volume import Geometry
+
+from ..mrml.boxes import Box, around, box_of, pasted, shape_of, shifted, start_of, whole
+from ..mrml.scene import geometry_of, ras_of, values_of
+
+ROLE = "MedTL.snapshot"
+OWNER_ROLE = "MedTL.segmentation"
+MODEL_TAG = "MedTL.model"
+SEGMENTS_ATTRIBUTE = "MedTL.segments"
+RUN_ATTRIBUTE = "MedTL.run"
+GRID_ATTRIBUTE = "MedTL.grid"
+NOTHING = "none"  # the run of a snapshot that says that no prediction is there
+KEPT = 6  # the last one, and one for each state that the Segment Editor's Undo goes back
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a model wrote: labels (Z, Y, X), uint8 or uint16, where value n + 1 is the segment `segment_ids[n]`.
+
+    `part` is what lies in the `box` of the grid; outside is nothing. `run` names the prediction that wrote it.
+    """
+
+    part: np.ndarray
+    box: Box
+    geometry: Geometry
+    segment_ids: tuple[str, ...]
+    run: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels on the whole grid, a new array."""
+        found = np.zeros(self.geometry.shape, self.part.dtype)
+        found[self.box] = self.part
+        return found
+
+    def mask(self, segment_id: str, box: Box | None = None) -> np.ndarray:
+        """Where the segment was, on the grid or in a box of it: bool (Z, Y, X)."""
+        box = box or whole(self.geometry.shape)
+        if segment_id not in self.segment_ids:
+            return np.zeros(shape_of(box), dtype=bool)
+        return pasted(self.part == self.segment_ids.index(segment_id) + 1, start_of(self.box), box)
+
+
+def nothing(geometry: Geometry, segment_ids: Iterable[str] = ()) -> Snapshot:
+    """What was there before any prediction."""
+    box = around((), geometry.shape)
+    return Snapshot(np.zeros(shape_of(box), np.uint8), box, geometry, tuple(segment_ids), NOTHING)
+
+
+def history(segmentation: Any, model: str, geometry: Geometry) -> list[Snapshot]:
+    """The model's predictions in this segmentation on this grid, the last one first; none where they were lost."""
+    found = map(_snapshot, _nodes(segmentation, model))
+    return [each for each in found if each.geometry.close_to(geometry)]
+
+
+def read(segmentation: Any, model: str) -> Snapshot | None:
+    """The model's last prediction in this segmentation, None where there is none or it was lost."""
+    last = next(map(_snapshot, _nodes(segmentation, model)), None)
+    return last if last is None or last.run != NOTHING else None
+
+
+def keep(segmentation: Any, model: str, snapshot: Snapshot) -> None:
+    """Make this the model's last prediction in the segmentation."""
+    scene = segmentation.GetScene()
+    used = around([box_of(snapshot.part)], snapshot.part.shape)
+    box = shifted(used, start_of(snapshot.box))
+    node = slicer.vtkMRMLLabelMapVolumeNode()
+    node.SetName(scene.GenerateUniqueName(f"{segmentation.GetName()} last prediction"))
+    node.SetHideFromEditors(True)
+    node.SetAttribute(MODEL_TAG, model)
+    node.SetAttribute(SEGMENTS_ATTRIBUTE, json.dumps(snapshot.segment_ids))
+    node.SetAttribute(RUN_ATTRIBUTE, snapshot.run)
+    node.SetAttribute(GRID_ATTRIBUTE, json.dumps((snapshot.geometry.size, _centre(snapshot.geometry))))
+    to_ras = ras_of(snapshot.geometry)
+    to_ras[:, 3] = to_ras @ (*start_of(box)[::-1], 1.0)
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(to_ras))
+    slicer.util.updateVolumeFromArray(node, snapshot.part[used])
+    scene.AddNode(node)
+    node.SetNodeReferenceID(OWNER_ROLE, segmentation.GetID())
+    old = [each for each in _nodes(segmentation, model) if each.GetAttribute(RUN_ATTRIBUTE) != NOTHING]
+    _refer(segmentation, model, [node, *old[: KEPT - 1]])
+
+
+def step_back(segmentation: Any, model: str) -> None:
+    """Make the prediction before the last one the last; the last stays, for the editor may bring it back."""
+    first, *others = _nodes(segmentation, model)
+    _refer(segmentation, model, [*others, first])
+
+
+def forget(segmentation: Any, model: str) -> None:
+    """Drop all predictions of the model in the segmentation."""
+    _refer(segmentation, model, [])
+
+
+def tag_of(segment: Any, name: str) -> str:
+    """The segment's tag, empty where it has none."""
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(name, value) else ""
+
+
+def _nodes(segmentation: Any, model: str) -> list[Any]:
+    """The model's nodes that can be read."""
+    count = segmentation.GetNumberOfNodeReferences(ROLE)
+    nodes = (segmentation.GetNthNodeReference(ROLE, n) for n in range(count))
+    return [
+        node
+        for node in nodes
+        if node is not None
+        and node.GetAttribute(MODEL_TAG) == model
+        and node.GetAttribute(GRID_ATTRIBUTE)
+        and node.GetImageData() is not None
+        and node.GetImageData().GetPointData().GetScalars()
+    ]
+
+
+def _snapshot(node: Any) -> Snapshot:
+    labels, part = values_of(node.GetImageData()), geometry_of(node)
+    # Where the grid lies is told by its middle, not by an index: Slicer opens a left-handed volume with its slices in
+    # reverse order.
+    size, centre = json.loads(node.GetAttribute(GRID_ATTRIBUTE))
+    start = np.rint((np.array(size) - 1) / 2 - (np.linalg.inv(part.affine) @ (*centre, 1.0))[:3])
+    x, y, z = (int(n) for n in start)
+    right, back, up = (float(mm) for mm in (part.affine @ (*-start, 1.0))[:3])
+    geometry = replace(part, size=tuple(size), origin=(right, back, up))
+    box = shifted(whole(labels.shape), (z, y, x))
+    return Snapshot(
+        labels,
+        box,
+        geometry,
+        tuple(json.loads(node.GetAttribute(SEGMENTS_ATTRIBUTE))),
+        node.GetAttribute(RUN_ATTRIBUTE),
+    )
+
+
+def _centre(geometry: Geometry) -> tuple[float, float, float]:
+    """The middle of the grid, LPS mm."""
+    x, y, z = (float(mm) for mm in (geometry.affine @ (*(np.array(geometry.size) - 1) / 2, 1.0))[:3])
+    return x, y, z
+
+
+def _refer(segmentation: Any, model: str, nodes: list[Any]) -> None:
+    """Make these the model's nodes, in this order."""
+    count = segmentation.GetNumberOfNodeReferences(ROLE)
+    others = [segmentation.GetNthNodeReference(ROLE, n) for n in range(count)]
+    stay = [*(each for each in others if each is not None and each.GetAttribute(MODEL_TAG) != model), *nodes]
+    segmentation.RemoveNodeReferenceIDs(ROLE)
+    for node in stay:
+        segmentation.AddNodeReferenceID(ROLE, node.GetID())
+    _sweep(segmentation, {node.GetID() for node in stay})
+
+
+def _sweep(segmentation: Any, current: set[str]) -> None:
+    """Remove what this segmentation no longer needs and what deleted ones left behind: nobody sees hidden nodes.
+
+    A copied segmentation refers to the snapshot of its original, which stays.
+    """
+    scene = segmentation.GetScene()
+    count = scene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode")
+    for node in [scene.GetNthNodeByClass(n, "vtkMRMLLabelMapVolumeNode") for n in range(count)]:
+        owner = node.GetNodeReference(OWNER_ROLE)
+        ours = owner is segmentation and node.GetID() not in current
+        if node.GetAttribute(RUN_ATTRIBUTE) and (owner is None or ours):
+            scene.RemoveNode(node)

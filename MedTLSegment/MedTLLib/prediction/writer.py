@@ -1,0 +1,282 @@
+"""The respectful writer: a model's labels into a segmentation, without taking anything from the user. No Qt.
+
+Only the model's own segments are written: those with its ids and its name in the tag `MedTL.model`. A segment of that
+id without that tag is the user's: `write` refuses with the reason before it changes anything. Other segments keep all
+their voxels and may overlap with ours, whatever overwrite mode the Segment Editor has; only protected ones may not.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import vtk
+
+from medtl.errors import InputError
+from medtl.volume import Geometry, Labelmap, Segment
+
+from ..mrml.boxes import Box, box_of, start_of, whole
+from ..mrml.scene import array_on, check_volume, geometry_of, image_of, labelmap_image
+from ..mrml.segments import add, check_place, check_target, new_segmentation, put, remove, replace, stamp
+from . import snapshots
+from .edits import box_around, edited_slices, indices, nearest, segments_in
+from .masks import PROTECTED_TAG, outside_editor_masks, protected_segments, union
+from .snapshots import MODEL_TAG, Snapshot, nothing
+
+__all__ = ["PROTECTED_TAG", "Options", "Written", "edited_slices", "undo", "write"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """`editor_node`: the vtkMRMLSegmentEditorNode whose masks are respected where it edits the same segmentation.
+
+    `only`: bool (Z, Y, X), voxels outside stay as they are; None for the whole volume.
+    """
+
+    replace_edits: bool = False
+    editor_node: Any | None = None
+    only: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write` did: `kept_slices` are the k that the user edited.
+
+    `protected_voxels` were predicted but lie in protected segments and were left to them.
+    `notes` are sentences for the user; `undo` is for `undo()` alone.
+    """
+
+    segmentation_id: str
+    segment_ids: tuple[str, ...]
+    kept_slices: tuple[int, ...]
+    protected_voxels: int
+    notes: tuple[str, ...]
+    undo: object
+
+
+@dataclass
+class Change:
+    """What one prediction changed: for `undo`, and for a `write` that fails half-way."""
+
+    segmentation: Any  # a vtkWeakReference: a held undo must not keep a deleted node alive
+    geometry: Geometry
+    box: Box  # of the grid, that holds all that was or is there
+    model: str
+    run: str
+    made: bool  # the segmentation itself is the prediction's
+    first: bool  # there was no prediction before
+    added: list[str] = field(default_factory=list)  # the segments that are the prediction's
+    voxels: dict[str, tuple[Any, np.ndarray]] = field(default_factory=dict)  # by id: indices in the box, values since
+
+
+def write(
+    labelmap: Labelmap, volume: Any, segmentation: Any | None = None, options: Options | None = None, name: str = ""
+) -> Written:
+    """Write the labels into the model's segments, read them back, and return what was done.
+
+    Without a segmentation a new one is made beside the volume, shown as outlines; without a volume too (it was deleted
+    or moved meanwhile) it is made where the labels are. Left alone are: slices edited since
+    the last prediction (unless `replace_edits`), what the Segment Editor's masks exclude, what lies outside `only`, the
+    voxels of protected segments (status Completed or the tag `MedTL.locked`), and protected segments of the model.
+
+    Raises: InputError when volume, labels and segmentation do not fit each other, a segment of the same id is the
+    user's, or what is read back differs from what was written; then all is as it was before.
+    """
+    geometry = labelmap.geometry
+    if volume is not None or segmentation is not None:
+        check_volume(volume)
+        geometry = geometry_of(volume)
+    used = box_of(labelmap.array)
+    model = _check_labels(labelmap, used, geometry, volume)
+    ids = tuple(segment.id for segment in labelmap.segments)
+    made = segmentation is None
+    if segmentation is None:
+        segmentation = new_segmentation(
+            volume, geometry, name or f"{volume.GetName() if volume else ''} {model}".strip()
+        )
+    else:
+        check_target(segmentation, ids, model, geometry, volume)
+    first = snapshots.read(segmentation, model) is None
+    past = snapshots.history(segmentation, model, geometry)
+    box = box_around(segmentation, ids, geometry, past, used)
+    reference = vtk.vtkWeakReference()
+    reference.Set(segmentation)
+    change = Change(reference, geometry, box, model, uuid.uuid4().hex, made, first)
+    before: dict[str, Any] = {}
+    modified = segmentation.StartModify()
+    try:
+        return _write(labelmap, volume, segmentation, options or Options(), change, past, before)
+    except BaseException:  # whatever it was, a key press too: the user's voxels come first
+        _restore(segmentation, change, before)
+        raise
+    finally:
+        segmentation.EndModify(modified)
+
+
+def _write(
+    labelmap: Labelmap,
+    volume: Any,
+    segmentation: Any,
+    options: Options,
+    change: Change,
+    past: list[Snapshot],
+    before: dict[str, Any],
+) -> Written:
+    geometry, box = change.geometry, change.box
+    ids = tuple(segment.id for segment in labelmap.segments)
+    now = segments_in(segmentation, ids, geometry, box)
+    last, edited = nearest(past or [nothing(geometry)], now, box)
+    lost = any(name not in last.segment_ids and array.any() for name, array in now.items())
+    if options.replace_edits:
+        edited, lost = np.zeros_like(edited), False
+    kept = indices(edited, box)
+    masked = outside_editor_masks(segmentation, options.editor_node, ids, geometry, box, volume)
+    masked[edited] = False
+    frozen = masked.copy()
+    frozen[edited] = True
+    if options.only is not None:
+        masked &= options.only[box]
+        frozen |= ~options.only[box]
+    spared = protected_segments(segmentation)
+    protected = union(segmentation, spared, geometry, box)
+    all_ids = tuple(dict.fromkeys((*last.segment_ids, *ids)))
+    labels = np.zeros(masked.shape, np.uint8 if len(all_ids) < 256 else np.uint16)
+    for segment_id in last.segment_ids:
+        if segment_id not in ids or segment_id in spared:
+            np.copyto(labels, all_ids.index(segment_id) + 1, where=last.mask(segment_id, box))
+    protected_voxels = masked_voxels = 0
+    some_frozen, free = bool(frozen.any()), ~(frozen | protected)
+    for segment in labelmap.segments:
+        if segment.id in spared:
+            continue
+        old = now.get(segment.id, np.zeros(masked.shape, dtype=bool))
+        predicted = labelmap.array[box] == segment.value
+        wanted = predicted & free
+        # What is left alone keeps its place in the snapshot, so that an edit stays an edit. Our segments overlap only
+        # where the user made them, and that reads as edited too.
+        np.copyto(labels, all_ids.index(segment.id) + 1, where=wanted)
+        if some_frozen:
+            wanted |= old & frozen
+            masked_voxels += int(np.count_nonzero((predicted != old) & masked))
+            np.copyto(labels, all_ids.index(segment.id) + 1, where=last.mask(segment.id, box) & frozen)
+        if spared:
+            protected_voxels += int(np.count_nonzero(predicted & protected & ~frozen))
+        if segment.id in now:
+            before[segment.id] = labelmap_image(old, geometry, box)
+        else:
+            change.added.append(segment.id)
+            add(segmentation, segment, change.model)
+        put(segmentation, segment.id, wanted, geometry, box)
+        voxels = np.nonzero(old ^ wanted)
+        change.voxels[segment.id] = (voxels, wanted[voxels])
+    for segment in labelmap.segments:
+        if segment.id not in spared:
+            stamp(segmentation, segment)
+    snapshots.keep(segmentation, change.model, Snapshot(labels, box, geometry, all_ids, change.run))
+    names = [segment.name for segment in labelmap.segments if segment.id in spared]
+    notes = tuple(_notes(kept, lost, names, protected_voxels, masked_voxels))
+    return Written(segmentation.GetID(), tuple(change.voxels), kept, protected_voxels, notes, change)
+
+
+def _notes(kept: Sequence[int], lost: bool, spared: list[str], protected: int, masked: int) -> list[str]:
+    notes = []
+    if lost:
+        notes.append("The last prediction is not in this scene any more, so every slice that was not empty was kept.")
+    elif kept:
+        notes.append(f"Slices that you edited were kept: {len(kept)}.")
+    if spared:
+        notes.append(f"Protected segments were left as they are: {', '.join(spared)}.")
+    if protected:
+        notes.append(f"Voxels left to protected segments: {protected}.")
+    if masked:
+        notes.append(f"Voxels left as they were because of the Segment Editor's masks: {masked}.")
+    return notes
+
+
+def undo(written: Written) -> tuple[int, int]:
+    """Take back the voxels that the prediction changed and nobody touched since: how many, and how many were left.
+
+    Segments that the prediction added go when nothing is left in them, and so does a segmentation that it made.
+    A segment that was protected since is left as it is.
+
+    Raises: InputError when the segmentation or one of the segments is gone, or a later prediction was written.
+    """
+    change = written.undo
+    assert isinstance(change, Change)
+    segmentation = change.segmentation.Get()
+    if segmentation is None or segmentation.GetScene() is None:
+        raise InputError("Expected the segmentation of this prediction, found it deleted. There is nothing to undo.")
+    segments = segmentation.GetSegmentation()
+    for segment_id in change.voxels:
+        if segments.GetSegment(segment_id) is None:
+            raise InputError(
+                f"Expected the segment {segment_id} in {segmentation.GetName()}, found it deleted. "
+                "Undo is possible only while all segments of the prediction are there."
+            )
+    check_place(segmentation, list(change.voxels), change.geometry)
+    last = snapshots.read(segmentation, change.model)
+    if last is not None and last.run != change.run:
+        raise InputError(
+            f"Expected the last prediction, found a later one in {segmentation.GetName()}. Undo that one first."
+        )
+    spared = protected_segments(segmentation)
+    box = box_around(segmentation, tuple(change.voxels), change.geometry, [], change.box)
+    moved = tuple(inner - outer for inner, outer in zip(start_of(change.box), start_of(box)))
+    reverted = left = 0
+    before: dict[str, Any] = {}
+    try:
+        for segment_id, (voxels, since) in change.voxels.items():
+            array = array_on(segmentation, segment_id, change.geometry, box)
+            before[segment_id] = labelmap_image(array, change.geometry, box)
+            voxels = tuple(axis + step for axis, step in zip(voxels, moved))
+            mine = (array[voxels] == since) & (segment_id not in spared)
+            array[tuple(axis[mine] for axis in voxels)] ^= True
+            reverted += int(np.count_nonzero(mine))
+            left += int(np.count_nonzero(~mine))
+            put(segmentation, segment_id, array, change.geometry, box)
+    except BaseException:  # as in `write`
+        for segment_id, image in before.items():
+            replace(segmentation, segment_id, image)
+        raise
+    for segment_id in change.added:
+        if segment_id not in spared and image_of(segmentation, segment_id) is None:
+            segments.RemoveSegment(segment_id)
+    if change.first:
+        snapshots.keep(segmentation, change.model, nothing(change.geometry, change.voxels))
+    elif last is not None:
+        snapshots.step_back(segmentation, change.model)
+    if change.made and segments.GetNumberOfSegments() == 0:
+        remove(segmentation, change.model)
+    return reverted, left
+
+
+def _check_labels(labelmap: Labelmap, used: Box | None, geometry: Geometry, volume: Any) -> str:
+    """The model that the labels are of; `used` is the box around them."""
+    if not labelmap.geometry.close_to(geometry):
+        raise InputError(
+            f"Expected labels on the grid of {volume.GetName()}, found another grid: the volume was changed or moved "
+            "meanwhile. Segment it again."
+        )
+    known = np.zeros(65536, dtype=bool)
+    known[[0, *(segment.value for segment in labelmap.segments)]] = True
+    if not labelmap.segments or not known[labelmap.array[used or whole(geometry.shape)]].all():
+        raise InputError("Expected a name for every label, found labels without. Segment the volume again.")
+    models = {_model_of(segment) for segment in labelmap.segments}
+    if len(models) != 1:
+        raise InputError(f"Expected labels of one model, found {', '.join(sorted(models))}. Write them one by one.")
+    return models.pop()
+
+
+def _model_of(segment: Segment) -> str:
+    return dict(segment.tags).get(MODEL_TAG) or segment.id.rpartition(".")[0]
+
+
+def _restore(segmentation: Any, change: Change, before: dict[str, Any]) -> None:
+    if change.made:
+        remove(segmentation, change.model)
+        return
+    for segment_id in change.added:
+        segmentation.GetSegmentation().RemoveSegment(segment_id)
+    for segment_id, image in before.items():
+        replace(segmentation, segment_id, image)

@@ -1,0 +1,1 @@
+"""Volumes, export and comparison of results. No Qt."""

@@ -1,0 +1,121 @@
+"""A segmentation and a new result for it: one shown in the place of the other, and where they differ. No Qt."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+
+from medtl.errors import InputError
+from medtl.volume import Geometry, Labelmap
+
+from ..mrml.boxes import whole
+from ..mrml.scene import array_on, grid_image, ras_of
+from ..mrml.segments import add, put
+from ..mrml.states import node_of, reference_to
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A slice that the result changes: its 0-based `index`, how many voxels, their area in it in mm² and their middle,
+    RAS mm."""
+
+    index: int
+    voxels: int
+    mm2: float
+    centre_ras: tuple[float, float, float]
+
+
+def changed(
+    before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], geometry: Geometry, axis: int
+) -> tuple[Changed, ...]:
+    """The slices along this axis of the (Z, Y, X) arrays that differ, the one that differs most first.
+
+    Masks bool (Z, Y, X) by segment id; a segment that is in one of both alone counts as empty in the other.
+    """
+    differs = np.zeros(geometry.shape, dtype=bool)
+    nothing = np.zeros(geometry.shape, dtype=bool)
+    for segment_id in {*before, *after}:
+        differs |= before.get(segment_id, nothing) ^ after.get(segment_id, nothing)
+    planes = np.moveaxis(differs, axis, 0)
+    counts = planes.sum(axis=(1, 2))
+    rows, columns = (mm for i, mm in enumerate(reversed(geometry.spacing)) if i != axis)
+    found = []
+    for k in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]:
+        index = np.insert(np.argwhere(planes[k]).mean(axis=0), axis, k)[::-1]  # (x, y, z)
+        x, y, z = (float(mm) for mm in (ras_of(geometry) @ (*index, 1.0))[:3])
+        found.append(Changed(int(k), int(counts[k]), float(counts[k] * rows * columns), (x, y, z)))
+    return tuple(found)
+
+
+class Comparison:
+    """The segmentation, and beside it a hidden one with the result, as outlines; one of both is seen at a time."""
+
+    def __init__(self, segmentation: Any, labelmap: Labelmap) -> None:
+        """Raises: InputError when the result cannot be made a segmentation."""
+        self._old, self._geometry = reference_to(segmentation), labelmap.geometry
+        self._shown = self._hid = False  # the new one is visible; the old one was and is not because of it
+        node = slicer.vtkMRMLSegmentationNode()
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(f"{segmentation.GetName()} new result"))
+        node.SetHideFromEditors(True)  # before it is added: so it enters no list of the user's
+        node.SetSaveWithScene(False)
+        slicer.mrmlScene.AddNode(node)
+        self._new = reference_to(node)
+        try:
+            _fill(node, labelmap)
+        except InputError:
+            self.close()
+            raise
+
+    def changed(self, axis: int) -> tuple[Changed, ...]:
+        """The slices that differ now, the one that differs most first; see `changed`.
+
+        Raises: InputError when the segmentation does not fit any more.
+        """
+        old, new = node_of(self._old), node_of(self._new)
+        if old is None or new is None:
+            return ()
+        ids = new.GetSegmentation().GetSegmentIDs()
+        there = [i for i in ids if old.GetSegmentation().GetSegment(i) is not None]
+        before = {i: array_on(old, i, self._geometry) for i in there}
+        return changed(before, {i: array_on(new, i, self._geometry) for i in ids}, self._geometry, axis)
+
+    def show(self, new: bool) -> None:
+        """Show the new result in the place of the old segmentation, or the old one again."""
+        node, old = node_of(self._new), node_of(self._old)
+        if node is None or new == self._shown:
+            return
+        self._shown = new
+        display = old.GetDisplayNode() if old is not None else None
+        if display is not None and new:
+            self._hid = bool(display.GetVisibility())
+            display.SetVisibility(False)
+        elif display is not None and self._hid:
+            display.SetVisibility(True)
+        node.GetDisplayNode().SetVisibility(new)
+
+    def close(self) -> None:
+        """Show the old segmentation again and take the new one out of the scene."""
+        self.show(False)
+        node = node_of(self._new)
+        if node is not None:
+            for number in reversed(range(node.GetNumberOfDisplayNodes())):
+                slicer.mrmlScene.RemoveNode(node.GetNthDisplayNode(number))
+            slicer.mrmlScene.RemoveNode(node)
+
+
+def _fill(node: Any, labelmap: Labelmap) -> None:
+    geometry, box = labelmap.geometry, whole(labelmap.geometry.shape)
+    converter = slicer.vtkSegmentationConverter
+    node.GetSegmentation().SetConversionParameter(
+        converter.GetReferenceImageGeometryParameterName(), converter.SerializeImageGeometry(grid_image(geometry))
+    )
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSaveWithScene(False)
+    display.SetVisibility(False)
+    display.SetVisibility2DFill(False)
+    for segment in labelmap.segments:
+        add(node, segment, "")
+        put(node, segment.id, labelmap.array == segment.value, geometry, box)

@@ -1,0 +1,187 @@
+"""A segmentation as a labelmap file on the volume's whole grid, read back and compared. No Qt.
+
+Labels have the values that the model's card states, whatever values Slicer gives its layers. One file holds one value
+a voxel: where segments overlap, a protected one (status Completed, or locked from MedTL) wins, then the earlier one.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from medtl.errors import InputError
+from medtl.model.card import ModelCard
+from medtl.volume import (
+    OUTPUTS,
+    Geometry,
+    Labelmap,
+    Segment,
+    identities,
+    read_labelmap,
+    store_labelmap,
+    suffix_of,
+    write_whole,
+)
+
+from ..mrml.scene import array_of, check_volume, geometry_of, image_of, placed, values_of
+from ..prediction.masks import protected_segments
+from .volume_table import check_segmentation
+
+STATUS_TAG = "Segmentation.Status"
+LARGEST_VALUE = 65535
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A labelmap of all segments; `notes` are sentences on what one value a voxel cannot hold."""
+
+    labelmap: Labelmap
+    notes: tuple[str, ...]
+
+
+def export(segmentation: Any, volume: Any, path: Path, card: ModelCard | None = None, replace: bool = False) -> str:
+    """What was saved where, in words for the user. The file has the volume's grid; its suffix says the format.
+
+    A file that exists is replaced only with `replace`, and only when the new one is whole and was read back.
+
+    Raises: InputError when there is nothing to save, the file exists or is that of another node in the scene, it
+    cannot be written, or what is read back is not what was written.
+    """
+    _check_path(path, segmentation, replace)
+    merged = merge(segmentation, volume, card)
+    warnings = write_whole(path, lambda part: _store(part, path, merged.labelmap))
+    saved = _("Saved at {path}, read back, identical.").format(path=path)
+    return " ".join((saved, *merged.notes, *warnings))
+
+
+def _check_path(path: Path, segmentation: Any, replace: bool) -> None:
+    if suffix_of(path) not in OUTPUTS:
+        raise InputError(f"Expected a file ending in {', '.join(OUTPUTS)}, found {path.name}. Rename it.")
+    if path.is_dir():
+        raise InputError(f"Expected a file name, found the folder {path}. Choose a file.")
+    if path.exists() and identities([path]) & identities(_files_of_others(segmentation)):
+        raise InputError(f"The file {path} is that of something else in this scene. Choose another name.")
+    if path.exists() and not replace:
+        raise InputError(f"The file {path} exists already. Confirm that it may be replaced, or choose another name.")
+
+
+def _files_of_others(segmentation: Any) -> list[Path]:
+    """The files that the nodes of the scene were read from or saved to, but for the segmentation's own."""
+    names = []
+    for storage in slicer.util.getNodesByClass("vtkMRMLStorageNode"):
+        if segmentation is None or storage is not segmentation.GetStorageNode():
+            names += [storage.GetFileName(), *map(storage.GetNthFileName, range(storage.GetNumberOfFileNames()))]
+    return [Path(name) for name in names if name]
+
+
+def merge(segmentation: Any, volume: Any, card: ModelCard | None = None) -> Merged:
+    """All segments in one labelmap on the volume's grid, with their names, colours, terminology and tags.
+
+    Raises: InputError when there is no segment or the nodes cannot be measured (see `check_segmentation`).
+    """
+    check_segmentation(segmentation)
+    check_volume(volume)
+    geometry = geometry_of(volume)
+    segments = segmentation.GetSegmentation()
+    described = [_described(segment_id, segments.GetSegment(segment_id)) for segment_id in segments.GetSegmentIDs()]
+    if not described:
+        raise InputError(f"Expected segments, found none in {segmentation.GetName()}. Segment the volume first.")
+    numbered = with_values(described, card)
+    array = np.zeros(geometry.shape, np.uint16)
+    overlap = 0
+    notes: list[str] = []
+    protected = protected_segments(segmentation)
+    for segment in sorted(numbered, key=lambda one: one.id not in protected):  # stable: then the earlier one
+        mask = array_of(segmentation, segment.id, volume)
+        overlap += int(np.count_nonzero(array[mask]))
+        array[mask & (array == 0)] = segment.value
+        notes += _what_is_lost(segmentation, segment, mask, geometry)
+    if overlap:
+        notes.append(
+            _("Segments overlap in {count} voxels; there a protected segment counts, else the earlier one.").format(
+                count=overlap
+            )
+        )
+    return Merged(Labelmap(array, geometry, tuple(numbered)), tuple(notes))
+
+
+def with_values(segments: list[Segment], card: ModelCard | None) -> list[Segment]:
+    """The segments with the label values of the card; others get the next values after the card's, in their order.
+
+    Raises: InputError when there are more segments than values.
+    """
+    stated = {label.id: label.value for label in card.labels} if card else {}
+    following = max(stated.values(), default=0)
+    numbered: list[Segment] = []
+    for segment in segments:
+        tags = dict(segment.tags)
+        own = card is not None and tags.get("MedTL.model") == card.family
+        value = stated.pop(tags.get("MedTL.label", ""), None) if own else None  # a copy of a segment has its tags too
+        if value is None:
+            following += 1
+            value = following
+        numbered.append(dataclasses.replace(segment, value=value))
+    if following > LARGEST_VALUE:
+        raise InputError(f"Expected label values up to {LARGEST_VALUE}, found {following}. Export fewer segments.")
+    return numbered
+
+
+def _described(segment_id: str, segment: Any) -> Segment:
+    """The segment as the engine writes it. Slicer lists the tags of a segment to Python only as a text."""
+    tags = {}
+    for line in str(segment).splitlines():
+        name, value = line.strip().partition(":")[0], vtk.reference("")
+        if segment.HasTag(name) and segment.GetTag(name, value):
+            tags[name] = _as_stored(str(value))
+    terminology = tags.pop(slicer.vtkSegment.GetTerminologyEntryTagName(), "")
+    if tags.get(STATUS_TAG) == "inprogress":
+        del tags[STATUS_TAG]  # what every segment has that says nothing else
+    red, green, blue = segment.GetColor()
+    name = _as_stored(segment.GetName() or segment_id)
+    return Segment(1, segment_id, name, (red, green, blue), terminology, tuple(tags.items()))
+
+
+def _as_stored(text: str) -> str:
+    """The text in one line and without the bar, which separates entries in a `.seg.nrrd`."""
+    return " ".join(text.replace("|", "/").split())
+
+
+def _what_is_lost(segmentation: Any, segment: Segment, mask: np.ndarray, geometry: Geometry) -> list[str]:
+    """What of a segment the volume's grid does not hold."""
+    image = image_of(segmentation, segment.id)
+    if image is None:
+        return []
+    if placed(image, geometry) is None:
+        return [_("{name} has another grid and was resampled to the volume's.").format(name=segment.name)]
+    outside = np.count_nonzero(values_of(image)) - np.count_nonzero(mask)
+    if not outside:
+        return []
+    return [
+        _("{name} reaches {count} voxels beyond the volume; they are not in the file.").format(
+            name=segment.name, count=outside
+        )
+    ]
+
+
+def _store(part: Path, path: Path, labelmap: Labelmap) -> tuple[str, ...]:
+    """Write the file, read it back and compare; the warnings of writing."""
+    warnings = store_labelmap(part, labelmap)
+    again = read_labelmap(part)
+    names = suffix_of(path) != ".seg.nrrd" or _same_segments(again.segments, labelmap.segments)
+    if not (names and np.array_equal(again.array, labelmap.array) and again.geometry.close_to(labelmap.geometry)):
+        raise InputError(f"What was read back from {path} is not what was written. Save it to another disk.")
+    return warnings
+
+
+def _same_segments(found: tuple[Segment, ...], written: tuple[Segment, ...]) -> bool:
+    return len(found) == len(written) and all(
+        np.allclose(a.colour, b.colour, atol=1e-4)
+        and dict(a.tags) == {k: v for k, v in b.tags if v}
+        and (a.value, a.id, a.name, a.terminology) == (b.value, b.id, b.name, b.terminology)
+        for a, b in zip(found, written)
+    )

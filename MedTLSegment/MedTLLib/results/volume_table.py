@@ -1,0 +1,135 @@
+"""The volume table: per segment and per lesion mL, largest diameter and place, as a table node. No Qt.
+
+The figures are those of `medtl.measurement`, as `medtl segment --json` has them, to six digits.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import vtk
+
+from medtl.errors import InputError
+from medtl.measurement import lesions
+
+from ..mrml.scene import array_of, geometry_of, place_beside
+
+ALL = "all"
+COLUMNS = ("Segment", "Lesion", "Volume mL", "Largest diameter mm", "R", "A", "S")
+SEGMENTATION_ROLE = "MedTL.segmentation"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A segment as a whole (`lesion` 0), or one of its lesions, numbered from 1, the largest first.
+
+    `diameter_mm` of a segment is that of its widest lesion; `centre` (RAS mm) lies inside its largest lesion and is
+    None where the segment is empty. Volume and diameter are None where the spacing is not real.
+    """
+
+    segment_id: str
+    segment: str
+    lesion: int
+    volume_ml: float | None
+    diameter_mm: float | None
+    centre: tuple[float, float, float] | None
+
+
+def check_segmentation(node: Any) -> None:
+    """Return nothing when the segmentation can be measured on a volume.
+
+    Raises: InputError when there is none, or it lies under a transform.
+    """
+    if node is None:
+        raise InputError("Expected a segmentation, found none. Segment the volume first, or choose one.")
+    if node.GetParentTransformNode() is not None:
+        raise InputError(
+            f"Expected a segmentation in its own place, found {node.GetName()} under the transform "
+            f"{node.GetParentTransformNode().GetName()}. Harden the transform in the module Data, or take it out of it."
+        )
+
+
+def rows_of(segmentation: Any, volume: Any, real_spacing: bool = True) -> list[Row]:
+    """Each segment, in the segmentation's order, followed by its lesions, measured on the volume's grid.
+
+    Raises: InputError when either lies under a transform or the volume cannot be segmented.
+    """
+    check_segmentation(segmentation)
+    segments = segmentation.GetSegmentation()
+    rows = []
+    for segment_id in segments.GetSegmentIDs():
+        name = segments.GetSegment(segment_id).GetName()
+        found = lesions(array_of(segmentation, segment_id, volume), geometry_of(volume), real_spacing)
+        parts = [Row(segment_id, name, one.number, one.volume_ml, one.diameter_mm, _ras(one.centre)) for one in found]
+        ml = sum((one.volume_ml or 0.0) for one in found) if real_spacing else None
+        mm = max((one.diameter_mm or 0.0 for one in found), default=0.0) if real_spacing else None
+        rows += [Row(segment_id, name, 0, ml, mm, parts[0].centre if parts else None), *parts]
+    return rows
+
+
+def _ras(lps: tuple[float, float, float]) -> tuple[float, float, float]:
+    left, posterior, superior = lps
+    return -left, -posterior, superior
+
+
+def volume_table(segmentation: Any, volume: Any, table: Any = None, real_spacing: bool = True) -> Any:
+    """The table node with the rows of `rows_of`: `table` filled anew, or a new one beside the volume.
+
+    `real_spacing` is False where the volume's file states none: then figures are not a number. The table refers to its
+    segmentation in the role MedTL.segmentation.
+
+    Raises: InputError as `rows_of`; the table is then as it was.
+    """
+    rows = rows_of(segmentation, volume, real_spacing)
+    if table is None:
+        scene = segmentation.GetScene()
+        table = scene.AddNewNodeByClass(
+            "vtkMRMLTableNode", scene.GenerateUniqueName(f"{segmentation.GetName()} volumes")
+        )
+        place_beside(table, volume)
+    modifying = table.StartModify()
+    try:
+        table.RemoveAllColumns()
+        for column in _columns(rows):
+            table.AddColumn(column)
+        table.SetColumnUnitLabel("Volume mL", "mL")
+        for name in COLUMNS[3:]:
+            table.SetColumnUnitLabel(name, "mm")
+        for name in COLUMNS:
+            table.SetColumnTitle(name, name)
+        table.SetUseColumnTitleAsColumnHeader(True)
+        table.SetLocked(True)  # a figure that was measured is not typed over
+        table.SetNodeReferenceID(SEGMENTATION_ROLE, segmentation.GetID())
+    finally:
+        table.EndModify(modifying)
+    return table
+
+
+def _columns(rows: list[Row]) -> list[Any]:
+    columns = []
+    for name in COLUMNS:
+        column = vtk.vtkStringArray() if name in COLUMNS[:2] else vtk.vtkDoubleArray()
+        column.SetName(name)
+        columns.append(column)
+    for row in rows:
+        columns[0].InsertNextValue(row.segment)
+        columns[1].InsertNextValue(str(row.lesion or ALL))
+        for column, value in zip(columns[2:], (row.volume_ml, row.diameter_mm, *(row.centre or (None,) * 3))):
+            column.InsertNextValue(float("nan") if value is None else float(f"{value:.6g}"))
+    return columns
+
+
+def centre_of(table: Any, row: int) -> tuple[float, float, float] | None:
+    """A place inside the lesion of that row (from 0), RAS mm; None where the segment is empty.
+
+    Raises: InputError when the table is not a volume table or has no such row.
+    """
+    columns = [table.GetTable().GetColumnByName(name) for name in ("R", "A", "S")]
+    if None in columns or not 0 <= row < table.GetNumberOfRows():
+        raise InputError(
+            f"Expected row {row + 1} of a volume table, found {table.GetName()} with {table.GetNumberOfRows()} rows "
+            f"and the columns {', '.join(table.GetColumnName(n) for n in range(table.GetNumberOfColumns())) or 'none'}."
+            " Make the table again."
+        )
+    r, a, s = (column.GetVariantValue(row).ToDouble() for column in columns)  # numbers also after the table was a file
+    return (r, a, s) if np.isfinite([r, a, s]).all() else None

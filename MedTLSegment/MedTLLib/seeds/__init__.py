@@ -1,0 +1,1 @@
+"""SEED slices in the scene. No Qt."""

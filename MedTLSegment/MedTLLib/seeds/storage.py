@@ -1,0 +1,123 @@
+"""The tag that holds SEED marks: JSON in each of the model's segments, the first readable one counts. No Qt."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from medtl.errors import InputError, ModelError
+from medtl.gate import slice_axis
+from medtl.model.card import ModelCard, decode
+from medtl.volume import Geometry
+
+from ..prediction.snapshots import MODEL_TAG, tag_of
+
+TAG = "MedTL.seeds"
+SCHEMA = 1
+LIMIT_MM = 1e6  # no scanner reaches beyond
+
+
+@dataclass(frozen=True)
+class Record:
+    """A mark as the tag has it; `centre` is the middle of the slice, LPS mm. `index` is for people who read it."""
+
+    plane: str
+    index: int
+    centre: tuple[float, float, float]
+    time: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What the tag holds."""
+
+    schema: int
+    marks: tuple[Record, ...]
+
+
+def id_of(card: ModelCard, label: str) -> str:
+    """The id of a label's segment."""
+    return f"{card.family}.{label}"
+
+
+def ids_there(segmentation: Any, card: ModelCard) -> tuple[str, ...]:
+    """The ids of the model's segments that are there, in the order of its labels."""
+    if segmentation is None:
+        return ()
+    ids = (id_of(card, label.id) for label in card.labels)
+    there = ((i, segmentation.GetSegmentation().GetSegment(i)) for i in ids)
+    return tuple(i for i, segment in there if segment is not None and tag_of(segment, MODEL_TAG) == card.family)
+
+
+def centre_of(geometry: Geometry, plane: str, k: int) -> tuple[float, float, float]:
+    """The middle of slice k, LPS mm."""
+    index = (np.array(geometry.size) - 1) / 2
+    index[slice_axis(plane, geometry.direction)] = k
+    x, y, z = (float(c) for c in (geometry.affine @ (*index, 1.0))[:3])
+    return x, y, z
+
+
+def placed(
+    records: Iterable[Record], geometry: Geometry, card: ModelCard
+) -> tuple[dict[int, Record], tuple[Record, ...]]:
+    """The records by the slice of this volume whose middle they name, and those that name none."""
+    axis, here, elsewhere = slice_axis(card.input.plane, geometry.direction), {}, []
+    to_index = np.linalg.inv(geometry.affine)
+    for record in records:
+        off = (to_index @ (*record.centre, 1.0))[:3] - (np.array(geometry.size) - 1) / 2
+        k = round(float(off[axis] + (geometry.size[axis] - 1) / 2))
+        off[axis] += (geometry.size[axis] - 1) / 2 - k
+        if record.plane == card.input.plane and np.abs(off).max() < 0.1 and 0 <= k < geometry.size[axis]:
+            here[k] = record
+        else:
+            elsewhere.append(record)
+    return here, tuple(elsewhere)
+
+
+def read(segmentation: Any, card: ModelCard) -> tuple[tuple[Record, ...], str]:
+    """What the first readable tag lists, and a note where there are only damaged ones.
+
+    Raises: InputError when a newer MedTL wrote it: it must not be replaced.
+    """
+    note = ""
+    for segment_id in ids_there(segmentation, card):
+        text = tag_of(segmentation.GetSegmentation().GetSegment(segment_id), TAG)
+        if not text:
+            continue
+        try:
+            content = json.loads(text)
+            if isinstance(content, dict) and type(content.get("schema")) is int and content["schema"] > SCHEMA:
+                raise InputError(
+                    _("The SEED marks of {name} are of a newer MedTL. Update MedTL to use or change them.").format(
+                        name=segmentation.GetName()
+                    )
+                )
+            listed: Listed = decode(Listed, content, TAG)
+        except (ValueError, RecursionError, ModelError):
+            listed = Listed(0, ())
+        if listed.schema == SCHEMA and all(_is_sound(record) for record in listed.marks):
+            return listed.marks, ""
+        note = _("The SEED marks of {name} are damaged and count as none. Mark the slices again.").format(
+            name=segmentation.GetName()
+        )
+    return (), note
+
+
+def _is_sound(record: Record) -> bool:
+    within = all(abs(c) < LIMIT_MM for c in record.centre)  # not so for NaN
+    return within and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", record.time, re.ASCII) is not None
+
+
+def write(segmentation: Any, card: ModelCard, records: tuple[Record, ...]) -> None:
+    """Make these the marks, in the tag of each of the model's segments."""
+    for segment_id in ids_there(segmentation, card):
+        segment = segmentation.GetSegmentation().GetSegment(segment_id)
+        if records:
+            segment.SetTag(TAG, json.dumps(asdict(Listed(SCHEMA, records))))
+        else:
+            segment.RemoveTag(TAG)

@@ -1,0 +1,96 @@
+"""The demo: what it writes, says and returns."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from medtl import phantom
+from medtl.commands import demo
+from medtl.errors import ModelError
+from medtl.volume import Labelmap, Segment, read_labelmap, read_volume, write_image, write_labelmap
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """A model that finds what is bright, or what `engine.shift` makes of it."""
+    fake = SimpleNamespace(shift=0)
+
+    def load_model(name, device="auto"):
+        if name == "none":
+            raise ModelError("Expected a model, found 'none'.")
+        return name
+
+    def segment_file(source, model, output, options, report):
+        volume = read_volume(source)
+        truth = phantom.head(size=volume.geometry.size).labelmap.array
+        labels = Labelmap(np.roll(truth, fake.shift, axis=2), volume.geometry, (Segment(1, "fake.t", "Tumour"),))
+        write_labelmap(output, labels)
+        segments = [{"id": "fake.t", "name": "Tumour", "volume_ml": 12.345}]
+        return {"segments": segments, "seconds": {"write": 0.2, "infer": 0.5}, "warnings": []}
+
+    bundle, segment = ModuleType("medtl.model.bundle"), ModuleType("medtl.segmentation")
+    bundle.load_model, segment.segment_file, segment.SegmentOptions = load_model, segment_file, SimpleNamespace
+    monkeypatch.setitem(sys.modules, "medtl.model.bundle", bundle)
+    monkeypatch.setitem(sys.modules, "medtl.segmentation", segment)
+    return fake
+
+
+def test_the_demo_shows_everything_on_its_own_line_and_can_be_repeated(engine, tmp_path, capsys):
+    for _ in range(2):
+        assert demo.main(["--output", str(tmp_path / "demo")]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert "Tumour: 12.3 mL" in lines
+        assert "Dice against the known truth: 1.000" in lines
+        stages = [line.split(":")[0] for line in lines if line.endswith(" s")]
+        assert stages == ["load", "phantom", "infer", "write", "preview"]
+        assert "infer: 0.50 s" in lines
+        written = [line.removeprefix("written: ") for line in lines if line.startswith("written: ")]
+        assert [name[name.index("-demo") :] for name in written] == ["-demo.seg.nrrd", "-demo.nrrd", "-demo.png"]
+    seg, plain = (read_labelmap(tmp_path / "demo" / f"phantom-0-demo{s}") for s in (".seg.nrrd", ".nrrd"))
+    assert np.array_equal(seg.array, plain.array)
+    assert seg.array.any()
+    assert len(list((tmp_path / "demo").iterdir())) == 4
+
+
+def test_a_low_dice_is_a_failure(engine, tmp_path, capsys):
+    engine.shift = 60
+    assert demo.main(["--output", str(tmp_path)]) == 1
+    done = capsys.readouterr()
+    assert "Dice against the known truth: 0." in done.out
+    assert "below 0.70" in done.err
+
+
+def test_a_volume_of_ones_own_has_no_known_truth_and_stays_as_it_is(engine, tmp_path, capsys):
+    made = phantom.head(size=(64, 64, 12))
+    case = tmp_path / "mine.nrrd"
+    write_image(case, made.volume.array, made.volume.geometry)
+    before = case.read_bytes()
+    assert demo.main(["--output", str(tmp_path), "--case", str(case)]) == 0
+    assert "Dice" not in capsys.readouterr().out
+    assert case.read_bytes() == before
+    assert (tmp_path / "mine-demo.png").is_file()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--case", "none.nrrd"), ("--model", "none")])
+def test_what_is_missing_is_one_line(option, value, engine, tmp_path, capsys):
+    assert demo.main(["--output", str(tmp_path), option, value]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("error", "status"), [(TypeError("a bug"), 1), (KeyboardInterrupt(), 130)])
+def test_a_failure_of_any_kind_is_one_line(error, status, engine, tmp_path, capsys, monkeypatch):
+    def load_model(name):
+        raise error
+
+    monkeypatch.setattr(sys.modules["medtl.model.bundle"], "load_model", load_model)
+    assert demo.main(["--output", str(tmp_path)]) == status
+    assert capsys.readouterr().err.count("\n") == 1
+    assert demo.main(["--output", str(tmp_path), "--debug"]) == status
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_empty_output_is_a_usage_error(engine, capsys):
+    assert demo.main(["--output", ""]) == 2
+    assert "found nothing" in capsys.readouterr().err

@@ -1,0 +1,437 @@
+"""Fine-tuning on SEED slices: what is learned, what stays, and what is kept when things go wrong."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_model
+import torch
+
+from medtl import worker
+from medtl.commands.cli import main
+from medtl.errors import Cancelled, InputError
+from medtl.finetuning import files as finetune_files
+from medtl.finetuning import finetune as finetune_module
+from medtl.finetuning import guard, tuned_bundle
+from medtl.finetuning.decoder import Tuning, loss_of
+from medtl.finetuning.features import mark
+from medtl.finetuning.files import CaseGiven
+from medtl.finetuning.finetune import FinetuneOptions, finetune
+from medtl.finetuning.guard import Change, Guard, verdict
+from medtl.finetuning.held_out import Clock
+from medtl.finetuning.seed import IGNORE, read_seeds, seeds_of, voxels_sha256, write_seeds
+from medtl.model.bundle import Model, load_model
+from medtl.model.card import InputSpec, load_card
+from medtl.phantom import head
+from medtl.progress import Report, silent
+from medtl.segmentation import segment_of
+from medtl.volume import read_labelmap, read_volume, write_image, write_labelmap
+
+SLICES = (3, 4, 5, 6, 7)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A few steps instead of a minute's, however busy the machine is, and a store of our own."""
+    monkeypatch.setattr(finetune_module, "SHORTEST", 0.1)
+    monkeypatch.setattr(finetune_module, "Tuning", lambda seed: Tuning(seed=seed, steps=12, copies=3))
+    monkeypatch.setattr(guard, "HEADS", range(1001, 1002))
+    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def case_files(tmp_path_factory: pytest.TempPathFactory) -> CaseGiven:
+    """A small head with its lesion, and five SEED slices."""
+    folder = tmp_path_factory.mktemp("case")
+    made = head(3, (64, 64, 12), (3.0, 3.0, 8.0))
+    there = np.flatnonzero(made.labelmap.array.any(axis=(1, 2)))
+    write_image(folder / "head.nrrd", made.volume.array, made.volume.geometry)
+    write_labelmap(folder / "truth.nrrd", replace(made.labelmap, segments=()))
+    middle = int(there.mean())
+    return CaseGiven(folder / "head.nrrd", folder / "truth.nrrd", tuple(range(middle - 2, middle + 3)))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "small"
+    small_model.save(folder)
+    return folder
+
+
+@pytest.fixture
+def model(bundle: Path) -> Model:
+    return load_model(str(bundle), "cpu")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = (f for f in sorted(folder.rglob("*")) if f.is_file())
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def tuned(model: Model, case: CaseGiven, output: Path | str, budget: float = 60.0, **more: object) -> dict:
+    report = more.pop("report", silent)
+    options = FinetuneOptions(budget, **more)
+    return finetune_files.finetune_files(model, [case], None, str(output), options, report)
+
+
+def stop_at(stage: str, share: float) -> Report:
+    def report(at: str, fraction: float) -> None:
+        if at == stage and fraction >= share:
+            raise Cancelled("Stopped by the test.")
+
+    return report
+
+
+def test_tuning_moves_the_decoder_alone_and_never_the_model_that_was_given(model, case_files):
+    volume = read_volume(case_files.image)
+    seeds = seeds_of(read_labelmap(case_files.label), model.card, case_files.image, "x", case_files.slices)
+    before = {k: v.clone() for k, v in model.networks[0].state_dict().items()}
+    done = finetune(model, [(volume, seeds)], FinetuneOptions())
+    after = done.model.networks[0].state_dict()
+    assert all(torch.equal(before[k], v) for k, v in model.networks[0].state_dict().items())
+    moved = {k for k in before if not torch.equal(before[k], after[k])}
+    assert moved
+    assert not any(k.startswith(("unet.conv_0", "unet.down_")) for k in moved), "the encoder stays"
+    assert not any("running_" in k or "num_batches" in k for k in moved), "batch statistics stay"
+
+
+def test_the_loss_falls_and_is_told_as_it_does(model, case_files, monkeypatch):
+    losses: list[float] = []
+    volume = read_volume(case_files.image)
+    seeds = seeds_of(read_labelmap(case_files.label), model.card, case_files.image, "x", case_files.slices)
+    eager = Tuning(rate=1e-2, pull=0.0, copies=3, steps=40)
+    monkeypatch.setattr(finetune_module, "Tuning", lambda seed: eager)
+    finetune(model, [(volume, seeds)], FinetuneOptions(), note=lambda values: losses.append(values["loss"]))
+    assert len(losses) == 3 * 40, "two rounds without a quarter of the SEEDs and one with all"
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[-40:-35])
+
+
+def test_nothing_but_seed_pixels_counts():
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 8, 8, requires_grad=True)
+    truth = torch.randint(0, 3, (2, 8, 8))
+    truth[:, :4] = IGNORE
+    loss_of(logits, truth).backward()
+    assert logits.grad is not None
+    assert (logits.grad[:, :, :4] == 0).all()
+    assert (logits.grad[:, :, 4:] != 0).any()
+
+
+def test_slices_of_which_nothing_is_known_cost_nothing():
+    loss = loss_of(torch.randn(1, 2, 8, 8), torch.full((1, 8, 8), IGNORE))
+    assert not torch.isfinite(loss) or loss == 0.0
+
+
+@pytest.mark.parametrize(
+    "direction", [(1, 0, 0, 0, 1, 0, 0, 0, 1), (-1, 0, 0, 0, 1, 0, 0, 0, -1), (0, 0, 1, 1, 0, 0, 0, 1, 0)]
+)
+def test_a_seed_lies_on_the_pixels_that_were_drawn(direction):
+    made = head(3, (48, 40, 40), (4.0, 4.0, 4.0), direction=direction)
+    card = replace(small_model.a_card(), input=InputSpec(spacing=None))
+    seeds = seeds_of(replace(made.labelmap, segments=()), card, Path("i"), "x", None)
+    case = mark(made.volume, seeds, card.input, 16)
+    bright = np.concatenate([case.images([k])[0, 0].numpy()[t == 1] for k, t in case.truth.items()])
+    around = np.concatenate([case.images([k])[0, 0].numpy()[t == 0] for k, t in case.truth.items()])
+    assert sum(int((t == 1).sum()) for t in case.truth.values()) == int(made.labelmap.array.sum())
+    assert np.median(bright) > np.median(around[around > -0.5]) + 0.2, "the lesion is what is bright"
+
+
+def test_a_tuned_model_is_a_bundle_that_names_its_parent(model, bundle, case_files, tmp_path):
+    parent = hashes(bundle)
+    record = tuned(model, case_files, tmp_path / "new")
+    card = load_card(tmp_path / "new")
+    assert hashes(bundle) == parent
+    assert card.parent is not None
+    assert (card.parent.name, card.parent.sha256) == ("small", model.sha256)
+    assert (card.name, card.input, card.labels) == ("new", model.card.input, model.card.labels)
+    listed = card.training["tuned"][-1]["seeds"]
+    assert [one["slice"] for one in listed] == list(case_files.slices)
+    assert listed[0]["image_sha256"] == voxels_sha256(read_volume(case_files.image).array)
+    assert load_model(str(tmp_path / "new"), "cpu").sha256 == record["sha256"]
+    assert record["verdict"] in ("better", "same", "worse")
+    assert record["change"]["seeds"]["n"] == 2
+    assert {f.name for f in tmp_path.iterdir()} - {"home"} == {"new"}
+    assert (tmp_path / "new" / "LICENSE").read_text() == (bundle / "LICENSE").read_text()
+
+
+def test_a_tuned_model_can_be_tuned_again_and_remembers_both(model, case_files, tmp_path):
+    tuned(model, case_files, tmp_path / "one")
+    second = tuned(load_model(str(tmp_path / "one"), "cpu"), case_files, tmp_path / "two")
+    card = load_card(tmp_path / "two")
+    assert [record["parent"]["name"] for record in card.training["tuned"]] == ["small", "one"]
+    assert second["parent"]["name"] == "one"
+
+
+def test_a_tuned_model_and_what_is_tuned_from_it_write_the_segments_of_the_first(model, case_files, tmp_path):
+    tuned(model, case_files, tmp_path / "one")
+    again = load_model(str(tmp_path / "one"), "cpu")
+    tuned(again, case_files, tmp_path / "two")
+    for card in (model.card, again.card, load_card(tmp_path / "two")):
+        written = segment_of(card, card.labels[0])
+        assert (written.id, dict(written.tags)["MedTL.model"]) == ("small.lesion", "small")
+        assert dict(written.tags)["DICOM.SegmentAlgorithmName"] == f"{card.name} {card.version}"
+
+
+def test_with_few_seeds_only_the_guard_set_speaks_and_it_is_said(model, case_files, tmp_path):
+    record = tuned(model, replace(case_files, slices=case_files.slices[:3]), tmp_path / "new")
+    assert record["before"]["seeds"] is None
+    assert any("none was left out" in note for note in record["notes"])
+
+
+def test_accepted_cases_are_the_guard_set_when_they_are_given(model, case_files, tmp_path):
+    listed = tmp_path / "guard.csv"
+    listed.write_text(f"image,label\n{case_files.image},{case_files.label}\n")
+    record = tuned(model, case_files, tmp_path / "new", guard=listed)
+    assert record["change"]["guard"]["kind"] == "cases"
+    assert record["change"]["guard"]["n"] == 1
+
+
+def test_the_budget_is_kept(model, case_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune_module, "Tuning", lambda seed: Tuning(seed=seed, steps=1_000_000))
+    record = tuned(model, case_files, tmp_path / "new", budget=5.0)
+    assert record["seconds"] < 7.0, "a busy machine may take a little more"
+
+
+def test_a_budget_that_leaves_no_time_says_what_is_needed(model, case_files, tmp_path):
+    with pytest.raises(InputError, match=r"Expected a budget that leaves time to tune, found 0.2 s"):
+        tuned(model, case_files, tmp_path / "new", budget=0.2)
+    assert not (tmp_path / "new").exists()
+
+
+def test_cancel_keeps_the_best_so_far(model, bundle, case_files, tmp_path):
+    parent = hashes(bundle)
+    with pytest.raises(Cancelled, match=r"the best model so far is in .*new"):
+        tuned(model, case_files, tmp_path / "new", report=stop_at("tune", 0.6))
+    card = load_model(str(tmp_path / "new"), "cpu").card
+    assert card.training["tuned"][-1]["unfinished"]
+    assert hashes(bundle) == parent
+    assert {f.name for f in tmp_path.iterdir()} - {"home"} == {"new"}
+
+
+def test_cancel_before_anything_was_learned_leaves_nothing(model, case_files, tmp_path):
+    with pytest.raises(Cancelled, match=r"^Cancelled.$"):
+        tuned(model, case_files, tmp_path / "new", report=stop_at("encode", 0.0))
+    assert [f.name for f in tmp_path.iterdir() if f.name != "home"] == []
+
+
+def test_a_kill_leaves_the_best_so_far_beside_the_output(model, case_files, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def report(stage: str, fraction: float) -> None:
+        if stage == "tune" and fraction > 0.6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        tuned(model, case_files, tmp_path / "new", report=report)
+    left = [f for f in tmp_path.iterdir() if f.name.startswith("new.best-")]
+    assert len(left) == 1
+    assert load_model(str(left[0]), "cpu").card.parent is not None
+
+
+def test_a_full_disk_leaves_neither_a_model_nor_pieces(model, bundle, case_files, tmp_path, monkeypatch):
+    parent = hashes(bundle)
+
+    def full(*arguments: object) -> None:
+        raise InputError("Could not write the model: No space left on device.")
+
+    monkeypatch.setattr(tuned_bundle, "save_bundle", full)
+    with pytest.raises(InputError, match="No space left"):
+        tuned(model, case_files, tmp_path / "new")
+    assert [f.name for f in tmp_path.iterdir() if f.name != "home"] == []
+    assert hashes(bundle) == parent
+
+
+def test_memory_that_runs_short_means_fewer_copies_and_says_so(model, case_files, tmp_path, monkeypatch):
+    real = finetune_module.copies
+
+    def short(model: Model, case: object, slices: object, spec: object, count: int, random: object) -> object:
+        if count > 4:
+            raise MemoryError
+        return real(model, case, slices, spec, count, random)
+
+    monkeypatch.setattr(finetune_module, "copies", short)
+    monkeypatch.setattr(finetune_module, "Tuning", lambda seed: Tuning(seed=seed, steps=12))
+    record = tuned(model, case_files, tmp_path / "new")
+    assert any("Memory is short: 4 copies" in note for note in record["notes"])
+
+
+def test_the_result_shows_seeds_as_drawn(model, case_files, tmp_path):
+    result = tmp_path / "result.seg.nrrd"
+    record = tuned(model, case_files, tmp_path / "new", result=result)
+    found, truth = read_labelmap(result), read_labelmap(case_files.label)
+    chosen = list(case_files.slices)
+    assert (found.array[chosen] == truth.array[chosen]).all()
+    assert found.segments[0].id == "small.lesion"
+    assert record["blend_weight"] > 0
+    assert found.geometry.close_to(truth.geometry)
+
+
+def changed_label(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path, CaseGiven], CaseGiven]:
+    def make(folder: Path, case: CaseGiven) -> CaseGiven:
+        labelmap = read_labelmap(case.label)
+        write_labelmap(folder / "label.nrrd", replace(labelmap, array=change(labelmap.array)))
+        return replace(case, label=folder / "label.nrrd")
+
+    return make
+
+
+def elsewhere(folder: Path, case: CaseGiven) -> CaseGiven:
+    labelmap = read_labelmap(case.label)
+    moved = replace(labelmap.geometry, origin=(1.0, 2.0, 3.0))
+    write_labelmap(folder / "label.nrrd", replace(labelmap, geometry=moved))
+    return replace(case, label=folder / "label.nrrd")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (changed_label(lambda a: np.where(a > 0, 5, 0).astype(np.uint16)), "found the value 5 too"),
+        (elsewhere, "Resample the labels onto the image"),
+        (lambda folder, case: replace(case, slices=(99,)), "slices from 0 to 11"),
+        (lambda folder, case: replace(case, slices=()), "at least one SEED slice"),
+        (lambda folder, case: replace(case, image=folder / "absent.nrrd"), "absent.nrrd"),
+    ],
+    ids=["another label", "another grid", "no such slice", "nothing marked", "no image"],
+)
+def test_what_cannot_be_learned_from_is_refused_and_nothing_is_written(model, case_files, tmp_path, make, message):
+    with pytest.raises(InputError, match=message):
+        tuned(model, make(tmp_path, case_files), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"budget": 0.0}, "budget"), ({"budget": float("nan")}, "budget"), ({"strength": 3.0}, "strength")],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        FinetuneOptions(**options)
+
+
+@pytest.mark.parametrize("name", ["two words", "-first", "größer", "x" * 65])
+def test_a_name_that_no_model_can_have_is_refused_before_any_work(model, case_files, tmp_path, name):
+    with pytest.raises(InputError, match="letters, digits"):
+        tuned(model, case_files, tmp_path / "there" / name)
+
+
+def test_the_new_weights_lie_half_way_at_most_and_strength_says_how_far(model, case_files, tmp_path):
+    assert tuned(model, case_files, tmp_path / "new")["alpha"] == 0.5
+    assert tuned(model, case_files, tmp_path / "less", strength=0.5)["alpha"] == 0.25
+
+
+@pytest.mark.parametrize("fine_below", [1.0, 0.4, 0.2, 0.0])
+def test_the_guard_brings_the_weights_as_near_to_the_old_ones_as_it_takes(model, monkeypatch, fine_below):
+    at = []
+
+    class States:
+        def __init__(self) -> None:
+            self.model = model
+
+        def use(self, alpha: float) -> None:
+            at.append(alpha)
+
+    def scores(model, cases):
+        return np.array([0.9 - 0.009, 0.9]) if at[-1] <= fine_below else np.array([0.8, 0.9])
+
+    monkeypatch.setattr(finetune_module, "scores", scores)
+    watched = Guard("phantom heads", (None, None), np.array([0.9, 0.9]), 0.1)
+    alpha, after = finetune_module._allowed(States(), watched, 0.5, Clock(60.0), silent)
+    assert alpha == at[-1]
+    assert at == sorted(at, reverse=True)
+    if fine_below:
+        assert 0.6 * min(fine_below, 0.5) < alpha <= fine_below
+        assert verdict(Change(np.zeros(0), np.zeros(0)), Change(watched.before, after)) == "same"
+    else:
+        assert verdict(Change(np.zeros(0), np.zeros(0)), Change(watched.before, after)) == "worse"
+
+
+def test_heads_guard_a_model_that_knows_them(model, monkeypatch):
+    assert guard.guard_set(model, None, 1.0, silent).kind == "none", "an untrained model knows no heads"
+    monkeypatch.setattr(guard, "LEAST_KNOWN", -1.0)
+    found = guard.guard_set(model, None, 1.0, silent)
+    assert (found.kind, len(found.cases)) == ("phantom heads", 1)
+    body = replace(model, card=replace(model.card, input=small_model.WINDOW))
+    assert guard.guard_set(body, None, 1.0, silent).kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "watched", "expected"),
+    [
+        ([0.1, 0.05], [0.0, 0.0], "better"),
+        ([0.1, 0.05], [-0.02, -0.01], "worse"),
+        ([-0.05, 0.0], [0.1], "worse"),
+        ([0.0, 0.01], [0.0], "same"),
+        ([], [0.05], "better"),
+        ([], [], "same"),
+        ([0.1], [-0.01], "better"),
+    ],
+)
+def test_the_verdict_is_worse_when_either_falls_by_more_than_the_margin(seeds, watched, expected):
+    changes = [Change(np.full(len(v), 0.5), 0.5 + np.array(v)) for v in (seeds, watched)]
+    assert verdict(*changes) == expected
+
+
+def test_the_command_prints_one_object_and_its_model_can_be_used_by_name(bundle, case_files, tmp_path, capsys):
+    command = ["finetune", "--model", str(bundle), "--case", str(case_files.image), str(case_files.label)]
+    slices = ",".join(map(str, case_files.slices))
+    assert main([*command, "--slices", slices, "--output", "mine", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert {"output", "sha256", "verdict", "before", "after", "seconds"} <= record.keys()
+    assert Path(record["output"]) == tmp_path / "home" / "models" / "mine"
+    assert load_model("mine", "cpu").sha256 == record["sha256"]
+    assert main([*command, "--output", "mine"]) == 1
+    assert "taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--slices", "1,2"], "give that first"),
+        (["--case", "a", "b", "--slices", "one"], "expected --slices like"),
+        ([], "give --case IMAGE LABEL or --seeds FILE"),
+    ],
+)
+def test_a_wrong_use_of_the_command_is_said(arguments, message, capsys):
+    assert main(["finetune", "--model", "m", "--output", "o", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_slices_belong_to_the_case_before_them():
+    from medtl.commands.cli import build_parser
+
+    words = ["--case", "a", "b", "--slices", "1,2", "--case", "c", "d", "--case", "e", "f", "--slices", "auto"]
+    cases = build_parser().parse_args(["finetune", "--model", "m", "--output", "o", *words]).cases
+    assert [(str(image), slices) for image, _, slices in cases] == [("a", (1, 2)), ("c", None), ("e", None)]
+
+
+def test_a_list_of_seeds_is_tuned_on_by_the_worker(bundle, model, case_files, tmp_path):
+    sha256 = voxels_sha256(read_volume(case_files.image).array)
+    seeds = seeds_of(read_labelmap(case_files.label), model.card, case_files.image, sha256, case_files.slices)
+    write_seeds(tmp_path / "seeds.json", seeds)
+    request = {"model": str(bundle), "seeds": str(tmp_path / "seeds.json"), "output": str(tmp_path / "new")}
+    record = worker.run_finetune({**request, "options": {}}, silent)
+    assert load_model(str(tmp_path / "new"), "cpu").sha256 == record["sha256"]
+    wrong = [replace(seeds[0], sha256="0" * 64)]
+    write_seeds(tmp_path / "seeds.json", wrong)
+    assert read_seeds(tmp_path / "seeds.json")[0].sha256 == "0" * 64
+    with pytest.raises(InputError, match="found another"):
+        worker.run_finetune({**request, "output": str(tmp_path / "newer"), "options": {}}, silent)
+
+
+def test_slices_are_proposed_evenly_over_what_the_model_found(bundle, case_files, capsys):
+    assert main(["suggest", str(case_files.image), "--model", str(bundle), "-n", "3", "--json"]) == 0
+    proposed = json.loads(capsys.readouterr().out)["slices"]
+    numbers = [one["index"] for one in proposed]
+    assert numbers == sorted(set(numbers))
+    assert 1 <= len(numbers) <= 3
+    assert (
+        worker.run_suggest({"model": str(bundle), "input": str(case_files.image), "options": {"count": 3}}, silent)[
+            "slices"
+        ]
+        == proposed
+    )

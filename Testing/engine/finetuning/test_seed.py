@@ -1,0 +1,172 @@
+"""SEED slices and their file."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_model import a_card
+
+from medtl.errors import InputError
+from medtl.finetuning import seed as seeds_module
+from medtl.finetuning.seed import IGNORE, Seed, by_image, for_model, read_seeds, seeds_of, voxels_sha256, write_seeds
+from medtl.model.card import Label
+from medtl.volume import Geometry, Labelmap, Segment
+
+TWO = (Label(3, "core", "Core"), Label(7, "oedema", "Oedema"))
+GRID = Geometry((4, 5, 6))
+
+
+def a_labelmap(values: dict[int, int], segments: tuple[Segment, ...] = (), **more: object) -> Labelmap:
+    """A labelmap of 6 slices, with a value in one pixel of some."""
+    array = np.zeros(GRID.shape, np.uint16)
+    for k, value in values.items():
+        array[k, 2, 1] = value
+    return Labelmap(array, GRID, segments, **more)
+
+
+def a_seed(index: int = 2, **more: object) -> Seed:
+    mask = np.zeros((5, 4), np.uint16)
+    mask[1, 2], mask[0] = 1, IGNORE
+    return Seed("case", Path("image.nrrd"), "ab", "axial", index, ("lesion",), mask, "2026-01-01T00:00:00Z", **more)
+
+
+def same(one: Seed, other: Seed) -> bool:
+    return replace(one, mask=other.mask) == other and np.array_equal(one.mask, other.mask)
+
+
+def test_a_list_comes_back_as_it_was_written(tmp_path):
+    listed = (a_seed(2), a_seed(4))
+    write_seeds(tmp_path / "seeds.json", listed)
+    back = read_seeds(tmp_path / "seeds.json")
+    assert all(same(replace(b, image=Path("image.nrrd")), s) for b, s in zip(back, listed, strict=True))
+    assert {f.name for f in tmp_path.iterdir()} == {"seeds.json", "seeds.npz"}
+
+
+def test_an_image_in_the_folder_of_the_list_moves_with_it(tmp_path):
+    (tmp_path / "a").mkdir()
+    write_seeds(tmp_path / "a" / "seeds.json", [replace(a_seed(), image=tmp_path / "a" / "image.nrrd")])
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert read_seeds(tmp_path / "b" / "seeds.json")[0].image == tmp_path / "b" / "image.nrrd"
+
+
+def test_a_write_that_is_cut_short_between_its_two_files_loses_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "seeds.json"
+    write_seeds(path, [a_seed(2)])
+
+    def cut(part: Path, *rest: object, **more: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    changed = replace(a_seed(2), mask=np.ones((5, 4), np.uint16))
+    monkeypatch.setattr(Path, "write_text", cut)
+    with pytest.raises(InputError, match="No space left"):
+        write_seeds(path, [changed])
+    assert np.array_equal(read_seeds(path)[0].mask, a_seed().mask)
+    monkeypatch.undo()
+    write_seeds(path, [changed])
+    assert read_seeds(path)[0].mask.all()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("seeds.json", b"{"),
+        ("seeds.json", b"[]"),
+        ("seeds.json", b'{"schema": 1, "seeds": [{"mask": "absent"}]}'),
+        ("seeds.npz", b"no zip"),
+    ],
+)
+def test_a_damaged_list_is_refused_by_name(tmp_path, name, content):
+    write_seeds(tmp_path / "seeds.json", [a_seed()])
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"Expected a list of SEEDs .* Mark the slices again"):
+        read_seeds(tmp_path / "seeds.json")
+
+
+def test_a_list_of_a_newer_program_asks_for_an_update(tmp_path):
+    (tmp_path / "seeds.json").write_text(json.dumps({"schema": 2, "seeds": []}))
+    with pytest.raises(InputError, match="schema 2"):
+        read_seeds(tmp_path / "seeds.json")
+
+
+def test_every_labelled_slice_is_a_seed_unless_slices_are_named():
+    labelmap = a_labelmap({1: 1, 4: 1})
+    assert [s.index for s in seeds_of(labelmap, a_card(), Path("i"), "x", None)] == [1, 4]
+    named = seeds_of(labelmap, a_card(), Path("i"), "x", (5, 1, 5))
+    assert [(s.index, int(s.mask.sum())) for s in named] == [(1, 1), (5, 0)], "a slice without a label is a SEED, too"
+
+
+def test_slices_are_counted_along_the_array_axis_nearest_the_planes_normal():
+    sagittal = Geometry((4, 5, 6), direction=(0, 0, 1, 1, 0, 0, 0, 1, 0))  # the first index axis points to posterior
+    array = np.zeros(sagittal.shape, np.uint16)
+    array[:, 3, :] = 1  # the y axis points to superior
+    found = seeds_of(Labelmap(array, sagittal), a_card(), Path("i"), "x", None)
+    assert [s.index for s in found] == [3]
+    assert found[0].mask.shape == (6, 4)
+
+
+def test_labels_are_found_by_their_tags_whatever_slicer_made_of_values_and_names():
+    card = replace(a_card(), labels=TWO)
+    segments = (
+        Segment(1, "small.oedema", "Renamed", tags=(("MedTL.label", "oedema"),)),
+        Segment(2, "Segment_2", "Other", tags=(("MedTL.label", "core"),)),
+    )
+    found = seeds_of(a_labelmap({0: 1, 1: 2}, segments), card, Path("i"), "x", None)
+    assert [int(s.mask.max()) for s in found] == [2, 1]
+    assert found[0].labels == ("core", "oedema")
+
+
+def test_values_are_the_models_own_where_no_segment_is_known():
+    card = replace(a_card(), labels=TWO)
+    found = seeds_of(a_labelmap({0: 3, 1: 7}, (Segment(3, "a", "A"),)), card, Path("i"), "x", None)
+    assert [int(s.mask.max()) for s in found] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("labelmap", "slices", "message"),
+    [
+        (a_labelmap({}), None, "at least one SEED slice"),
+        (a_labelmap({1: 1}), (6,), "slices from 0 to 5"),
+        (a_labelmap({1: 5}), None, "found the value 5 too"),
+        (a_labelmap({1: 1}, warnings=("Segments overlap in 3 voxels.",)), None, "do not overlap"),
+        (a_labelmap({1: 3}, (Segment(3, "small.core", "Core"),)), None, "found none for Oedema"),
+    ],
+    ids=["nothing marked", "outside", "another label", "overlap", "segment removed"],
+)
+def test_labels_that_cannot_be_learned_from_are_refused(labelmap, slices, message):
+    card = replace(a_card(), labels=TWO) if "Oedema" in message else a_card()
+    with pytest.raises(InputError, match=message):
+        seeds_of(labelmap, card, Path("i"), "x", slices)
+
+
+def test_seeds_take_the_order_of_the_models_labels():
+    mask = np.array([[0, 1], [2, IGNORE]], np.uint16)
+    given = Seed("c", Path("i"), "x", "axial", 0, ("oedema", "core"), mask)
+    turned = for_model(given, replace(a_card(), labels=TWO))
+    assert turned.labels == ("core", "oedema")
+    assert turned.mask.tolist() == [[0, 2], [1, IGNORE]]
+
+
+@pytest.mark.parametrize("change", [{"plane": "coronal"}, {"labels": ("muscle",)}])
+def test_seeds_for_another_model_are_refused(change):
+    with pytest.raises(InputError, match="Choose the model they are for"):
+        for_model(replace(a_seed(), **change), a_card())
+
+
+def test_a_mask_holds_nothing_that_its_labels_do_not_name():
+    with pytest.raises(InputError, match="the value 2"):
+        replace(a_seed(), mask=np.full((2, 2), 2, np.uint16))
+
+
+def test_the_later_mark_of_a_slice_counts():
+    first, later = a_seed(2), replace(a_seed(2), time="later")
+    groups = by_image([a_seed(4), first, later, replace(a_seed(0), sha256="cd")])
+    assert [(s.index, s.time) for s in groups["ab"]] == [(2, "later"), (4, "2026-01-01T00:00:00Z")]
+    assert len(groups["cd"]) == 1
+
+
+def test_an_image_is_known_by_its_voxels_alone():
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    assert voxels_sha256(array) == voxels_sha256(np.asfortranarray(array)) != voxels_sha256(array + 1)
+    assert seeds_module.SCHEMA == 1

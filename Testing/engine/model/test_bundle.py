@@ -1,0 +1,233 @@
+"""Bundles: saved and loaded; damaged and hostile ones are refused."""
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from conftest import ROOT
+from safetensors import SafetensorError
+from small_model import a_card, edit, save
+
+from medtl.errors import DeviceError, InputError, ModelError
+from medtl.model import bundle
+from medtl.model.bundle import choose_device, load_model
+from medtl.model.card import METADATA, InputSpec, Label, ModelCard, NetworkSpec, Parent
+from medtl.model.store import WEIGHTS, sha256_of
+from medtl.segmentation import segment
+from medtl.volume import Geometry, Volume
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    (tmp_path / "work").mkdir()
+    save(tmp_path / "work" / "small")
+    return tmp_path / "work" / "small"
+
+
+def with_weights(folder: Path, write: Callable[[Path], object]) -> None:
+    """Replace the weights and make the card agree with them."""
+    write(folder / WEIGHTS)
+    edit(folder, lambda block: block.update(sha256=sha256_of(folder / WEIGHTS)))
+
+
+def test_a_saved_bundle_loads_with_the_same_card_and_weights_to_half_precision(tmp_path):
+    card = replace(a_card(), parent=Parent("older", "00"), training={"seed": 3})
+    network = bundle_network(card, seed=4)
+    weights = {"net." + k: v for k, v in network.state_dict().items()}
+    written = bundle.save_bundle(tmp_path / "m", card, weights, "# Card", "Terms", {"authors": "Someone"})
+    assert written == replace(card, sha256=sha256_of(tmp_path / "m" / WEIGHTS))
+    model = load_model(str(tmp_path / "m"), "cpu")
+    assert model.card == written
+    assert model.sha256 == written.sha256
+    assert (model.device, model.folder) == ("cpu", tmp_path / "m")
+    assert isinstance(model.bf16, bool)
+    loaded = model.networks[0]
+    assert not loaded.training
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            assert loaded.state_dict()[name].dtype == torch.float32
+            torch.testing.assert_close(loaded.state_dict()[name], value, rtol=2**-10, atol=1e-7)
+    stored = safetensors.torch.load_file(tmp_path / "m" / WEIGHTS)
+    assert {v.dtype for v in stored.values() if v.is_floating_point()} == {torch.float16}
+    assert (tmp_path / "m" / "docs" / "README.md").read_text() == "# Card"
+    assert (tmp_path / "m" / "LICENSE").read_text() == "Terms"
+    assert json.loads((tmp_path / "m" / METADATA).read_text())["authors"] == "Someone"
+
+
+def bundle_network(card: ModelCard, seed: int) -> torch.nn.Module:
+    from medtl.model.networks import build
+
+    torch.manual_seed(seed)
+    return build(card.networks[0].name, dict(card.networks[0].arguments))
+
+
+def test_a_loaded_bundle_segments(saved):
+    volume = Volume(np.random.default_rng(0).integers(0, 99, (3, 20, 24)).astype(np.int16), Geometry((24, 20, 3)))
+    result = segment(volume, load_model(str(saved), "cpu"))
+    assert result.labelmap.array.shape == (3, 20, 24)
+    assert result.labelmap.segments[0].id == "small.lesion"
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        a_card(),
+        replace(
+            a_card(),
+            labels=(Label(3, "a", "A"), Label(9, "b", "B")),
+            input=InputSpec(neighbours=1),
+            networks=(NetworkSpec("basicunet2d", {"channels": 3, "labels": 2, "features": [4] * 6}),),
+        ),
+    ],
+)
+def test_metadata_is_valid_by_monai_s_schema(card, tmp_path):
+    path = ROOT.parent / "shared" / "schemas" / "meta_schema_20240725.json"
+    if not path.is_file():
+        pytest.skip("needs MONAI's schema in ../shared/schemas, which is not here")
+    import jsonschema
+
+    save(tmp_path / "m", card)
+    metadata = json.loads((tmp_path / "m" / METADATA).read_text())
+    jsonschema.validate(metadata, json.loads(path.read_text()))
+    # The schema says nothing of the format itself.
+    image, pred = metadata["network_data_format"]["inputs"]["image"], metadata["network_data_format"]["outputs"]["pred"]
+    assert image["num_channels"] == card.networks[0].arguments["channels"]
+    assert pred["num_channels"] == 1 + len(card.labels)
+    assert metadata["medtl"]["schema"] == 1
+
+
+def test_saving_never_replaces_anything_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    (tmp_path / "m").mkdir()
+    with pytest.raises(InputError, match="exists already"):
+        save(tmp_path / "m")
+    with pytest.raises(InputError, match="does not exist"):
+        save(tmp_path / "none" / "m")
+    for error in (OSError(28, "No space left on device"), SafetensorError("No space left on device")):
+
+        def full(weights, path, error=error):
+            path.write_bytes(b"half")
+            raise error
+
+        monkeypatch.setattr(safetensors.torch, "save_file", full)
+        with pytest.raises(InputError, match="No space left on device"):
+            save(tmp_path / "other")
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_weights_that_were_changed_are_refused(saved):
+    content = bytearray((saved / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (saved / WEIGHTS).write_bytes(content)
+    with pytest.raises(ModelError, match=r"weights of small in .* are damaged: expected SHA-256 .*, found"):
+        load_model(str(saved), "cpu")
+
+
+def test_missing_weights_are_said(saved):
+    (saved / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match="Expected weights at"):
+        load_model(str(saved), "cpu")
+
+
+class Bomb:
+    """Whoever unpickles it notices."""
+
+    def __reduce__(self):
+        return (Path("exploded").write_text, ("",))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda p: p.write_bytes(pickle.dumps(Bomb())),
+        lambda p: torch.save({"w": Bomb()}, p),
+        lambda p: p.write_bytes(b""),
+        lambda p: p.write_bytes(b"\xff" * 64),
+        lambda p: p.write_bytes(p.read_bytes()[:-100]),
+    ],
+    ids=["pickle", "torch.save", "empty", "noise", "cut off"],
+)
+def test_what_is_not_safetensors_is_refused_and_never_unpickled(write, saved, tmp_path):
+    with_weights(saved, write)
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(str(saved), "cpu")
+    assert not (tmp_path / "exploded").exists()
+
+
+def change_weights(folder: Path, change: Callable[[dict], object]) -> None:
+    weights = safetensors.torch.load_file(folder / WEIGHTS)
+    change(weights)
+    with_weights(folder, lambda path: safetensors.torch.save_file(weights, path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w.pop("net.unet.final_conv.bias"),
+        lambda w: w.update({"net.more": torch.zeros(1)}),
+        lambda w: w.update({"net.unet.final_conv.bias": torch.zeros(5)}),
+        lambda w: w.clear(),
+    ],
+    ids=["a layer missing", "a layer more", "a layer of another shape", "none"],
+)
+def test_weights_that_do_not_fit_the_network_are_refused(change, saved):
+    change_weights(saved, change)
+    with pytest.raises(ModelError, match="weights of small do not fit its network basicunet2d") as raised:
+        load_model(str(saved), "cpu")
+    assert "\n" not in str(raised.value)
+
+
+def test_weights_of_another_prefix_are_passed_over(saved):
+    change_weights(saved, lambda w: w.update({"second.unet.bias": torch.zeros(3)}))
+    assert load_model(str(saved), "cpu").card.name == "small"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"networks": [{"name": "nnunet", "prefix": "net."}]}, "Expected a network of unet2d, basicunet2d"),
+        ({"networks": [{"name": "basicunet2d", "arguments": {"depth": 3}}]}, "does not take the arguments"),
+        ({"input": {"neighbours": 1}}, "does not take the card's 3 channels"),
+        ({"labels": [{"value": v, "id": str(v), "name": "A"} for v in (1, 2)]}, "has 2 labels.*needs? 3 outputs"),
+    ],
+    ids=["unknown network", "unknown argument", "other channels", "other labels"],
+)
+def test_a_card_that_does_not_fit_its_network_is_refused(change, message, saved):
+    edit(saved, lambda block: block.update(change))
+    with pytest.raises(ModelError, match=message):
+        load_model(str(saved), "cpu")
+
+
+def test_loading_never_asks_a_hub_for_weights(tmp_path, monkeypatch):
+    import timm.models._builder as builder
+
+    def asked(*_, **__):
+        raise AssertionError("the hub was asked")
+
+    arguments = {"encoder": "mobilenetv2_050", "channels": 1, "labels": 1}
+    save(tmp_path / "m", replace(a_card(), networks=(NetworkSpec("unet2d", arguments),)))
+    edit(tmp_path / "m", lambda block: block["networks"][0]["arguments"].update(encoder_weights="imagenet"))
+    monkeypatch.setattr(builder, "load_state_dict_from_hf", asked)
+    assert load_model(str(tmp_path / "m"), "cpu").card.name == "small"
+
+
+@pytest.mark.parametrize("wanted", ["banana", "cuda", "mps", ""])
+def test_a_device_that_is_not_there_is_refused(wanted, saved, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match=r"this computer has \(cpu\), found") as raised:
+        load_model(str(saved), wanted)
+    assert repr(wanted) in str(raised.value)
+
+
+@pytest.mark.parametrize(("cuda", "mps", "chosen"), [(1, 1, "cuda"), (1, 0, "cuda"), (0, 1, "mps"), (0, 0, "cpu")])
+def test_the_best_device_is_chosen_by_itself(cuda, mps, chosen, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: bool(mps))
+    assert choose_device("auto") == chosen
+    assert choose_device("cpu") == "cpu"

@@ -1,0 +1,244 @@
+"""What a model says about itself: read strictly, written back unchanged."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_model import a_card
+
+from medtl.errors import ModelError
+from medtl.model.card import (
+    METADATA,
+    Calibration,
+    Cleanup,
+    Gate,
+    InputSpec,
+    Label,
+    ModelCard,
+    NetworkSpec,
+    Parent,
+    decode,
+    encode,
+    load_card,
+)
+
+
+@pytest.fixture
+def rich() -> ModelCard:
+    """A card with an entry of every kind."""
+    return ModelCard(
+        name="rich-1.x_Y",
+        version="2.0.1",
+        description="Says «a lot»",
+        task="segmentation",
+        labels=(Label(1, "core", "Core", (0.0, 0.5, 1.0), "a~b"), Label(65534, "rim", "Rim")),
+        networks=(NetworkSpec("unet2d", {"encoder": "vgg19", "channels": 5, "deep": {"list": [1, 2.5, None]}}, "n."),),
+        input=InputSpec(("T1c",), "coronal", 0.9, 1.5, "window", (-100.0, 200.0), 2, 3.0),
+        sha256="ab" * 32,
+        calibration=Calibration(1.3, 0.4),
+        cleanup=Cleanup(0.1, 0.05, True),
+        gate=Gate("MR", "flair", r"\bdwi\b", (150.0, 300.0), {"dark": (0.1, 0.9)}),
+        training={"data": "some", "dice": {"mean": 0.87, "n": 15}},
+        parent=Parent("older", "cd" * 32),
+    )
+
+
+def written(folder: Path, card: ModelCard, change=lambda metadata: None) -> Path:
+    """The folder with the card in it, after `change` has had its way with the JSON."""
+    block = encode(card)
+    metadata = {"version": block.pop("version"), "description": block.pop("description")}
+    metadata["medtl"] = {"schema": 1, **block}
+    replaced = change(metadata)
+    (folder / METADATA).parent.mkdir(parents=True, exist_ok=True)
+    (folder / METADATA).write_text(json.dumps(metadata if replaced is None else replaced), encoding="utf-8")
+    return folder
+
+
+def test_a_card_comes_back_from_json_unchanged(rich, tmp_path):
+    assert load_card(written(tmp_path, rich)) == rich
+    assert load_card(written(tmp_path, a_card())) == a_card()
+    assert rich != replace(rich, gate=Gate("MR"))
+
+
+def test_entries_left_out_take_their_defaults(tmp_path):
+    optional = ("calibration", "cleanup", "gate", "training", "parent")
+
+    def remove(metadata):
+        for name in optional:
+            del metadata["medtl"][name]
+        metadata["medtl"]["input"] = {}
+
+    card = load_card(written(tmp_path, a_card(), remove))
+    assert card == replace(a_card(), input=InputSpec())
+
+
+def test_whole_numbers_are_taken_where_a_fraction_may_stand(tmp_path):
+    def change(metadata):
+        metadata["medtl"]["calibration"]["temperature"] = 2
+
+    temperature = load_card(written(tmp_path, a_card(), change)).calibration.temperature
+    assert temperature == 2.0
+    assert type(temperature) is float
+
+
+WRONG_TYPES = {
+    "labels is text": ({"labels": "lesion"}, "labels: expected"),
+    "label value is text": ({"labels": [{"value": "1", "id": "a", "name": "A"}]}, "value: expected int, found '1'"),
+    "label value is a fraction": ({"labels": [{"value": 1.0, "id": "a", "name": "A"}]}, "value: expected int"),
+    "label value is true": ({"labels": [{"value": True, "id": "a", "name": "A"}]}, "value: expected int"),
+    "colour has two parts": ({"labels": [{"value": 1, "id": "a", "name": "A", "colour": [1, 0]}]}, "colour: expected"),
+    "temperature is true": ({"calibration": {"temperature": True}}, "temperature: expected float"),
+    "threshold is null": ({"calibration": {"threshold": None}}, "threshold: expected float"),
+    "cleanup is a list": ({"cleanup": [1]}, "cleanup: expected Cleanup"),
+    "fill_holes is a number": ({"cleanup": {"fill_holes": 1}}, "fill_holes: expected bool"),
+    "statistics of three": ({"gate": {"statistics": {"dark": [1, 2, 3]}}}, "dark: expected"),
+    "training is a list": ({"training": []}, "training: expected"),
+    "name is null": ({"name": None}, "name: expected str"),
+    "window is a number": ({"input": {"window": 7}}, "window: expected"),
+    "an unknown entry": ({"colour": 1}, "unknown entry 'colour'; it may need a newer MedTL"),
+    "an unknown entry below": ({"input": {"patch": [1]}}, "input: unknown entry 'patch'"),
+    "a label without a name": ({"labels": [{"value": 1, "id": "a"}]}, "expected the entries value, id, name, found"),
+    "an empty network": ({"networks": [{}]}, "expected the entries name, found none"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG_TYPES.values(), ids=WRONG_TYPES)
+def test_an_entry_of_the_wrong_type_is_named(change, message, tmp_path):
+    with pytest.raises(ModelError, match=message) as raised:
+        load_card(written(tmp_path, a_card(), lambda metadata: metadata["medtl"].update(change)))
+    assert "metadata.json" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+LABEL = {"value": 1, "id": "a", "name": "A"}
+CLASS = {"id": "a", "name": "A"}
+CLASSIFIER = {
+    "task": "classification",
+    "labels": [],
+    "classes": [CLASS, CLASS | {"id": "b"}],
+    "input": {"scaling": "picture", "side": 64},
+}
+TERM = {"feature": "volume", "mean": 1, "deviation": 2, "weight": 3}
+NUMBERS = {"intercept": 0.5, "terms": [TERM], "resamples": [[0.1, 0.2]], "values": [2]}
+PLAIN = CLASSIFIER | {"networks": [], "coefficients": NUMBERS}
+CONTRADICTIONS = {
+    "no name": ({"name": ""}, "the name ''"),
+    "a name that leads elsewhere": ({"name": "../../evil"}, "the name"),
+    "a hidden name": ({"name": ".hidden"}, "the name"),
+    "a name with a line break": ({"name": "a\n"}, "the name"),
+    "too long a name": ({"name": "a" * 65}, "the name"),
+    "another task": ({"task": "detection"}, "the task 'detection'"),
+    "classes of a segmentation": ({"classes": [CLASS, CLASS | {"id": "b"}]}, "belong to the task 'classification'"),
+    "labels of a classification": ({"task": "classification"}, "two classes or more, unique, and no labels"),
+    "one class": (CLASSIFIER | {"classes": [CLASS]}, "needs two classes"),
+    "one class twice": (CLASSIFIER | {"classes": [CLASS, CLASS]}, "unique"),
+    "classes without a network": (CLASSIFIER | {"networks": []}, "has one, or coefficients and none"),
+    "a classifier that is shown volumes": (CLASSIFIER | {"input": {"scaling": "tissue", "side": 64}}, "is 'picture'"),
+    "a classifier without a side": (CLASSIFIER | {"input": {"scaling": "picture"}}, "with 32 to 1024 pixels"),
+    "another score": (
+        CLASSIFIER | {"abstention": {"score": "mood", "threshold": 1, "min_probability": 0.5}},
+        "the score 'mood'",
+    ),
+    "coefficients beside a network": (CLASSIFIER | {"coefficients": NUMBERS}, "has one, or coefficients and none"),
+    "a deviation of 0": (
+        PLAIN | {"coefficients": NUMBERS | {"terms": [TERM | {"deviation": 0}]}},
+        "deviations above 0",
+    ),
+    "resamples of another length": (
+        PLAIN | {"coefficients": NUMBERS | {"resamples": [[1, 2, 3]]}},
+        "resamples of another length than 2",
+    ),
+    "a prevalence that is no share": (PLAIN | {"coefficients": NUMBERS | {"prevalence": 91}}, "the prevalence 91"),
+    "a prevalence without a value": (
+        PLAIN | {"coefficients": NUMBERS | {"prevalence": math.nan}},
+        "the prevalence nan",
+    ),
+    "three classes by plain numbers": (
+        PLAIN | {"classes": [CLASS, CLASS | {"id": "b"}, CLASS | {"id": "c"}]},
+        "takes two classes",
+    ),
+    "no labels": ({"labels": []}, "the label values"),
+    "label 0": ({"labels": [LABEL | {"value": 0}]}, "values from 1 to 65534"),
+    "label 65535": ({"labels": [LABEL | {"value": 65535}]}, "values from 1 to 65534"),
+    "one value twice": ({"labels": [LABEL, LABEL | {"id": "b"}]}, "must be unique"),
+    "one id twice": ({"labels": [LABEL, LABEL | {"value": 2}]}, "must be unique"),
+    "no network": ({"networks": []}, "0 networks"),
+    "two networks": ({"networks": [{"name": "a"}, {"name": "b"}]}, "2 networks"),
+    "another plane": ({"input": {"plane": "oblique"}}, "the plane 'oblique'"),
+    "another scaling": ({"input": {"scaling": "zscore"}}, "the scaling 'zscore'"),
+    "a window scaling without a window": ({"input": {"scaling": "window"}}, "with a window in HU"),
+    "a window that is not used": ({"input": {"window": [0, 1]}}, "with a window in HU"),
+    "an empty window": ({"input": {"scaling": "window", "window": [5, 5]}}, "lower limit comes first"),
+    "a window without an end": ({"input": {"scaling": "window", "window": [0, math.inf]}}, "lower limit comes first"),
+    "extent the wrong way round": ({"gate": {"extent_mm": [300, 100]}}, "lower limit comes first"),
+    "no channels": ({"input": {"channels": []}}, "0 channels"),
+    "negative neighbours": ({"input": {"neighbours": -1}}, "-1 neighbours"),
+    "a million neighbours": ({"input": {"neighbours": 10**6}}, "1000000 neighbours"),
+    "no spacing": ({"input": {"spacing": 0}}, "the spacing 0"),
+    "spacing without a value": ({"input": {"spacing": math.nan}}, "the spacing nan"),
+    "a tolerance under 1": ({"input": {"spacing_tolerance": 0.5}}, "its tolerance"),
+    "no temperature": ({"calibration": {"temperature": 0}}, "the calibration"),
+    "temperature without a value": ({"calibration": {"temperature": math.nan}}, "the calibration"),
+    "threshold 1": ({"calibration": {"threshold": 1}}, "the calibration"),
+    "a pattern that is none": ({"gate": {"not_sequence": "t1("}}, "regular expressions"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_card_that_contradicts_itself_is_refused(change, message, tmp_path):
+    with pytest.raises(ModelError, match=message) as raised:
+        load_card(written(tmp_path, a_card(), lambda metadata: metadata["medtl"].update(change)))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not valid JSON"),
+        (b'{"medtl": ', "is not valid JSON"),
+        (b"\xff\xfe{}", "is not valid JSON"),
+        (b"[" * 100_000, "is not valid JSON"),
+        (b"[]", "has no block 'medtl'"),
+        (b"{}", "has no block 'medtl'"),
+        (b'{"medtl": [1]}', "has no block 'medtl'"),
+        (b'{"medtl": {}}', "has schema None, expected 1"),
+        (b'{"medtl": {"schema": 2}}', "has schema 2, expected 1. Update MedTL"),
+        (b'{"medtl": {"schema": 1}}', "version: expected str, found 'None'"),
+    ],
+)
+def test_a_file_that_is_no_card_is_refused(content, message, tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / METADATA).write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        load_card(tmp_path)
+
+
+def test_a_folder_without_a_card_is_no_model(tmp_path):
+    with pytest.raises(ModelError, match=r"Expected configs/metadata\.json in .*, found none"):
+        load_card(tmp_path)
+    (tmp_path / METADATA).mkdir(parents=True)
+    with pytest.raises(ModelError, match=r"Expected configs/metadata\.json"):
+        load_card(tmp_path)
+
+
+def test_nothing_in_a_card_is_evaluated(tmp_path):
+    def change(metadata):
+        metadata["medtl"]["training"] = {"data": "$import os", "_target_": "os.system", "n": "__import__('os')"}
+
+    training = load_card(written(tmp_path, a_card(), change)).training
+    assert dict(training) == {"data": "$import os", "_target_": "os.system", "n": "__import__('os')"}
+
+
+def test_a_card_cannot_be_changed_by_accident(rich, tmp_path):
+    card = load_card(written(tmp_path, rich))
+    with pytest.raises(TypeError):
+        card.training["data"] = "other"
+    with pytest.raises(AttributeError):
+        card.name = "other"
+
+
+def test_a_number_too_large_is_refused_and_not_a_crash():
+    with pytest.raises(ModelError, match="expected float"):
+        decode(float, 10**400, "here")

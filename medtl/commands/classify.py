@@ -1,0 +1,124 @@
+"""`medtl classify`: inputs one after another, and a report of them."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..classification.report import write_report
+from ..errors import Cancelled, InputError
+from ..progress import Stopwatch, TerminalReport
+from .console import STOPPABLE, complain, emit, in_order, say, status_of
+
+
+def classify(args: argparse.Namespace, out: TextIO) -> int:
+    """Classify every input; one that fails does not stop the others."""
+    answer: dict[str, Any] = {"model": args.model, "version": None, "sha256": None, "results": [], "errors": []}
+    if len(args.inputs) > 1 and (args.heatmap or args.segmentation):
+        args.parser.error("--heatmap and --segmentation go with one input: run the inputs one by one")
+    if args.report is not None and args.report.suffix.lower() not in (".json", ".csv"):
+        args.parser.error(f"expected --report to end in .json or .csv, found {args.report}")
+    try:
+        inputs = [one for path in args.inputs for one in pictures_of(path)]
+        if len(inputs) > 1 and (args.heatmap or args.segmentation):
+            raise InputError("Expected one picture with --heatmap or --segmentation, found a folder of them.")
+        if args.report is not None and args.report.exists() and not args.force:
+            raise InputError(f"The report {args.report} exists already. Use --force to replace it, or choose another.")
+        status = classify_all(inputs, args, answer, out)
+        if args.report is not None:
+            write_report(args.report, answer)
+            if not args.json:
+                say(out, f"written: {args.report}")
+    except STOPPABLE as error:
+        answer["errors"].append({"input": None, "message": complain(error, args.debug)})
+        status = status_of(error)
+    if args.json:
+        emit(out, answer)
+    return status
+
+
+def pictures_of(path: Path) -> list[Path]:
+    """The pictures of a folder that holds some, else the input itself."""
+    from ..volume import PICTURES, suffix_of
+
+    if not path.exists():
+        raise InputError(f"Expected a volume, a picture or a folder, found nothing at {path}. Check the path.")
+    found = sorted(f for f in path.iterdir() if suffix_of(f) in PICTURES) if path.is_dir() else []
+    return [f for f in found if not f.name.startswith(".")] or [path]
+
+
+def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[str, Any], out: TextIO) -> int:
+    """Fill `answer`, print each result as it comes; the exit status."""
+    from ..classification.classify import ClassifyOptions, classify_file
+    from ..model.bundle import load_model
+
+    report = TerminalReport()
+    loading = Stopwatch(report)
+    loading("load", 0.0)
+    try:
+        model = load_model(args.model, args.device, "classification")
+    finally:
+        report.close()
+    loading.stop()
+    answer.update(model=model.card.name, version=model.card.version, sha256=model.sha256)
+    names = ("segmentation", "segment", "heatmap", "frame", "component", "series", "device", "threads", "force")
+    options = ClassifyOptions(**{name: getattr(args, name) for name in names})
+    for source in inputs:
+        try:
+            result = classify_file(source, model, options, report)
+        except STOPPABLE as error:
+            report.close()
+            about = source if len(inputs) > 1 else ""
+            answer["errors"].append({"input": str(source), "message": complain(error, args.debug, about)})
+            if status_of(error) == Cancelled.exit_code:
+                return Cancelled.exit_code
+            continue
+        report.close()
+        before = {} if answer["results"] else loading.seconds
+        answer["results"].append(replace_seconds(result, before))
+        show(result, args, len(inputs) > 1, out)
+    return 1 if answer["errors"] else 0
+
+
+def replace_seconds(result: dict[str, Any], before: dict[str, float]) -> dict[str, Any]:
+    """The record with the seconds of loading before its own."""
+    return result | {"seconds": in_order(before | result["seconds"])}
+
+
+def show(result: dict[str, Any], args: argparse.Namespace, several: bool, out: TextIO) -> None:
+    """Print one result for people; warnings go to standard error in any case."""
+    about = f" {result['input']}:" if several else ""
+    say(sys.stderr, *(f"medtl: warning:{about} {warning}" for warning in result["warnings"]))
+    if args.json:
+        return
+    best = result["probabilities"][result["class"]]
+    said = "uncertain: review" if result["abstained"] else result["name"]
+    usual = "" if (share := usual_share(result)) is None else f", usual: {share:.1%}"
+    lines = [f"{result['input']}: {said} ({result['name']} {best:.1%}{usual}). Research use, not for diagnosis."]
+    lines += [f"  {reason}" for reason in result["reasons"]]
+    lines += [f"  {name} {p:.1%}" for name, p in result["probabilities"].items()]
+    if votes := votes_sentence(result):
+        lines.append(f"  {votes}")
+    lines += [f"  {f['label']} {f['value']:g}: {f['contribution']:+.2f}" for f in result["features"]]
+    if result["interval"]:
+        low, high = result["interval"]
+        lines.append(f"  95 % interval of {list(result['probabilities'])[1]}: {low:.0%} to {high:.0%}")
+    if result["heatmap"]:
+        lines.append(f"written: {result['heatmap']}")
+    say(out, *lines)
+
+
+def usual_share(result: dict[str, Any]) -> float | None:
+    """The share of the answer's class in training, which its probability is read against; None where none is stated."""
+    share: float | None = result["prevalence"]  # of the second class
+    return share if share is None or result["class"] == list(result["probabilities"])[1] else 1 - share
+
+
+def votes_sentence(result: dict[str, Any]) -> str:
+    """How many slices say what; empty for one slice and for a model that looks at none."""
+    count = len(result["slices"])
+    if count < 2:
+        return ""
+    name = result["class"]
+    return f"{result['votes'].get(name, 0)} of {count} slices say {name}. {result['rule']}"

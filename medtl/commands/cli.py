@@ -1,0 +1,349 @@
+"""The command `medtl`: its verbs and their options.
+
+Standard output is the result, standard error is talk. torch and the like are imported inside the verbs, so that
+`medtl --help` answers at once.
+"""
+
+import argparse
+import math
+import sys
+from typing import Any, TextIO
+
+from .. import __version__
+from ..errors import InputError
+from ..progress import TerminalReport
+from .console import STOPPABLE, a_path, complain, emit, filled, guarded, result_stream, say, status_of
+from .finetune import AddCase, SetSlices
+from .models import delete_model, export_model, import_, models
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit status of the command given by `argv` (default: the process's own arguments)."""
+    return guarded(lambda: command(argv), "--debug" in (sys.argv if argv is None else argv))
+
+
+def command(argv: list[str] | None) -> int:
+    """The exit status of the verb; its error is printed, with --json as an object, too."""
+    args = build_parser().parse_args(argv)
+    with result_stream() as out:
+        try:
+            return int(args.run(args, out))
+        except STOPPABLE as error:
+            record = {"input": None, "message": complain(error, args.debug)}
+            if getattr(args, "json", False):
+                emit(out, {"errors": [record]})
+            return status_of(error)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands; `args.run(args, out)` does the work."""
+    parser = argparse.ArgumentParser(prog="medtl", description="Segment tumours on this computer. For research use.")
+    parser.add_argument("--version", action="version", version=f"medtl {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def verb(run: Any, name: str, text: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text)
+        # SUPPRESS: without it the default here would undo a --debug given before the verb
+        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        sub.set_defaults(run=run, parser=sub)
+        return sub
+
+    add_segment(verb(segment, "segment", "Write a segmentation that lies exactly on the input volume."))
+    add_finetune(verb(finetune, "finetune", "Tune a model on slices that you say are right."))
+    add_suggest(verb(suggest, "suggest", "Propose the slices to correct next."))
+    add_classify(verb(classify, "classify", "Say what kind of tumour an image shows, or that it cannot be said."))
+    sub = verb(evaluate, "evaluate", "Compare a model with reference labels.")
+    sub.add_argument("--model", required=True, metavar="NAME|DIR")
+    sub.add_argument(
+        "--cases", required=True, type=a_path, metavar="CSV|DIR", help="image,label[,patient,site] or nnU-Net"
+    )
+    sub.add_argument("--binary", action="store_true", help="every label value above 0 is the model's one label")
+    add_compute(sub)
+    add_json(sub)
+    sub = verb(train, "train", "Train a model by a recipe.")
+    sub.add_argument("recipe", metavar="RECIPE")
+    sub.add_argument("--cases", required=True, type=a_path, metavar="CSV|DIR")
+    sub.add_argument("--output", required=True, type=a_path, metavar="DIR")
+    sub.add_argument("--fold", type=natural, metavar="K", help="leave this fold of the training patients out")
+    sub.add_argument("--encoder-weights", metavar="NAME|FILE", help="start from these instead of the recipe's")
+    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
+    add_json(verb(models, "models", "List the models that can be used by name."))
+    sub = verb(import_, "import", "Copy a bundle (folder or zip) into your model store.")
+    sub.add_argument("path", type=a_path, metavar="PATH")
+    sub = verb(export_model, "export-model", "Write a model as a zip, to be imported elsewhere.")
+    sub.add_argument("model", metavar="NAME|DIR")
+    sub.add_argument("--output", required=True, type=a_path, metavar="FILE.zip")
+    add_force(sub)
+    sub = verb(delete_model, "delete-model", "Delete a model of your model store.")
+    sub.add_argument("model", metavar="NAME")
+    sub = verb(export, "export", "Write a segmentation in another format.")
+    sub.add_argument("segmentation", type=a_path, metavar="SEGMENTATION")
+    sub.add_argument("--output", required=True, type=a_path, metavar="FILE", help="its suffix is the format")
+    add_force(sub)
+    sub = verb(phantom, "phantom", "Write a synthetic head with a known lesion.")
+    sub.add_argument("folder", type=a_path, metavar="DIR")
+    add_json(verb(doctor, "doctor", "Say what is installed, what will be used and what is broken."))
+    return parser
+
+
+def add_segment(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl segment`."""
+    sub.add_argument("inputs", nargs="+", type=a_path, metavar="INPUT", help="volume file, picture or DICOM folder")
+    sub.add_argument("--model", required=True, metavar="NAME|DIR")
+    sub.add_argument("--output", required=True, type=filled, metavar="FILE|DIR", help="several inputs need a folder")
+    sub.add_argument("--format", metavar="SUFFIX", help="of results in a folder: .seg.nrrd (default), .nrrd or .nii.gz")
+    sub.add_argument(
+        "--probabilities", type=a_path, metavar="FILE", help="also write the foreground probabilities here"
+    )
+    sub.add_argument("--uncertainty", type=a_path, metavar="FILE", help="also write the uncertainty per voxel here")
+    sub.add_argument("--frame", type=natural, metavar="N", help="which volume of a 4D file, from 0")
+    sub.add_argument("--component", type=natural, metavar="N", help="which component of a colour file, from 0")
+    sub.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
+    sub.add_argument("--flip", action="store_true", help="average over mirror images: slower, a little better")
+    sub.add_argument("--no-cleanup", action="store_true", help="keep small separate parts")
+    add_compute(sub)
+    add_force(sub)
+    add_json(sub)
+
+
+def add_finetune(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl finetune`."""
+    sub.add_argument("--model", required=True, metavar="NAME|DIR")
+    sub.add_argument(
+        "--case",
+        nargs=2,
+        type=a_path,
+        action=AddCase,
+        dest="cases",
+        default=[],
+        metavar=("IMAGE", "LABEL"),
+        help="an image and its labels; may be given several times",
+    )
+    text = "slices of the --case before it that are right as a whole: 0-based array indices along the axis nearest the "
+    text += "model's plane normal; auto (default) is every slice that has a label"
+    sub.add_argument("--slices", action=SetSlices, metavar="12,20,31|auto", help=text)
+    sub.add_argument("--seeds", type=a_path, metavar="FILE", help="a list of SEED slices (.json), as Slicer saves it")
+    text = "learn these label ids from the SEEDs alone, of values 1, 2, …; --model is what the encoder begins as"
+    sub.add_argument("--new-structure", type=listed, metavar="ID[,ID…]", help=text)
+    sub.add_argument("--plane", metavar="PLANE", help="of a new structure: axial, coronal or sagittal")
+    text = "of a new structure on CT: what is seen of it, in HU, as -160 240"
+    sub.add_argument("--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help=text)
+    sub.add_argument("--guard", type=a_path, metavar="CSV", help="accepted cases that the model must not get worse at")
+    sub.add_argument("--budget", type=float, default=60.0, metavar="S", help="seconds (default: 60)")
+    sub.add_argument("--strength", type=float, default=1.0, metavar="X", help="how far to go, up to 2 (default: 1)")
+    sub.add_argument("--output", required=True, type=filled, metavar="NAME|DIR", help="a name in your model store")
+    sub.add_argument("--result", type=a_path, metavar="FILE", help="this case's labelmap, SEEDs as drawn")
+    add_compute(sub)
+    add_force(sub)
+    add_json(sub)
+
+
+def add_suggest(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl suggest`."""
+    sub.add_argument("image", type=a_path, metavar="IMAGE")
+    sub.add_argument("--model", required=True, metavar="NAME|DIR")
+    sub.add_argument("-n", dest="count", type=positive, default=5, metavar="N", help="how many slices (default: 5)")
+    add_compute(sub)
+    add_json(sub)
+
+
+def add_classify(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl classify`."""
+    text = "volume file, DICOM folder, picture or folder of pictures"
+    sub.add_argument("inputs", nargs="+", type=a_path, metavar="INPUT", help=text)
+    sub.add_argument("--model", required=True, metavar="NAME|DIR")
+    sub.add_argument("--segmentation", type=a_path, metavar="FILE", help="a labelmap that says where the tumour is")
+    sub.add_argument("--segment", metavar="ID|VALUE", help="which segment of it (default: the only one)")
+    sub.add_argument("--heatmap", type=a_path, metavar="FILE.nrrd", help="also write where the network looked")
+    sub.add_argument("--report", type=a_path, metavar="FILE", help="also write a report, .json or .csv")
+    sub.add_argument("--frame", type=natural, metavar="N", help="which volume of a 4D file, from 0")
+    sub.add_argument("--component", type=natural, metavar="N", help="which component of a colour file, from 0")
+    sub.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
+    add_compute(sub)
+    add_force(sub)
+    add_json(sub)
+
+
+def add_compute(sub: argparse.ArgumentParser) -> None:
+    """Add --device and --threads."""
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    sub.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+
+
+def add_force(sub: argparse.ArgumentParser) -> None:
+    """Add --force."""
+    sub.add_argument("--force", action="store_true", help="overwrite an existing output")
+
+
+def add_json(sub: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
+
+
+def natural(text: str) -> int:
+    """The whole number from 0 on that `text` states."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """The whole number from 1 on that `text` states."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
+    return int(text)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a list with commas."""
+    return tuple(part.strip() for part in text.split(","))
+
+
+# --- the verbs ---
+
+
+def segment(args: argparse.Namespace, out: TextIO) -> int:
+    """Segment every input."""
+    from .segment import segment as segment_inputs
+
+    return segment_inputs(args, out)
+
+
+def finetune(args: argparse.Namespace, out: TextIO) -> int:
+    """Tune a model on SEED slices."""
+    from .finetune import finetune as tune
+
+    return tune(args, out)
+
+
+def suggest(args: argparse.Namespace, out: TextIO) -> int:
+    """Propose slices."""
+    from .finetune import suggest as propose
+
+    return propose(args, out)
+
+
+def classify(args: argparse.Namespace, out: TextIO) -> int:
+    """Classify every input."""
+    from .classify import classify as classify_inputs
+
+    return classify_inputs(args, out)
+
+
+def evaluate(args: argparse.Namespace, out: TextIO) -> int:
+    """Print a model's figures on labelled cases; a case that fails does not stop the others."""
+    if not args.cases.exists():
+        raise InputError(f"Expected a CSV file or a folder of cases, found nothing at {args.cases}. Check the path.")
+    report = TerminalReport()
+
+    def failed(case: str, error: BaseException) -> None:
+        report.close()
+        complain(error, args.debug, case)
+
+    try:
+        answer = measured(args, report, failed)
+    finally:
+        report.close()
+    if args.json:
+        emit(out, answer)
+    elif answer["cases"]:
+        say(out, *figure_lines(answer))
+    return 1 if answer["errors"] else 0
+
+
+def measured(args: argparse.Namespace, report: Any, failed: Any) -> dict[str, Any]:
+    """The figures of the model, by what it is for."""
+    from ..model.bundle import load_model
+
+    report("load", 0.0)
+    model = load_model(args.model, args.device, None)
+    if model.card.task == "classification":
+        from ..classification.classify import ClassifyOptions
+        from ..evaluation.classification import evaluate_classes
+
+        if args.binary:
+            raise InputError("Expected a model that segments with --binary, found one that classifies. Leave it out.")
+        options = ClassifyOptions(device=args.device, threads=args.threads)
+        return evaluate_classes(model, args.cases, options, report, failed)
+    from ..evaluation.segmentation import evaluate as measure
+    from ..segmentation import SegmentOptions
+
+    chosen = SegmentOptions(device=args.device, threads=args.threads)
+    return measure(model, args.cases, chosen, report, binary=args.binary, failed=failed)
+
+
+def figure_lines(answer: dict[str, Any]) -> list[str]:
+    """The figures of an evaluation as a table: name, mean, 95 % CI."""
+    rows = {name: value for name, value in answer.items() if isinstance(value, dict) and "mean" in value}
+    rows |= {f"pooled {name}": value for name, value in answer.get("pooled", {}).items()}
+    rows |= {f"dice {label}": value for label, value in answer.get("labels", {}).items()}
+    width = max([len(name) for name in rows] + [5])
+    failed = f" ({len(answer['errors'])} failed)" if answer["errors"] else ""
+    lines = [f"{answer['model']}: n = {answer['n']}{failed}", f"{'':<{width}}  {'mean':>8}  95 % CI"]
+    for name, value in rows.items():
+        low, high = value.get("ci95") or (None, None)
+        lines.append(f"{name:<{width}}  {number(value['mean']):>8}  [{number(low)}, {number(high)}]")
+    return lines
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash where there is nothing to state."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def train(args: argparse.Namespace, out: TextIO) -> int:
+    """Train by a recipe and print the folder that holds the bundle."""
+    from ..training.train import train as fit
+
+    report = TerminalReport()
+    try:
+        folder = fit(
+            args.recipe,
+            args.cases,
+            args.output,
+            fold=args.fold,
+            resume=args.resume,
+            encoder_weights=args.encoder_weights,
+            report=report,
+        )
+    finally:
+        report.close()
+    say(out, folder)
+    return 0
+
+
+def export(args: argparse.Namespace, out: TextIO) -> int:
+    """Write a segmentation in another format."""
+    from ..volume import OUTPUTS, check_output, identities, read_labelmap, suffix_of, write_labelmap
+
+    if suffix_of(args.output) not in OUTPUTS:
+        args.parser.error(f"expected --output to end in {', '.join(OUTPUTS)}, found {args.output}")
+    check_output(args.output, identities([args.segmentation]), args.force)
+    write_labelmap(args.output, read_labelmap(args.segmentation))
+    say(out, args.output)
+    return 0
+
+
+def phantom(args: argparse.Namespace, out: TextIO) -> int:
+    """Write the phantom, its truth and the case list, and print the path of the list."""
+    from ..phantom import write
+
+    say(out, write(args.folder))
+    return 0
+
+
+def doctor(args: argparse.Namespace, out: TextIO) -> int:
+    """Print the state of the installation; 1 when something is broken."""
+    from .doctor import describe, examine
+
+    state = examine()
+    if args.json:
+        emit(out, state)
+    else:
+        say(out, *describe(state))
+    return 1 if state["problems"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The main job once through: `python -m medtl.demo --output DIR [--case PATH] [--model NAME|DIR]`.
+
+Segments a synthetic head whose lesion is known, or a volume of your own, and shows what came of it.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..progress import Report, Stopwatch, TerminalReport, silent
+from .console import a_path, guarded, in_order, say, volume_line
+
+if TYPE_CHECKING:
+    from ..volume import Labelmap
+
+ENOUGH = 0.70  # Dice of the phantom below which something is wrong with the installation or the model
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What came of the demo: `segment_file`'s record, the files, seconds by stage, and what the truth says of it."""
+
+    record: dict[str, Any]
+    files: tuple[Path, ...]
+    seconds: dict[str, float]
+    dice: float | None = None
+    true_ml: float | None = None
+
+
+def run(output: Path, case: Path | None = None, model: str = "glioma-flair", report: Report = silent) -> Shown:
+    """What was found in a synthetic head, or in a `case` of one's own, of which no truth is known.
+
+    Writes `*-demo.seg.nrrd`, `*-demo.nrrd` and `*-demo.png` into `output`, and replaces those of an earlier run.
+
+    Raises: MedTLError as loading, reading, segmenting and writing do.
+    """
+    from ..evaluation.metrics import count
+    from ..model.bundle import load_model
+    from ..segmentation import SegmentOptions, segment_file
+    from ..volume import read_labelmap, read_volume, stem_of, write_labelmap
+    from .preview import write_preview
+
+    make_folder(output, case)
+    watch = Stopwatch(report)
+    watch("load", 0.0)
+    loaded = load_model(model)
+    truth = None
+    if case is None:
+        watch("phantom", 0.0)
+        case, truth = write_phantom(output)
+    watch.stop()
+    files = tuple(output / f"{stem_of(case)}-demo{suffix}" for suffix in (".seg.nrrd", ".nrrd", ".png"))
+    segmentation, labels, picture = files
+    record = segment_file(case, loaded, segmentation, SegmentOptions(force=True), report)
+    watch("preview", 0.0)
+    found = read_labelmap(segmentation)
+    write_labelmap(labels, found)
+    write_preview(picture, read_volume(case), found, truth)
+    watch.stop()
+    seconds = in_order(record["seconds"] | watch.seconds)
+    if truth is None:
+        return Shown(record, files, seconds)
+    counts = count(truth.array, found.array)
+    return Shown(record, files, seconds, counts.overlaps["dice"], (counts.tp + counts.fn) * truth.geometry.voxel_ml)
+
+
+def make_folder(output: Path, case: Path | None) -> None:
+    """Make the output folder, once the case is known to be there."""
+    if case is not None and not case.exists():
+        raise InputError(f"Expected a volume file or a DICOM folder, found nothing at {case}. Check the path.")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Could not make the folder {output}: {error.strerror}. Choose another folder.") from error
+
+
+def write_phantom(folder: Path) -> tuple[Path, "Labelmap"]:
+    """The file of a synthetic head, and its truth."""
+    from ..phantom import head
+    from ..volume import write_image
+
+    made = head()
+    path = folder / f"{made.volume.name}.nrrd"
+    write_image(path, made.volume.array, made.volume.geometry)
+    return path, made.labelmap
+
+
+def describe(shown: Shown) -> list[str]:
+    """What came of the demo, each thing on its own line."""
+    lines = [f"warning: {text}" for text in shown.record["warnings"]]
+    lines += [volume_line(segment) for segment in shown.record["segments"]]
+    if shown.dice is not None:
+        lines += [f"known truth: {shown.true_ml:.1f} mL", f"Dice against the known truth: {shown.dice:.3f}"]
+    lines += [f"{stage}: {spent:.2f} s" for stage, spent in shown.seconds.items()]
+    return lines + [f"written: {path}" for path in shown.files]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit status: 1 when something failed or the phantom's Dice is too low."""
+    return guarded(lambda: command(argv), "--debug" in (sys.argv if argv is None else argv))
+
+
+def command(argv: list[str] | None) -> int:
+    """Run the demo and print what came of it; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m medtl.demo", description="Segment a synthetic head, or a volume.")
+    parser.add_argument("--output", required=True, type=a_path, metavar="DIR")
+    parser.add_argument("--case", type=a_path, metavar="PATH", help="a volume of your own (default: a synthetic head)")
+    parser.add_argument("--model", default="glioma-flair", metavar="NAME|DIR")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    args = parser.parse_args(argv)
+    report = TerminalReport()
+    try:
+        shown = run(args.output, args.case, args.model, report)
+    finally:
+        report.close()
+    say(sys.stdout, *describe(shown))
+    if shown.dice is not None and shown.dice < ENOUGH:
+        say(sys.stderr, f"medtl: the Dice {shown.dice:.3f} is below {ENOUGH:.2f}: run `medtl doctor`.")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

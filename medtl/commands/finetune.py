@@ -1,0 +1,101 @@
+"""The commands `medtl finetune` and `medtl suggest`."""
+
+import argparse
+import sys
+from typing import Any, TextIO
+
+from ..progress import TerminalReport
+from .console import emit, say
+
+
+class AddCase(argparse.Action):
+    """Adds an image with its label; which of its slices count, --slices may say after it."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        namespace.cases = [*namespace.cases, (*values, None)]
+
+
+class SetSlices(argparse.Action):
+    """Sets the slices of the --case before it."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if not namespace.cases:
+            parser.error("--slices belongs to the --case before it; give that first")
+        numbers = None if values == "auto" else [number.strip() for number in values.split(",")]
+        if numbers is not None and not all(number.isdecimal() for number in numbers):
+            parser.error(f"expected --slices like 12,20,31 or auto, found {values}")
+        chosen = None if numbers is None else tuple(int(number) for number in numbers)
+        namespace.cases = [*namespace.cases[:-1], (*namespace.cases[-1][:2], chosen)]
+
+
+def finetune(args: argparse.Namespace, out: TextIO) -> int:
+    """Tune the model, write the new one and print the verdict."""
+    if not args.cases and args.seeds is None:
+        args.parser.error("give --case IMAGE LABEL or --seeds FILE")
+    if args.new_structure is None and (args.plane or args.window):
+        args.parser.error("--plane and --window belong to --new-structure")
+    if args.new_structure is not None and (args.guard or args.strength != 1.0):
+        args.parser.error("a new structure knows nothing yet: leave --guard and --strength out")
+    from ..finetuning.files import CaseGiven, finetune_files
+    from ..finetuning.finetune import FinetuneOptions
+    from ..finetuning.held_out import Clock
+    from ..finetuning.new_structure import Structure
+    from ..model.bundle import load_model
+
+    clock = Clock(args.budget)
+    chosen = {name: getattr(args, name) for name in ("budget", "strength", "guard", "result", "device", "threads")}
+    options = FinetuneOptions(**chosen, force=args.force)
+    new = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
+    report = TerminalReport()
+    try:
+        report("load", 0.0)
+        model = load_model(args.model, args.device)
+        cases = [CaseGiven(*case) for case in args.cases]
+        record = finetune_files(model, cases, args.seeds, args.output, options, report, clock=clock, new=new)
+    finally:
+        report.close()
+    say(sys.stderr, *(f"medtl: {note}" for note in record["notes"]))
+    if args.json:
+        emit(out, record)
+    else:
+        say(out, *verdict_lines(record))
+    return 0
+
+
+def verdict_lines(record: dict[str, Any]) -> list[str]:
+    """What came of a tuning, in words."""
+    words = {"same": "neither better nor worse"}.get(record["verdict"], record["verdict"])
+    if record["verdict"] == "new":
+        dice, count = record["after"]["seeds"], record["change"]["seeds"]["n"]
+        told = f", Dice {dice:.3f} on SEED slices left out (n = {count})" if count else ""
+        return [f"{record['output']}: new{told}, {record['seconds']:.0f} s"]
+    lines = [f"{record['output']}: {words} than {record['parent']['name']}, {record['seconds']:.0f} s"]
+    for key, name in (("seeds", "SEED slices left out"), ("guard", record["change"]["guard"]["kind"])):
+        about = record["change"][key]
+        if about["n"]:
+            error = "" if about["error"] is None else f" ± {about['error']:.3f}"
+            before, after = record["before"][key], record["after"][key]
+            change = f"{about['mean']:+.3f}{error}"
+            lines.append(f"{name} (n = {about['n']}): Dice {before:.3f} before, {after:.3f} after, change {change}")
+    return lines
+
+
+def suggest(args: argparse.Namespace, out: TextIO) -> int:
+    """Print the slices to correct next."""
+    from ..finetuning.suggest import suggest_file
+    from ..model.bundle import load_model
+    from ..segmentation import SegmentOptions
+
+    report = TerminalReport()
+    try:
+        report("load", 0.0)
+        model = load_model(args.model, args.device)
+        options = SegmentOptions(device=args.device, threads=args.threads)
+        record = suggest_file(args.image, model, args.count, options, report)
+    finally:
+        report.close()
+    if args.json:
+        emit(out, record)
+    else:
+        say(out, *(one["index"] for one in record["slices"]))
+    return 0

@@ -1,0 +1,59 @@
+"""The commands that list, import, export and delete models."""
+
+import argparse
+import sys
+from typing import TextIO
+
+from .console import emit, say
+
+
+def models(args: argparse.Namespace, out: TextIO) -> int:
+    """List the models, damaged ones with what is wrong."""
+    from ..model.store import list_models
+
+    found = list_models()
+    if args.json:
+        records = [
+            {
+                "name": item.name,
+                "version": item.card.version if item.card else None,
+                "task": item.card.task if item.card else None,
+                "source": item.source,
+                "folder": str(item.folder),
+                "problem": item.problem or None,
+            }
+            for item in found
+        ]
+        emit(out, {"models": records})
+        return 0
+    for item in found:
+        about = f"{item.card.version}  {item.card.task}" if item.card else "-"
+        say(out, f"{item.name}  {about}  {item.source}" + (f"  {item.problem}" if item.problem else ""))
+    if not found:
+        say(sys.stderr, "medtl: no models yet: `medtl import PATH` adds a bundle")
+    return 0
+
+
+def import_(args: argparse.Namespace, out: TextIO) -> int:
+    """Take a bundle into the user's store and print where it went."""
+    from ..model.store import import_bundle
+
+    say(out, import_bundle(args.path))
+    return 0
+
+
+def export_model(args: argparse.Namespace, out: TextIO) -> int:
+    """Write a model as a zip and print its path."""
+    from ..model.store import export_bundle
+
+    export_bundle(args.model, args.output, args.force)
+    say(out, args.output)
+    return 0
+
+
+def delete_model(args: argparse.Namespace, out: TextIO) -> int:
+    """Delete a model of the user's store and print where it was."""
+    from ..model.store import delete_bundle
+
+    say(out, delete_bundle(args.model))
+    return 0

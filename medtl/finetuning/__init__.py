@@ -1,0 +1,1 @@
+"""Fine-tuning a segmentation model on a few corrected slices."""

@@ -1,0 +1,211 @@
+"""SEED slices: slices that the user says are right, whole. Only they are learned from.
+
+A list of them is two files, `NAME.json` (what and where) and `NAME.npz` (the masks). A mask is uint16: 0 is background,
+n the n-th of the SEED's `labels`, IGNORE a pixel that nothing is said about.
+"""
+
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..gate import slice_axis
+from ..model.card import PLANES, ModelCard
+from ..volume import Geometry, Labelmap, write_whole
+
+IGNORE = 65535
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One SEED slice. `mask` (rows, columns) is the image's array at `index` (0-based) along the array axis nearest
+    the normal of `plane`; `labels` are label ids; `sha256` is that of the image's voxels and `image` says where the
+    image lies; `time` is when it was marked, ISO 8601 in UTC.
+
+    Raises: InputError when the mask holds what `labels` does not name.
+    """
+
+    case: str
+    image: Path
+    sha256: str
+    plane: str
+    index: int
+    labels: tuple[str, ...]
+    mask: np.ndarray
+    time: str = ""
+
+    def __post_init__(self) -> None:
+        top = int(self.mask[self.mask != IGNORE].max(initial=0))
+        if self.mask.ndim != 2 or self.plane not in PLANES or self.index < 0 or top > len(self.labels):
+            raise InputError(
+                f"Expected a SEED slice in one of the planes {', '.join(PLANES)} with {len(self.labels)} labels, found "
+                f"the plane {self.plane!r}, slice {self.index} and the value {top}. Mark the slice again."
+            )
+
+
+def voxels_sha256(array: np.ndarray) -> str:
+    """SHA-256 of an image's voxels in (Z, Y, X) order: what an image is known by, whatever file holds it."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def array_axis(geometry: Geometry, plane: str) -> int:
+    """The axis of the (Z, Y, X) array along which the plane's slices lie."""
+    return 2 - slice_axis(plane, geometry.direction)
+
+
+def seeds_of(
+    labelmap: Labelmap, card: ModelCard, image: Path, sha256: str, slices: Sequence[int] | None, when: str = ""
+) -> tuple[Seed, ...]:
+    """The SEEDs of a case: these slices of its labelmap, or (None) every slice that holds a label.
+
+    Raises: InputError when there is no such slice, segments overlap, or the labels are not those of the model.
+    """
+    if labelmap.warnings:
+        raise InputError(
+            f"Expected segments that do not overlap, found: {labelmap.warnings[0]} Take the shared voxels out of one."
+        )
+    values = label_values(labelmap, card)
+    planes = np.moveaxis(labelmap.array, array_axis(labelmap.geometry, card.input.plane), 0)
+    chosen = np.flatnonzero(planes.any(axis=(1, 2))) if slices is None else np.array(sorted(set(slices)), dtype=int)
+    if len(chosen) == 0:
+        raise InputError(f"Expected at least one SEED slice, found no label in that of {image.name}. Mark a slice.")
+    if not 0 <= chosen[0] <= chosen[-1] < len(planes):
+        raise InputError(
+            f"Expected slices from 0 to {len(planes) - 1} of {image.name} ({card.input.plane}), "
+            f"found {int(chosen[0])} to {int(chosen[-1])}. Correct the numbers."
+        )
+    ids = tuple(label.id for label in card.labels)
+    stamp = when or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    found = []
+    for k in chosen:
+        mask = np.zeros(planes.shape[1:], np.uint16)
+        for number, label in enumerate(card.labels, start=1):
+            mask[np.isin(planes[k], values[label.id])] = number
+        unknown = np.setdiff1d(planes[k], [0, *(v for group in values.values() for v in group)])
+        if len(unknown):
+            raise InputError(
+                f"Expected the labels {', '.join(ids)} of {card.name} in slice {k} of {image.name}, found the "
+                f"value {int(unknown[0])} too. Remove that label, or give it the model's name."
+            )
+        found.append(Seed(image.name, image, sha256, card.input.plane, int(k), ids, mask, stamp))
+    return tuple(found)
+
+
+def label_values(labelmap: Labelmap, card: ModelCard) -> dict[str, tuple[int, ...]]:
+    """The values of the labelmap for each label id of the model: by the segments' tags where they have any (Slicer
+    changes values), else the model's own values.
+
+    Raises: InputError when a label of the model has no segment any more.
+    """
+    tagged = [(dict(s.tags).get("MedTL.label") or s.id.removeprefix(f"{card.family}."), s) for s in labelmap.segments]
+    known = {label.id for label in card.labels}
+    if not any(name in known for name, _ in tagged):
+        return {label.id: (label.value,) for label in card.labels}
+    values = {label.id: tuple(s.value for name, s in tagged if name == label.id) for label in card.labels}
+    missing = [label.name for label in card.labels if not values[label.id]]
+    if missing:
+        raise InputError(
+            f"Expected a segment for each label of {card.name}, found none for {', '.join(missing)}: it was removed "
+            "since the prediction. Segment again, or add it back."
+        )
+    return values
+
+
+def by_image(seeds: Iterable[Seed]) -> dict[str, list[Seed]]:
+    """The SEEDs by the SHA-256 of their image, in order of slices; of two of one slice the later counts."""
+    groups: dict[str, dict[int, Seed]] = {}
+    for seed in seeds:
+        groups.setdefault(seed.sha256, {})[seed.index] = seed
+    return {key: [group[k] for k in sorted(group)] for key, group in groups.items()}
+
+
+def write_seeds(path: Path, seeds: Sequence[Seed]) -> None:
+    """Write `path` (.json) and the masks beside it (.npz). A write that is cut short leaves the old list readable.
+
+    Raises: InputError when they cannot be written.
+    """
+    masks = {hashlib.sha256(s.mask.tobytes()).hexdigest(): s.mask for s in seeds}
+    old: dict[str, np.ndarray] = {}
+    if path.exists():
+        old = {hashlib.sha256(s.mask.tobytes()).hexdigest(): s.mask for s in read_seeds(path)}
+    records = [
+        {
+            "case": s.case,
+            "image": _relative(s.image, path.parent),
+            "sha256": s.sha256,
+            "plane": s.plane,
+            "index": s.index,
+            "labels": list(s.labels),
+            "time": s.time,
+            "mask": hashlib.sha256(s.mask.tobytes()).hexdigest(),
+        }
+        for s in seeds
+    ]
+    text = json.dumps({"schema": SCHEMA, "seeds": records}, indent=1)
+    # The masks first, those of the old list among them: whichever list is read then finds its own.
+    write_whole(path.with_suffix(".npz"), lambda part: _save_masks(part, old | masks))
+    write_whole(path, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+
+
+def _save_masks(part: Path, masks: dict[str, np.ndarray]) -> None:
+    with part.open("wb") as stream:
+        np.savez_compressed(stream, **masks)  # type: ignore[arg-type]  # names are not options
+
+
+def _relative(image: Path, folder: Path) -> str:
+    """The image's path as the list has it: relative where it lies in or below the list's folder."""
+    whole = image.absolute()
+    if whole.is_relative_to(folder.absolute()):
+        return whole.relative_to(folder.absolute()).as_posix()
+    return str(whole)
+
+
+def read_seeds(path: Path) -> tuple[Seed, ...]:
+    """The SEEDs of a list (.json), their images as paths.
+
+    Raises: InputError when it is missing, damaged or of a newer MedTL.
+    """
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        if listed["schema"] != SCHEMA:
+            raise InputError(f"{path} is of schema {listed['schema']}, this MedTL reads {SCHEMA}. Update MedTL.")
+        with path.with_suffix(".npz").open("rb") as stream, np.load(stream, allow_pickle=False) as masks:
+            return tuple(_seed(record, masks[record["mask"]], path.parent) for record in listed["seeds"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__} {error}"
+        raise InputError(
+            f"Expected a list of SEEDs (.json with its .npz beside it), found {path}, not readable: {reason}. "
+            "Mark the slices again."
+        ) from error
+
+
+def _seed(record: dict[str, Any], mask: np.ndarray, folder: Path) -> Seed:
+    labels = tuple(str(name) for name in record["labels"])
+    image = folder / str(record["image"])
+    facts = [str(record[name]) for name in ("case", "sha256", "plane", "time")]
+    return Seed(facts[0], image, facts[1], facts[2], int(record["index"]), labels, mask.astype(np.uint16), facts[3])
+
+
+def for_model(seed: Seed, card: ModelCard) -> Seed:
+    """The SEED with its mask's values in the order of the model's labels.
+
+    Raises: InputError when it is of another plane or names a label that the model lacks, or lacks one of the model's.
+    """
+    ids = tuple(label.id for label in card.labels)
+    if seed.plane != card.input.plane or set(seed.labels) != set(ids):
+        raise InputError(
+            f"Expected SEEDs in {card.input.plane} slices with the labels {', '.join(ids)} of {card.name}, found "
+            f"{seed.plane} ones with {', '.join(seed.labels) or 'none'} of {seed.case}. Choose the model they are for."
+        )
+    table = np.arange(IGNORE + 1, dtype=np.uint16)
+    for number, name in enumerate(seed.labels, start=1):
+        table[number] = ids.index(name) + 1
+    return replace(seed, labels=ids, mask=table[seed.mask])

@@ -1,0 +1,50 @@
+"""Which slice next: evenly spaced over what the model found, which active choices have yet to beat."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..model.bundle import Model
+from ..progress import Report, silent
+from ..segmentation import SegmentOptions, segment
+from ..volume import Volume, read_volume
+from .seed import array_axis
+
+
+def suggest(
+    volume: Volume, model: Model, count: int, options: SegmentOptions, report: Report = silent
+) -> list[dict[str, float | int]]:
+    """Up to `count` slices to correct, each as {"index", "score"}: 0-based along the array axis nearest the plane's
+    normal, the middle one first in worth.
+
+    Raises: as `segment` does.
+    """
+    found = segment(volume, model, options, report)
+    planes = np.moveaxis(found.labelmap.array, array_axis(volume.geometry, model.card.input.plane), 0)
+    there = np.flatnonzero(planes.any(axis=(1, 2)))
+    first, last = (int(there[0]), int(there[-1])) if len(there) else (0, len(planes) - 1)
+    return evenly_spaced(first, last, count)
+
+
+def evenly_spaced(first: int, last: int, count: int) -> list[dict[str, float | int]]:
+    """`count` slices from `first` to `last`, both ends half a step away, scored by their nearness to the middle."""
+    span = last - first + 1
+    wanted = (first + (np.arange(count) + 0.5) * span / count).astype(int)
+    middle = (first + last) / 2
+    return [
+        {"index": int(k), "score": round(1.0 - abs(float(k) - middle) / span, 4)}
+        for k in np.unique(np.clip(wanted, first, last))
+    ]
+
+
+def suggest_file(
+    image: Path, model: Model, count: int, options: SegmentOptions, report: Report = silent
+) -> dict[str, Any]:
+    """The object of `medtl suggest --json`.
+
+    Raises: as reading and `segment` do.
+    """
+    report("read", 0.0)
+    volume = read_volume(image)
+    return {"input": str(image), "model": model.card.name, "slices": suggest(volume, model, count, options, report)}

@@ -1,0 +1,1 @@
+"""Models: card, files, networks and device."""

@@ -1,0 +1,382 @@
+"""Networks by name. Each has a cut, `encode` and `decode`, between which fine-tuning caches features.
+
+`NETWORKS[name](**arguments)` gives a `Network`; the arguments are what a model card stores.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+import torch.nn.functional as functional
+from monai.networks.nets.basic_unet import BasicUNet
+from monai.networks.nets.swin_unetr import SwinUNETR
+from monai.networks.nets.unetr import UNETR
+from monai.networks.nets.vnet import VNet
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from ..errors import ModelError
+
+
+class Network(nn.Module):
+    """Images (B, C, H, W) in, logits (B, 1 + labels, H, W) out, background first; H, W multiples of `multiple`.
+
+    One that classifies gives logits (B, classes) for each image.
+    """
+
+    multiple = 32
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """The features that the decoder needs, finest first."""
+        raise NotImplementedError
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """Logits from the features of `encode`."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+class UNet2d(Network):
+    """A U-Net decoder over any timm encoder (Ronneberger 2015; Pourmahboubi 2025 for VGG19 with fixed weights).
+
+    `encoder_weights`: a local .safetensors file, "imagenet" for timm's default weights of the encoder, or timm's tag of
+    others ("in1k"); the latter two are fetched from the hub. `frozen` fixes the encoder, batch statistics included.
+    """
+
+    def __init__(
+        self, encoder: str, channels: int, labels: int, encoder_weights: str | None = None, frozen: bool = False
+    ) -> None:
+        super().__init__()
+        local = encoder_weights if encoder_weights is not None and is_file(encoder_weights) else None
+        hub = encoder_weights is not None and local is None
+        name = f"tu-{timm_name(encoder, encoder_weights)}"
+        self.unet = smp.Unet(name, encoder_weights=hub or None, in_channels=channels, classes=labels + 1)
+        if local is not None:
+            load_encoder(self.unet.encoder.model, Path(local))
+        self.frozen = frozen
+        if frozen:
+            self.unet.encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "UNet2d":
+        super().train(mode)
+        if self.frozen:
+            self.unet.encoder.eval()  # batch statistics are weights too: fixed means fixed
+        return self
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        features: list[Tensor] = self.unet.encoder(x)
+        return features
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        logits: Tensor = self.unet.segmentation_head(self.unet.decoder(features))
+        return logits
+
+
+# Not MONAI's instance norm: a slice of mostly air has no statistics of its own worth using, and those of the windows
+# that tuning looks at are not those of the slices they are cut from.
+NORM = "batch"
+
+
+class BasicUNet2d(Network):
+    """MONAI's BasicUNet in 2D; the cut is between its contracting and its expanding half."""
+
+    multiple = 16
+
+    def __init__(self, channels: int, labels: int, features: tuple[int, ...] = (32, 32, 64, 128, 256, 32)) -> None:
+        super().__init__()
+        self.unet = BasicUNet(2, channels, labels + 1, tuple(features), norm=NORM)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        features = [self.unet.conv_0(x)]
+        for down in (self.unet.down_1, self.unet.down_2, self.unet.down_3, self.unet.down_4):
+            features.append(down(features[-1]))
+        return features
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        x0, x1, x2, x3, x4 = features
+        up = self.unet.upcat_3(self.unet.upcat_4(x4, x3), x2)
+        logits: Tensor = self.unet.final_conv(self.unet.upcat_1(self.unet.upcat_2(up, x1), x0))
+        return logits
+
+
+class VNet2d(Network):
+    """MONAI's VNet in 2D (Milletari 2016), cut between its two halves; 16 must be a multiple of `channels`.
+
+    `dropout` is that of the two lowest levels and of what the decoder takes from the encoder, while training.
+    """
+
+    multiple = 16
+
+    def __init__(self, channels: int, labels: int, dropout: float = 0.5) -> None:
+        super().__init__()
+        up = (dropout, dropout)
+        self.vnet = VNet(2, channels, labels + 1, dropout_prob_down=dropout, dropout_prob_up=up, dropout_dim=2)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        features = [self.vnet.in_tr(x)]
+        for down in (self.vnet.down_tr32, self.vnet.down_tr64, self.vnet.down_tr128, self.vnet.down_tr256):
+            features.append(down(features[-1]))
+        return features
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        x0, x1, x2, x3, x4 = features
+        up = self.vnet.up_tr128(self.vnet.up_tr256(x4, x3), x2)
+        logits: Tensor = self.vnet.out_tr(self.vnet.up_tr32(self.vnet.up_tr64(up, x1), x0))
+        return logits
+
+
+class Unetr2d(Network):
+    """MONAI's UNETR in 2D (Hatamizadeh 2022): a transformer over patches of 16 pixels, four of whose layers a
+    convolutional decoder takes up; the cut is before that decoder.
+
+    The position embedding is learned for images of `size` pixels a side; for others it is resampled, so that it
+    always spans the image.
+    """
+
+    multiple = 16
+
+    def __init__(
+        self, channels: int, labels: int, size: int = 256, features: int = 16, hidden: int = 256, heads: int = 8
+    ) -> None:
+        super().__init__()
+        self.unetr = UNETR(
+            channels, labels + 1, size, features, hidden, 4 * hidden, heads, norm_name=NORM, spatial_dims=2
+        )
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        patches = self.unetr.vit.patch_embedding.patch_embeddings(x)
+        rows, columns = patches.shape[2:]
+        tokens = patches.flatten(2).transpose(1, 2) + self.positions(rows, columns)
+        layers = []
+        for block in self.unetr.vit.blocks:
+            tokens = block(tokens)
+            layers.append(tokens)
+        layers.append(self.unetr.vit.norm(tokens))
+        maps = [layers[k].transpose(1, 2).unflatten(2, (rows, columns)).contiguous() for k in (3, 6, 9, -1)]
+        skips = (self.unetr.encoder2, self.unetr.encoder3, self.unetr.encoder4)
+        return [self.unetr.encoder1(x), *(skip(m) for skip, m in zip(skips, maps, strict=False)), maps[-1]]
+
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """The position embedding (1, rows × columns, hidden)."""
+        learned: Tensor = self.unetr.vit.patch_embedding.position_embeddings
+        if (rows, columns) == self.unetr.feat_size:
+            return learned
+        grid = learned.transpose(1, 2).unflatten(2, self.unetr.feat_size)
+        resampled = functional.interpolate(grid, size=(rows, columns), mode="bilinear", align_corners=False)
+        return resampled.flatten(2).transpose(1, 2)
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        x0, x1, x2, x3, x4 = features
+        up = self.unetr.decoder4(self.unetr.decoder5(x4, x3), x2)
+        logits: Tensor = self.unetr.out(self.unetr.decoder2(self.unetr.decoder3(up, x1), x0))
+        return logits
+
+
+class SwinUnetr2d(Network):
+    """MONAI's Swin-UNETR in 2D (Hatamizadeh 2022): attention in shifted windows, and a convolutional decoder, before
+    which the cut is."""
+
+    def __init__(self, channels: int, labels: int, features: int = 24) -> None:
+        super().__init__()
+        self.swin = SwinUNETR(channels, labels + 1, feature_size=features, norm_name=NORM, spatial_dims=2)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        swin = self.swin
+        x1, x2, x3, x4, x5 = swin.swinViT(x, swin.normalize)
+        return [swin.encoder1(x), swin.encoder2(x1), swin.encoder3(x2), swin.encoder4(x3), x4, swin.encoder10(x5)]
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        x0, x1, x2, x3, x4, x5 = features
+        up = self.swin.decoder3(self.swin.decoder4(self.swin.decoder5(x5, x4), x3), x2)
+        logits: Tensor = self.swin.out(self.swin.decoder1(self.swin.decoder2(up, x1), x0))
+        return logits
+
+
+class Classifier2d(Network):
+    """A timm encoder, attention, and one linear layer: images (B, C, H, W) in, logits (B, classes) out (Disci 2025).
+
+    The last two levels of the encoder, at a 16th of the image's side, are mixed in each place and averaged by how much
+    attention a place deserves (Ilse 2018), which outlines of tumours can teach. The cut is before that, so that a heat
+    map needs the head alone. Encoder weights are named as for `UNet2d`.
+
+    With `strangeness`, `usual` and `directions` hold how the encoder's features, averaged over the image, spread in
+    training.
+    """
+
+    usual: Tensor
+    directions: Tensor
+
+    def __init__(
+        self,
+        encoder: str,
+        channels: int,
+        classes: int,
+        mixed: int = 256,
+        dropout: float = 0.2,
+        strangeness: bool = False,
+        encoder_weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        local = encoder_weights if encoder_weights is not None and is_file(encoder_weights) else None
+        name = timm_name(encoder, encoder_weights)
+        hub = encoder_weights is not None and local is None
+        levels: Any = timm.create_model(
+            name, pretrained=hub, in_chans=channels, features_only=True, out_indices=(-2, -1)
+        )
+        if local is not None:
+            load_encoder(levels, Path(local))
+        self.encoder = levels
+        width = sum(levels.feature_info.channels())
+        self.mix = nn.Sequential(nn.Conv2d(width, mixed, 1, bias=False), nn.BatchNorm2d(mixed), nn.ReLU())
+        self.attention = nn.Conv2d(mixed, 1, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(mixed, classes)
+        self.register_buffer("usual", torch.zeros(width if strangeness else 0))
+        self.register_buffer("directions", torch.zeros(len(self.usual), len(self.usual)))
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        fine, coarse = self.encoder(x)
+        grown = functional.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=False)
+        return [torch.cat([fine, grown], 1)]
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        return self.judge(features)[0]
+
+    def judge(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The logits (B, classes), and those of the attention, (B, h, w): their softmax over places weighs these.
+
+        After what `encode` gives, `features` may hold how much of each place is to be looked at, (B, h, w), 0 to 1,
+        not all 0.
+        """
+        mixed = self.mix(features[0])
+        attention: Tensor = self.attention(mixed)
+        wanted = attention.flatten(1).float()
+        if len(features) > 1:
+            wanted = wanted + features[1].flatten(1).log()
+        share = wanted.softmax(1)
+        averaged = (mixed.flatten(2) * share[:, None]).sum(2)
+        return self.head(self.dropout(averaged)), attention[:, 0]
+
+    def summary(self, features: list[Tensor]) -> Tensor:
+        """The encoder's features averaged over the image, (B, width)."""
+        return features[0].float().mean((2, 3))
+
+    def distance(self, features: list[Tensor]) -> Tensor:
+        """The squared Mahalanobis distance from the mean of the training pictures, (B,), a dimension
+        (Kamoi and Kobayashi 2020)."""
+        spread = (self.summary(features) - self.usual) @ self.directions
+        return spread.square().mean(1)
+
+
+def timm_name(encoder: str, weights: str | None) -> str:
+    """The name by which timm makes the encoder, with the tag of weights of its hub.
+
+    Raises: ModelError when timm would take it for an address to fetch from.
+    """
+    if not re.fullmatch(r"\w+", encoder):  # timm would fetch "hf-hub:…" from the network
+        raise ModelError(f"Expected the name of a timm encoder, found {encoder!r}. Choose another model.")
+    tagged = weights is not None and not is_file(weights) and weights != "imagenet"
+    return f"{encoder}.{weights}" if tagged else encoder
+
+
+NETWORKS: dict[str, Callable[..., Network]] = {
+    "unet2d": UNet2d,
+    "basicunet2d": BasicUNet2d,
+    "vnet2d": VNet2d,
+    "unetr2d": Unetr2d,
+    "swinunetr2d": SwinUnetr2d,
+    "classifier2d": Classifier2d,
+}
+
+
+def build(name: str, arguments: dict[str, Any]) -> Network:
+    """The network of that name with random (or the named encoder) weights.
+
+    Raises: ModelError when the name or the arguments are unknown.
+    """
+    if name not in NETWORKS:
+        raise ModelError(
+            f"Expected a network of {', '.join(NETWORKS)}, found {name!r}. Update MedTL or choose another."
+        )
+    try:
+        return NETWORKS[name](**arguments)
+    except (TypeError, ValueError, KeyError, RuntimeError, OSError, ArithmeticError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"The network {name} does not take the arguments {arguments}: {reason}") from error
+
+
+def is_file(weights: str) -> bool:
+    """True when encoder weights are named by a local file rather than by their name on the hub."""
+    return weights.endswith(".safetensors")
+
+
+def load_encoder(encoder: nn.Module, path: Path) -> None:
+    """Load a timm encoder's weights from a safetensors file in timm's layer names; other layers in it are passed over.
+
+    A first layer made for colour pictures is fitted to other channel counts as timm does it for weights of its hub.
+
+    Raises: ModelError when the file is not there, or lacks a layer of the encoder or has it in another shape.
+    """
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"Could not read encoder weights from {path}: {error}. Give a .safetensors file.") from error
+    wanted = encoder.state_dict()
+    # timm's feature extractors rename what they wrap: "features.0.weight" is "features_0.weight" or "body.…" in them.
+    flat = {name.replace(".", "_"): name for name in wanted}
+    keys = {name: name.replace(".", "_") for name in stored}
+    prefix = max(("", "model_", "body_"), key=lambda p: sum(p + key in flat for key in keys.values()))
+    found = {flat[prefix + key]: stored[name].float() for name, key in keys.items() if prefix + key in flat}
+    for name, value in found.items():
+        shape = wanted[name].shape
+        if value.ndim == 4 and value.shape[1] == 3 and value.shape != shape and value.shape[0] == shape[0]:
+            found[name] = adapt_input_conv(shape[1], value)
+    missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
+    wrong = [name for name, value in found.items() if value.shape != wanted[name].shape]
+    if missing or wrong:
+        raise ModelError(
+            f"{path} does not fit the encoder: {len(missing)} layers missing, {len(wrong)} of another shape "
+            f"(first: {(missing + wrong)[0]}). Choose the file of this encoder."
+        )
+    encoder.load_state_dict(found, strict=False)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of weights."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def place(network: Network, device: str) -> Network:
+    """The network on the device, channels last: 1.2 to 1.6 times faster for convolutions on a CPU."""
+    placed: Network = network.to(device).to(memory_format=torch.channels_last)
+    return placed
+
+
+def bf16_pays(network: Network, channels: int, gain: float = 1.3) -> bool:
+    """True where this processor runs the network at least `gain` times faster in bfloat16 than in float32.
+
+    A measurement, because processors without native bfloat16 run it up to eleven times slower and none says so.
+    """
+    image = torch.zeros((2, channels, 128, 128)).contiguous(memory_format=torch.channels_last)
+
+    def seconds(enabled: bool) -> float:
+        best = math.inf
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            for attempt in range(4):
+                began = time.perf_counter()
+                network(image)
+                if attempt:  # the first run chooses kernels
+                    best = min(best, time.perf_counter() - began)
+        return best
+
+    return seconds(False) >= gain * seconds(True)
