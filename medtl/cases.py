@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
-from .volume import PICTURES, VOLUMES, stem_of, suffix_of
+from .io.files import PICTURES, VOLUMES, stem_of, suffix_of
 
 COLUMNS = "image,label and optionally patient,site"
 SETS = (("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))

@@ -10,6 +10,8 @@ A message says what was expected, what was found and what to do, in one line.
 """
 
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,3 +51,21 @@ def memory_errors(message: str) -> Iterator[None]:
         if re.search(r"out of memory|allocate memory|not enough memory", str(error)):
             raise DeviceError(message) from error
         raise
+
+
+# What a file, a library or a mistake of ours may raise: one line each. KeyboardInterrupt and Cancelled stop all work.
+FAILURES = (
+    *(MedTLError, OSError, MemoryError, RuntimeError, ValueError, ImportError, TypeError, LookupError),
+    *(ArithmeticError, AttributeError, AssertionError, EOFError, struct.error, zlib.error),
+)
+
+
+STOPPABLE = (*FAILURES, KeyboardInterrupt)
+
+
+def explain(error: BaseException) -> str:
+    """The error in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, KeyboardInterrupt | Cancelled):
+        return text or "Cancelled."
+    return text if isinstance(error, MedTLError) else f"{type(error).__name__}: {text} (--debug shows where)"

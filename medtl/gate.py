@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .model.card import PLANES, ModelCard
-from .volume import Volume
+from .model.card import ModelCard
+from .volume import Volume, slice_axis
 
 if TYPE_CHECKING:
     from .preprocess import Prepared
@@ -41,12 +41,6 @@ def misfits(
         if not any(low <= extent <= high for extent in extents):
             found.append(f"the field of view is {extents[-1]:.0f} mm, in training it was {low:.0f} to {high:.0f} mm")
     return tuple(found)
-
-
-def slice_axis(plane: str, direction: Sequence[float]) -> int:
-    """The index axis (0 is x) along which slices of the plane are taken: the one nearest its normal."""
-    row = 3 * (2 - PLANES.index(plane))  # axial slices follow each other along S, coronal along P, sagittal along L
-    return max(range(3), key=lambda index: abs(direction[row + index]))
 
 
 def warnings_of(card: ModelCard, volume: Volume, prepared: "Prepared") -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
-from .volume import Geometry, Labelmap, Segment, Volume, write_image, write_labelmap, write_whole
+from .io.write import write_image, write_labelmap, write_whole
+from .volume import Geometry, Labelmap, Segment, Volume
 
 LESION = Segment(1, "phantom.lesion", "Lesion")
 

@@ -1,4 +1,4 @@
-"""Progress and cancel in one callable: `report(stage, fraction)`.
+"""Progress and cancel in one callable: `progress(stage, fraction)`.
 
 The work calls it often; whoever watches may raise `Cancelled` from it, and that is how work stops.
 """
@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-Report = Callable[[str, float], None]
+Progress = Callable[[str, float], None]
 
 
-def silent(stage: str, fraction: float) -> None:
+def no_progress(stage: str, fraction: float) -> None:
     """Report nothing."""
 
 
@@ -22,9 +22,9 @@ class Stopwatch:
     A stage is everything from its first report until the first report of another stage or `stop()`.
     """
 
-    def __init__(self, report: Report = silent) -> None:
+    def __init__(self, progress: Progress = no_progress) -> None:
         self.seconds: dict[str, float] = {}
-        self._report = report
+        self._progress = progress
         self._stage: str | None = None
         self._since = 0.0
 
@@ -32,7 +32,7 @@ class Stopwatch:
         if stage != self._stage:
             self.stop()
             self._stage, self._since = stage, time.perf_counter()
-        self._report(stage, fraction)
+        self._progress(stage, fraction)
 
     def stop(self) -> None:
         """End the running stage."""
@@ -58,8 +58,8 @@ class Remaining:
         return (now - self._since) * (1.0 - fraction) / fraction
 
 
-class TerminalReport:
-    """A progress bar on one line of a terminal; silent where the stream is not a terminal."""
+class TerminalProgress:
+    """A progress bar on one line of a terminal; no_progress where the stream is not a terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr

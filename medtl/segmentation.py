@@ -1,42 +1,30 @@
 """Segment: a volume and a model in, a labelmap on the volume's own grid out."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 import torch.nn.functional as functional
-from scipy import ndimage
 from torch import Tensor
 
 from .errors import InputError, memory_errors
 from .gate import warnings_of
+from .io.files import identities
+from .io.read import read_volume
+from .io.write import Write, check_output, store_image, store_labelmap, write_together
 from .measurement import lesions
-from .model.card import Calibration, Cleanup, Label, ModelCard
+from .model.card import Calibration, Label, ModelCard
+from .model.device import limited_threads, memory_advice
+from .postprocess import clean
 from .preprocess import Prepared, batch, neighbour_steps, prepare, restore
-from .progress import Report, Stopwatch, silent
-from .volume import (
-    Geometry,
-    Labelmap,
-    Segment,
-    Volume,
-    check_output,
-    identities,
-    read_volume,
-    store_image,
-    store_labelmap,
-    write_whole,
-)
+from .progress import Progress, Stopwatch, no_progress
+from .volume import Geometry, Labelmap, Segment, Volume
 
 if TYPE_CHECKING:
     from .model.bundle import Model
 
-# A file and what writes it; warnings come back.
-Write = tuple[Path, Callable[[Path], tuple[str, ...]]]
 
 # Pixels of one forward pass: eight slices of 256×256, beyond which a CPU gains nothing and memory grows.
 BATCH_PIXELS = 8 * 256 * 256
@@ -86,13 +74,13 @@ class Segmentation:
 
 
 def segment(
-    volume: Volume, model: "Model", options: SegmentOptions = SegmentOptions(), report: Report = silent
+    volume: Volume, model: "Model", options: SegmentOptions = SegmentOptions(), progress: Progress = no_progress
 ) -> Segmentation:
     """The model's labels on the volume's own grid.
 
     Raises: InputError when the volume does not fit the model; DeviceError when memory runs out; Cancelled.
     """
-    watch = Stopwatch(report)
+    watch = Stopwatch(progress)
     card = model.card
     with limited_threads(options.threads), memory_errors(memory_advice(volume)):
         watch("prepare", 0.0)
@@ -140,7 +128,7 @@ class Inferred:
     uncertainty: np.ndarray | None
 
 
-def infer(prepared: Prepared, model: "Model", options: SegmentOptions, report: Report) -> Inferred:
+def infer(prepared: Prepared, model: "Model", options: SegmentOptions, progress: Progress) -> Inferred:
     """Run the network over batches of slices; only labels are kept of a slice unless more is asked for."""
     card, shape = model.card, prepared.turned_shape
     values = np.array([0, *(label.value for label in card.labels)], dtype=np.uint16 if needs_16_bit(card) else np.uint8)
@@ -153,7 +141,7 @@ def infer(prepared: Prepared, model: "Model", options: SegmentOptions, report: R
     slices = np.flatnonzero(prepared.occupied)
     size = max(1, BATCH_PIXELS // max(1, prepared.computed_pixels))
     for begin in range(0, len(slices), size):
-        report("infer", begin / len(slices))
+        progress("infer", begin / len(slices))
         chosen = slices[begin : begin + size]
         image = batch(prepared, chosen, steps, model.networks[0].multiple)
         probability = forward(model, image, card.calibration, options.flip)
@@ -163,7 +151,7 @@ def infer(prepared: Prepared, model: "Model", options: SegmentOptions, report: R
         if uncertainty is not None:
             uncertainty[0, chosen, rows, columns] = entropy(probability).cpu().numpy()
         labels[chosen, rows, columns] = values[decide(probability, card.calibration.threshold).cpu().numpy()]
-    report("infer", 1.0)
+    progress("infer", 1.0)
     return Inferred(labels, probabilities, uncertainty)
 
 
@@ -215,72 +203,16 @@ def entropy(probability: Tensor) -> Tensor:
     return -(probability * logarithm).sum(1) / float(np.log(probability.shape[1]))
 
 
-def clean(labels: np.ndarray, prepared: Prepared, volume: Volume, card: ModelCard, report: Report) -> np.ndarray:
-    """Labels after the card's clean-up, one label after the other."""
-    rule = card.cleanup
-    if rule == Cleanup():
-        return labels
-    cleaned = labels.copy()
-    smallest = rule.min_ml / volume.geometry.voxel_ml if volume.real_spacing else rule.min_pixels
-    for number, label in enumerate(card.labels):
-        report("clean", number / len(card.labels))
-        mask = labels == label.value
-        if not mask.any():
-            continue
-        kept = keep_components(mask, smallest, rule.min_share)
-        cleaned[mask & ~kept] = 0
-        if rule.fill_holes:
-            filled = fill_holes(kept)
-            cleaned[filled & (cleaned == 0)] = label.value
-    return cleaned
-
-
-def keep_components(mask: np.ndarray, min_voxels: float, min_share: float) -> np.ndarray:
-    """The mask without its connected components (26) under `min_voxels` or under `min_share` of the largest one."""
-    result = np.zeros_like(mask)
-    for box in ndimage.find_objects(mask.view(np.uint8)):  # the one box of all; none where nothing is set
-        parts = sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].view(np.uint8)), True)
-        numbered = sitk.GetArrayViewFromImage(parts)
-        sizes = np.bincount(numbered.ravel())
-        sizes[0] = 0
-        kept = sizes >= max(min_voxels, min_share * sizes.max(), 1)
-        result[box] = kept[numbered]
-    return result
-
-
-def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """The mask with the holes of each slice filled."""
-    filled = mask.copy()
-    for k in np.flatnonzero(mask.any(axis=(1, 2))):
-        filled[k] = ndimage.binary_fill_holes(mask[k])
-    return filled
-
-
-@contextmanager
-def limited_threads(count: int | None) -> Iterator[None]:
-    """Limit torch to so many CPU threads, where a number is given; a later job has all of them again."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def memory_advice(volume: Volume) -> str:
-    """What to say when memory runs out on this volume."""
-    size = "×".join(str(n) for n in volume.geometry.size)
-    return (
-        f"Not enough memory for a volume of {size} voxels. Close other programs, use --device cpu or a smaller volume."
-    )
-
-
 def segment_file(
-    source: Path, model: "Model", output: Path, options: SegmentOptions = SegmentOptions(), report: Report = silent
+    source: Path,
+    model: "Model",
+    output: Path,
+    options: SegmentOptions = SegmentOptions(),
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """The record of one segmented file, as `medtl segment --json` prints it.
 
-    Each file is written whole or not at all, and none before all are whole; `report("write", 1.0)` comes right before
+    Each file is written whole or not at all, and none before all are whole; `progress("write", 1.0)` comes right before
     the renames, so raising there leaves nothing behind.
 
     Raises: MedTLError as reading, segmenting and writing do; InputError when an output exists and not `force`.
@@ -291,13 +223,13 @@ def segment_file(
         check_output(file, inputs, options.force)
     if len({file.resolve() for file in files}) < len(files):
         raise InputError(f"Two outputs have the same name, {output}. Choose another for one of them.")
-    watch = Stopwatch(report)
+    watch = Stopwatch(progress)
     watch("read", 0.0)
     with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
         volume = read_volume(source, frame=options.frame, component=options.component, series=options.series)
     watch("read", 1.0)
     watch.stop()
-    result = segment(volume, model, options, report)
+    result = segment(volume, model, options, progress)
     watch("write", 0.0)
     array, grid, real = result.labelmap.array, volume.geometry, volume.real_spacing
     found = [lesion_records(array == s.value, grid, real) for s in result.labelmap.segments]
@@ -331,12 +263,3 @@ def lesion_records(mask: np.ndarray, grid: Geometry, real_spacing: bool) -> list
         {"volume_ml": one.volume_ml, "diameter_mm": one.diameter_mm, "centre": list(one.centre)}
         for one in lesions(mask, grid, real_spacing)
     ]
-
-
-def write_together(writes: Sequence[Write], ready: Callable[[], None]) -> tuple[str, ...]:
-    """Write several files; none is renamed into place before all are whole and `ready` has returned. Their warnings."""
-    if not writes:
-        ready()
-        return ()
-    path, write = writes[0]
-    return write_whole(path, lambda part: (*write(part), *write_together(writes[1:], ready)))

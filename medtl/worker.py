@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, get_args, get_type_hin
 
 from . import __version__
 from .errors import Cancelled, InputError, MedTLError
-from .progress import Remaining, Report, Stopwatch, json_line
+from .progress import Progress, Remaining, Stopwatch, json_line
 
 if TYPE_CHECKING:
     from .model.bundle import Model
 
 Request = dict[str, Any]
-JobFunction = Callable[[Request, Report], dict[str, Any]]
+JobFunction = Callable[[Request, Progress], dict[str, Any]]
 Options = TypeVar("Options")
 
 GRACE_SECONDS = 0.8  # for a job to unwind at the end of input
@@ -234,23 +234,23 @@ def checked(request: Request, *names: str) -> Request:
     return request
 
 
-def run_segment(request: Request, report: Report) -> dict[str, Any]:
+def run_segment(request: Request, progress: Progress) -> dict[str, Any]:
     """The object of `medtl segment --json` for one input."""
     from .segmentation import SegmentOptions, segment_file
 
     request = checked(request, "model", "input", "output")
     options = build_options(SegmentOptions, request["options"])
-    loading = Stopwatch(report)
+    loading = Stopwatch(progress)
     loading("load", 0.0)
     model = warm_model(request["model"], options.device)
     loading("load", 1.0)
     loading.stop()
-    result = segment_file(Path(request["input"]), model, Path(request["output"]), options, report)
+    result = segment_file(Path(request["input"]), model, Path(request["output"]), options, progress)
     result["seconds"] = {"load": round(loading.seconds["load"], 3), **result["seconds"]}
     return {"model": model.card.name, "sha256": model.sha256, "results": [result], "errors": []}
 
 
-def run_finetune(request: Request, report: Report) -> dict[str, Any]:
+def run_finetune(request: Request, progress: Progress) -> dict[str, Any]:
     """The object of `medtl finetune --json` for a list of SEEDs."""
     from .finetuning.files import finetune_files
     from .finetuning.finetune import FinetuneOptions
@@ -259,13 +259,13 @@ def run_finetune(request: Request, report: Report) -> dict[str, Any]:
     request = checked(request, "model", "seeds", "output")
     options = build_options(FinetuneOptions, request["options"])
     clock = Clock(options.budget)
-    report("load", 0.0)
+    progress("load", 0.0)
     model = warm_model(request["model"], options.device)
-    note = report.note if isinstance(report, Reporter) else unheard
-    return finetune_files(model, (), Path(request["seeds"]), request["output"], options, report, note, clock)
+    note = progress.note if isinstance(progress, Reporter) else unheard
+    return finetune_files(model, (), Path(request["seeds"]), request["output"], options, progress, note, clock)
 
 
-def run_suggest(request: Request, report: Report) -> dict[str, Any]:
+def run_suggest(request: Request, progress: Progress) -> dict[str, Any]:
     """The object of `medtl suggest --json` for one input; `count` is among the options."""
     from .finetuning.suggest import suggest_file
     from .segmentation import SegmentOptions
@@ -276,19 +276,19 @@ def run_suggest(request: Request, report: Report) -> dict[str, Any]:
     if type(count) is not int or count < 1:
         raise InputError(f"Expected 1 slice or more for the option count, found {count!r}. Correct it.")
     options = build_options(SegmentOptions, given)
-    report("load", 0.0)
-    return suggest_file(Path(request["input"]), warm_model(request["model"], options.device), count, options, report)
+    progress("load", 0.0)
+    return suggest_file(Path(request["input"]), warm_model(request["model"], options.device), count, options, progress)
 
 
-def run_classify(request: Request, report: Report) -> dict[str, Any]:
+def run_classify(request: Request, progress: Progress) -> dict[str, Any]:
     """The object of `medtl classify --json` for one input."""
     from .classification.classify import ClassifyOptions, classify_file
 
     request = checked(request, "model", "input")
     options = build_options(ClassifyOptions, request["options"])
-    report("load", 0.0)
+    progress("load", 0.0)
     model = warm_model(request["model"], options.device, "classification")
-    result = classify_file(Path(request["input"]), model, options, report)
+    result = classify_file(Path(request["input"]), model, options, progress)
     facts = {"model": model.card.name, "version": model.card.version, "sha256": model.sha256}
     return {**facts, "results": [result], "errors": []}
 

@@ -12,9 +12,11 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from medtl.errors import InputError, MedTLError
+from medtl.io.read import read_volume
+from medtl.io.write import write_image, write_labelmap
 from medtl.model.card import ModelCard, load_card
 from medtl.model.store import find_model
-from medtl.volume import Labelmap, Segment, read_volume, write_image, write_labelmap
+from medtl.volume import Labelmap, Segment
 from MedTLLib.jobs import segment as segment_job
 from MedTLLib.mrml import scene
 from MedTLLib.mrml.states import node_of, reference_to, segmentation_state, volume_state

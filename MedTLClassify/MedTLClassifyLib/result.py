@@ -16,11 +16,10 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from medtl.gate import slice_axis
-from medtl.model.card import PLANES, ModelCard
-from medtl.volume import Volume
+from medtl.model.card import ModelCard
+from medtl.volume import PLANES, Volume, slice_axis
 from MedTLLib.mrml import scene
-from MedTLLib.prediction.snapshots import MODEL_TAG, tag_of
+from MedTLLib.mrml.tags import MODEL_TAG, tag_of
 
 from . import heatmaps
 

@@ -38,10 +38,11 @@ from medtl.classification.frames import framed
 from medtl.errors import MedTLError
 from medtl.evaluation.classification import class_figures, one_against_rest
 from medtl.evaluation.metrics import bootstrap_ci
+from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, load_model
-from medtl.progress import silent
+from medtl.progress import no_progress
 from medtl.training.classifier import WATCHED
-from medtl.volume import Geometry, Volume, read_labelmap, read_volume
+from medtl.volume import Geometry, Volume
 
 SIDE = 224
 TILES = 5
@@ -196,7 +197,7 @@ def pointing_figures(
         mask = read_labelmap(case.mask).array[0] > 0
         frame = framed(volume.array[0], model.card.input.side or SIDE)
         assert frame is not None
-        maps = heat_maps(looked_at([frame], model, silent).features, model, ids.index(case.label), silent)
+        maps = heat_maps(looked_at([frame], model, no_progress).features, model, ids.index(case.label), no_progress)
         heat = on_slices(maps, {0: frame}, volume.array.shape)[0]
         peak = np.unravel_index(int(heat.argmax()), heat.shape)
         share = float(mask.sum() / (frame.area * mask.size))

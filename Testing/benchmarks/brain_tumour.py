@@ -39,7 +39,7 @@ from medtl.errors import MedTLError
 from medtl.evaluation.classification import class_figures, confusion
 from medtl.model.bundle import load_model
 from medtl.model.networks import parameter_count
-from medtl.progress import TerminalReport
+from medtl.progress import TerminalProgress
 from medtl.training.classifier import WATCHED, ClassRecipe, outputs_of, prepare_pictures, train_classifier
 from medtl.training.fit import CHECKPOINT
 from medtl.training.recipes.brain_tumour_4class import ENCODERS, recipe
@@ -142,13 +142,13 @@ def trained(
     epochs = 1 if args.quick else args.epochs or made.fit.epochs
     made = replace(made, encoder_weights=None, fit=replace(made.fit, epochs=epochs))
     folder = work / name
-    report = TerminalReport()
+    progress = TerminalProgress()
     if not (folder / made.card.name).exists():
         began = time.perf_counter()
         resume = (folder / CHECKPOINT).exists()
-        train_classifier(made, cases, folder, resume=resume, encoder_weights=weights, report=report)
+        train_classifier(made, cases, folder, resume=resume, encoder_weights=weights, progress=progress)
         (folder / "minutes.txt").write_text(f"{(time.perf_counter() - began) / 60:.1f}")
-    report.close()
+    progress.close()
     model = load_model(str(folder / made.card.name), "cpu", "classification")
     network, side = model.networks[0], model.card.input.side or 224
     held = [case for case in learned if case.fold == WATCHED]

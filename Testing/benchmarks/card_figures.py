@@ -22,12 +22,13 @@ from typing import Any
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError, MedTLError
 from medtl.evaluation.segmentation import evaluate
-from medtl.finetuning.seed import voxels_sha256
+from medtl.io.read import read_volume
+from medtl.io.write import write_whole
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import METADATA, ModelCard, load_card
-from medtl.progress import Report, TerminalReport
+from medtl.progress import Progress, TerminalProgress
 from medtl.segmentation import SegmentOptions
-from medtl.volume import read_volume, write_whole
+from medtl.volume import voxels_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKERS = ("<!-- figures -->", "<!-- /figures -->")
@@ -57,27 +58,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--flip", action="store_true", help="average with the mirrored input")
     parser.add_argument("--write", action="store_true", help="write card and READMEs; else only print")
     args = parser.parse_args(argv)
-    report = TerminalReport()
+    progress = TerminalProgress()
     try:
         model = load_model(str(args.model), "cpu")
         speed = json.loads(args.speed.read_text(encoding="utf-8")) if args.speed else None
-        figures = measure(model, args.test, args.outside, SegmentOptions(flip=args.flip), report)
+        figures = measure(model, args.test, args.outside, SegmentOptions(flip=args.flip), progress)
         if speed is not None:
             figures["speed"] = speed_figures(speed, model.card)
-        report.close()
+        progress.close()
         text = markdown(figures)
         print(text)
         if args.write:
             inside = args.model.resolve().is_relative_to(ROOT)
             write_figures(args.model, figures, text, [ROOT / "README.md"] if inside else [])
     except (MedTLError, OSError) as error:
-        report.close()
+        progress.close()
         print(f"card_figures: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def measure(model: Model, test: Path, outside: Path, options: SegmentOptions, report: Report) -> Figures:
+def measure(model: Model, test: Path, outside: Path, options: SegmentOptions, progress: Progress) -> Figures:
     """The figures on the held-out patients and on the outside set, with and without cases of unknown patients."""
     away = outside_cases(model.card, read_cases(outside))
     sets = {
@@ -88,7 +89,7 @@ def measure(model: Model, test: Path, outside: Path, options: SegmentOptions, re
     figures: Figures = {"flip": options.flip, "binary": True}
     with tempfile.TemporaryDirectory() as folder:
         for name, cases in sets.items():
-            found = evaluate(model, write_list(Path(folder) / f"{name}.csv", cases), options, report, binary=True)
+            found = evaluate(model, write_list(Path(folder) / f"{name}.csv", cases), options, progress, binary=True)
             if found["errors"]:  # figures of the others would be those of another set
                 raise InputError(found["errors"][0]["message"])
             figures[name] = summary(found)

@@ -13,13 +13,14 @@ from torch import Tensor
 from medtl.cases import read_cases
 from medtl.finetuning.features import Marked, changed, mark
 from medtl.finetuning.seed import Seed, seeds_of
+from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, save_bundle
 from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec
 from medtl.model.networks import bf16_pays, build, parameter_count, place
 from medtl.preprocess import resize
-from medtl.progress import silent
+from medtl.progress import no_progress
 from medtl.training.fit import CHECKPOINT, Fit, load_checkpoint, save_checkpoint, start, train_epoch
-from medtl.volume import Geometry, Labelmap, Volume, read_labelmap, read_volume
+from medtl.volume import Geometry, Labelmap, Volume
 
 LIVER = Label(1, "liver", "Liver")
 SPEC = InputSpec(channels=("CT",), scaling="window", window=(0.0, 255.0))
@@ -81,7 +82,7 @@ def trained(name: str, patients: Patients, work: Path, epochs: int, encoder_weig
     total = options.epochs * (len(images) // options.batch)
     while state.epoch < options.epochs:
         began = time.perf_counter()
-        loss = train_epoch(state, batches(images, truth, options.batch, state.epoch), total, options, silent)
+        loss = train_epoch(state, batches(images, truth, options.batch, state.epoch), total, options, no_progress)
         state.epoch += 1
         state.history.append({"epoch": state.epoch, "loss": loss, "seconds": time.perf_counter() - began})
         save_checkpoint(folder, state)

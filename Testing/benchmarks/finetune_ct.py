@@ -41,10 +41,11 @@ from medtl.finetuning.decoder import Tuning, loss_of
 from medtl.finetuning.features import changed, mark
 from medtl.finetuning.finetune import FinetuneOptions, finetune
 from medtl.finetuning.seed import Seed
+from medtl.io.write import store_image
 from medtl.model.bundle import Model
 from medtl.model.card import ModelCard
 from medtl.segmentation import segment
-from medtl.volume import Volume, store_image
+from medtl.volume import Volume
 
 SETS = ("a", "b", "c")
 SEEDS = 5

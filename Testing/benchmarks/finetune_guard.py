@@ -30,7 +30,7 @@ from medtl.finetuning.finetune import FinetuneOptions, finetune
 from medtl.finetuning.guard import MARGIN, guard_set, marked, scores
 from medtl.finetuning.seed import Seed
 from medtl.model.bundle import Model, load_model
-from medtl.progress import silent
+from medtl.progress import no_progress
 from medtl.volume import Labelmap
 
 PIXELS = 4
@@ -80,7 +80,7 @@ def run(model: Model, cases: list[Loaded], source: list[Cached], args: argparse.
     key = {"model": model.sha256, "budget": args.budget, "sources": len(source)}
     rows = [json.loads(text) for text in log.read_text().splitlines()] if log.exists() else []
     rows = [row for row in rows if key.items() <= row.items()]
-    guard = guard_set(model, None, 1e9, silent)
+    guard = guard_set(model, None, 1e9, no_progress)
     old = scores(model, source)
     for one in cases:
         for kind in KINDS:

@@ -34,11 +34,12 @@ from medtl.finetuning.features import changed, mark
 from medtl.finetuning.finetune import FinetuneOptions, finetune
 from medtl.finetuning.held_out import Clock
 from medtl.finetuning.interpolate import filled
-from medtl.finetuning.seed import Seed, array_axis, seeds_of
+from medtl.finetuning.seed import Seed, seeds_of
 from medtl.finetuning.suggest import evenly_spaced
+from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, load_model
 from medtl.segmentation import SegmentOptions, segment
-from medtl.volume import Labelmap, Volume, read_labelmap, read_volume
+from medtl.volume import Labelmap, Volume, array_axis
 
 SEEDS = 5
 Loaded = tuple[CaseFiles, Volume, np.ndarray]  # the truth as 0 and 1, (Z, Y, X)

@@ -29,11 +29,12 @@ from medtl.finetuning.interpolate import filled
 from medtl.finetuning.new_structure import Structure, begun, fresh_card, learn
 from medtl.finetuning.seed import Seed, seeds_of
 from medtl.finetuning.suggest import evenly_spaced
+from medtl.io.read import read_labelmap, read_volume
 from medtl.model import networks
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec
 from medtl.segmentation import SegmentOptions, segment
-from medtl.volume import Labelmap, Volume, read_labelmap, read_volume
+from medtl.volume import Labelmap, Volume
 
 CASE = "ct-volumes/totalseg-A-tissue"
 ENCODER = "tf_efficientnet_lite0"

@@ -24,11 +24,11 @@ from medtl.errors import MedTLError
 from medtl.finetuning.case_result import this_case
 from medtl.finetuning.finetune import FinetuneOptions, finetune
 from medtl.finetuning.held_out import Clock
-from medtl.finetuning.seed import array_axis, seeds_of
+from medtl.finetuning.seed import seeds_of
 from medtl.finetuning.suggest import evenly_spaced
 from medtl.model.bundle import Model, load_model
 from medtl.segmentation import SegmentOptions, segment
-from medtl.volume import Labelmap
+from medtl.volume import Labelmap, array_axis
 
 DRAWS = 2
 WAYS = ("even", "random", "unsure")

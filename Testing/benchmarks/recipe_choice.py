@@ -24,7 +24,7 @@ from medtl.cases import read_cases
 from medtl.errors import MedTLError
 from medtl.model.card import InputSpec
 from medtl.model.networks import Network, build
-from medtl.progress import TerminalReport
+from medtl.progress import TerminalProgress
 from medtl.training import fit as training
 from medtl.training.augment import Augmentation
 from medtl.training.dataset import CachedCase, prepare_cases
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if unknown := set(args.variants) - set(VARIANTS):
         parser.error(f"expected variants of {', '.join(VARIANTS)}, found {', '.join(sorted(unknown))}")
-    report = TerminalReport()
+    progress = TerminalProgress()
     try:
         recipe = recipe_named(args.recipe)
         if not isinstance(recipe, Recipe):
@@ -58,20 +58,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         listed = read_cases(args.cases)
         held = held_out_patients(recipe, listed, None)
         ours = tuple(case for case in listed if case.patient not in held)
-        cases = prepare_cases(ours, recipe.card.input, args.work / "cache", recipe.binary, report)
+        cases = prepare_cases(ours, recipe.card.input, args.work / "cache", recipe.binary, progress)
         trained = [case for case in cases if case.site != args.site]
         left_out = [case for case in cases if case.site == args.site]
         head = ["variant", "head", *(f"mean / median Dice at {t}" for t in THRESHOLDS), "volume, found / true"]
         print(line(head), line(["---"] * len(head)), sep="\n", flush=True)
         for name in args.variants or VARIANTS:
-            network = trained_network(recipe, name, trained, args.encoder_weights, args.epochs, args.work, report)
-            report.close()
+            network = trained_network(recipe, name, trained, args.encoder_weights, args.epochs, args.work, progress)
+            progress.close()
             with neighbours_of(name):
                 for skull in ("as it is", "without skull"):
                     shown = [stripped(case) for case in left_out] if skull == "without skull" else left_out
                     print(line([name, skull, *scores(network, shown, recipe.card.input)]), flush=True)
     except MedTLError as error:
-        report.close()
+        progress.close()
         print(f"recipe_choice: {error}", file=sys.stderr)
         return error.exit_code
     return 0
@@ -84,7 +84,7 @@ def trained_network(
     weights: str,
     epochs: int,
     work: Path,
-    report: TerminalReport,
+    progress: TerminalProgress,
 ) -> Network:
     """The network of a variant; goes on where an earlier run stopped."""
     changes = PLAIN if name == "plain" else recipe.fit.augmentation
@@ -94,7 +94,7 @@ def trained_network(
     network = build(spec.name, dict(spec.arguments) | {"encoder_weights": weights})
     resume = (folder / training.CHECKPOINT).exists()
     with neighbours_of(name):
-        network = training.fit(network, cases, recipe.card.input, options, folder, resume=resume, report=report)
+        network = training.fit(network, cases, recipe.card.input, options, folder, resume=resume, progress=progress)
     history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     print(f"{name}: loss {history[-1]['loss']:.3f} after {epochs} epochs", file=sys.stderr)
     return network

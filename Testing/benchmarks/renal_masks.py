@@ -14,10 +14,11 @@ from scipy.ndimage import distance_transform_edt
 from medtl.classification.region import region_of
 from medtl.classification.shape import FEATURES, shape_features
 from medtl.errors import InputError
+from medtl.io.read import read_labelmap
 from medtl.measurement import components
 from medtl.training.recipes.renal_malignancy import VALUES
 from medtl.training.renal import Table
-from medtl.volume import Geometry, Labelmap, read_labelmap, to_sitk
+from medtl.volume import Geometry, Labelmap, to_sitk
 
 MILLIMETRES = (1, 2, 3)
 THICK_MM = 5.0

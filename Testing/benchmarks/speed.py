@@ -108,8 +108,8 @@ def show(*blocks: list[str]) -> None:
 
 def synthetic(path: Path, shape: tuple[int, int, int]) -> Path:
     """The file of a synthetic head of that many slices, rows and columns."""
+    from medtl.io.write import write_image
     from medtl.phantom import head
-    from medtl.volume import write_image
 
     slices, rows, columns = shape
     volume = head(1, (columns, rows, slices), SPACINGS.get(slices, (2.5, 2.5, 8.0))).volume
@@ -119,7 +119,8 @@ def synthetic(path: Path, shape: tuple[int, int, int]) -> Path:
 
 def repeated(path: Path, source: Path, times: int) -> Path:
     """The file of the same head in slices thinner by `times`, each there that many times."""
-    from medtl.volume import read_volume, write_image
+    from medtl.io.read import read_volume
+    from medtl.io.write import write_image
 
     volume = read_volume(source)
     x, y, z = volume.geometry.size
@@ -182,9 +183,9 @@ def environment() -> dict[str, str]:
 
 def memory_here(model: str, source: Path, dtype: str) -> Record:
     """What `memory_of` returns, measured in this process."""
+    from medtl.io.read import read_volume
     from medtl.model.bundle import load_model
     from medtl.segmentation import SegmentOptions, segment_file
-    from medtl.volume import read_volume
 
     loaded = load_model(model, "cpu")
     if dtype != "default":
@@ -215,10 +216,10 @@ def beside_monai(model: Any, source: Path, repeats: int) -> Record:
     import torch
     from monai.inferers import SlidingWindowInferer
 
+    from medtl.io.read import read_volume
     from medtl.preprocess import batch, neighbour_steps, prepare
-    from medtl.progress import silent
+    from medtl.progress import no_progress
     from medtl.segmentation import BATCH_PIXELS, SegmentOptions, infer
-    from medtl.volume import read_volume
 
     spec, network = model.card.input, model.networks[0]
     prepared = prepare(read_volume(source), spec, network.multiple)
@@ -244,7 +245,7 @@ def beside_monai(model: Any, source: Path, repeats: int) -> Record:
         return work
 
     def ours() -> object:
-        return infer(prepared, model, SegmentOptions(), silent)
+        return infer(prepared, model, SegmentOptions(), no_progress)
 
     rivals = {f"windows {WINDOW}": theirs(whole, windows), "whole slices": theirs(whole, None)}
     rivals["whole slices, our box"] = theirs(prepared, None)

@@ -26,12 +26,13 @@ from card_figures import held_out_cases, interval, number, rounded, table, write
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError, MedTLError
 from medtl.evaluation.metrics import count, pooled_ci
-from medtl.finetuning.seed import voxels_sha256
+from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import ModelCard
-from medtl.progress import Report, TerminalReport
-from medtl.segmentation import SegmentOptions, fill_holes, keep_components, segment
-from medtl.volume import Volume, read_labelmap, read_volume
+from medtl.postprocess import fill_holes, keep_components
+from medtl.progress import Progress, TerminalProgress
+from medtl.segmentation import SegmentOptions, segment
+from medtl.volume import Volume, voxels_sha256
 
 CLASSES = ("glioma", "meningioma", "pituitary")
 TUMOUR_FREE = "notumor"
@@ -60,31 +61,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--choose", action="store_true", help="threshold and clean-up, on held-out training groups")
     parser.add_argument("--write", action="store_true", help="write card and README; else only print")
     args = parser.parse_args(argv)
-    report = TerminalReport()
+    progress = TerminalProgress()
     try:
         model = load_model(str(args.model), "cpu")
         if args.choose:
-            text = choice(model, held_out_cases(model.card, read_cases(args.cases / "train.csv")), report)
+            text = choice(model, held_out_cases(model.card, read_cases(args.cases / "train.csv")), progress)
         else:
-            figures = rounded(measure(model, args.cases, report))
+            figures = rounded(measure(model, args.cases, progress))
             text = markdown(figures)
             if args.write:
                 write_figures(args.model, figures, text)
-        report.close()
+        progress.close()
         print(text)
     except (MedTLError, OSError) as error:
-        report.close()
+        progress.close()
         print(f"tumour_t1c: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def measure(model: Model, folder: Path, report: Report) -> Figures:
+def measure(model: Model, folder: Path, progress: Progress) -> Figures:
     """The figures on the test groups and on the outside volumes."""
     test, outside = (
         [
             outcome(case, truth, segment(volume, model).labelmap.array > 0)
-            for case, volume, truth in read_untrained(model.card, read_cases(folder / f"{name}.csv"), report)
+            for case, volume, truth in read_untrained(model.card, read_cases(folder / f"{name}.csv"), progress)
         ]
         for name in ("test", "outside")
     )
@@ -103,7 +104,7 @@ def measure(model: Model, folder: Path, report: Report) -> Figures:
 
 
 def read_untrained(
-    card: ModelCard, cases: Sequence[CaseFiles], report: Report
+    card: ModelCard, cases: Sequence[CaseFiles], progress: Progress
 ) -> Iterator[tuple[CaseFiles, Volume, np.ndarray]]:
     """Each case with its volume and true mask (Z, Y, X).
 
@@ -111,12 +112,12 @@ def read_untrained(
     """
     trained = set(card.training["split"]["train"].values())
     for index, case in enumerate(cases):
-        report("infer", index / len(cases))
+        progress("infer", index / len(cases))
         volume = read_volume(case.image)
         if voxels_sha256(volume.array) in trained:
             raise InputError(f"Expected cases that were not trained on, found {case.image}. Take it off the list.")
         yield case, volume, read_labelmap(case.label).array > 0
-    report("infer", 1.0)
+    progress("infer", 1.0)
 
 
 def outcome(case: CaseFiles, truth: np.ndarray, predicted: np.ndarray) -> Found:
@@ -180,12 +181,12 @@ def markdown(figures: Figures) -> str:
     )
 
 
-def choice(model: Model, cases: Sequence[CaseFiles], report: Report) -> str:
+def choice(model: Model, cases: Sequence[CaseFiles], progress: Progress) -> str:
     """The table of settings on these cases, and the best of them."""
     settings = [(threshold, pixels) for threshold in THRESHOLDS for pixels in SMALLEST]
     found: list[list[Found]] = [[] for _ in settings]
     options = SegmentOptions(cleanup=False, keep_probabilities=True)
-    for case, volume, truth in read_untrained(model.card, [case for case in cases if case.site != "brats"], report):
+    for case, volume, truth in read_untrained(model.card, [case for case in cases if case.site != "brats"], progress):
         probabilities = segment(volume, model, options).probabilities
         assert probabilities is not None
         for (threshold, pixels), listed in zip(settings, found, strict=True):

@@ -23,11 +23,11 @@ from scipy import ndimage
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import MedTLError
 from medtl.evaluation.metrics import auc, bootstrap_ci, by_patient, histogram, pooled_ci
+from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, load_model
 from medtl.preprocess import body_depth
-from medtl.progress import Report, TerminalReport
+from medtl.progress import Progress, TerminalProgress
 from medtl.segmentation import SegmentOptions, segment
-from medtl.volume import read_labelmap, read_volume
 
 NEAR = 15
 TOP = (0.01, 0.05, 0.10)
@@ -44,28 +44,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--flip", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
-    report = TerminalReport()
+    progress = TerminalProgress()
     try:
         model, cases = load_model(args.model), read_cases(args.cases)
         if args.only:
             cases = (held_out_cases if args.only == "held-out" else outside_cases)(model.card, cases)
-        figures = measure(model, cases, SegmentOptions(flip=args.flip), report)
+        figures = measure(model, cases, SegmentOptions(flip=args.flip), progress)
     except MedTLError as error:
-        report.close()
+        progress.close()
         print(f"uncertainty: {error}", file=sys.stderr)
         return error.exit_code
-    report.close()
+    progress.close()
     print("\n".join(lines_of(figures)))
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def measure(model: Model, cases: Sequence[CaseFiles], options: SegmentOptions, report: Report) -> dict[str, Any]:
+def measure(model: Model, cases: Sequence[CaseFiles], options: SegmentOptions, progress: Progress) -> dict[str, Any]:
     """The figures of both regions."""
     tables = []
     for number, case in enumerate(cases):
-        report("infer", number / len(cases))
+        progress("infer", number / len(cases))
         tables.append(tables_of(model, case, options))
     patients = [case.patient for case in cases]
     found: dict[str, Any] = {"model": model.card.name, "sha256": model.sha256, "n": len(set(patients))}

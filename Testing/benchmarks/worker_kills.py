@@ -22,8 +22,9 @@ import host  # noqa: E402
 
 host.start()
 
+from medtl.io.read import read_labelmap  # noqa: E402
+from medtl.io.write import write_image  # noqa: E402
 from medtl.phantom import head  # noqa: E402
-from medtl.volume import read_labelmap, write_image  # noqa: E402
 from MedTLLib.jobs.worker import Worker  # noqa: E402
 
 PATIENCE = 300.0

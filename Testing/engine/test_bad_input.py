@@ -15,7 +15,8 @@ from dicom_series import Slice, series, write_slice
 from PIL import Image
 
 from medtl.errors import InputError
-from medtl.volume import Geometry, read_labelmap, read_volume, to_sitk
+from medtl.io.read import read_labelmap, read_volume
+from medtl.volume import Geometry, to_sitk
 
 NOISE = np.random.default_rng(0).integers(0, 1000, (3, 4, 5)).astype(np.int16)
 GRID = Geometry((5, 4, 3), (0.7, 0.8, 2.0))

@@ -1,4 +1,4 @@
-"""Imports go down only: every file's imports, read from its source."""
+"""Imports go down only: every file's imports, read from its source, and what is loaded when a module is imported."""
 
 import ast
 import subprocess
@@ -11,59 +11,63 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = "Testing/engine/test_imports.py"
+PACKAGES = {"medtl": "medtl", "MedTLLib": "MedTLSegment/MedTLLib", "MedTLClassifyLib": "MedTLClassify/MedTLClassifyLib"}
 
-# From the bottom up: a file may import what stands on lower lines. A folder counts as one name.
+# From the bottom up: a file may import what stands on lower lines. A name is a folder or a file of `medtl`; files of
+# one folder may import each other where WITHIN says nothing else.
 LAYERS = (
     {"errors"},
-    {"progress", "console"},
-    {"volume", "imagefile", "dicom", "segnrrd", "phantom"},
-    {"card"},
-    {"store"},
-    {"bundle"},
-    {"preprocess", "metrics"},
-    {"gate", "preview", "measure", "pictures", "region", "report"},
-    {"seed", "radiomics"},
-    {"segment"},
-    {"classify"},
-    {"training", "archive"},
-    {"blend", "material"},
-    {"tuning"},
-    {"guard"},
-    {"leave_out"},
-    {"finetune", "suggest"},
-    {"this_case", "structure", "tuned_bundle"},
-    {"finetune_files"},
-    {"cli", "batch_segment", "classify_command", "finetune_command", "model_commands", "worker", "demo", "doctor"},
+    {"progress", "typed_json"},
+    {"volume"},
+    {"io"},
+    {"phantom"},
+    {"cases"},
+    {"model"},
+    {"preprocess", "measurement"},
+    {"gate", "postprocess"},
+    {"segmentation"},
+    {"classification"},
+    {"evaluation"},
+    {"training"},
+    {"finetuning"},
+    {"commands", "worker"},
     {"__main__"},
 )
-# Within a line, only these arrows. volume is the face of the readers, which give what it defines.
-READERS = {"imagefile", "dicom", "segnrrd"}
-BESIDE = {
-    *(("volume", reader) for reader in READERS),
-    *((reader, "volume") for reader in READERS),
-    ("dicom", "imagefile"),
-    ("phantom", "volume"),
-    ("cli", "doctor"),
-    ("cli", "batch_segment"),
-    ("cli", "classify_command"),
-    ("cli", "finetune_command"),
-    ("cli", "model_commands"),
+# The order within folders, again from the bottom up.
+WITHIN = {
+    "io": ({"files"}, {"itk", "seg_nrrd"}, {"pictures", "dicom"}, {"read", "write"}),
+    "model": ({"card", "device"}, {"store", "networks"}, {"bundle"}),
+    "classification": ({"frames", "region", "report"}, {"shape"}, {"classify"}),
+    "evaluation": ({"metrics", "reliability"}, {"segmentation", "classification"}),
+    "finetuning": (
+        {"seed"},
+        {"interpolate", "features"},
+        {"decoder"},
+        {"guard"},
+        {"held_out"},
+        {"finetune", "suggest"},
+        {"case_result", "new_structure", "tuned_bundle"},
+        {"files"},
+    ),
+    "commands": ({"console", "preview"}, {"segment", "classify", "finetune", "models", "demo", "doctor"}, {"cli"}),
 }
-# networks stands aside: it brings torch, so who imports it is listed. It imports errors alone.
-NETWORKS_ANYWHERE = {"segment", "classify", "structure", "training"}
-NETWORKS_IN_FUNCTIONS = {"bundle", "worker", "doctor"}
-
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
-    *("errors", "progress", "console", "volume", *READERS, "phantom", "card", "preview", "store", "bundle", "seed"),
-    *("blend", "gate", "measure", "cli", "batch_segment", "classify_command", "model_commands", "worker", "demo"),
-    *("pictures", "region", "radiomics", "report"),
+    *("errors", "progress", "typed_json", "volume", "io", "phantom", "cases", "gate", "measurement", "worker"),
+    *("model.card", "model.store", "model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate"),
+    *("classification.frames", "classification.region", "classification.shape", "classification.report"),
+    *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
+    *("commands.demo", "commands.preview"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib", "MedTLClassifyLib"}
-SLICER_SIDE_MAY = {"errors", "progress", "volume", "card", "store", "gate", "measure", "seed", "phantom", "report"}
 
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+# Slicer's side, from the bottom up, and what it may import of the engine: nothing that needs torch.
+SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"})
+SLICER_SIDE_MAY = {
+    *("errors", "progress", "typed_json", "volume", "io", "phantom", "gate", "measurement"),
+    *("model.card", "model.store", "finetuning.seed", "classification.report"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Import:
 
 
 def imports_of(source: str, package: str) -> Iterator[Import]:
-    """Every import in `source`, a file of the dotted `package`; names imported from `medtl` itself are modules."""
+    """Every import in `source`, a file of the dotted `package`; what is imported from a folder of ours are modules."""
 
     def walk(node: ast.AST, when: str) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
@@ -85,10 +89,8 @@ def imports_of(source: str, package: str) -> Iterator[Import]:
             elif isinstance(child, ast.ImportFrom):
                 parts = package.split(".")[: len(package.split(".")) - child.level + 1] if child.level else []
                 target = ".".join([*parts, *([child.module] if child.module else [])])
-                if target == "medtl":
-                    yield from (Import(f"medtl.{alias.name}", when, child.lineno) for alias in child.names)
-                else:
-                    yield Import(target, when, child.lineno)
+                names = [f".{alias.name}" for alias in child.names] if is_folder(target) else [""]
+                yield from (Import(target + name, when, child.lineno) for name in names)
             elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
                 for inner in child.body:
                     yield from walk(ast.Module([inner], []), "typing")
@@ -102,78 +104,107 @@ def imports_of(source: str, package: str) -> Iterator[Import]:
     yield from walk(ast.parse(source), "module")
 
 
-def wrong_arrows(name: str, source: str, package: str = "medtl") -> list[str]:
-    """What is wrong with the imports of a file of the engine's part `name`."""
+def is_folder(dotted: str) -> bool:
+    top, *rest = dotted.split(".")
+    return top in PACKAGES and (ROOT / PACKAGES[top]).joinpath(*rest).is_dir()
+
+
+def rank_of(name: str, layers: tuple[set[str], ...]) -> int | None:
+    return next((rank for rank, names in enumerate(layers) if name in names), None)
+
+
+def arrow_allowed(importer: str, target: str) -> bool:
+    """Whether a module of the engine may import another one; both without `medtl.`, as `io.read`."""
+    (top, _, file), (other_top, _, other) = importer.partition("."), target.partition(".")
+    if top == other_top:
+        within = WITHIN.get(top)
+        if within is None:
+            return True
+        mine, its = rank_of(file.split(".")[0], within), rank_of(other.split(".")[0], within)
+    else:
+        mine, its = rank_of(top, LAYERS), rank_of(other_top, LAYERS)
+    return mine is not None and its is not None and its < mine
+
+
+def wrong_arrows(importer: str, source: str, package: str = "") -> list[str]:
+    """What is wrong with the imports of an engine's module, named without `medtl.`."""
     wrong = []
-    for found in imports_of(source, package):
-        top, _, rest = found.target.partition(".")
-        part = rest.split(".")[0]
+    for found in imports_of(source, package or ".".join(["medtl", *importer.split(".")[:-1]])):
+        top, _, target = found.target.partition(".")
         if top in SLICER:
             wrong.append(f"line {found.line}: the engine never imports {top}")
-        elif top in HEAVY and found.when == "module" and name in TORCH_FREE:
-            wrong.append(f"line {found.line}: {top} only inside functions, {name} is loaded without torch")
-        elif top == "medtl" and part not in ("", "__version__", name) and not arrow_allowed(name, part, found.when):
-            wrong.append(f"line {found.line}: {name} may not import {part}; the order is LAYERS in {HERE}")
+        elif top in HEAVY and found.when == "module" and importer in TORCH_FREE:
+            wrong.append(f"line {found.line}: {top} only inside functions, {importer} is loaded without torch")
+        elif top == "medtl" and target not in ("", "__version__") and not arrow_allowed(importer, target):
+            wrong.append(f"line {found.line}: {importer} may not import {target}; the order is LAYERS in {HERE}")
     return wrong
 
 
-def arrow_allowed(name: str, part: str, when: str) -> bool:
-    if part == "networks":
-        return name in NETWORKS_ANYWHERE or (name in NETWORKS_IN_FUNCTIONS and when != "module")
-    if name == "networks":
-        return part == "errors"
-    return part in RANK and (RANK[part] < RANK[name] or (name, part) in BESIDE)
+def files_of(package: str) -> list[Path]:
+    return sorted(path for path in (ROOT / PACKAGES[package]).rglob("*.py") if "_models" not in path.parts)
 
 
-def engine_files() -> list[Path]:
-    return sorted((ROOT / "medtl").rglob("*.py"))
+def module_of(path: Path, package: str = "medtl") -> str:
+    """The dotted name below the package; of a folder's `__init__.py` the folder."""
+    parts = path.relative_to(ROOT / PACKAGES[package]).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
 
 
-def slicer_files() -> list[Path]:
-    return sorted(path for folder in ("MedTLSegment", "MedTLClassify") for path in (ROOT / folder).rglob("*.py"))
+def is_torch_free(module: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in TORCH_FREE)
 
 
-def part_of(path: Path) -> str:
-    return path.relative_to(ROOT / "medtl").parts[0].removesuffix(".py")
-
-
-@pytest.mark.parametrize("path", engine_files(), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", files_of("medtl"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_of_the_engine_imports_only_what_lies_below(path):
-    name = part_of(path)
-    if name in ("__init__", "_models"):
-        assert not list(imports_of(path.read_text(encoding="utf-8"), "medtl")), "medtl/__init__.py imports nothing"
+    name, source = module_of(path), path.read_text(encoding="utf-8")
+    if path.name == "__init__.py" and name != "training.recipes":
+        assert all(found.when != "module" for found in imports_of(source, "")), "a folder's __init__.py imports nothing"
         return
-    assert name in RANK or name == "networks", f"{path.name} is new: give it a line in LAYERS in {HERE}"
+    assert rank_of(name.split(".")[0], LAYERS) is not None, f"{path.name} is new: give it a line in LAYERS in {HERE}"
     package = ".".join(path.relative_to(ROOT).parent.parts)
-    assert wrong_arrows(name, path.read_text(encoding="utf-8"), package) == []
+    assert wrong_arrows(name, source, package) == []
 
 
-def test_the_slicer_side_imports_only_the_torch_free_part_of_the_engine():
-    for path in slicer_files():
-        for found in imports_of(path.read_text(encoding="utf-8"), ""):
-            top, _, rest = found.target.partition(".")
-            assert top not in HEAVY, f"{path}:{found.line}: {top} never loads in Slicer's process"
-            part = rest.split(".")[0]
-            assert top != "medtl" or part in {"", "__version__", *SLICER_SIDE_MAY}, (
-                f"{path}:{found.line}: MedTLLib may import medtl.{{{', '.join(sorted(SLICER_SIDE_MAY))}}} alone"
-            )
+@pytest.mark.parametrize("package", ["MedTLLib", "MedTLClassifyLib"])
+def test_slicers_side_imports_down_and_only_the_torch_free_part_of_the_engine(package):
+    wrong = []
+    for path in files_of(package):
+        name = module_of(path, package)
+        inside = ".".join([package, *name.split(".")[:-1]]).rstrip(".")
+        mine = rank_of(name.split(".")[0], SLICER_LAYERS)
+        for found in imports_of(path.read_text(encoding="utf-8"), inside):
+            top, _, target = found.target.partition(".")
+            folder = target.split(".")[0]
+            its = rank_of(folder, SLICER_LAYERS)
+            if top in HEAVY:
+                wrong.append(f"{name}: {top} never loads in Slicer's process")
+            elif top == "medtl" and target not in ("", "__version__"):
+                if not any(target == may or target.startswith(f"{may}.") for may in SLICER_SIDE_MAY):
+                    wrong.append(f"{name} may not import medtl.{target}")
+            elif top == "MedTLClassifyLib" and package == "MedTLLib":
+                wrong.append(f"{name} may not import {top}: it lies above")
+            elif top == package == "MedTLLib" and folder != name.split(".")[0] and not (its or 0) < (mine or 0):
+                wrong.append(f"{name} may not import {target}; the order is SLICER_LAYERS in {HERE}")
+    assert wrong == []
 
 
-def test_everything_the_slicer_side_may_import_is_torch_free():
-    assert SLICER_SIDE_MAY <= TORCH_FREE
+def test_all_that_slicers_side_may_import_is_torch_free():
+    assert all(is_torch_free(name) for name in SLICER_SIDE_MAY)
 
 
 @pytest.mark.parametrize(
     ("name", "source", "complaint"),
     [
-        ("volume", "from .segment import x", "volume may not import segment"),
-        ("volume", "from . import segment", "volume may not import segment"),
-        ("volume", "def f():\n    import medtl.cli", "volume may not import cli"),
-        ("segment", "from .finetune import x", "segment may not import finetune"),
-        ("bundle", "from .networks import x", "bundle may not import networks"),
+        ("volume", "from .segmentation import x", "volume may not import segmentation"),
+        ("volume", "from . import segmentation", "volume may not import segmentation"),
+        ("volume", "def f():\n    import medtl.commands.cli", "volume may not import commands.cli"),
+        ("segmentation", "from .finetuning.finetune import x", "segmentation may not import finetuning.finetune"),
+        ("io.files", "from .read import x", "io.files may not import io.read"),
+        ("io.itk", "from ..model import card", "io.itk may not import model.card"),
+        ("model.card", "from .bundle import x", "model.card may not import model.bundle"),
         ("phantom", "import torch.nn", "torch only inside functions"),
-        ("cli", "try:\n    from timm import x\nexcept ImportError:\n    pass", "timm only inside functions"),
-        ("segment", "def f():\n    import slicer.util", "never imports slicer"),
+        ("commands.cli", "try:\n    from timm import x\nexcept ImportError:\n    pass", "timm only inside functions"),
+        ("segmentation", "def f():\n    import slicer.util", "never imports slicer"),
         ("volume", "from .novelty import x", "volume may not import novelty"),
     ],
 )
@@ -182,22 +213,23 @@ def test_a_forbidden_arrow_is_found(name, source, complaint):
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "package"),
+    ("name", "source"),
     [
-        ("segment", "import torch\nfrom .networks import x\nfrom .volume import y", "medtl"),
-        ("bundle", "def load():\n    import torch\n    from .networks import x", "medtl"),
-        ("bundle", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .networks import x", "medtl"),
-        ("training", "from ..segment import x\nfrom .dataset import y", "medtl.training"),
-        ("cli", "from . import __version__", "medtl"),
+        ("segmentation", "import torch\nfrom .model.networks import x\nfrom .volume import y"),
+        ("model.bundle", "def load():\n    import torch\n    from .networks import x"),
+        ("model.bundle", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .networks import x"),
+        ("training.fit", "from ..segmentation import x\nfrom .dataset import y"),
+        ("commands.cli", "from .. import __version__"),
     ],
 )
-def test_an_allowed_arrow_is_not_complained_about(name, source, package):
-    assert wrong_arrows(name, source, package) == []
+def test_an_allowed_arrow_is_not_complained_about(name, source):
+    assert wrong_arrows(name, source) == []
 
 
-def test_importing_the_command_line_and_the_torch_free_part_loads_no_torch():
-    names = ["medtl", *(f"medtl.{part_of(path)}" for path in engine_files() if part_of(path) in TORCH_FREE)]
-    code = f"import sys, {', '.join(names)}\nprint(sorted({HEAVY!r} & set(sys.modules)))"
+def test_importing_the_torch_free_part_loads_no_torch():
+    names = [module_of(path) for path in files_of("medtl")]
+    modules = ", ".join(["medtl", *(f"medtl.{name}" for name in names if is_torch_free(name))])
+    code = f"import sys, {modules}\nprint(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"

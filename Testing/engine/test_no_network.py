@@ -10,9 +10,9 @@ import SimpleITK as sitk
 from conftest import ROOT
 from small_model import a_card, save
 
+from medtl.io.write import write_image
 from medtl.model.card import NetworkSpec
 from medtl.phantom import head
-from medtl.volume import write_image
 
 # Runs before anything else of the process; whoever tries is stopped and noted, even where the error is swallowed.
 SHUT = """

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from medtl.errors import InputError
+from medtl.io.read import read_labelmap, read_volume
 from medtl.phantom import head, write
-from medtl.volume import read_labelmap, read_volume
 
 SMALL = {"size": (56, 56, 12), "spacing": (4.0, 4.0, 10.0)}
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from strategies import geometries, volumes
 
-from medtl.model.card import PLANES, InputSpec
+from medtl.model.card import InputSpec
 from medtl.phantom import head
 from medtl.preprocess import batch, neighbour_steps, orient, prepare, resize, restore, turn
-from medtl.volume import Geometry, Volume
+from medtl.volume import PLANES, Geometry, Volume
 
 # In LPS: where slices, rows and columns of a plane run to. L, P and S are positive.
 TOWARDS = {

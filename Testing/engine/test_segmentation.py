@@ -18,9 +18,12 @@ from strategies import geometries, rotation
 
 from medtl import segmentation as module
 from medtl.errors import Cancelled, DeviceError, InputError
-from medtl.model.card import PLANES, Calibration, Cleanup, InputSpec, Label
-from medtl.segmentation import SegmentOptions, fill_holes, keep_components, segment, segment_file
-from medtl.volume import Geometry, Volume, read_labelmap, read_volume, write_image
+from medtl.io.read import read_labelmap, read_volume
+from medtl.io.write import write_image
+from medtl.model.card import Calibration, Cleanup, InputSpec, Label
+from medtl.postprocess import fill_holes, keep_components
+from medtl.segmentation import SegmentOptions, segment, segment_file
+from medtl.volume import PLANES, Geometry, Volume
 
 THREE = (Label(1, "a", "A"), Label(2, "b", "B"), Label(3, "c", "C"))
 STAGES = ("read", "prepare", "infer", "clean", "write")
@@ -398,10 +401,10 @@ def test_cancelling_at_any_stage_leaves_nothing(stage, at, scan, tmp_path, monke
     outputs = [tmp_path / "out" / n for n in ("labels.seg.nrrd", "p.nrrd", "u.nrrd")]
     options = SegmentOptions(probabilities=outputs[1], uncertainty=outputs[2])
     model = bands(cleanup=Cleanup(fill_holes=True))
-    report = StopAt(stage, at)
+    progress = StopAt(stage, at)
     with pytest.raises(Cancelled):
-        segment_file(scan, model, outputs[0], options, report)
-    assert report.calls[-1][0] == stage
+        segment_file(scan, model, outputs[0], options, progress)
+    assert progress.calls[-1][0] == stage
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -415,14 +418,14 @@ def test_cancelling_keeps_an_older_result_whole(scan, tmp_path):
 
 def test_progress_goes_through_the_stages_in_order_and_fractions_rise(scan, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BATCH_PIXELS", 1)
-    report = StopAt("never")
-    record = segment_file(scan, bands(), tmp_path / "x.seg.nrrd", report=report)
-    assert list(dict.fromkeys(stage for stage, _ in report.calls)) == list(STAGES)
+    progress = StopAt("never")
+    record = segment_file(scan, bands(), tmp_path / "x.seg.nrrd", progress=progress)
+    assert list(dict.fromkeys(stage for stage, _ in progress.calls)) == list(STAGES)
     for stage in STAGES:
-        fractions = [f for s, f in report.calls if s == stage]
+        fractions = [f for s, f in progress.calls if s == stage]
         assert fractions == sorted(fractions)
         assert all(0 <= f <= 1 for f in fractions)
-    assert len({f for s, f in report.calls if s == "infer"}) == 7  # six slices and the end
+    assert len({f for s, f in progress.calls if s == "infer"}) == 7  # six slices and the end
     assert set(record["seconds"]) == set(STAGES)
 
 

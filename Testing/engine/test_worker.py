@@ -19,11 +19,12 @@ import pytest
 
 from medtl import __version__, worker
 from medtl.errors import InputError
+from medtl.io.read import read_labelmap, read_volume
+from medtl.io.write import write_image, write_whole
 from medtl.model.bundle import load_model
 from medtl.phantom import head
-from medtl.progress import Report, silent
+from medtl.progress import Progress, no_progress
 from medtl.segmentation import segment_file
-from medtl.volume import read_labelmap, read_volume, write_image, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("read", "load", "prepare", "infer", "clean", "write")
@@ -41,57 +42,57 @@ def wait_until(true: Callable[[], bool]) -> None:
 # with `reports` it goes on reporting meanwhile, without it is like one long library call.
 
 
-def sit(request: dict[str, Any], stage: str, report: Report) -> None:
+def sit(request: dict[str, Any], stage: str, progress: Progress) -> None:
     options = request["options"]
     if options.get("block") == stage:
         Path(options["here"]).touch()
         try:
             while not Path(options["go"]).exists():
                 if options.get("reports"):
-                    report(stage, 0.5)
+                    progress(stage, 0.5)
                 time.sleep(0.005)
         finally:
             Path(options["here"]).unlink()
 
 
-def fake_segment(request: dict[str, Any], report: Report) -> dict[str, Any]:
+def fake_segment(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     def write(part: Path) -> None:
         part.write_text("labels")
-        sit(request, "write", report)
-        report("write", 1.0)
-        sit(request, "committed", silent)
+        sit(request, "write", progress)
+        progress("write", 1.0)
+        sit(request, "committed", no_progress)
 
     for stage in STAGES:
-        report(stage, 0.0)
+        progress(stage, 0.0)
         if stage == "write":
             write_whole(Path(request["output"]), write)
         else:
-            sit(request, stage, report)
-            report(stage, 1.0)
+            sit(request, stage, progress)
+            progress(stage, 1.0)
     return {"output": request["output"]}
 
 
-def talk(request: dict[str, Any], report: Report) -> dict[str, Any]:
+def talk(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     sys.stdout.write("a library prints\n")
     os.write(1, b"and so does C\n")
     subprocess.run([sys.executable, "-c", "print('and a child')"], check=True)
     return {"heard": sys.stdin.read()}
 
 
-def fail(request: dict[str, Any], report: Report) -> dict[str, Any]:
+def fail(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     if request["options"].get("expected"):
         raise InputError("Expected a volume,\nfound none. Choose one.")
     raise KeyError("no\nsuch key")
 
 
-def count(request: dict[str, Any], report: Report) -> dict[str, Any]:
+def count(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     for n in range(20001):
-        report("infer", n / 20000)
+        progress("infer", n / 20000)
     return {"value": float("nan") if request["options"].get("nan") else 1.0}
 
 
-def flood(request: dict[str, Any], report: Report) -> dict[str, Any]:
-    report("a long line" * 100_000, 0.0)
+def flood(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    progress("a long line" * 100_000, 0.0)
     return {}
 
 
@@ -501,7 +502,9 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         content = (folder / "model.safetensors").read_bytes().hex()
         return SimpleNamespace(card=SimpleNamespace(name="glioma"), sha256=content, folder=folder)
 
-    def segment_file(source: Path, model: Any, output: Path, options: FakeOptions, report: Report) -> dict[str, Any]:
+    def segment_file(
+        source: Path, model: Any, output: Path, options: FakeOptions, progress: Progress
+    ) -> dict[str, Any]:
         seen.calls.append((source, output, options))
         return {"input": str(source), "output": str(output), "seconds": {"read": 0.25}}
 
@@ -539,19 +542,19 @@ def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace)
 
 
 def test_a_model_is_loaded_once_until_its_bundle_changes(engine: SimpleNamespace) -> None:
-    first = [worker.run_segment(segment_request(), silent)["sha256"] for _ in range(3)]
+    first = [worker.run_segment(segment_request(), no_progress)["sha256"] for _ in range(3)]
     assert first == [b"weights".hex()] * 3
     assert engine.loads == [(str(engine.folder.resolve()), "auto")]
     (engine.folder / "model.safetensors").write_bytes(b"new weights")
-    assert worker.run_segment(segment_request(), silent)["sha256"] == b"new weights".hex()
-    worker.run_segment(segment_request(device="cpu"), silent)
+    assert worker.run_segment(segment_request(), no_progress)["sha256"] == b"new weights".hex()
+    worker.run_segment(segment_request(device="cpu"), no_progress)
     assert [device for _, device in engine.loads] == ["auto", "auto", "cpu"]
 
 
 def test_options_may_be_left_out(engine: SimpleNamespace) -> None:
     request = segment_request()
     del request["options"]
-    worker.run_segment(request, silent)
+    worker.run_segment(request, no_progress)
     assert engine.calls[0][2] == FakeOptions()
 
 
@@ -571,7 +574,7 @@ def test_an_option_that_is_unknown_or_of_a_wrong_type_is_refused(
     engine: SimpleNamespace, options: dict[str, object], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        worker.run_segment(segment_request(**options), silent)
+        worker.run_segment(segment_request(**options), no_progress)
     assert engine.loads == []
 
 
@@ -579,7 +582,7 @@ def test_an_option_that_is_unknown_or_of_a_wrong_type_is_refused(
 @pytest.mark.parametrize("value", [None, 5, ""])
 def test_a_job_without_its_fields_is_refused(engine: SimpleNamespace, name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"Expected {name}"):
-        worker.run_segment({**segment_request(), name: value}, silent)
+        worker.run_segment({**segment_request(), name: value}, no_progress)
     assert engine.loads == []
 
 

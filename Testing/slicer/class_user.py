@@ -8,19 +8,11 @@ import numpy as np
 import slicer
 from panel_user import PHANTOM, ROOT, FakeWorker, User
 
-from medtl.model.card import (
-    METADATA,
-    Abstention,
-    Coefficients,
-    InputSpec,
-    ModelCard,
-    NetworkSpec,
-    Term,
-    TumourClass,
-    encode,
-)
+from medtl.io.read import read_labelmap, read_volume
+from medtl.io.write import write_image
+from medtl.model.card import METADATA, Abstention, Coefficients, InputSpec, ModelCard, NetworkSpec, Term, TumourClass
 from medtl.model.store import WEIGHTS, sha256_of_numbers, user_store
-from medtl.volume import read_labelmap, read_volume, write_image
+from medtl.typed_json import encode
 
 MODULE = ROOT / "MedTLClassify" / "MedTLClassify.py"
 BRAIN, RENAL = "brain-tumour-4class", "renal-malignancy"

@@ -7,8 +7,10 @@ import host
 import numpy as np
 import slicer
 
+from medtl.io.read import read_volume
+from medtl.io.write import write_labelmap
 from medtl.phantom import Phantom, head
-from medtl.volume import Geometry, Labelmap, Segment, read_volume, write_labelmap
+from medtl.volume import Geometry, Labelmap, Segment
 from MedTLLib import samples
 from MedTLLib.mrml import scene
 

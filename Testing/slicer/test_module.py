@@ -13,8 +13,8 @@ import qt
 import slicer
 from panel_user import LESION, MODEL, MODULE, PHANTOM, ROOT, FakeWorker, User, voxels
 
+from medtl.io.read import read_volume
 from medtl.phantom import head
-from medtl.volume import read_volume
 from MedTLLib import samples
 from MedTLLib.jobs import packages
 from MedTLLib.jobs.worker import Worker

@@ -6,7 +6,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from medtl.volume import Geometry, Labelmap, Segment, write_image, write_labelmap
+from medtl.io.write import write_image, write_labelmap
+from medtl.volume import Geometry, Labelmap, Segment
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 NEOPLASM = (

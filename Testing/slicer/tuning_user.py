@@ -10,9 +10,11 @@ import host
 import numpy as np
 from panel_user import LESION, MODEL, PHANTOM, ROOT, SEGMENT, FakeWorker, User, paint, voxels
 
+from medtl.io.read import read_volume
+from medtl.io.write import write_labelmap
 from medtl.model.card import load_card
 from medtl.model.store import find_model, user_store
-from medtl.volume import Labelmap, read_volume, write_labelmap
+from medtl.volume import Labelmap
 from MedTLLib.seeds import marks
 
 TRUTH = PHANTOM.labelmap.array > 0

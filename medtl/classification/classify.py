@@ -13,12 +13,15 @@ from torch import Tensor
 
 from ..errors import InputError, memory_errors
 from ..gate import misfits
+from ..io.files import identities
+from ..io.read import read_volume
+from ..io.write import check_output, store_image, write_together
 from ..measurement import largest_part
 from ..model.card import ModelCard
+from ..model.device import limited_threads, memory_advice
 from ..preprocess import in_order, orient, turn, turn_back
-from ..progress import Report, Stopwatch, silent
-from ..segmentation import limited_threads, memory_advice, write_together
-from ..volume import Volume, check_output, identities, read_volume, store_image
+from ..progress import Progress, Stopwatch, no_progress
+from ..volume import Volume
 from .frames import Framed, acquired_plane, framed, in_frame, unframed
 from .region import read_region
 from .shape import Feature, little, predict, shape_features
@@ -89,7 +92,7 @@ def classify(
     model: "Model",
     region: np.ndarray | None = None,
     options: ClassifyOptions = ClassifyOptions(),
-    report: Report = silent,
+    progress: Progress = no_progress,
 ) -> Classification:
     """The class of the tumour in a volume; `region`, bool (Z, Y, X), says where it is.
 
@@ -101,7 +104,7 @@ def classify(
         if region is None:
             raise InputError(f"Expected a segmentation for {card.name}, which looks at the shape. Segment it first.")
         return judged(by_shape(volume, card, region), card, volume)
-    watch = Stopwatch(report)
+    watch = Stopwatch(progress)
     with limited_threads(options.threads), memory_errors(memory_advice(volume)):
         watch("prepare", 0.0)
         region, notes = (None, ()) if region is None else largest_part(region)
@@ -146,7 +149,7 @@ def classify(
 
 
 def frames_of(
-    turned: np.ndarray, inside: np.ndarray | None, side: int, pixel: tuple[float, float], report: Report
+    turned: np.ndarray, inside: np.ndarray | None, side: int, pixel: tuple[float, float], progress: Progress
 ) -> dict[int, Framed]:
     """The slices to look at, in their frames: those of the region, else those that show enough of the head."""
     wanted = list(range(len(turned)))
@@ -157,7 +160,7 @@ def frames_of(
         wanted = [int(k) for k in np.flatnonzero(areas >= LEAST_REGION * areas.max())]
     found = {}
     for k in wanted:
-        report("prepare", k / len(turned))
+        progress("prepare", k / len(turned))
         frame = framed(turned[k], side, pixel)
         if frame is not None:
             found[k] = frame
@@ -193,14 +196,14 @@ def framed_region(frames: dict[int, Framed], inside: np.ndarray) -> tuple[dict[i
 
 
 def looked_at(
-    frames: Sequence[Framed], model: "Model", report: Report, within: Sequence[np.ndarray] | None = None
+    frames: Sequence[Framed], model: "Model", progress: Progress, within: Sequence[np.ndarray] | None = None
 ) -> Seen:
     """What the model's network makes of these slices; `within` are masks (side, side) of the frames, to which its
     attention is confined."""
     network: Any = model.networks[0]
     logits, interest, kept, scores = [], [], [], []
     for begin in range(0, len(frames), BATCH):
-        report("infer", begin / len(frames))
+        progress("infer", begin / len(frames))
         images = torch.from_numpy(np.stack([f.image for f in frames[begin : begin + BATCH]])[:, None]).to(model.device)
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=model.bf16):
@@ -215,7 +218,7 @@ def looked_at(
             interest.append(attention.flatten(1).logsumexp(1).cpu())
             scores.append(strangeness(network, features, found, model.card).cpu())
         kept.append(features)
-    report("infer", 1.0)
+    progress("infer", 1.0)
     return Seen(torch.cat(logits), torch.cat(interest).numpy(), kept, torch.cat(scores).numpy())
 
 
@@ -255,7 +258,7 @@ def rule_of(count: int, segmented: bool, tumours: bool) -> str:
     return f"The mean of the probabilities of {count} slices, weighed by {by}."
 
 
-def heat_maps(features: Sequence[list[Tensor]], model: "Model", number: int, report: Report) -> np.ndarray:
+def heat_maps(features: Sequence[list[Tensor]], model: "Model", number: int, progress: Progress) -> np.ndarray:
     """How much each place spoke for a class in each slice, float32 (n, h, w), from 0; one backward pass of the head.
 
     Grad-CAM (Selvaraju 2017), each place weighed by its own gradient (HiResCAM, Draelos and Carin 2020): their mean
@@ -263,12 +266,12 @@ def heat_maps(features: Sequence[list[Tensor]], model: "Model", number: int, rep
     """
     network, found = model.networks[0], []
     for done, batch in enumerate(features):
-        report("heat", done / len(features))
+        progress("heat", done / len(features))
         with torch.enable_grad():
             at_cut = batch[0].detach().requires_grad_(True)
             (gradient,) = torch.autograd.grad(network.decode([at_cut, *batch[1:]])[:, number].sum(), at_cut)
         found.append((gradient * batch[0]).sum(1).clamp(min=0).detach().cpu())
-    report("heat", 1.0)
+    progress("heat", 1.0)
     return torch.cat(found).float().numpy()
 
 
@@ -322,7 +325,7 @@ def judged(found: Classification, card: ModelCard, volume: Volume) -> Classifica
 
 
 def classify_file(
-    source: Path, model: "Model", options: ClassifyOptions = ClassifyOptions(), report: Report = silent
+    source: Path, model: "Model", options: ClassifyOptions = ClassifyOptions(), progress: Progress = no_progress
 ) -> dict[str, Any]:
     """The record of one input, as `medtl classify --json` prints it; the heat map is written whole or not at all.
 
@@ -334,14 +337,14 @@ def classify_file(
             raise InputError(f"{card.name} looks at the shape, not at places: it has no heat map. Leave it out.")
         given = [path for path in (source, options.segmentation) if path is not None]
         check_output(options.heatmap, identities(given), options.force)
-    watch = Stopwatch(report)
+    watch = Stopwatch(progress)
     watch("read", 0.0)
     with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
         volume = read_volume(source, frame=options.frame, component=options.component, series=options.series)
         region = read_region(source, volume, card, options.segmentation, options.segment)
     watch("read", 1.0)
     watch.stop()
-    found = classify(volume, model, region, options, report)
+    found = classify(volume, model, region, options, progress)
     watch("write", 0.0)
     writes = []
     heat = found.heat
@@ -362,7 +365,7 @@ def classify_file(
 
 def record_of(found: Classification, card: ModelCard, volume: Volume) -> dict[str, Any]:
     """The classification as JSON has it."""
-    from ..finetuning.seed import voxels_sha256
+    from ..volume import voxels_sha256
 
     ids = [one.id for one in card.classes]
     votes = Counter(ids[int(np.argmax(p))] for p in found.slices.values())

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..io.read import read_labelmap
 from ..model.card import ModelCard
-from ..volume import Labelmap, Volume, read_labelmap
+from ..volume import Labelmap, Volume
 
 # More values than this a labelmap without names hardly has; an image of whole numbers does.
 MOST_VALUES = 150

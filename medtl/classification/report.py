@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..volume import write_whole
+from ..io.write import write_whole
 
 NOTE = "Research use, not for diagnosis."
 COLUMNS = ("input", "class", "name", "abstained", "score", "threshold", "segmentation", "segment", "rule")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..classification.report import write_report
-from ..errors import Cancelled, InputError
-from ..progress import Stopwatch, TerminalReport
-from .console import STOPPABLE, complain, emit, in_order, say, status_of
+from ..errors import STOPPABLE, Cancelled, InputError
+from ..progress import Stopwatch, TerminalProgress
+from .console import complain, emit, in_order, say, status_of
 
 
 def classify(args: argparse.Namespace, out: TextIO) -> int:
@@ -40,7 +40,7 @@ def classify(args: argparse.Namespace, out: TextIO) -> int:
 
 def pictures_of(path: Path) -> list[Path]:
     """The pictures of a folder that holds some, else the input itself."""
-    from ..volume import PICTURES, suffix_of
+    from ..io.files import PICTURES, suffix_of
 
     if not path.exists():
         raise InputError(f"Expected a volume, a picture or a folder, found nothing at {path}. Check the path.")
@@ -53,28 +53,28 @@ def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[
     from ..classification.classify import ClassifyOptions, classify_file
     from ..model.bundle import load_model
 
-    report = TerminalReport()
-    loading = Stopwatch(report)
+    progress = TerminalProgress()
+    loading = Stopwatch(progress)
     loading("load", 0.0)
     try:
         model = load_model(args.model, args.device, "classification")
     finally:
-        report.close()
+        progress.close()
     loading.stop()
     answer.update(model=model.card.name, version=model.card.version, sha256=model.sha256)
     names = ("segmentation", "segment", "heatmap", "frame", "component", "series", "device", "threads", "force")
     options = ClassifyOptions(**{name: getattr(args, name) for name in names})
     for source in inputs:
         try:
-            result = classify_file(source, model, options, report)
+            result = classify_file(source, model, options, progress)
         except STOPPABLE as error:
-            report.close()
+            progress.close()
             about = source if len(inputs) > 1 else ""
             answer["errors"].append({"input": str(source), "message": complain(error, args.debug, about)})
             if status_of(error) == Cancelled.exit_code:
                 return Cancelled.exit_code
             continue
-        report.close()
+        progress.close()
         before = {} if answer["results"] else loading.seconds
         answer["results"].append(replace_seconds(result, before))
         show(result, args, len(inputs) > 1, out)

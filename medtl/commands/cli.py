@@ -10,9 +10,9 @@ import sys
 from typing import Any, TextIO
 
 from .. import __version__
-from ..errors import InputError
-from ..progress import TerminalReport
-from .console import STOPPABLE, a_path, complain, emit, filled, guarded, result_stream, say, status_of
+from ..errors import STOPPABLE, InputError
+from ..progress import TerminalProgress
+from .console import a_path, complain, emit, filled, guarded, result_stream, say, status_of
 from .finetune import AddCase, SetSlices
 from .models import delete_model, export_model, import_, models
 
@@ -235,16 +235,16 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
     """Print a model's figures on labelled cases; a case that fails does not stop the others."""
     if not args.cases.exists():
         raise InputError(f"Expected a CSV file or a folder of cases, found nothing at {args.cases}. Check the path.")
-    report = TerminalReport()
+    progress = TerminalProgress()
 
     def failed(case: str, error: BaseException) -> None:
-        report.close()
+        progress.close()
         complain(error, args.debug, case)
 
     try:
-        answer = measured(args, report, failed)
+        answer = measured(args, progress, failed)
     finally:
-        report.close()
+        progress.close()
     if args.json:
         emit(out, answer)
     elif answer["cases"]:
@@ -252,11 +252,11 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
     return 1 if answer["errors"] else 0
 
 
-def measured(args: argparse.Namespace, report: Any, failed: Any) -> dict[str, Any]:
+def measured(args: argparse.Namespace, progress: Any, failed: Any) -> dict[str, Any]:
     """The figures of the model, by what it is for."""
     from ..model.bundle import load_model
 
-    report("load", 0.0)
+    progress("load", 0.0)
     model = load_model(args.model, args.device, None)
     if model.card.task == "classification":
         from ..classification.classify import ClassifyOptions
@@ -265,12 +265,12 @@ def measured(args: argparse.Namespace, report: Any, failed: Any) -> dict[str, An
         if args.binary:
             raise InputError("Expected a model that segments with --binary, found one that classifies. Leave it out.")
         options = ClassifyOptions(device=args.device, threads=args.threads)
-        return evaluate_classes(model, args.cases, options, report, failed)
+        return evaluate_classes(model, args.cases, options, progress, failed)
     from ..evaluation.segmentation import evaluate as measure
     from ..segmentation import SegmentOptions
 
     chosen = SegmentOptions(device=args.device, threads=args.threads)
-    return measure(model, args.cases, chosen, report, binary=args.binary, failed=failed)
+    return measure(model, args.cases, chosen, progress, binary=args.binary, failed=failed)
 
 
 def figure_lines(answer: dict[str, Any]) -> list[str]:
@@ -296,7 +296,7 @@ def train(args: argparse.Namespace, out: TextIO) -> int:
     """Train by a recipe and print the folder that holds the bundle."""
     from ..training.train import train as fit
 
-    report = TerminalReport()
+    progress = TerminalProgress()
     try:
         folder = fit(
             args.recipe,
@@ -305,17 +305,19 @@ def train(args: argparse.Namespace, out: TextIO) -> int:
             fold=args.fold,
             resume=args.resume,
             encoder_weights=args.encoder_weights,
-            report=report,
+            progress=progress,
         )
     finally:
-        report.close()
+        progress.close()
     say(out, folder)
     return 0
 
 
 def export(args: argparse.Namespace, out: TextIO) -> int:
     """Write a segmentation in another format."""
-    from ..volume import OUTPUTS, check_output, identities, read_labelmap, suffix_of, write_labelmap
+    from ..io.files import OUTPUTS, identities, suffix_of
+    from ..io.read import read_labelmap
+    from ..io.write import check_output, write_labelmap
 
     if suffix_of(args.output) not in OUTPUTS:
         args.parser.error(f"expected --output to end in {', '.join(OUTPUTS)}, found {args.output}")

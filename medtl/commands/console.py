@@ -8,22 +8,14 @@ import contextlib
 import json
 import math
 import os
-import struct
 import sys
 import traceback
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import Cancelled, MedTLError
+from ..errors import STOPPABLE, Cancelled, MedTLError, explain
 
-# What a file, a library or a mistake of ours may raise: one line each. KeyboardInterrupt and Cancelled stop all work.
-FAILURES = (
-    *(MedTLError, OSError, MemoryError, RuntimeError, ValueError, ImportError, TypeError, LookupError),
-    *(ArithmeticError, AttributeError, AssertionError, EOFError, struct.error, zlib.error),
-)
-STOPPABLE = (*FAILURES, KeyboardInterrupt)
 READER_GONE = 141
 STAGES = ("load", "phantom", "read", "prepare", "infer", "clean", "heat", "write", "preview")
 
@@ -44,14 +36,6 @@ def guarded(command: Callable[[], int], debug: bool = False) -> int:
     except STOPPABLE as error:
         complain(error, debug)
         return status_of(error)
-
-
-def explain(error: BaseException) -> str:
-    """The error in one line."""
-    text = " ".join(str(error).split())
-    if isinstance(error, KeyboardInterrupt | Cancelled):
-        return text or "Cancelled."
-    return text if isinstance(error, MedTLError) else f"{type(error).__name__}: {text} (--debug shows where)"
 
 
 def complain(error: BaseException, debug: bool = False, about: object = "") -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..progress import Report, Stopwatch, TerminalReport, silent
+from ..progress import Progress, Stopwatch, TerminalProgress, no_progress
 from .console import a_path, guarded, in_order, say, volume_line
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Shown:
     true_ml: float | None = None
 
 
-def run(output: Path, case: Path | None = None, model: str = "glioma-flair", report: Report = silent) -> Shown:
+def run(output: Path, case: Path | None = None, model: str = "glioma-flair", progress: Progress = no_progress) -> Shown:
     """What was found in a synthetic head, or in a `case` of one's own, of which no truth is known.
 
     Writes `*-demo.seg.nrrd`, `*-demo.nrrd` and `*-demo.png` into `output`, and replaces those of an earlier run.
@@ -38,13 +38,15 @@ def run(output: Path, case: Path | None = None, model: str = "glioma-flair", rep
     Raises: MedTLError as loading, reading, segmenting and writing do.
     """
     from ..evaluation.metrics import count
+    from ..io.files import stem_of
+    from ..io.read import read_labelmap, read_volume
+    from ..io.write import write_labelmap
     from ..model.bundle import load_model
     from ..segmentation import SegmentOptions, segment_file
-    from ..volume import read_labelmap, read_volume, stem_of, write_labelmap
     from .preview import write_preview
 
     make_folder(output, case)
-    watch = Stopwatch(report)
+    watch = Stopwatch(progress)
     watch("load", 0.0)
     loaded = load_model(model)
     truth = None
@@ -54,7 +56,7 @@ def run(output: Path, case: Path | None = None, model: str = "glioma-flair", rep
     watch.stop()
     files = tuple(output / f"{stem_of(case)}-demo{suffix}" for suffix in (".seg.nrrd", ".nrrd", ".png"))
     segmentation, labels, picture = files
-    record = segment_file(case, loaded, segmentation, SegmentOptions(force=True), report)
+    record = segment_file(case, loaded, segmentation, SegmentOptions(force=True), progress)
     watch("preview", 0.0)
     found = read_labelmap(segmentation)
     write_labelmap(labels, found)
@@ -79,8 +81,8 @@ def make_folder(output: Path, case: Path | None) -> None:
 
 def write_phantom(folder: Path) -> tuple[Path, "Labelmap"]:
     """The file of a synthetic head, and its truth."""
+    from ..io.write import write_image
     from ..phantom import head
-    from ..volume import write_image
 
     made = head()
     path = folder / f"{made.volume.name}.nrrd"
@@ -111,11 +113,11 @@ def command(argv: list[str] | None) -> int:
     parser.add_argument("--model", default="glioma-flair", metavar="NAME|DIR")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     args = parser.parse_args(argv)
-    report = TerminalReport()
+    progress = TerminalProgress()
     try:
-        shown = run(args.output, args.case, args.model, report)
+        shown = run(args.output, args.case, args.model, progress)
     finally:
-        report.close()
+        progress.close()
     say(sys.stdout, *describe(shown))
     if shown.dice is not None and shown.dice < ENOUGH:
         say(sys.stderr, f"medtl: the Dice {shown.dice:.3f} is below {ENOUGH:.2f}: run `medtl doctor`.")

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any, TextIO
 
-from ..progress import TerminalReport
+from ..progress import TerminalProgress
 from .console import emit, say
 
 
@@ -46,14 +46,14 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
     chosen = {name: getattr(args, name) for name in ("budget", "strength", "guard", "result", "device", "threads")}
     options = FinetuneOptions(**chosen, force=args.force)
     new = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
-    report = TerminalReport()
+    progress = TerminalProgress()
     try:
-        report("load", 0.0)
+        progress("load", 0.0)
         model = load_model(args.model, args.device)
         cases = [CaseGiven(*case) for case in args.cases]
-        record = finetune_files(model, cases, args.seeds, args.output, options, report, clock=clock, new=new)
+        record = finetune_files(model, cases, args.seeds, args.output, options, progress, clock=clock, new=new)
     finally:
-        report.close()
+        progress.close()
     say(sys.stderr, *(f"medtl: {note}" for note in record["notes"]))
     if args.json:
         emit(out, record)
@@ -86,14 +86,14 @@ def suggest(args: argparse.Namespace, out: TextIO) -> int:
     from ..model.bundle import load_model
     from ..segmentation import SegmentOptions
 
-    report = TerminalReport()
+    progress = TerminalProgress()
     try:
-        report("load", 0.0)
+        progress("load", 0.0)
         model = load_model(args.model, args.device)
         options = SegmentOptions(device=args.device, threads=args.threads)
-        record = suggest_file(args.image, model, args.count, options, report)
+        record = suggest_file(args.image, model, args.count, options, progress)
     finally:
-        report.close()
+        progress.close()
     if args.json:
         emit(out, record)
     else:

@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import InputError
+from ..io.write import write_whole
 from ..preprocess import ORIENTATIONS, in_order, orient, turn
-from ..volume import Geometry, Labelmap, Volume, write_whole
+from ..volume import Geometry, Labelmap, Volume
 
 PREDICTION, TRUTH = (255, 214, 0), (0, 230, 118)
 CAPTION = "research use, not for diagnosis"

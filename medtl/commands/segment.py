@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import Cancelled, InputError
-from ..progress import Stopwatch, TerminalReport
-from .console import FAILURES, STOPPABLE, complain, emit, in_order, say, status_of, volume_line
+from ..errors import FAILURES, STOPPABLE, Cancelled, InputError
+from ..progress import Stopwatch, TerminalProgress
+from .console import complain, emit, in_order, say, status_of, volume_line
 
 Job = tuple[Path, Path]  # input, output
 
@@ -36,7 +36,7 @@ def segment(args: argparse.Namespace, out: TextIO) -> int:
 
 def plan(args: argparse.Namespace) -> tuple[list[Job], Path | None]:
     """Each input with its output file, and the output folder where --output means one. Ends with usage otherwise."""
-    from ..volume import OUTPUTS, stem_of, suffix_of
+    from ..io.files import OUTPUTS, stem_of, suffix_of
 
     check_usage(args)
     output = Path(args.output)
@@ -61,7 +61,7 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], Path | None]:
 
 def check_usage(args: argparse.Namespace) -> None:
     """End with usage where options contradict each other."""
-    from ..volume import OUTPUTS, suffix_of
+    from ..io.files import OUTPUTS, suffix_of
 
     if args.format not in (None, *OUTPUTS):
         args.parser.error(f"expected one of {', '.join(OUTPUTS)} as --format, found {args.format}")
@@ -104,7 +104,8 @@ def made(folder: Path | None) -> Iterator[None]:
 
 def usable(jobs: list[Job], args: argparse.Namespace, answer: dict[str, Any]) -> list[Job]:
     """The jobs that can be begun; the others are errors in `answer`."""
-    from ..volume import check_output, identities
+    from ..io.files import identities
+    from ..io.write import check_output
 
     inputs = identities(source for source, _ in jobs)
     good = []
@@ -138,26 +139,26 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, answer: dict[str, Any
     from ..model.bundle import load_model
     from ..segmentation import segment_file
 
-    report = TerminalReport()
-    loading = Stopwatch(report)
+    progress = TerminalProgress()
+    loading = Stopwatch(progress)
     loading("load", 0.0)
     try:
         model = load_model(args.model, args.device)
     finally:
-        report.close()
+        progress.close()
     loading.stop()
     answer.update(model=model.card.name, sha256=model.sha256)
     options = options_of(args)
     for source, output in jobs:
         try:
-            result = segment_file(source, model, output, options, report)
+            result = segment_file(source, model, output, options, progress)
         except STOPPABLE as error:
-            report.close()
+            progress.close()
             answer["errors"].append(failed(error, args, source))
             if status_of(error) == Cancelled.exit_code:
                 return Cancelled.exit_code
             continue
-        report.close()
+        progress.close()
         before = {} if answer["results"] else loading.seconds  # the model is loaded once, for the first
         result["seconds"] = in_order(before | result["seconds"])
         answer["results"].append(result)

@@ -8,9 +8,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from ..cases import read_classified
-from ..commands.console import FAILURES, explain
-from ..errors import Cancelled
-from ..progress import Report, silent
+from ..errors import FAILURES, Cancelled, explain
+from ..progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from ..model.bundle import Model
@@ -96,7 +95,7 @@ def evaluate_classes(
     model: "Model",
     cases: Path,
     options: Any,
-    report: Report = silent,
+    progress: Progress = no_progress,
     failed: Callable[[str, BaseException], None] | None = None,
 ) -> dict[str, Any]:
     """The figures of a model that classifies on a case list (image, label, patient), ready for JSON.
@@ -112,7 +111,7 @@ def evaluate_classes(
     listed = read_classified(cases, ids)
     rows, errors = [], []
     for number, case in enumerate(listed):
-        report("infer", number / len(listed))
+        progress("infer", number / len(listed))
         try:
             rows.append((case, classify_file(case.image, model, options)))
         except Cancelled:
@@ -121,7 +120,7 @@ def evaluate_classes(
             errors.append({"case": case.case, "message": explain(error)})
             if failed is not None:
                 failed(case.case, error)
-    report("infer", 1.0)
+    progress("infer", 1.0)
     answer: dict[str, Any] = {"model": model.card.name, "sha256": model.sha256, "classes": list(ids)}
     if not rows:
         return answer | {"n": 0, "patients": 0, "cases": [], "errors": errors}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..classification.shape import sigmoid
-from ..progress import Report, silent
+from ..progress import Progress, no_progress
 
 BINS = 5
 INTERVAL_RESAMPLES = 1000
@@ -94,17 +94,17 @@ def bootstrap(
     positive: np.ndarray,
     patients: np.ndarray,
     n: int = INTERVAL_RESAMPLES,
-    report: Report = silent,
+    progress: Progress = no_progress,
 ) -> np.ndarray:
     """The 95 % intervals (2, …) of the figures of rows: percentiles of `n` resamples of patients, those of one class
     alone left out."""
     rng, found = np.random.default_rng(0), []
     for done in range(n):
-        report("intervals", done / n)
+        progress("intervals", done / n)
         rows = drawn(patients, rng)
         if 0 < np.count_nonzero(positive[rows]) < len(rows):
             found.append(figure(rows))
-    report("intervals", 1.0)
+    progress("intervals", 1.0)
     limits: np.ndarray = np.nanpercentile(np.array(found), (2.5, 97.5), axis=0)
     return limits
 

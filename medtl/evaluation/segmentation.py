@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..cases import CaseFiles, read_cases
-from ..commands.console import FAILURES, explain
-from ..errors import Cancelled, InputError
+from ..errors import FAILURES, Cancelled, InputError, explain
+from ..io.read import read_labelmap, read_volume
 from ..model.card import ModelCard
-from ..progress import Report, silent
-from ..volume import Labelmap, Volume, read_labelmap, read_volume
+from ..progress import Progress, no_progress
+from ..volume import Labelmap, Volume
 from .metrics import OVERLAPS, TOLERANCE, Counts, Scores, auc, bootstrap_ci, by_patient, histogram, overlaps, score
 from .metrics import pooled_ci as pooled_interval
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..model.bundle import Model
     from ..segmentation import Segmentation, SegmentOptions
 
-Segmenter = Callable[[Volume, "Model", "SegmentOptions", Report], "Segmentation"]
+Segmenter = Callable[[Volume, "Model", "SegmentOptions", Progress], "Segmentation"]
 Failed = Callable[[str, BaseException], None]  # told of a case that could not be evaluated, at once
 
 FIGURES = (
@@ -52,7 +52,7 @@ def evaluate(
     model: "Model",
     cases: Path,
     options: "SegmentOptions",
-    report: Report = silent,
+    progress: Progress = no_progress,
     binary: bool = False,
     segment: Segmenter | None = None,
     failed: Failed | None = None,
@@ -82,7 +82,7 @@ def evaluate(
     for number, files in enumerate(listed):
 
         def inner(stage: str, fraction: float, done: float = number / len(listed)) -> None:
-            report("infer", done)
+            progress("infer", done)
 
         try:
             inner("read", 0.0)
@@ -95,7 +95,7 @@ def evaluate(
             errors.append({"case": files.case, "message": explain(error)})
             if failed is not None:
                 failed(files.case, error)
-    report("infer", 1.0)
+    progress("infer", 1.0)
     figures = _figures(outcomes, card) if outcomes else {"n": 0, "patients": 0, "cases": []}
     return {"model": card.name, "sha256": card.sha256, "binary": binary, **figures, "errors": errors}
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..preprocess import restore, turn
-from ..progress import Report
+from ..progress import Progress
 from ..segmentation import decide, needs_16_bit, on_own_grid, segment_of
 from ..volume import Labelmap, Volume
 from .features import Marked, decode, encode
@@ -43,7 +43,7 @@ def blend_weight(left_out: Sequence[LeftOut], cases: Sequence[Marked], labels: i
     return max(WEIGHTS, key=lambda weight: means[weight] - PATIENCE * abs(float(np.log2(weight / USUAL))))
 
 
-def this_case(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], report: Report) -> tuple[Labelmap, float]:
+def this_case(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], progress: Progress) -> tuple[Labelmap, float]:
     """The labels of the first case on its volume's own grid, and the weight that its interpolation had."""
     case, card = tuned.cases[0], tuned.model.card
     labels = len(card.labels)
@@ -53,7 +53,7 @@ def this_case(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], report: R
     turned = np.zeros(case.prepared.turned_shape, values.dtype)
     slices = np.flatnonzero(case.prepared.occupied)
     for begin in range(0, len(slices), 8):
-        report("result", begin / max(len(slices), 1))
+        progress("result", begin / max(len(slices), 1))
         chosen = [int(k) for k in slices[begin : begin + 8]]
         probability, (rows, columns) = on_own_grid(_probability(tuned, case, chosen, weight), case.prepared)
         turned[chosen, rows, columns] = values[decide(probability, card.calibration.threshold).cpu().numpy()]
@@ -62,7 +62,7 @@ def this_case(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], report: R
         drawn = turn(np.expand_dims(seed.mask, case.prepared.axes[0]), case.prepared.axes, case.prepared.flips)[0]
         k = len(turned) - 1 - seed.index if 0 in case.prepared.flips else seed.index
         turned[k] = np.where(drawn == IGNORE, turned[k], values[np.where(drawn == IGNORE, 0, drawn)])
-    report("result", 1.0)
+    progress("result", 1.0)
     # With the user's own slices in it, it is not the network's work alone.
     drawn_by_both = ("DICOM.SegmentAlgorithmType", "SEMIAUTOMATIC")
     made = [segment_of(card, label) for label in card.labels]

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, InputError, MedTLError
+from ..io.files import identities
+from ..io.read import read_labelmap, read_volume
+from ..io.write import check_output, store_labelmap, write_whole
 from ..model.bundle import Model
 from ..model.card import NAME, ModelCard
 from ..model.store import shipped_folders, user_store
-from ..progress import Report, silent
-from ..volume import Volume, check_output, identities, read_labelmap, read_volume, store_labelmap, write_whole
+from ..progress import Progress, no_progress
+from ..volume import Volume, array_axis, voxels_sha256
 from .case_result import this_case
 from .decoder import Tuned
 from .finetune import FinetuneOptions, finetune
 from .held_out import Clock, Note, unheard
 from .new_structure import Structure, begun, fresh_card, learn
-from .seed import Seed, array_axis, by_image, read_seeds, seeds_of, voxels_sha256
+from .seed import Seed, by_image, read_seeds, seeds_of
 from .tuned_bundle import facts_of, learned_card, record_of, tuned_card, write_bundle
 
 
@@ -38,7 +41,7 @@ def finetune_files(
     listed: Path | None,
     output: str,
     options: FinetuneOptions,
-    report: Report = silent,
+    progress: Progress = no_progress,
     note: Note = unheard,
     clock: Clock | None = None,
     new: Structure | None = None,
@@ -53,14 +56,14 @@ def finetune_files(
     """
     clock = clock or Clock(options.budget)
     folder = output_folder(output)
-    report("read", 0.0)
+    progress("read", 0.0)
     card = model.card if new is None else fresh_card(model.card, folder.name, new)
     given = read_cases(card, cases, listed)
     if options.result is not None:
         if len(given) != 1:
             raise InputError(f"Expected one case for a result, found {len(given)}. Leave --result out.")
         check_output(options.result, identities([*(f for c in cases for f in (c.image, c.label))]), options.force)
-    report("read", 1.0)
+    progress("read", 1.0)
     volume = given[0][0]
     later = 0 if options.result is None else volume.array.shape[array_axis(volume.geometry, card.input.plane)]
     own, tune = (model, finetune) if new is None else (begun(model, card, volume, options.seed), learn)
@@ -72,17 +75,17 @@ def finetune_files(
 
     best = Best(folder, write)
     try:
-        done = tune(own, given, options, report, clock=clock, later=later, keep=best.keep, note=note)
+        done = tune(own, given, options, progress, clock=clock, later=later, keep=best.keep, note=note)
         record: dict[str, Any] = {}
         if options.result is not None:
-            labelmap, weight = this_case(done, *given[0], report)
+            labelmap, weight = this_case(done, *given[0], progress)
             record = {"result": str(options.result), "blend_weight": weight}
             result = options.result
             write_whole(result, lambda part: store_labelmap(part, labelmap))
-        report("write", 0.0)
+        progress("write", 0.0)
         seconds = clock.used
         # From here on the model counts as written: who watches may still stop before, not after.
-        report("write", 1.0)
+        progress("write", 1.0)
         card = write(folder, done.tuned, done.alpha, facts_of(done, seconds))
         best.drop()
     except (Cancelled, KeyboardInterrupt) as error:

@@ -14,8 +14,8 @@ import torch
 
 from ..errors import DeviceError, InputError, memory_errors
 from ..model.bundle import Model
-from ..progress import Report, silent
-from ..segmentation import limited_threads
+from ..model.device import limited_threads
+from ..progress import Progress, no_progress
 from ..volume import Volume
 from .decoder import Tuned, Tuning, tune
 from .features import Cached, Marked, copies, mark
@@ -79,7 +79,7 @@ def finetune(
     model: Model,
     cases: Sequence[tuple[Volume, Sequence[Seed]]],
     options: FinetuneOptions = FinetuneOptions(),
-    report: Report = silent,
+    progress: Progress = no_progress,
     *,
     clock: Clock | None = None,
     reserve: float = 1.5,
@@ -99,12 +99,12 @@ def finetune(
     own = replace(model, networks=(copy.deepcopy(model.networks[0]),))
     advice = "Not enough memory to tune. Close other programs, or use fewer SEED slices."
     with limited_threads(options.threads), memory_errors(advice):
-        report("prepare", 0.0)
+        progress("prepare", 0.0)
         marked = _marked(own, cases)
         began = clock.used
-        caches, notes = _encoded(own, marked, Tuning(seed=options.seed), clock, report)
+        caches, notes = _encoded(own, marked, Tuning(seed=options.seed), clock, progress)
         reserve += 0.8 * later * (clock.used - began) / sum(len(c) for c in caches)
-        guard = guard_set(own, options.guard, options.budget / 10, report)
+        guard = guard_set(own, options.guard, options.budget / 10, progress)
         reserve += 3 * guard.seconds  # it is looked at a few times more
         if clock.used + reserve >= options.budget:
             raise InputError(
@@ -112,10 +112,10 @@ def finetune(
                 f"{clock.used + reserve:.0f} s. Allow {3 * (clock.used + reserve):.0f} s."
             )
         tuned = Tuned(own, caches[0])
-        left_out = leave_out(tuned, marked, caches, Tuning(seed=options.seed), clock, reserve, report, note)
+        left_out = leave_out(tuned, marked, caches, Tuning(seed=options.seed), clock, reserve, progress, note)
         alpha = min(HALF_WAY * options.strength, 1.0)
-        steps = _tune_on_all(tuned, caches, alpha, options, clock, reserve, report, keep, note)
-        alpha, after = _allowed(tuned, guard, alpha, clock, report)
+        steps = _tune_on_all(tuned, caches, alpha, options, clock, reserve, progress, keep, note)
+        alpha, after = _allowed(tuned, guard, alpha, clock, progress)
     at = [np.interp(alpha, (0.0, *ALPHAS), (one.before, *one.after)) for one in left_out]
     seeds = Change(np.array([one.before for one in left_out]), np.array(at))
     watched = Change(guard.before, after)
@@ -137,13 +137,13 @@ def _marked(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]) -> tup
 
 
 def _encoded(
-    model: Model, cases: Sequence[Marked], tuning: Tuning, clock: Clock, report: Report
+    model: Model, cases: Sequence[Marked], tuning: Tuning, clock: Clock, progress: Progress
 ) -> tuple[list[Cached], tuple[str, ...]]:
     """Copies of all SEEDs; fewer of them where memory is short, and a note then."""
     for count in (tuning.copies, 4, 1):
         try:
             with memory_errors("Not enough memory for the SEED slices. Close other programs, or use fewer of them."):
-                caches = _copied(model, cases, count, tuning.seed, clock, report)
+                caches = _copied(model, cases, count, tuning.seed, clock, progress)
         except DeviceError:
             if count == 1:
                 raise
@@ -153,14 +153,16 @@ def _encoded(
     raise AssertionError
 
 
-def _copied(model: Model, cases: Sequence[Marked], count: int, seed: int, clock: Clock, report: Report) -> list[Cached]:
+def _copied(
+    model: Model, cases: Sequence[Marked], count: int, seed: int, clock: Clock, progress: Progress
+) -> list[Cached]:
     """`count` copies of each SEED, fewer where they would take more than an eighth of the time or too much memory."""
     random = torch.Generator().manual_seed(seed)
     caches: list[Cached] = []
     for number, case in enumerate(cases):
         slices, until = sorted(case.truth), clock.used + clock.budget / 8 / len(cases)
         for done, one in enumerate(copies(model, case, slices, model.card.input, count, random)):
-            report("encode", (number + done / count) / len(cases))
+            progress("encode", (number + done / count) / len(cases))
             caches.append(one)
             if clock.used > until or size_of(caches) > CACHE_BYTES:
                 break
@@ -179,12 +181,12 @@ def _tune_on_all(
     options: FinetuneOptions,
     clock: Clock,
     reserve: float,
-    report: Report,
+    progress: Progress,
     keep: Keep,
     note: Note,
 ) -> int:
     """Tune on all SEEDs; a state is kept at each quarter. The number of steps."""
-    step_done = told(report, note, "tune", 0.0, 1.0)
+    step_done = told(progress, note, "tune", 0.0, 1.0)
     quarter = 0
 
     def watch(share: float, loss: float) -> None:
@@ -197,10 +199,10 @@ def _tune_on_all(
     return tune(tuned, caches, Tuning(seed=options.seed), clock.until(1.0, reserve), watch)
 
 
-def _allowed(tuned: Tuned, guard: Guard, alpha: float, clock: Clock, report: Report) -> tuple[float, np.ndarray]:
+def _allowed(tuned: Tuned, guard: Guard, alpha: float, clock: Clock, progress: Progress) -> tuple[float, np.ndarray]:
     """The weights that are kept and the guard's figures: as near to the old ones as it takes to be no worse."""
     for number in range(TRIES):
-        report("guard", number / TRIES)
+        progress("guard", number / TRIES)
         tuned.use(alpha)
         after = scores(tuned.model, guard.cases)
         fine = not len(after) or (after - guard.before).mean() >= -MARGIN

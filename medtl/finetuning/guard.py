@@ -9,13 +9,14 @@ import numpy as np
 
 from ..cases import read_cases
 from ..errors import InputError
+from ..io.read import read_labelmap, read_volume
 from ..model.bundle import Model
 from ..model.card import ModelCard
 from ..phantom import head
-from ..progress import Report
-from ..volume import Labelmap, Volume, read_labelmap, read_volume
+from ..progress import Progress
+from ..volume import Labelmap, Volume, array_axis
 from .features import Cached, Marked, cached, decided, dices, mark
-from .seed import array_axis, seeds_of
+from .seed import seeds_of
 
 MARGIN = 0.01
 FEWEST_SEEDS = 4  # with fewer, none can be spared for the verdict
@@ -35,7 +36,7 @@ class Guard:
     seconds: float = 0.0
 
 
-def guard_set(model: Model, listed: Path | None, seconds: float, report: Report) -> Guard:
+def guard_set(model: Model, listed: Path | None, seconds: float, progress: Progress) -> Guard:
     """The guard set with the model's scores: the cases of the list, or without one the synthetic heads, as many
     as there is time for (two at least), if the model knows what to do with them.
 
@@ -46,7 +47,7 @@ def guard_set(model: Model, listed: Path | None, seconds: float, report: Report)
     if listed is not None:
         files = read_cases(listed)
         for number, one in enumerate(files):
-            report("guard", number / len(files))
+            progress("guard", number / len(files))
             volume, labelmap = read_volume(one.image), read_labelmap(one.label)
             if not volume.geometry.close_to(labelmap.geometry):
                 raise InputError(
@@ -58,7 +59,7 @@ def guard_set(model: Model, listed: Path | None, seconds: float, report: Report)
     if not knows_heads(model):
         return Guard("none")
     for number, seed in enumerate(HEADS):
-        report("guard", number / len(HEADS))
+        progress("guard", number / len(HEADS))
         if number > 1 and time.perf_counter() - began > seconds:
             break
         cases.append(known_head(model, seed))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..progress import Report
+from ..progress import Progress
 from .decoder import Tuned, Tuning, tune
 from .features import Cached, Marked, cached, decide, decode, dices
 from .guard import FEWEST_SEEDS
@@ -50,12 +50,12 @@ class LeftOut:
     others: tuple[int, ...]
 
 
-def told(report: Report, note: Note, stage: str, begin: float, part: float) -> Callable[[float, float], None]:
+def told(progress: Progress, note: Note, stage: str, begin: float, part: float) -> Callable[[float, float], None]:
     """What `tune` calls after each step: the progress of a stage, of which this is a part, and the loss."""
 
     def step_done(share: float, loss: float) -> None:
         note({"loss": loss})
-        report(stage, begin + part * share)
+        progress(stage, begin + part * share)
 
     return step_done
 
@@ -67,7 +67,7 @@ def leave_out(
     tuning: Tuning,
     clock: Clock,
     reserve: float,
-    report: Report,
+    progress: Progress,
     note: Note,
 ) -> tuple[LeftOut, ...]:
     """Two rounds, a third of the time in all, each without another quarter of the SEEDs: how they come out then. None
@@ -80,7 +80,7 @@ def leave_out(
     for turn, chosen in enumerate((every[1::4], every[3::4])):
         rest = [one for c in caches if (one := without(c, {k for n, k in chosen if names[n] == c.case})) is not None]
         seconds = clock.until((turn + 1) / 6, reserve)
-        watch = told(report, note, "check", turn / 2, 0.5)
+        watch = told(progress, note, "check", turn / 2, 0.5)
         tune(tuned, rest, tuning, seconds, watch)
         for number in sorted({n for n, _ in chosen}):
             slices = [k for n, k in chosen if n == number]

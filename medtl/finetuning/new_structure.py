@@ -16,11 +16,11 @@ from torch import Tensor
 from ..errors import InputError, memory_errors
 from ..model import networks
 from ..model.bundle import Model
-from ..model.card import PLANES, Gate, InputSpec, Label, ModelCard, is_range
+from ..model.card import Gate, InputSpec, Label, ModelCard, is_range
+from ..model.device import limited_threads
 from ..preprocess import in_order, orient
-from ..progress import Report, silent
-from ..segmentation import limited_threads
-from ..volume import Volume
+from ..progress import Progress, no_progress
+from ..volume import PLANES, Volume
 from .decoder import Tuned, cosine, loss_of, window
 from .features import Marked, changed, decide, dices, mark
 from .finetune import Finetuned, FinetuneOptions, Keep, forget
@@ -120,7 +120,7 @@ def learn(
     model: Model,
     cases: Sequence[tuple[Volume, Sequence[Seed]]],
     options: FinetuneOptions,
-    report: Report = silent,
+    progress: Progress = no_progress,
     *,
     clock: Clock | None = None,
     reserve: float = 1.5,
@@ -139,7 +139,7 @@ def learn(
     network = model.networks[0]
     advice = "Not enough memory to learn. Close other programs, or use fewer SEED slices."
     with limited_threads(options.threads), memory_errors(advice):
-        report("prepare", 0.0)
+        progress("prepare", 0.0)
         marked = []
         for volume, seeds in cases:
             fitting = [for_model(seed, model.card) for seed in seeds]
@@ -155,7 +155,7 @@ def learn(
                 f"Expected a budget that leaves time to learn, found {options.budget:g} s, of which preparing takes "
                 f"{clock.used + reserve:.0f} s. Allow {3 * (clock.used + reserve):.0f} s."
             )
-        left_out = _left_out(model, marked, start, options, clock, reserve, report, note)
+        left_out = _left_out(model, marked, start, options, clock, reserve, progress, note)
         learned = Learned(model)
         quarter = 0
 
@@ -166,7 +166,7 @@ def learn(
                 keep(learned, 1.0)
             step_done(share, loss)
 
-        step_done = told(report, note, "tune", 0.0, 1.0)
+        step_done = told(progress, note, "tune", 0.0, 1.0)
         steps = fit(model, marked, start, options.seed, clock.until(1.0, reserve), watch)
     after = np.array([one.after[-1] for one in left_out])
     seen = Change(np.zeros(len(after)), after)
@@ -273,7 +273,7 @@ def _left_out(
     options: FinetuneOptions,
     clock: Clock,
     reserve: float,
-    report: Report,
+    progress: Progress,
     note: Note,
 ) -> tuple[LeftOut, ...]:
     """How a quarter of the SEEDs come out where a third of the time goes without them; none where they are too few."""
@@ -281,7 +281,7 @@ def _left_out(
     chosen = every[1::4]
     if len(every) - len(chosen) < FEWEST_LEFT:
         return ()
-    fit(model, cases, start, options.seed, clock.until(1 / 3, reserve), told(report, note, "check", 0.0, 1.0), chosen)
+    fit(model, cases, start, options.seed, clock.until(1 / 3, reserve), told(progress, note, "check", 0.0, 1.0), chosen)
     found = []
     for number, k in chosen:
         case = cases[number]

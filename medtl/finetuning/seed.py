@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..gate import slice_axis
-from ..model.card import PLANES, ModelCard
-from ..volume import Geometry, Labelmap, write_whole
+from ..io.write import write_whole
+from ..model.card import ModelCard
+from ..volume import PLANES, Labelmap, array_axis
 
 IGNORE = 65535
 SCHEMA = 1
@@ -49,16 +49,6 @@ class Seed:
                 f"Expected a SEED slice in one of the planes {', '.join(PLANES)} with {len(self.labels)} labels, found "
                 f"the plane {self.plane!r}, slice {self.index} and the value {top}. Mark the slice again."
             )
-
-
-def voxels_sha256(array: np.ndarray) -> str:
-    """SHA-256 of an image's voxels in (Z, Y, X) order: what an image is known by, whatever file holds it."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-
-
-def array_axis(geometry: Geometry, plane: str) -> int:
-    """The axis of the (Z, Y, X) array along which the plane's slices lie."""
-    return 2 - slice_axis(plane, geometry.direction)
 
 
 def seeds_of(

@@ -5,22 +5,22 @@ from typing import Any
 
 import numpy as np
 
+from ..io.read import read_volume
 from ..model.bundle import Model
-from ..progress import Report, silent
+from ..progress import Progress, no_progress
 from ..segmentation import SegmentOptions, segment
-from ..volume import Volume, read_volume
-from .seed import array_axis
+from ..volume import Volume, array_axis
 
 
 def suggest(
-    volume: Volume, model: Model, count: int, options: SegmentOptions, report: Report = silent
+    volume: Volume, model: Model, count: int, options: SegmentOptions, progress: Progress = no_progress
 ) -> list[dict[str, float | int]]:
     """Up to `count` slices to correct, each as {"index", "score"}: 0-based along the array axis nearest the plane's
     normal, the middle one first in worth.
 
     Raises: as `segment` does.
     """
-    found = segment(volume, model, options, report)
+    found = segment(volume, model, options, progress)
     planes = np.moveaxis(found.labelmap.array, array_axis(volume.geometry, model.card.input.plane), 0)
     there = np.flatnonzero(planes.any(axis=(1, 2)))
     first, last = (int(there[0]), int(there[-1])) if len(there) else (0, len(planes) - 1)
@@ -39,12 +39,12 @@ def evenly_spaced(first: int, last: int, count: int) -> list[dict[str, float | i
 
 
 def suggest_file(
-    image: Path, model: Model, count: int, options: SegmentOptions, report: Report = silent
+    image: Path, model: Model, count: int, options: SegmentOptions, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """The object of `medtl suggest --json`.
 
     Raises: as reading and `segment` do.
     """
-    report("read", 0.0)
+    progress("read", 0.0)
     volume = read_volume(image)
-    return {"input": str(image), "model": model.card.name, "slices": suggest(volume, model, count, options, report)}
+    return {"input": str(image), "model": model.card.name, "slices": suggest(volume, model, count, options, progress)}

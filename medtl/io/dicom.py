@@ -14,7 +14,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..volume import Geometry, Volume, naming
+from ..volume import Geometry, Volume
+from .files import naming
 from .itk import quiet_stderr
 
 if TYPE_CHECKING:

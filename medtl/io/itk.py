@@ -1,12 +1,10 @@
-"""Image files: what they are, whether they are whole, and their voxels (through SimpleITK, pictures through Pillow)."""
+"""NRRD, NIfTI and MetaImage files, read with SimpleITK."""
 
 import contextlib
-import errno
 import os
 import re
 import struct
 import textwrap
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,100 +14,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..volume import Geometry, suffix_of
-
-_GREY_LEVELS = 2  # grey pictures come back from JPEG and WebP with channels that differ by a level or two
-_KINDS = {
-    **dict.fromkeys((".nrrd", ".seg.nrrd", ".nhdr"), "NRRD"),
-    **dict.fromkeys((".nii.gz", ".nii"), "NIfTI"),
-    **dict.fromkeys((".mha", ".mhd"), "MetaImage"),
-}
-
-
-def kind_of(path: Path) -> str:
-    """NRRD, NIfTI, MetaImage, picture or DICOM by the first bytes, for a suffix can lie; every folder is DICOM."""
-    try:
-        if path.is_dir():
-            return "DICOM"
-        head = _head(path) if path.exists() else None
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise InputError(
-                f"Expected a readable file, found {error.strerror} for {path}. Check its rights."
-            ) from error
-        head = None
-    if head is None:
-        raise InputError(f"Expected a file or a DICOM folder, found nothing at {path}. Check the path.")
-    if not head:
-        raise InputError(f"Expected an image, found an empty file: {path}. Copy or export it again.")
-    kind = _sniff(head)
-    by_name = _KINDS.get(suffix_of(path), "")
-    if not kind:
-        raise InputError(
-            f"Expected an image (NRRD, NIfTI, MHA, DICOM, PNG, JPEG, TIFF, WebP), found something else: {path}. "
-            "Choose an image, or export this one to NRRD or NIfTI."
-        )
-    if kind not in (by_name, "picture", "DICOM"):
-        right = " or ".join(s for s, k in _KINDS.items() if k == kind)
-        raise InputError(f"The name of {path} does not say what it holds: {kind}. Rename it to end in {right}.")
-    return kind
-
-
-def _head(path: Path) -> bytes:
-    """The first bytes, unpacked where the file is gzip; empty only for an empty file."""
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if head.startswith(b"\x1f\x8b"):
-        with contextlib.suppress(zlib.error):
-            return zlib.decompressobj(31).decompress(head, 352) or head  # a NIfTI header; checksums come later
-    return head
-
-
-def _sniff(head: bytes) -> str:
-    if head.startswith(b"NRRD"):
-        return "NRRD"
-    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
-        return "NIfTI"
-    if head[128:132] == b"DICM":
-        return "DICOM"
-    starts = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
-    if head.startswith(starts) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return "picture"
-    return "MetaImage" if b"NDims" in head else ""
-
-
-def _header(file: BinaryIO) -> dict[str, str]:
-    """The fields of a NRRD or MetaImage header, their names in lower case and without spaces.
-
-    The names of a list of data files follow LIST in `datafile`. The file is left where attached data begin.
-    """
-    fields: dict[str, str] = {}
-    while line := file.readline(1 << 16).decode("utf-8", "surrogateescape").strip():
-        found = re.match(r"([\w ]+?)\s*(?::(?!=)|=)\s*(.*)", line)
-        if fields.get("datafile", "").startswith("LIST"):
-            fields["datafile"] += "\n" + line
-        elif found:
-            fields[found[1].replace(" ", "").lower().removeprefix("element")] = found[2]
-        if fields.get("datafile") == "LOCAL":
-            break
-    return fields
-
-
-def detached_files(path: Path) -> tuple[Path, ...]:
-    """The data files that a NRRD or MetaImage header names; none where the data follow the header."""
-    if _sniff(_head(path)) not in ("NRRD", "MetaImage"):
-        return ()
-    with path.open("rb") as file:
-        first, *listed = _header(file).get("datafile", "").splitlines() or ["LOCAL"]
-    if first == "LOCAL" or first.startswith("LIST"):
-        return tuple(path.parent / name for name in listed)
-    pattern = re.fullmatch(r"(.*)%0?(\d?)d(\S*)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(?:\s+\d+)?", first)
-    if not pattern:
-        return (path.parent / first,)
-    before, width, after = pattern[1], int(pattern[2] or 0), pattern[3]
-    begin, end, step = (int(n) for n in pattern.groups()[3:])
-    numbers = range(begin, end + (1 if step >= 0 else -1), step or 1)[:65536]
-    return tuple(path.parent / f"{before}{n:0{width}d}{after}" for n in numbers)
+from ..volume import Geometry
+from .files import detached_files, first_bytes, header_fields
 
 
 def chosen(path: Path, option: str, given: int | None, count: int) -> int:
@@ -164,7 +70,7 @@ def read_itk(path: Path, kind: str, frame: int | None, *, layers: bool = False) 
                 reader.SetExtractIndex([0, 0, 0, *(int(n) for n in where)])
             image: sitk.Image = reader.Execute()
         except RuntimeError as error:
-            raise InputError(_reason(path, kind, str(error))) from error
+            raise InputError(reason_of(path, kind, str(error))) from error
     if "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"Expected real values, found complex ones in {path}. Export the magnitude.")
     if image.GetDimension() == 2:
@@ -189,7 +95,7 @@ def _check_nifti(path: Path, reader: sitk.ImageFileReader, found: int) -> None:
 
 def _nifti_field(path: Path, first: tuple[str, int], second: tuple[str, int]) -> tuple[Any, ...]:
     """Numbers as the header has them, by their struct code and offset in NIfTI-1 and in NIfTI-2."""
-    head = _head(path)
+    head = first_bytes(path)
     order = "<" if int.from_bytes(head[:4], "little") in (348, 540) else ">"
     code, offset = second if head[4:7] in (b"n+2", b"ni2") else first
     return struct.unpack_from(order + code, head, offset)
@@ -206,7 +112,7 @@ def _check_packed(path: Path, kind: str) -> int:
         return count or path.stat().st_size
     except (EOFError, OSError, zlib.error) as error:
         text = "its packed data are cut off or changed" if not isinstance(error, OSError) else error.strerror
-        raise InputError(_reason(path, kind, text or "")) from error
+        raise InputError(reason_of(path, kind, text or "")) from error
 
 
 def _packed_data(path: Path, kind: str) -> list[tuple[Path, int]]:
@@ -214,7 +120,7 @@ def _packed_data(path: Path, kind: str) -> list[tuple[Path, int]]:
     with path.open("rb") as file:
         if kind == "NIfTI":
             return [(path, 0)] if file.read(2) == b"\x1f\x8b" else []
-        fields, offset = _header(file), file.tell()
+        fields, offset = header_fields(file), file.tell()
     packed = fields.get("encoding", "").lower() in ("gzip", "gz") or fields.get("compresseddata", "")[:1] in (
         "T",
         "t",
@@ -253,7 +159,7 @@ def plain_reason(text: str) -> str:
     return textwrap.shorten(last, 300, placeholder=" …").rstrip(".:") or "no reason given"
 
 
-def _reason(path: Path, kind: str, text: str) -> str:
+def reason_of(path: Path, kind: str, text: str) -> str:
     """ITK's message in one line, in the user's words where the cause is known."""
     if re.search("orthonormal|determinant is 0", text):
         return (
@@ -270,28 +176,6 @@ def _reason(path: Path, kind: str, text: str) -> str:
     )
 
 
-def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[np.ndarray, Geometry]:
-    """A PNG, JPEG, TIFF, WebP or BMP as an array (1, Y, X); colour without colours counts as grey."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
-            warnings.simplefilter("ignore")  # oversized or oddly tagged pictures: the pixels decide
-            picture.seek(chosen(path, "frame", frame, getattr(picture, "n_frames", 1)))
-            plain = picture.mode in ("L", "I", "F", "RGB") or picture.mode.startswith("I;16")
-            grey = picture.mode in ("1", "LA", "La")
-            pixels = np.asarray(picture if plain else picture.convert("L" if grey else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(_reason(path, "picture", str(error))) from error
-    if pixels.ndim == 3:
-        same = int((pixels.max(axis=-1) - pixels.min(axis=-1)).max()) <= _GREY_LEVELS
-        pixels = pixels[..., chosen(path, "component", 0 if same and component is None else component, 3)]
-    else:
-        chosen(path, "component", component, 1)
-    pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
-    return pixels[None], Geometry((pixels.shape[1], pixels.shape[0], 1))
-
-
 def states_spacing(path: Path, kind: str, geometry: Geometry) -> bool:
     """False where the header gives no spacing, or the 1 mm that writers leave when they know none."""
     if kind == "NIfTI":  # qform_code and sform_code
@@ -301,6 +185,6 @@ def states_spacing(path: Path, kind: str, geometry: Geometry) -> bool:
     if kind != "NRRD":
         return True
     with path.open("rb") as file:
-        fields = _header(file)
+        fields = header_fields(file)
     stated = re.findall(r"(?<!\S)[-+.\d]\S*|\(", fields.get("spacings") or fields.get("spacedirections", ""))
     return len(stated) >= sum(n > 1 for n in geometry.size)

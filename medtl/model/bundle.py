@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DeviceError, InputError, ModelError, memory_errors
-from .card import METADATA, SCHEMA, ModelCard, encode, load_card
+from ..errors import InputError, ModelError, memory_errors
+from ..typed_json import encode
+from .card import METADATA, SCHEMA, ModelCard, load_card
+from .device import choose_device
 from .store import WEIGHTS, check_weights, find_model, sha256_of, sha256_of_numbers
 
 if TYPE_CHECKING:
@@ -35,22 +37,6 @@ class Model:
     def sha256(self) -> str:
         """SHA-256 of the weights."""
         return self.card.sha256
-
-
-def choose_device(wanted: str) -> str:
-    """The device to compute on: the one wanted, or for "auto" the best there is.
-
-    Raises: DeviceError when the wanted one is not there.
-    """
-    import torch
-
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there.get(wanted):
-        usable = ", ".join(name for name, usable in there.items() if usable)
-        raise DeviceError(f"Expected a device that this computer has ({usable}), found {wanted!r}. Use --device auto.")
-    return wanted
 
 
 def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segmentation") -> Model:

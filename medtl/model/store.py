@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError, ModelError
-from .card import METADATA, Coefficients, ModelCard, encode, load_card
+from ..typed_json import encode
+from .card import METADATA, Coefficients, ModelCard, load_card
 
 WEIGHTS = "models/model.safetensors"
 MAX_BUNDLE_BYTES = 500_000_000
@@ -165,7 +166,7 @@ def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
     Raises: ModelError when there is no such model or it is damaged; InputError when `path` exists (without `force`),
     is no .zip or cannot be written.
     """
-    from ..volume import write_whole
+    from ..io.write import write_whole
 
     folder = find_model(name_or_dir)
     card = load_card(folder)

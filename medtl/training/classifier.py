@@ -20,9 +20,10 @@ from torch import Tensor
 from ..cases import read_classified
 from ..errors import InputError
 from ..model.bundle import save_bundle
-from ..model.card import Abstention, Calibration, ModelCard, encode
+from ..model.card import Abstention, Calibration, ModelCard
 from ..model.networks import Classifier2d, build
-from ..progress import Report, silent
+from ..progress import Progress, no_progress
+from ..typed_json import encode
 from .augment import Augmentation
 from .fit import CHECKPOINT, Schedule, load_checkpoint, save_checkpoint, start, train_epoch
 from .picture_set import Pictures, as_input, changed_batches, prepare_pictures
@@ -76,7 +77,7 @@ def train_classifier(
     *,
     resume: bool = False,
     encoder_weights: str | None = None,
-    report: Report = silent,
+    progress: Progress = no_progress,
 ) -> Path:
     """The bundle folder `output`/NAME. Only cases of the split "train", or of none, are looked at; of these, fold 0
     gives temperature and limits, and the network learns from the rest.
@@ -93,7 +94,7 @@ def train_classifier(
         raise InputError(f"The folder {output.parent} does not exist. Create it or choose another output.")
     ids = tuple(one.id for one in card.classes)
     listed = [case for case in read_classified(cases, ids) if case.split in ("", "train")]
-    pictures = prepare_pictures(listed, ids, card.input.side or 224, output / "cache", report)
+    pictures = prepare_pictures(listed, ids, card.input.side or 224, output / "cache", progress)
     watched = np.array([case.fold == WATCHED for case in pictures.files])
     learned, held = pictures.of(~watched), pictures.of(watched)
     missing = set(range(len(ids))) - set(learned.classes.tolist()) | set(range(len(ids))) - set(held.classes.tolist())
@@ -108,8 +109,8 @@ def train_classifier(
     network = build(spec.name, dict(spec.arguments) | ({"encoder_weights": weights} if weights else {}))
     assert isinstance(network, Classifier2d)
     if not resume:
-        fit_head(network, learned, recipe.fit, report)
-    trained = fit_pictures(network, learned, recipe.fit, output, resume=resume, report=report)
+        fit_head(network, learned, recipe.fit, progress)
+    trained = fit_pictures(network, learned, recipe.fit, output, resume=resume, progress=progress)
     note_spread(trained, learned)
     finished = with_limits(card, trained, held)
     training = {
@@ -159,9 +160,9 @@ def class_weights(classes: np.ndarray, count: int) -> Tensor:
     return torch.tensor([len(classes) / (count * numbers[k]) for k in range(count)], dtype=torch.float32)
 
 
-def fit_head(network: Classifier2d, pictures: Pictures, options: ClassFit, report: Report = silent) -> None:
+def fit_head(network: Classifier2d, pictures: Pictures, options: ClassFit, progress: Progress = no_progress) -> None:
     """Train all but the encoder on the encoder's features of the pictures, unchanged."""
-    report("head", 0.0)
+    progress("head", 0.0)
     features = encoded(network, pictures)
     truth = torch.from_numpy(pictures.classes)
     tumours = torch.from_numpy(pictures.tumours)
@@ -171,13 +172,13 @@ def fit_head(network: Classifier2d, pictures: Pictures, options: ClassFit, repor
     network.train()
     random = torch.Generator().manual_seed(options.seed)
     for step in range(options.head):
-        report("head", step / options.head)
+        progress("head", step / options.head)
         drawn = torch.randint(len(features), (4 * options.batch,), generator=random)
         loss = loss_of(*network.judge([features[drawn].float()]), truth[drawn], tumours[drawn])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    report("head", 1.0)
+    progress("head", 1.0)
 
 
 def classification_loss(
@@ -207,7 +208,7 @@ def fit_pictures(
     folder: Path,
     *,
     resume: bool = False,
-    report: Report = silent,
+    progress: Progress = no_progress,
 ) -> Classifier2d:
     """The trained network (weights averaged over the last steps), in evaluation mode; checkpointed each epoch."""
     state = start(network, options)
@@ -225,7 +226,7 @@ def fit_pictures(
         seed = options.seed * 1000 + state.epoch
         torch.manual_seed(seed)  # of dropout: a resumed run is the same run
         data = changed_batches(pictures, options.batch, options.augmentation, options.p_sharpness, seed)
-        loss = train_epoch(state, data, total, options, report, loss_of)
+        loss = train_epoch(state, data, total, options, progress, loss_of)
         state.epoch += 1
         state.history.append({"epoch": state.epoch, "loss": loss})
         save_checkpoint(folder, state)

@@ -15,11 +15,12 @@ from scipy import ndimage
 
 from ..cases import CaseFiles
 from ..errors import InputError
-from ..finetuning.seed import voxels_sha256
-from ..model.card import InputSpec, encode
+from ..io.read import read_labelmap, read_volume
+from ..model.card import InputSpec
 from ..preprocess import prepare, turn
-from ..progress import Report, silent
-from ..volume import read_labelmap, read_volume
+from ..progress import Progress, no_progress
+from ..typed_json import encode
+from ..volume import voxels_sha256
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class CachedCase:
 
 
 def prepare_cases(
-    cases: tuple[CaseFiles, ...], spec: InputSpec, cache: Path, binary: bool = True, report: Report = silent
+    cases: tuple[CaseFiles, ...], spec: InputSpec, cache: Path, binary: bool = True, progress: Progress = no_progress
 ) -> tuple[CachedCase, ...]:
     """All cases, from the cache where it holds them as they are now, else read and cached. `binary`: every label above
     0 is 1.
@@ -48,7 +49,7 @@ def prepare_cases(
     cache.mkdir(parents=True, exist_ok=True)
     prepared = []
     for number, case in enumerate(cases):
-        report("prepare", number / len(cases))
+        progress("prepare", number / len(cases))
         path = cache / f"{case.case}.npz"
         key = cache_key(case, spec, binary)
         ready = load(path, key)
@@ -57,7 +58,7 @@ def prepare_cases(
             store(path, ready, key)
         # Who the patient is stands in the case list, and may have been corrected there.
         prepared.append(replace(ready, patient=case.patient, site=case.site))
-    report("prepare", 1.0)
+    progress("prepare", 1.0)
     return tuple(prepared)
 
 

@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..model.card import InputSpec
 from ..model.networks import Network
 from ..preprocess import neighbour_steps
-from ..progress import Report, silent
+from ..progress import Progress, no_progress
 from .augment import Augmentation, augment
 from .dataset import CachedCase
 
@@ -78,7 +78,7 @@ def fit(
     *,
     resume: bool = False,
     held_out: Sequence[CachedCase] = (),
-    report: Report = silent,
+    progress: Progress = no_progress,
 ) -> Network:
     """The trained network (weights averaged over the last steps), in evaluation mode.
 
@@ -101,7 +101,7 @@ def fit(
         random = np.random.default_rng((options.seed, state.epoch))
         chosen = positive + [negative[i] for i in random.permutation(len(negative))[:drawn]]
         order = [chosen[i] for i in random.permutation(len(chosen))]
-        loss = train_epoch(state, batches(cases, order, spec, options, state.epoch), total, options, report)
+        loss = train_epoch(state, batches(cases, order, spec, options, state.epoch), total, options, progress)
         state.epoch += 1
         entry = {"epoch": state.epoch, "loss": loss, "seconds": time.perf_counter() - began}
         if held_out:
@@ -132,7 +132,7 @@ def train_epoch(
     data: Iterator[tuple[Tensor, Any]],
     total: int,
     options: Schedule,
-    report: Report,
+    progress: Progress,
     loss_of: Callable[[Any, Tensor, Any], Tensor] | None = None,
 ) -> float:
     """One pass over the data (images and their truth); the mean of `loss_of(network, images, truth)`, by default Dice
@@ -141,7 +141,7 @@ def train_epoch(
     state.network.train()
     losses = []
     for image, label in data:
-        report("fit", min(state.step / total, 1.0))
+        progress("fit", min(state.step / total, 1.0))
         share = min(state.step / total, 1.0)
         for group in state.optimizer.param_groups:
             group["lr"] = group["peak"] * one_cycle(share)

@@ -14,9 +14,9 @@ from torch import Tensor
 from ..cases import ClassifiedFile
 from ..classification.frames import BODY, framed, in_frame
 from ..errors import InputError
-from ..finetuning.seed import voxels_sha256
-from ..progress import Report, silent
-from ..volume import read_labelmap, read_volume
+from ..io.read import read_labelmap, read_volume
+from ..progress import Progress, no_progress
+from ..volume import voxels_sha256
 from .augment import Augmentation, augment, chosen, uniform
 
 SCALP = 0.075  # of the frame's side: about how thick skull and scalp are
@@ -44,7 +44,7 @@ class Pictures:
 
 
 def prepare_pictures(
-    cases: Sequence[ClassifiedFile], ids: Sequence[str], side: int, cache: Path, report: Report = silent
+    cases: Sequence[ClassifiedFile], ids: Sequence[str], side: int, cache: Path, progress: Progress = no_progress
 ) -> Pictures:
     """All pictures in their frames, from the cache where it holds them as they are now.
 
@@ -62,7 +62,7 @@ def prepare_pictures(
                 return Pictures(*arrays, classes, tuple(cases), tuple(stored["sha256"].tolist()))
     ready = []
     for number, case in enumerate(cases):
-        report("prepare", number / len(cases))
+        progress("prepare", number / len(cases))
         ready.append(prepare_picture(case, side))
     images, tumours, inner = (np.stack(parts) for parts in list(zip(*ready, strict=True))[:3])
     hashes = tuple(sha256 for *_, sha256 in ready)

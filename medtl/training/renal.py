@@ -22,11 +22,11 @@ from ..classification.region import region_of
 from ..classification.shape import measured, shape_features, sigmoid
 from ..errors import InputError
 from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, drawn, log_loss, reliability, scores
-from ..finetuning.seed import voxels_sha256
+from ..io.read import read_labelmap
 from ..model.bundle import save_bundle
 from ..model.card import Coefficients, Term
-from ..progress import Report, silent
-from ..volume import read_labelmap
+from ..progress import Progress, no_progress
+from ..volume import voxels_sha256
 from .recipes import renal_malignancy
 
 FOLDS = 5
@@ -69,7 +69,7 @@ class Fitted:
         return sigmoid(self.intercept + (values - self.mean) / self.deviation @ self.weights)
 
 
-def train_renal(cases: Path, output: Path, report: Report = silent) -> Path:
+def train_renal(cases: Path, output: Path, progress: Progress = no_progress) -> Path:
     """The bundle folder `output`/renal-malignancy, fitted to all cases of a CSV file (columns image,label,patient:
     the labelmap, malignant or benign, and who it is), with its figures from nested cross-validation.
 
@@ -83,10 +83,10 @@ def train_renal(cases: Path, output: Path, report: Report = silent) -> Path:
         raise InputError(f"{bundle} exists already. Choose another output folder.")
     if not output.parent.is_dir():
         raise InputError(f"The folder {output.parent} does not exist. Create it or choose another output.")
-    table = read_table(cases, report).only(*renal_malignancy.FEATURES)
+    table = read_table(cases, progress).only(*renal_malignancy.FEATURES)
     check_table(table)
-    found = figures(table, *out_of_fold(fold_models(table, REPEATS, report=report), table.values), report)
-    coefficients = final_model(table, report)
+    found = figures(table, *out_of_fold(fold_models(table, REPEATS, progress=progress), table.values), progress)
+    coefficients = final_model(table, progress)
     output.mkdir(exist_ok=True)
     card = renal_malignancy.card(coefficients, training_record(table, found))
     readme = renal_malignancy.readme(coefficients, found)
@@ -94,7 +94,7 @@ def train_renal(cases: Path, output: Path, report: Report = silent) -> Path:
     return bundle
 
 
-def read_table(cases: Path, report: Report = silent) -> Table:
+def read_table(cases: Path, progress: Progress = no_progress) -> Table:
     """All shape features of the tumours of a CSV file's labelmaps.
 
     Raises: InputError naming the labelmap that cannot be used.
@@ -102,14 +102,14 @@ def read_table(cases: Path, report: Report = silent) -> Table:
     listed = read_classified(cases, tuple(one.id for one in renal_malignancy.CLASSES))
     shapes, hashes = [], []
     for done, case in enumerate(listed):
-        report("measure", done / len(listed))
+        progress("measure", done / len(listed))
         labels = read_labelmap(case.image)
         try:
             shapes.append(shape_features(region_of(labels, None, renal_malignancy.VALUES), labels.geometry).values)
         except InputError as error:
             raise InputError(f"{error} The labelmap is {case.image}.") from error
         hashes.append(voxels_sha256(labels.array))
-    report("measure", 1.0)
+    progress("measure", 1.0)
     return Table(
         tuple(case.case for case in listed),
         tuple(hashes),
@@ -198,18 +198,18 @@ def fold_models(
     repeats: int = REPEATS,
     balanced: bool = True,
     strengths: Sequence[float] = STRENGTHS,
-    report: Report = silent,
+    progress: Progress = no_progress,
 ) -> list[list[tuple[np.ndarray, Fitted]]]:
     """For each repeat and fold: the rows left out, and the model fitted to the others."""
     models: list[list[tuple[np.ndarray, Fitted]]] = []
     for repeat in range(repeats):
         models.append([])
         for number, (train, test) in enumerate(splits(table.malignant, table.patients, SEED + repeat)):
-            report("validate", (repeat + number / FOLDS) / repeats)
+            progress("validate", (repeat + number / FOLDS) / repeats)
             rows = table.values[train], table.malignant[train], table.patients[train]
             model = fit(*rows, SEED + repeat, balanced, strengths)
             models[-1].append((test, model))
-    report("validate", 1.0)
+    progress("validate", 1.0)
     return models
 
 
@@ -224,14 +224,14 @@ def out_of_fold(models: list[list[tuple[np.ndarray, Fitted]]], values: np.ndarra
     return probabilities, folds
 
 
-def final_model(table: Table, report: Report = silent) -> Coefficients:
+def final_model(table: Table, progress: Progress = no_progress) -> Coefficients:
     """The model of all cases, with fits to bootstrap resamples of the patients, each with its own choice of penalty;
     their weights, to five digits, are of features scaled as for the model itself."""
     model = fit(table.values, table.malignant, table.patients)
     rng = np.random.default_rng(SEED)
     resamples: list[tuple[float, ...]] = []
     while len(resamples) < RESAMPLES:
-        report("resample", len(resamples) / RESAMPLES)
+        progress("resample", len(resamples) / RESAMPLES)
         rows = drawn(table.patients, rng)
         if any(len(set(table.patients[rows][table.malignant[rows] == value])) < FOLDS for value in (True, False)):
             continue
@@ -239,7 +239,7 @@ def final_model(table: Table, report: Report = silent) -> Coefficients:
         weights = one.weights * model.deviation / one.deviation
         shift = one.weights @ ((model.mean - one.mean) / one.deviation)
         resamples.append(tuple(float(f"{x:.5g}") for x in (one.intercept + shift, *weights)))
-    report("resample", 1.0)
+    progress("resample", 1.0)
     terms = tuple(
         Term(name, float(mean), float(deviation), float(weight))
         for name, mean, deviation, weight in zip(table.features, model.mean, model.deviation, model.weights)
@@ -248,7 +248,9 @@ def final_model(table: Table, report: Report = silent) -> Coefficients:
     return Coefficients(float(model.intercept), terms, tuple(resamples), renal_malignancy.VALUES, prevalence)
 
 
-def figures(table: Table, probabilities: np.ndarray, folds: np.ndarray, report: Report = silent) -> dict[str, Any]:
+def figures(
+    table: Table, probabilities: np.ndarray, folds: np.ndarray, progress: Progress = no_progress
+) -> dict[str, Any]:
     """Figures of what `out_of_fold` gives, each the mean over the repeats, with its 95 % interval from resampling
     patients; and the reliability of the first repeat."""
 
@@ -259,7 +261,7 @@ def figures(table: Table, probabilities: np.ndarray, folds: np.ndarray, report: 
 
     names = list(scores(table.malignant, probabilities[0], folds[0]))
     values = all_figures(np.arange(len(table.cases)))
-    limits = bootstrap(all_figures, table.malignant, table.patients, INTERVAL_RESAMPLES, report)
+    limits = bootstrap(all_figures, table.malignant, table.patients, INTERVAL_RESAMPLES, progress)
     return {
         "n": len(table.cases),
         "patients": len(set(table.patients)),

@@ -13,9 +13,10 @@ import torch
 from ..cases import CaseFiles, read_cases
 from ..errors import InputError
 from ..model.bundle import save_bundle
-from ..model.card import Gate, ModelCard, encode
+from ..model.card import Gate, ModelCard
 from ..model.networks import build
-from ..progress import Report, silent
+from ..progress import Progress, no_progress
+from ..typed_json import encode
 from .classifier import ClassRecipe, train_classifier
 from .dataset import CachedCase, prepare_cases
 from .fit import CHECKPOINT, fit
@@ -33,7 +34,7 @@ def train(
     fold: int | None = None,
     resume: bool = False,
     encoder_weights: str | None = None,
-    report: Report = silent,
+    progress: Progress = no_progress,
 ) -> Path:
     """The bundle folder `output`/NAME, trained by the recipe of that name.
 
@@ -49,12 +50,14 @@ def train(
     if name == renal_malignancy.NAME:
         if fold is not None or resume or encoder_weights:
             raise InputError(f"{name} is fitted at once: leave --fold, --resume and --encoder-weights out.")
-        return train_renal(cases, output, report)
+        return train_renal(cases, output, progress)
     recipe = recipe_named(name)
     if isinstance(recipe, ClassRecipe):
         if fold is not None:
             raise InputError(f"{name} takes its folds from the case list's column 'fold': leave --fold out.")
-        return train_classifier(recipe, cases, output, resume=resume, encoder_weights=encoder_weights, report=report)
+        return train_classifier(
+            recipe, cases, output, resume=resume, encoder_weights=encoder_weights, progress=progress
+        )
     bundle = output / recipe.card.name
     if bundle.exists():
         raise InputError(f"{bundle} exists already. Choose another output folder.")
@@ -64,14 +67,14 @@ def train(
         raise InputError(f"The folder {output.parent} does not exist. Create it or choose another output.")
     listed = read_cases(cases)
     held = held_out_patients(recipe, listed, fold)
-    prepared = prepare_cases(listed, recipe.card.input, output / "cache", recipe.binary, report)
+    prepared = prepare_cases(listed, recipe.card.input, output / "cache", recipe.binary, progress)
     chosen = [case for case in prepared if case.patient not in held]
     spec = recipe.card.networks[0]
     torch.manual_seed(recipe.fit.seed)
     # A checkpoint holds the encoder, too: nothing to fetch or read again.
     weights = None if resume else encoder_weights or recipe.encoder_weights
     network = build(spec.name, dict(spec.arguments) | ({"encoder_weights": weights} if weights else {}))
-    trained = fit(network, chosen, recipe.card.input, recipe.fit, output, resume=resume, report=report)
+    trained = fit(network, chosen, recipe.card.input, recipe.fit, output, resume=resume, progress=progress)
     card = finished_card(recipe, prepared, held, fold)
     state = {spec.prefix + key: value for key, value in trained.state_dict().items()}
     save_bundle(bundle, card, state, recipe.readme, recipe.licence, recipe.facts)

@@ -14,15 +14,16 @@ from slicer.i18n import tr as _
 
 from medtl.errors import InputError, ModelError
 from medtl.finetuning.seed import write_seeds
+from medtl.io.read import read_labelmap
 from medtl.model.card import ModelCard, load_card
 from medtl.model.store import shipped_folders, user_store
-from medtl.volume import Labelmap, read_labelmap
+from medtl.volume import Labelmap
 
 from ..mrml import editors, scene
 from ..mrml.states import node_of, reference_to, segmentation_state, volume_state
+from ..mrml.tags import tag_of
 from ..mrml.views import LABEL_MAP
 from ..prediction import writer
-from ..prediction.snapshots import tag_of
 from ..seeds import marks, storage
 from . import regions
 from . import segment as segment_job

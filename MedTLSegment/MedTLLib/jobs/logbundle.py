@@ -17,7 +17,7 @@ import slicer
 
 import medtl
 from medtl import errors
-from medtl.volume import write_whole
+from medtl.io.write import write_whole
 
 PACKAGES = {  # what is imported, and what installs it
     "torch": "torch",

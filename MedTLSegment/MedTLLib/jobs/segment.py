@@ -16,7 +16,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError, MedTLError
-from medtl.volume import Labelmap, read_labelmap
+from medtl.io.read import read_labelmap
+from medtl.volume import Labelmap
 
 from ..mrml import scene
 from ..mrml.editors import open_editor

@@ -15,8 +15,9 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from medtl.errors import InputError
 from medtl.gate import misfits
+from medtl.io.write import write_whole
 from medtl.model.card import ModelCard
-from medtl.volume import Geometry, write_whole
+from medtl.volume import Geometry
 
 from .boxes import Box, around, box_of, pasted, shape_of, shifted, start_of, whole
 
@@ -302,3 +303,17 @@ def place_beside(node: Any, volume: Any) -> None:
     volume_item = items.GetItemByDataNode(volume) or items.CreateItem(root, volume)
     item = items.GetItemByDataNode(node) or items.CreateItem(root, node)
     items.SetItemParent(item, items.GetItemParent(volume_item))
+
+
+def check_segmentation(node: Any) -> None:
+    """Return nothing when the segmentation can be measured on a volume.
+
+    Raises: InputError when there is none, or it lies under a transform.
+    """
+    if node is None:
+        raise InputError("Expected a segmentation, found none. Segment the volume first, or choose one.")
+    if node.GetParentTransformNode() is not None:
+        raise InputError(
+            f"Expected a segmentation in its own place, found {node.GetName()} under the transform "
+            f"{node.GetParentTransformNode().GetName()}. Harden the transform in the module Data, or take it out of it."
+        )

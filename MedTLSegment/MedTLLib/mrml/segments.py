@@ -9,9 +9,9 @@ import slicer
 from medtl.errors import InputError
 from medtl.volume import Geometry, Segment
 
-from ..prediction.snapshots import MODEL_TAG, forget, tag_of
 from .boxes import Box, around, box_of, whole
 from .scene import array_on, grid_image, image_of, labelmap_image, place_beside, placed, values_of
+from .tags import MODEL_TAG, tag_of
 
 
 def new_segmentation(volume: Any | None, geometry: Geometry, name: str) -> Any:
@@ -129,12 +129,3 @@ def bounds(segmentation: Any, segment_id: str, geometry: Geometry) -> Box | None
         return None
     values_and_start = placed(image, geometry)
     return box_of(*values_and_start) if values_and_start else whole(geometry.shape)
-
-
-def remove(segmentation: Any, model: str) -> None:
-    """Take a segmentation out of the scene, with its display and the model's predictions."""
-    forget(segmentation, model)
-    scene = segmentation.GetScene()
-    for number in reversed(range(segmentation.GetNumberOfDisplayNodes())):
-        scene.RemoveNode(segmentation.GetNthDisplayNode(number))
-    scene.RemoveNode(segmentation)

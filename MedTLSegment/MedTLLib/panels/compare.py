@@ -6,8 +6,8 @@ import qt
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-from medtl.finetuning.seed import array_axis
 from medtl.model.store import Found
+from medtl.volume import array_axis
 from MedTLLib.jobs import finetune as finetune_job
 from MedTLLib.jobs.segment import SPACING
 from MedTLLib.mrml import views

@@ -14,8 +14,8 @@ from medtl.model.store import find_model
 from MedTLLib.jobs import segment as segment_job
 from MedTLLib.mrml import editors, scene, views
 from MedTLLib.mrml.segments import check_place
+from MedTLLib.mrml.tags import MODEL_TAG, tag_of
 from MedTLLib.prediction import writer
-from MedTLLib.prediction.snapshots import MODEL_TAG, tag_of
 from MedTLLib.results import volume_table
 from MedTLLib.results.export import export
 

@@ -10,8 +10,9 @@ from medtl.volume import Geometry
 from ..mrml.boxes import Box, around, shape_of
 from ..mrml.scene import array_on, check_volume, geometry_of
 from ..mrml.segments import bounds
+from ..mrml.tags import MODEL_TAG, tag_of
 from . import snapshots
-from .snapshots import MODEL_TAG, Snapshot, tag_of
+from .snapshots import Snapshot
 
 
 def edited_slices(segmentation: Any, volume: Any, segment_ids: Sequence[str]) -> tuple[int, ...]:

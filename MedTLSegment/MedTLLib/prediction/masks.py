@@ -10,9 +10,7 @@ from medtl.volume import Geometry
 
 from ..mrml.boxes import Box, shape_of
 from ..mrml.scene import array_on, check_volume, geometry_of, values_of
-from .snapshots import tag_of
-
-PROTECTED_TAG = "MedTL.locked"
+from ..mrml.tags import PROTECTED_TAG, tag_of
 
 
 def protected_segments(segmentation: Any) -> tuple[str, ...]:

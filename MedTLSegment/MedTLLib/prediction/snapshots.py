@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 
 from medtl.volume import Geometry
 
 from ..mrml.boxes import Box, around, box_of, pasted, shape_of, shifted, start_of, whole
 from ..mrml.scene import geometry_of, ras_of, values_of
+from ..mrml.tags import MODEL_TAG
 
 ROLE = "MedTL.snapshot"
 OWNER_ROLE = "MedTL.segmentation"
-MODEL_TAG = "MedTL.model"
 SEGMENTS_ATTRIBUTE = "MedTL.segments"
 RUN_ATTRIBUTE = "MedTL.run"
 GRID_ATTRIBUTE = "MedTL.grid"
@@ -109,12 +108,6 @@ def forget(segmentation: Any, model: str) -> None:
     _refer(segmentation, model, [])
 
 
-def tag_of(segment: Any, name: str) -> str:
-    """The segment's tag, empty where it has none."""
-    value = vtk.reference("")
-    return str(value) if segment.GetTag(name, value) else ""
-
-
 def _nodes(segmentation: Any, model: str) -> list[Any]:
     """The model's nodes that can be read."""
     count = segmentation.GetNumberOfNodeReferences(ROLE)
@@ -178,3 +171,12 @@ def _sweep(segmentation: Any, current: set[str]) -> None:
         ours = owner is segmentation and node.GetID() not in current
         if node.GetAttribute(RUN_ATTRIBUTE) and (owner is None or ours):
             scene.RemoveNode(node)
+
+
+def remove(segmentation: Any, model: str) -> None:
+    """Take a segmentation out of the scene, with its display and the model's predictions."""
+    forget(segmentation, model)
+    scene = segmentation.GetScene()
+    for number in reversed(range(segmentation.GetNumberOfDisplayNodes())):
+        scene.RemoveNode(segmentation.GetNthDisplayNode(number))
+    scene.RemoveNode(segmentation)

@@ -18,11 +18,12 @@ from medtl.volume import Geometry, Labelmap, Segment
 
 from ..mrml.boxes import Box, box_of, start_of, whole
 from ..mrml.scene import array_on, check_volume, geometry_of, image_of, labelmap_image
-from ..mrml.segments import add, check_place, check_target, new_segmentation, put, remove, replace, stamp
+from ..mrml.segments import add, check_place, check_target, new_segmentation, put, replace, stamp
+from ..mrml.tags import MODEL_TAG, PROTECTED_TAG
 from . import snapshots
 from .edits import box_around, edited_slices, indices, nearest, segments_in
-from .masks import PROTECTED_TAG, outside_editor_masks, protected_segments, union
-from .snapshots import MODEL_TAG, Snapshot, nothing
+from .masks import outside_editor_masks, protected_segments, union
+from .snapshots import Snapshot, nothing, remove
 
 __all__ = ["PROTECTED_TAG", "Options", "Written", "edited_slices", "undo", "write"]
 

@@ -15,22 +15,14 @@ import vtk
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
+from medtl.io.files import OUTPUTS, identities, suffix_of
+from medtl.io.read import read_labelmap
+from medtl.io.write import store_labelmap, write_whole
 from medtl.model.card import ModelCard
-from medtl.volume import (
-    OUTPUTS,
-    Geometry,
-    Labelmap,
-    Segment,
-    identities,
-    read_labelmap,
-    store_labelmap,
-    suffix_of,
-    write_whole,
-)
+from medtl.volume import Geometry, Labelmap, Segment
 
-from ..mrml.scene import array_of, check_volume, geometry_of, image_of, placed, values_of
+from ..mrml.scene import array_of, check_segmentation, check_volume, geometry_of, image_of, placed, values_of
 from ..prediction.masks import protected_segments
-from .volume_table import check_segmentation
 
 STATUS_TAG = "Segmentation.Status"
 LARGEST_VALUE = 65535

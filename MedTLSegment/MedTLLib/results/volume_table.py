@@ -12,7 +12,7 @@ import vtk
 from medtl.errors import InputError
 from medtl.measurement import lesions
 
-from ..mrml.scene import array_of, geometry_of, place_beside
+from ..mrml.scene import array_of, check_segmentation, geometry_of, place_beside
 
 ALL = "all"
 COLUMNS = ("Segment", "Lesion", "Volume mL", "Largest diameter mm", "R", "A", "S")
@@ -33,20 +33,6 @@ class Row:
     volume_ml: float | None
     diameter_mm: float | None
     centre: tuple[float, float, float] | None
-
-
-def check_segmentation(node: Any) -> None:
-    """Return nothing when the segmentation can be measured on a volume.
-
-    Raises: InputError when there is none, or it lies under a transform.
-    """
-    if node is None:
-        raise InputError("Expected a segmentation, found none. Segment the volume first, or choose one.")
-    if node.GetParentTransformNode() is not None:
-        raise InputError(
-            f"Expected a segmentation in its own place, found {node.GetName()} under the transform "
-            f"{node.GetParentTransformNode().GetName()}. Harden the transform in the module Data, or take it out of it."
-        )
 
 
 def rows_of(segmentation: Any, volume: Any, real_spacing: bool = True) -> list[Row]:

@@ -17,17 +17,16 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-from medtl.finetuning.seed import Seed, array_axis, voxels_sha256
-from medtl.gate import slice_axis
+from medtl.finetuning.seed import Seed
+from medtl.io.read import read_volume
 from medtl.model.card import ModelCard
-from medtl.volume import Geometry, read_volume
+from medtl.volume import Geometry, array_axis, slice_axis, voxels_sha256
 
 from ..mrml.boxes import Box
-from ..mrml.scene import check_volume, geometry_of, ras_of, values_of
+from ..mrml.scene import check_segmentation, check_volume, geometry_of, ras_of, values_of
+from ..mrml.tags import MODEL_TAG, tag_of
 from ..prediction import snapshots
 from ..prediction.edits import box_around, nearest, segments_in
-from ..prediction.snapshots import MODEL_TAG, tag_of
-from ..results.volume_table import check_segmentation
 from . import storage
 from .slices import Slices, slices_of
 

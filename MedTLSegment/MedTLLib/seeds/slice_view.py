@@ -5,8 +5,8 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-from medtl.gate import slice_axis
 from medtl.model.card import ModelCard
+from medtl.volume import slice_axis
 
 from ..mrml import views
 from ..mrml.scene import geometry_of

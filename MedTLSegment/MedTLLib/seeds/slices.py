@@ -8,14 +8,12 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-from medtl.finetuning.seed import array_axis
 from medtl.model.card import ModelCard
-from medtl.volume import Geometry
+from medtl.volume import Geometry, array_axis
 
 from ..mrml.boxes import pasted, whole
-from ..mrml.scene import check_volume, geometry_of, image_of, placed, values_of
+from ..mrml.scene import check_segmentation, check_volume, geometry_of, image_of, placed, values_of
 from ..mrml.segments import check_place
-from ..results.volume_table import check_segmentation
 from . import storage
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError, ModelError
-from medtl.gate import slice_axis
-from medtl.model.card import ModelCard, decode
-from medtl.volume import Geometry
+from medtl.model.card import ModelCard
+from medtl.typed_json import decode
+from medtl.volume import Geometry, slice_axis
 
-from ..prediction.snapshots import MODEL_TAG, tag_of
+from ..mrml.tags import MODEL_TAG, tag_of
 
 TAG = "MedTL.seeds"
 SCHEMA = 1

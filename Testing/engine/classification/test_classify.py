@@ -20,12 +20,13 @@ from medtl.classification.frames import framed, in_frame
 from medtl.classification.shape import shape_features
 from medtl.commands.cli import main
 from medtl.errors import InputError, ModelError
-from medtl.finetuning.seed import voxels_sha256
+from medtl.io.read import read_volume
+from medtl.io.write import store_image, store_labelmap
 from medtl.model.bundle import Model, load_model, save_bundle
 from medtl.model.card import Abstention, Calibration, Coefficients, Gate, NetworkSpec, Term
 from medtl.model.networks import build
 from medtl.phantom import head as phantom
-from medtl.volume import Geometry, Labelmap, Segment, Volume, read_volume, store_image, store_labelmap
+from medtl.volume import Geometry, Labelmap, Segment, Volume, voxels_sha256
 
 THICK = (1.0, 1.0, 5.0)
 

@@ -16,7 +16,9 @@ import small_model
 from medtl.commands import cli, console
 from medtl.commands import segment as batch_segment
 from medtl.errors import Cancelled, InputError, ModelError
-from medtl.volume import Geometry, Labelmap, Segment, read_labelmap, write_labelmap
+from medtl.io.read import read_labelmap
+from medtl.io.write import write_labelmap
+from medtl.volume import Geometry, Labelmap, Segment
 
 CARD = SimpleNamespace(name="fake", version="1.0", task="segmentation")
 

@@ -9,7 +9,9 @@ import pytest
 from medtl import phantom
 from medtl.commands import demo
 from medtl.errors import ModelError
-from medtl.volume import Labelmap, Segment, read_labelmap, read_volume, write_image, write_labelmap
+from medtl.io.read import read_labelmap, read_volume
+from medtl.io.write import write_image, write_labelmap
+from medtl.volume import Labelmap, Segment
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from near_patient import (
 )
 from PIL import Image
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+DATASETS = Path(__file__).resolve().parents[2] / "datasets"
 
 # 60 groups of 1 to 9 pictures of two kinds; "big" holds a third of the kind a.
 GROUPS = [f"g{n:02d}" for n in range(60) for _ in range(1 + n * 7 % 9)] + ["big"] * 80
@@ -105,7 +105,7 @@ def test_a_group_that_recurs_has_the_fold_of_its_first_bin():
 
 
 def test_the_brain_slices_have_a_place_each_and_no_test_slice_is_next_to_a_training_slice(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(str(DATASETS))
     brain_cases = importlib.import_module("brain_cases")
     places = bins_of(brain_cases.SECTIONS, brain_cases.BIN)
     listed = [pair for planes in brain_cases.SECTIONS.values() for runs in planes.values() for pair in runs]
@@ -229,7 +229,7 @@ def test_the_closest_pair_of_every_two_groups_is_that_of_the_slow_way():
 
 def test_the_masks_lie_where_the_tumours_of_their_pictures_are(tmp_path, monkeypatch):
     """A picture that shows its tumour as a bright box, the same mirrored, and one without an outline."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(str(DATASETS))
     brain_cases, outlines = importlib.import_module("brain_cases"), importlib.import_module("brain_outlines")
     box = np.zeros((512, 512), np.uint8)
     box[100:201, 320:441] = 255

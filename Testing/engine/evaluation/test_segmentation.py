@@ -8,7 +8,8 @@ import pytest
 from medtl.errors import Cancelled, InputError
 from medtl.evaluation import metrics
 from medtl.evaluation.segmentation import evaluate
-from medtl.volume import Geometry, Labelmap, Segment, write_image, write_labelmap
+from medtl.io.write import write_image, write_labelmap
+from medtl.volume import Geometry, Labelmap, Segment
 
 GEOMETRY = Geometry((10, 9, 5), (0.8, 0.8, 4.0), (3.0, -7.0, 11.0))
 

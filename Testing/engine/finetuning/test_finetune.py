@@ -23,13 +23,15 @@ from medtl.finetuning.files import CaseGiven
 from medtl.finetuning.finetune import FinetuneOptions, finetune
 from medtl.finetuning.guard import Change, Guard, verdict
 from medtl.finetuning.held_out import Clock
-from medtl.finetuning.seed import IGNORE, read_seeds, seeds_of, voxels_sha256, write_seeds
+from medtl.finetuning.seed import IGNORE, read_seeds, seeds_of, write_seeds
+from medtl.io.read import read_labelmap, read_volume
+from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import InputSpec, load_card
 from medtl.phantom import head
-from medtl.progress import Report, silent
+from medtl.progress import Progress, no_progress
 from medtl.segmentation import segment_of
-from medtl.volume import read_labelmap, read_volume, write_image, write_labelmap
+from medtl.volume import voxels_sha256
 
 SLICES = (3, 4, 5, 6, 7)
 
@@ -73,17 +75,17 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def tuned(model: Model, case: CaseGiven, output: Path | str, budget: float = 60.0, **more: object) -> dict:
-    report = more.pop("report", silent)
+    progress = more.pop("progress", no_progress)
     options = FinetuneOptions(budget, **more)
-    return finetune_files.finetune_files(model, [case], None, str(output), options, report)
+    return finetune_files.finetune_files(model, [case], None, str(output), options, progress)
 
 
-def stop_at(stage: str, share: float) -> Report:
-    def report(at: str, fraction: float) -> None:
+def stop_at(stage: str, share: float) -> Progress:
+    def progress(at: str, fraction: float) -> None:
         if at == stage and fraction >= share:
             raise Cancelled("Stopped by the test.")
 
-    return report
+    return progress
 
 
 def test_tuning_moves_the_decoder_alone_and_never_the_model_that_was_given(model, case_files):
@@ -205,7 +207,7 @@ def test_a_budget_that_leaves_no_time_says_what_is_needed(model, case_files, tmp
 def test_cancel_keeps_the_best_so_far(model, bundle, case_files, tmp_path):
     parent = hashes(bundle)
     with pytest.raises(Cancelled, match=r"the best model so far is in .*new"):
-        tuned(model, case_files, tmp_path / "new", report=stop_at("tune", 0.6))
+        tuned(model, case_files, tmp_path / "new", progress=stop_at("tune", 0.6))
     card = load_model(str(tmp_path / "new"), "cpu").card
     assert card.training["tuned"][-1]["unfinished"]
     assert hashes(bundle) == parent
@@ -214,7 +216,7 @@ def test_cancel_keeps_the_best_so_far(model, bundle, case_files, tmp_path):
 
 def test_cancel_before_anything_was_learned_leaves_nothing(model, case_files, tmp_path):
     with pytest.raises(Cancelled, match=r"^Cancelled.$"):
-        tuned(model, case_files, tmp_path / "new", report=stop_at("encode", 0.0))
+        tuned(model, case_files, tmp_path / "new", progress=stop_at("encode", 0.0))
     assert [f.name for f in tmp_path.iterdir() if f.name != "home"] == []
 
 
@@ -222,12 +224,12 @@ def test_a_kill_leaves_the_best_so_far_beside_the_output(model, case_files, tmp_
     class Killed(BaseException):
         pass
 
-    def report(stage: str, fraction: float) -> None:
+    def progress(stage: str, fraction: float) -> None:
         if stage == "tune" and fraction > 0.6:
             raise Killed
 
     with pytest.raises(Killed):
-        tuned(model, case_files, tmp_path / "new", report=report)
+        tuned(model, case_files, tmp_path / "new", progress=progress)
     left = [f for f in tmp_path.iterdir() if f.name.startswith("new.best-")]
     assert len(left) == 1
     assert load_model(str(left[0]), "cpu").card.parent is not None
@@ -340,7 +342,7 @@ def test_the_guard_brings_the_weights_as_near_to_the_old_ones_as_it_takes(model,
 
     monkeypatch.setattr(finetune_module, "scores", scores)
     watched = Guard("phantom heads", (None, None), np.array([0.9, 0.9]), 0.1)
-    alpha, after = finetune_module._allowed(States(), watched, 0.5, Clock(60.0), silent)
+    alpha, after = finetune_module._allowed(States(), watched, 0.5, Clock(60.0), no_progress)
     assert alpha == at[-1]
     assert at == sorted(at, reverse=True)
     if fine_below:
@@ -351,12 +353,12 @@ def test_the_guard_brings_the_weights_as_near_to_the_old_ones_as_it_takes(model,
 
 
 def test_heads_guard_a_model_that_knows_them(model, monkeypatch):
-    assert guard.guard_set(model, None, 1.0, silent).kind == "none", "an untrained model knows no heads"
+    assert guard.guard_set(model, None, 1.0, no_progress).kind == "none", "an untrained model knows no heads"
     monkeypatch.setattr(guard, "LEAST_KNOWN", -1.0)
-    found = guard.guard_set(model, None, 1.0, silent)
+    found = guard.guard_set(model, None, 1.0, no_progress)
     assert (found.kind, len(found.cases)) == ("phantom heads", 1)
     body = replace(model, card=replace(model.card, input=small_model.WINDOW))
-    assert guard.guard_set(body, None, 1.0, silent).kind == "none"
+    assert guard.guard_set(body, None, 1.0, no_progress).kind == "none"
 
 
 @pytest.mark.parametrize(
@@ -414,13 +416,13 @@ def test_a_list_of_seeds_is_tuned_on_by_the_worker(bundle, model, case_files, tm
     seeds = seeds_of(read_labelmap(case_files.label), model.card, case_files.image, sha256, case_files.slices)
     write_seeds(tmp_path / "seeds.json", seeds)
     request = {"model": str(bundle), "seeds": str(tmp_path / "seeds.json"), "output": str(tmp_path / "new")}
-    record = worker.run_finetune({**request, "options": {}}, silent)
+    record = worker.run_finetune({**request, "options": {}}, no_progress)
     assert load_model(str(tmp_path / "new"), "cpu").sha256 == record["sha256"]
     wrong = [replace(seeds[0], sha256="0" * 64)]
     write_seeds(tmp_path / "seeds.json", wrong)
     assert read_seeds(tmp_path / "seeds.json")[0].sha256 == "0" * 64
     with pytest.raises(InputError, match="found another"):
-        worker.run_finetune({**request, "output": str(tmp_path / "newer"), "options": {}}, silent)
+        worker.run_finetune({**request, "output": str(tmp_path / "newer"), "options": {}}, no_progress)
 
 
 def test_slices_are_proposed_evenly_over_what_the_model_found(bundle, case_files, capsys):
@@ -430,8 +432,8 @@ def test_slices_are_proposed_evenly_over_what_the_model_found(bundle, case_files
     assert numbers == sorted(set(numbers))
     assert 1 <= len(numbers) <= 3
     assert (
-        worker.run_suggest({"model": str(bundle), "input": str(case_files.image), "options": {"count": 3}}, silent)[
-            "slices"
-        ]
+        worker.run_suggest(
+            {"model": str(bundle), "input": str(case_files.image), "options": {"count": 3}}, no_progress
+        )["slices"]
         == proposed
     )

@@ -15,10 +15,12 @@ from medtl.finetuning import new_structure
 from medtl.finetuning.files import CaseGiven, finetune_files
 from medtl.finetuning.finetune import FinetuneOptions
 from medtl.finetuning.new_structure import Structure, begun, estimate, fresh_card
+from medtl.io.read import read_labelmap, read_volume
+from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import InputSpec, NetworkSpec, load_card
 from medtl.segmentation import segment
-from medtl.volume import Geometry, Labelmap, Volume, read_labelmap, read_volume, write_image, write_labelmap
+from medtl.volume import Geometry, Labelmap, Volume
 
 BONE, MUSCLE = 700, 60
 SLICES = (2, 5, 8, 11)

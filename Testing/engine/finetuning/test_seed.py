@@ -10,9 +10,9 @@ from small_model import a_card
 
 from medtl.errors import InputError
 from medtl.finetuning import seed as seeds_module
-from medtl.finetuning.seed import IGNORE, Seed, by_image, for_model, read_seeds, seeds_of, voxels_sha256, write_seeds
+from medtl.finetuning.seed import IGNORE, Seed, by_image, for_model, read_seeds, seeds_of, write_seeds
 from medtl.model.card import Label
-from medtl.volume import Geometry, Labelmap, Segment
+from medtl.volume import Geometry, Labelmap, Segment, voxels_sha256
 
 TWO = (Label(3, "core", "Core"), Label(7, "oedema", "Oedema"))
 GRID = Geometry((4, 5, 6))

@@ -21,24 +21,10 @@ from strategies import geometries, rotation, volumes
 
 from medtl.errors import InputError
 from medtl.io.dicom import list_series
-from medtl.volume import (
-    Geometry,
-    Labelmap,
-    Segment,
-    Volume,
-    data_files,
-    geometry_of,
-    read_labelmap,
-    read_volume,
-    stem_of,
-    store_image,
-    store_labelmap,
-    suffix_of,
-    to_sitk,
-    write_image,
-    write_labelmap,
-    write_whole,
-)
+from medtl.io.files import data_files, stem_of, suffix_of
+from medtl.io.read import read_labelmap, read_volume
+from medtl.io.write import store_image, store_labelmap, write_image, write_labelmap, write_whole
+from medtl.volume import Geometry, Labelmap, Segment, Volume, geometry_of, to_sitk
 
 NOISE = np.random.default_rng(0).integers(1, 1000, (3, 4, 5)).astype(np.int16)
 OBLIQUE = Geometry((5, 4, 3), (0.7, 0.8, 2.5), (-12.3, 45.6, 78.9), tuple(rotation((0.2, -0.4, 1.1)).ravel()))

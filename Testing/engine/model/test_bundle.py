@@ -16,8 +16,9 @@ from small_model import a_card, edit, save
 
 from medtl.errors import DeviceError, InputError, ModelError
 from medtl.model import bundle
-from medtl.model.bundle import choose_device, load_model
+from medtl.model.bundle import load_model
 from medtl.model.card import METADATA, InputSpec, Label, ModelCard, NetworkSpec, Parent
+from medtl.model.device import choose_device
 from medtl.model.store import WEIGHTS, sha256_of
 from medtl.segmentation import segment
 from medtl.volume import Geometry, Volume

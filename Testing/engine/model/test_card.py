@@ -19,10 +19,9 @@ from medtl.model.card import (
     ModelCard,
     NetworkSpec,
     Parent,
-    decode,
-    encode,
     load_card,
 )
+from medtl.typed_json import decode, encode
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ from scipy import ndimage
 
 from medtl.cases import CaseFiles
 from medtl.errors import InputError
+from medtl.io.read import read_volume
+from medtl.io.write import write_image, write_labelmap
 from medtl.model.card import InputSpec
 from medtl.phantom import head
 from medtl.preprocess import batch, prepare
 from medtl.training import dataset
 from medtl.training.dataset import brain_mask, cache_key, load, prepare_case, prepare_cases, store
-from medtl.volume import Labelmap, read_volume, write_image, write_labelmap
+from medtl.volume import Labelmap
 
 SPEC = InputSpec(spacing=None)
 

@@ -91,7 +91,7 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("share", [0.5, 0.8], ids=["after an epoch", "within an epoch"])
 def test_a_run_that_was_interrupted_ends_in_the_same_weights(whole, tmp_path, share):
     with pytest.raises(Cancelled):
-        fit(network(), CASES, SPEC, FIT, tmp_path, report=StopAt(share))
+        fit(network(), CASES, SPEC, FIT, tmp_path, progress=StopAt(share))
     assert [entry["epoch"] for entry in json.loads((tmp_path / "history.json").read_text())] == [1]
     torch.manual_seed(99)  # other weights to begin with: all must come from the checkpoint
     resumed = fit(BasicUNet2d(3, 1, (4, 4, 8, 8, 8, 4)), CASES, SPEC, FIT, tmp_path, resume=True)
@@ -103,7 +103,7 @@ def test_a_run_that_was_interrupted_ends_in_the_same_weights(whole, tmp_path, sh
 
 def test_a_run_stopped_in_its_first_epoch_leaves_nothing(tmp_path):
     with pytest.raises(Cancelled):
-        fit(network(), CASES, SPEC, FIT, tmp_path / "run", report=StopAt(0.2))
+        fit(network(), CASES, SPEC, FIT, tmp_path / "run", progress=StopAt(0.2))
     assert not (tmp_path / "run").exists()
 
 
@@ -130,7 +130,7 @@ def test_the_history_tells_loss_and_held_out_dice_of_each_epoch(whole):
 def test_a_history_file_that_lags_behind_does_not_mislead(tmp_path):
     """It is written after the checkpoint, so a crash between the two leaves it an epoch short."""
     with pytest.raises(Cancelled):
-        fit(network(), CASES, SPEC, FIT, tmp_path, report=StopAt(0.6))
+        fit(network(), CASES, SPEC, FIT, tmp_path, progress=StopAt(0.6))
     (tmp_path / "history.json").unlink()
     fit(network(), CASES, SPEC, FIT, tmp_path, resume=True)
     assert [entry["epoch"] for entry in json.loads((tmp_path / "history.json").read_text())] == [1, 2]

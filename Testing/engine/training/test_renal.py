@@ -9,10 +9,11 @@ import pytest
 from medtl.classification.shape import little, predict, shape_features, sigmoid
 from medtl.errors import InputError
 from medtl.evaluation.reliability import auc, calibration_slope, log_loss, reliability, scores
+from medtl.io.write import write_labelmap
 from medtl.model.bundle import load_model
 from medtl.model.card import load_card
 from medtl.training import renal
-from medtl.volume import Geometry, Labelmap, write_labelmap
+from medtl.volume import Geometry, Labelmap
 
 
 def a_table(n=240, seed=0, strength=1.5, share=0.8, per_patient=1):

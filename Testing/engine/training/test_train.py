@@ -13,6 +13,8 @@ import torch
 from medtl.cases import read_cases
 from medtl.commands.cli import main
 from medtl.errors import Cancelled, InputError
+from medtl.io.read import read_volume
+from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import load_model
 from medtl.model.card import METADATA, Gate, InputSpec, Label, ModelCard, NetworkSpec, load_card
 from medtl.model.store import WEIGHTS
@@ -22,7 +24,6 @@ from medtl.training.augment import Augmentation
 from medtl.training.fit import CHECKPOINT, Fit
 from medtl.training.recipe import Recipe
 from medtl.training.train import train, with_ranges
-from medtl.volume import read_volume, write_image, write_labelmap
 
 ROOT = Path(__file__).resolve().parents[3]
 README = "# tiny\n\nA model for tests.\n\n<!-- figures -->\n<!-- /figures -->\n\nThe end.\n"
@@ -159,7 +160,7 @@ def test_a_run_that_was_stopped_is_not_lost_and_goes_on_to_the_same_weights(trai
 
     output = tmp_path / "out"
     with pytest.raises(Cancelled):
-        train("tiny", cases, output, report=stop)
+        train("tiny", cases, output, progress=stop)
     assert not (output / "tiny").exists()
     checkpoint = (output / CHECKPOINT).read_bytes()
     command = ["train", "tiny", "--cases", str(cases), "--output", str(output)]

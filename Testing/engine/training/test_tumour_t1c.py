@@ -16,14 +16,15 @@ from PIL import Image
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.commands.cli import main
-from medtl.finetuning.seed import voxels_sha256
 from medtl.gate import misfits
+from medtl.io.read import read_labelmap, read_volume
+from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import load_model
 from medtl.model.card import METADATA, NetworkSpec, load_card
 from medtl.model.networks import build
 from medtl.training import recipes
 from medtl.training.recipes.tumour_t1c import recipe
-from medtl.volume import Geometry, Labelmap, read_labelmap, read_volume, write_image, write_labelmap
+from medtl.volume import Geometry, Labelmap, voxels_sha256
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "Testing" / "benchmarks"
 SIZE = (56, 48)  # of a picture: width, height

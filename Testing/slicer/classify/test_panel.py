@@ -20,9 +20,9 @@ from class_user import BRAIN, MODULE, RENAL, STRANGE, UNSURE, ClassUser, card, i
 from panel_user import MODULE as SEGMENT_MODULE
 from panel_user import PHANTOM, ROOT, grid
 
+from medtl.io.write import store_image
 from medtl.model.store import user_store
 from medtl.phantom import head
-from medtl.volume import store_image
 from MedTLClassifyLib import heatmaps, texts
 from MedTLClassifyLib import result as class_result
 from MedTLClassifyLib.slice_plot import EDGE, curves

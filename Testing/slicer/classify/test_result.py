@@ -16,7 +16,8 @@ from class_user import BRAIN, GLIOMA, RENAL, STRANGE, ClassWorker, card, install
 from panel_user import PHANTOM
 
 from medtl.errors import InputError
-from medtl.volume import Geometry, Volume, read_volume
+from medtl.io.read import read_volume
+from medtl.volume import Geometry, Volume
 from MedTLClassifyLib import heatmaps
 from MedTLClassifyLib import job as classify_job
 from MedTLClassifyLib import result as class_result

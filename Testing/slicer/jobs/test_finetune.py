@@ -10,10 +10,12 @@ from panel_user import LESION, MODEL, PHANTOM, SEGMENT, paint, voxels
 from tuning_user import SLICES, TRUTH, TUNED, bundle, record
 
 from medtl.errors import InputError
-from medtl.finetuning.seed import read_seeds, voxels_sha256
+from medtl.finetuning.seed import read_seeds
+from medtl.io.read import read_volume
+from medtl.io.write import write_labelmap
 from medtl.model.card import load_card
 from medtl.model.store import find_model, user_store
-from medtl.volume import Labelmap, read_volume, write_labelmap
+from medtl.volume import Labelmap, voxels_sha256
 from MedTLLib import samples
 from MedTLLib.jobs import finetune as finetune_job
 from MedTLLib.mrml import scene

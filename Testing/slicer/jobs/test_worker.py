@@ -16,8 +16,9 @@ import host
 import pytest
 
 import medtl
+from medtl.io.read import read_labelmap
+from medtl.io.write import write_image
 from medtl.phantom import head
-from medtl.volume import read_labelmap, write_image
 from MedTLLib.jobs.worker import Worker
 
 HERE = Path(__file__).resolve().parent

@@ -8,7 +8,8 @@ import slicer
 import vtk
 
 from medtl.errors import InputError
-from medtl.volume import Geometry, read_volume
+from medtl.io.read import read_volume
+from medtl.volume import Geometry
 from MedTLLib.mrml.scene import (
     array_of,
     check_volume,

@@ -24,8 +24,8 @@ from medtl.model.store import find_model, user_store
 from medtl.phantom import head
 from MedTLLib.jobs import packages
 from MedTLLib.jobs.worker import Worker
+from MedTLLib.mrml.tags import tag_of
 from MedTLLib.panels.curve import points
-from MedTLLib.prediction.snapshots import tag_of
 from MedTLLib.seeds import marks
 
 MOVED = np.roll(TRUTH, 4, axis=2)

@@ -20,10 +20,10 @@ import vtk
 from panel_user import LESION, MODEL, MODULE, PHANTOM, User, paint, voxels
 
 from medtl.errors import Cancelled
+from medtl.io.read import read_labelmap
 from medtl.model.card import METADATA, load_card
 from medtl.model.store import find_model, user_store
 from medtl.phantom import head
-from medtl.volume import read_labelmap
 from MedTLLib import panels, samples
 from MedTLLib.jobs import packages
 from MedTLLib.jobs import segment as segment_job

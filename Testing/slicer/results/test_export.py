@@ -8,8 +8,9 @@ import slicer
 import vtk
 
 from medtl.errors import InputError
+from medtl.io.read import read_labelmap, read_volume
 from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec
-from medtl.volume import Labelmap, Segment, read_labelmap, read_volume
+from medtl.volume import Labelmap, Segment
 from MedTLLib.mrml.scene import geometry_of, write_volume
 from MedTLLib.prediction import writer
 from MedTLLib.results.export import export, merge

@@ -13,9 +13,10 @@ import slicer
 import vtk
 
 from medtl.errors import InputError
-from medtl.finetuning.seed import IGNORE, array_axis, read_seeds, voxels_sha256, write_seeds
+from medtl.finetuning.seed import IGNORE, read_seeds, write_seeds
+from medtl.io.read import read_volume
 from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec, Parent
-from medtl.volume import Geometry, Labelmap, Segment, read_volume
+from medtl.volume import Geometry, Labelmap, Segment, array_axis, voxels_sha256
 from MedTLLib.mrml.scene import geometry_of, labelmap_image, write_volume
 from MedTLLib.prediction import writer
 from MedTLLib.seeds import marks

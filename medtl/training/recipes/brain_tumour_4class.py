@@ -30,7 +30,7 @@ for diagnosis.**
   Cheng's figshare set (CC BY 4.0) and most healthy heads come from Br35H (terms unclear). Patient numbers are lost: the
   split is by groups of slices that look as if of one patient ("near-patient"), and some patients may be on both sides.
 - **Made by**: `medtl train brain-tumour-4class --cases near-patient.csv --output DIR`, the list by
-  `Testing/benchmarks/brain_cases.py`. Temperature and limits are those of a fifth of the training groups, which the
+  `Testing/datasets/brain_cases.py`. Temperature and limits are those of a fifth of the training groups, which the
   network did not learn from.
 - **Known limits**: three kinds of tumour only: another one, say a schwannoma or a metastasis, is called one of these or
   "no tumour". Most healthy heads come from another source than the tumours, so "no tumour" may be told by the source;

@@ -24,7 +24,7 @@ encloses, without oedema) slice by slice in T1-weighted MRI with contrast medium
 - **Planes**: training saw axial, coronal and sagittal slices; volumes are read in axial slices.
 - **Spacing**: the pictures' spacing is not stated; 1.07 mm (about 240 mm over 224 pixels) is taken by head size.
   Volumes are brought to it where theirs is far from it, pictures without a spacing are used as they are.
-- **Made by**: `Testing/benchmarks/t1c_cases.py`, then `medtl train tumour-t1c --cases train.csv --output DIR`.
+- **Made by**: `Testing/datasets/t1c_cases.py`, then `medtl train tumour-t1c --cases train.csv --output DIR`.
 - **Licence of the weights**: see `LICENSE` (research use).
 - **Known limits**: slices chosen by readers because they show the tumour, so a volume has many more slices without
   tumour than training had; other bright or ring-shaped lesions (metastases, abscesses, bleeding) and vessels may be
@@ -51,7 +51,7 @@ Research use, not for diagnosis. The code of MedTL is under another licence, see
 
 
 def recipe() -> Recipe:
-    """The recipe. `Testing/benchmarks/t1c_cases.py` makes its case lists and puts the test groups aside; the tenth of
+    """The recipe. `Testing/datasets/t1c_cases.py` makes its case lists and puts the test groups aside; the tenth of
     the training groups that is held out here is what `Testing/benchmarks/tumour_t1c.py --choose` reads."""
     card = ModelCard(
         name="tumour-t1c",

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from medtl.classification.frames import framed
 from medtl.errors import InputError
-from medtl.volume import write_whole
+from medtl.io.write import write_whole
 
 CLASSES = ("glioma", "meningioma", "pituitary", "notumor")
 SIDE = 128

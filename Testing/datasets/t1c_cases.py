@@ -1,6 +1,6 @@
 """The case lists of `tumour-t1c`: T1 with contrast and the tumour's outline, or no tumour.
 
-    python Testing/benchmarks/t1c_cases.py --pictures DIR --split CSV --brats CSV --output DIR
+    python Testing/datasets/t1c_cases.py --pictures DIR --split CSV --brats CSV --output DIR
 
 `--pictures`: `brain-tumour-4class` with its `index.csv` and `tumour-outlines.csv` (the figshare set of Cheng 2017).
 `--split`: the near-patient split that `brain_cases.py` writes (columns image,patient,split). `--brats`: the T1c cases
@@ -28,7 +28,9 @@ from scipy import ndimage
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError, MedTLError
-from medtl.volume import Labelmap, read_labelmap, read_volume, write_image, write_labelmap
+from medtl.io.read import read_labelmap, read_volume
+from medtl.io.write import write_image, write_labelmap
+from medtl.volume import Labelmap
 
 CORE = (1, 4)
 MARGIN = 3  # slices next to a tumour show some of it

@@ -1,6 +1,6 @@
 """The case lists of `brain-tumour-4class`: the official split, and one that keeps patients apart as far as can be told.
 
-    python Testing/benchmarks/brain_cases.py --data DIR --output DIR [--seed 0] [--unseen-batch]
+    python Testing/datasets/brain_cases.py --data DIR --output DIR [--seed 0] [--unseen-batch]
         [--sheet PNG] [--candidates PNG]
 
 `DIR` of `--data` holds `index.csv`, `tumour-outlines.csv`, `Training` and `Testing`. Written are `official.csv` and
@@ -62,7 +62,7 @@ from near_patient import Place, around, bins_of, folds_in_runs, folds_of_groups,
 from PIL import Image
 
 from medtl.errors import InputError, MedTLError
-from medtl.volume import write_whole
+from medtl.io.write import write_whole
 
 HERE = Path(__file__).resolve().parent
 MATCHES = HERE / "brain_matches.csv"

@@ -1,0 +1,44 @@
+"""The device that a model runs on, its threads and its memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import DeviceError
+from ..volume import Volume
+
+
+@contextmanager
+def limited_threads(count: int | None) -> Iterator[None]:
+    """Limit torch to so many CPU threads, where a number is given; a later job has all of them again."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def memory_advice(volume: Volume) -> str:
+    """What to say when memory runs out on this volume."""
+    size = "×".join(str(n) for n in volume.geometry.size)
+    return (
+        f"Not enough memory for a volume of {size} voxels. Close other programs, use --device cpu or a smaller volume."
+    )
+
+
+def choose_device(wanted: str) -> str:
+    """The device to compute on: the one wanted, or for "auto" the best there is.
+
+    Raises: DeviceError when the wanted one is not there.
+    """
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there.get(wanted):
+        usable = ", ".join(name for name, usable in there.items() if usable)
+        raise DeviceError(f"Expected a device that this computer has ({usable}), found {wanted!r}. Use --device auto.")
+    return wanted

@@ -1,0 +1,51 @@
+"""Clean-up of predicted labels: small components and holes."""
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from .model.card import Cleanup, ModelCard
+from .preprocess import Prepared
+from .progress import Progress
+from .volume import Volume
+
+
+def clean(labels: np.ndarray, prepared: Prepared, volume: Volume, card: ModelCard, report: Progress) -> np.ndarray:
+    """Labels after the card's clean-up, one label after the other."""
+    rule = card.cleanup
+    if rule == Cleanup():
+        return labels
+    cleaned = labels.copy()
+    smallest = rule.min_ml / volume.geometry.voxel_ml if volume.real_spacing else rule.min_pixels
+    for number, label in enumerate(card.labels):
+        report("clean", number / len(card.labels))
+        mask = labels == label.value
+        if not mask.any():
+            continue
+        kept = keep_components(mask, smallest, rule.min_share)
+        cleaned[mask & ~kept] = 0
+        if rule.fill_holes:
+            filled = fill_holes(kept)
+            cleaned[filled & (cleaned == 0)] = label.value
+    return cleaned
+
+
+def keep_components(mask: np.ndarray, min_voxels: float, min_share: float) -> np.ndarray:
+    """The mask without its connected components (26) under `min_voxels` or under `min_share` of the largest one."""
+    result = np.zeros_like(mask)
+    for box in ndimage.find_objects(mask.view(np.uint8)):  # the one box of all; none where nothing is set
+        parts = sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].view(np.uint8)), True)
+        numbered = sitk.GetArrayViewFromImage(parts)
+        sizes = np.bincount(numbered.ravel())
+        sizes[0] = 0
+        kept = sizes >= max(min_voxels, min_share * sizes.max(), 1)
+        result[box] = kept[numbered]
+    return result
+
+
+def fill_holes(mask: np.ndarray) -> np.ndarray:
+    """The mask with the holes of each slice filled."""
+    filled = mask.copy()
+    for k in np.flatnonzero(mask.any(axis=(1, 2))):
+        filled[k] = ndimage.binary_fill_holes(mask[k])
+    return filled

@@ -1,0 +1,55 @@
+"""Dataclasses as JSON and back: every entry is checked against its type, nothing is evaluated."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from types import MappingProxyType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from .errors import ModelError
+
+
+def decode(kind: Any, value: Any, where: str) -> Any:
+    """The JSON value as that type: dataclasses, tuples, mappings, optionals and plain values. Nothing is converted
+    silently but int to float.
+
+    Raises: ModelError naming the place when the value does not fit.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, UnionType):
+        return None if value is None else decode(next(a for a in arguments if a is not type(None)), value, where)
+    if is_dataclass(kind) and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        if unknown := sorted(set(value) - set(hints)):
+            raise ModelError(f"{where}: unknown entry {unknown[0]!r}; it may need a newer MedTL.")
+        given = {k: decode(hints[k], v, f"{where}: {k}") for k, v in value.items()}
+        try:
+            return kind(**given)  # type: ignore[operator]
+        except TypeError as error:
+            needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+            raise ModelError(
+                f"{where}: expected the entries {', '.join(needed)}, found {', '.join(given) or 'none'}."
+            ) from error
+    if origin is tuple and isinstance(value, list):
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(kinds) == len(value):
+            return tuple(decode(k, v, where) for k, v in zip(kinds, value, strict=True))
+    elif origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
+        return MappingProxyType({k: decode(arguments[1], v, f"{where}: {k}") for k, v in value.items()})
+    elif kind is float and (type(value) is float or (type(value) is int and abs(value) < 2**1023)):
+        return float(value)
+    elif isinstance(kind, type) and type(value) is kind:
+        return value
+    raise ModelError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {str(value)[:80]!r}.")
+
+
+def encode(value: Any) -> Any:
+    """The value as JSON has it; the inverse of `decode`."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): encode(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [encode(v) for v in value]
+    return value
