@@ -1,11 +1,10 @@
-"""One run of Classify: the volume and the region handed over, and the answer put into the scene. No Qt."""
+"""A job of Classify: the volume and the region handed over, and the answer put into the scene."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from slicer.i18n import tr as _
@@ -17,7 +16,9 @@ from medtl.io.write import write_image, write_labelmap
 from medtl.model.card import ModelCard, load_card
 from medtl.model.store import find_model
 from medtl.volume import Labelmap, Segment
-from MedTLLib.jobs import segment as segment_job
+from MedTLLib.jobs.blocking import check_packages, run_blocking
+from MedTLLib.jobs.job import Ending, Job, Step, discard, new_folder
+from MedTLLib.jobs.run import Engine
 from MedTLLib.mrml import scene
 from MedTLLib.mrml.states import node_of, reference_to, segmentation_state, volume_state
 
@@ -37,8 +38,10 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run that is under way. Nodes are weak references; the states say whether somebody touched them meanwhile."""
+class ClassifyJob(Job):
+    """A job of Classify. Nodes are weak references; the states tell whether they were changed meanwhile."""
+
+    kind: ClassVar[str] = "classify"
 
     volume: Any
     volume_state: tuple[object, ...]
@@ -55,7 +58,6 @@ class Job:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What the worker is asked for; paths are relative to its folder, so they stay short and ASCII."""
         here = self.folder.name
         options: dict[str, Any] = {"device": self.choices.device}
         if self.choices.threads:
@@ -65,6 +67,32 @@ class Job:
         if self.card.networks:
             options["heatmap"] = f"{here}/{HEATMAP}"
         return {"job": "classify", "model": self.card.name, "input": f"{here}/{IMAGE}", "options": options}
+
+    def steps(self) -> Sequence[Step]:
+        def show(answer: Mapping[str, Any]) -> Ending:
+            table = finish(self, answer)
+            text = _("Done in {seconds} s.").format(seconds=round(time.monotonic() - self.started, 1))
+            return Ending(text, Answer(table, self.volume_state, self.segmentation_state))
+
+        return (show,)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The table of classes of a job, and the states of the nodes that it was asked about."""
+
+    table: Any
+    volume_state: tuple[object, ...]
+    segmentation_state: tuple[object, ...]
+
+
+def problem_of(volume: Any) -> str:
+    """Why the volume cannot be classified; empty when it can, in its place or as a hardened copy."""
+    try:
+        check(volume)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def check(volume: Any) -> None:
@@ -104,7 +132,9 @@ def _grey(volume: Any) -> np.ndarray:
     return np.ascontiguousarray(colours[:, 0]).reshape(image.GetDimensions()[::-1])
 
 
-def begin(volume: Any, segmentation: Any, segment_id: str, card: ModelCard, choices: Choices, root: Path) -> Job:
+def begin(
+    volume: Any, segmentation: Any, segment_id: str, card: ModelCard, choices: Choices, root: Path
+) -> ClassifyJob:
     """A job whose folder below `root` holds the volume and, where a segmentation is given, the segment on its grid.
 
     Raises: InputError when the volume cannot be classified, the segment is gone or not on it, the model needs one and
@@ -113,7 +143,7 @@ def begin(volume: Any, segmentation: Any, segment_id: str, card: ModelCard, choi
     check(volume)
     if reason := class_result.why_region(card, segmentation):
         raise InputError(reason)
-    with segment_job.new_folder(root) as folder:
+    with new_folder(root) as folder:
         if _components(volume) > 1:
             write_image(folder / IMAGE, _grey(volume), scene.geometry_of(volume))
         else:
@@ -127,7 +157,7 @@ def begin(volume: Any, segmentation: Any, segment_id: str, card: ModelCard, choi
         "dicom_instance": (volume.GetAttribute("DICOM.instanceUIDs") or "").partition(" ")[0] or None,
     }
     misfits = scene.misfits_of(card, facts, scene.geometry_of(volume))
-    return Job(
+    return ClassifyJob(
         reference_to(volume),
         volume_state(volume),
         reference_to(segmentation) if segmentation else None,
@@ -163,7 +193,7 @@ def _write_region(segmentation: Any, segment_id: str, volume: Any, path: Path) -
     return name
 
 
-def finish(job: Job, answer: Mapping[str, Any]) -> Any:
+def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
     """The table of classes with all that belongs to it, in the scene; the job's folder is removed.
 
     Where the volume or the segmentation was changed or deleted meanwhile, the table is outdated from the beginning.
@@ -196,11 +226,11 @@ def finish(job: Job, answer: Mapping[str, Any]) -> Any:
     table = class_result.put(found, job.card, volume, segmentation, heatmap)
     if touched(job):
         class_result.outdate(table)
-    segment_job.discard(job)
+    discard(job)
     return table
 
 
-def touched(job: Job) -> bool:
+def touched(job: ClassifyJob) -> bool:
     """Whether the volume or the segmentation is not what it was when the job began."""
     volume, segmentation = node_of(job.volume), node_of(job.segmentation)
     if volume is None or volume_state(volume) != job.volume_state:
@@ -208,7 +238,7 @@ def touched(job: Job) -> bool:
     return job.segmentation is not None and segmentation_state(segmentation) != job.segmentation_state
 
 
-def run(worker: Any, volume: Any, model: str, segmentation: Any = None, segment_id: str = "") -> Any:
+def run(engine: Engine, volume: Any, model: str, segmentation: Any = None, segment_id: str = "") -> Any:
     """The table of classes of a whole run; events are processed until it is done. Without a segment the one that is
     most likely the tumour.
 
@@ -221,7 +251,10 @@ def run(worker: Any, volume: Any, model: str, segmentation: Any = None, segment_
         raise ValueError(str(error)) from error
     if card.task != "classification":
         raise ValueError(_("Expected a model that classifies, found {name}.").format(name=model))
-    segment_job.check_packages()
+    check_packages()
     segment_id = segment_id or class_result.preferred_segment(segmentation)
-    begun = partial(begin, volume, segmentation, segment_id, card, Choices(), worker.folder)
-    return segment_job.go_through(worker, begun, finish)
+
+    def make(root: Path) -> ClassifyJob:
+        return begin(volume, segmentation, segment_id, card, Choices(), root)
+
+    return run_blocking(engine, ClassifyJob, make).table

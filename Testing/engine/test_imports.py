@@ -63,7 +63,7 @@ HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib", "MedTLClassifyLib"}
 
 # Slicer's side, from the bottom up, and what it may import of the engine: nothing that needs torch.
-SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"})
+SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"}, {"module"})
 SLICER_SIDE_MAY = {
     *("errors", "progress", "typed_json", "volume", "io", "phantom", "gate", "measurement"),
     *("model.card", "model.store", "finetuning.seed", "classification.report"),

@@ -1,4 +1,4 @@
-"""One run of Fine-tune: the marked slices of all cases handed over, and what became of it. No Qt."""
+"""A job of Fine-tune: the marked slices of all cases handed over, and the model that it gives. No Qt."""
 
 import itertools
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import slicer
 from slicer.i18n import tr as _
@@ -26,7 +26,9 @@ from ..mrml.views import LABEL_MAP
 from ..prediction import writer
 from ..seeds import marks, storage
 from . import regions
-from . import segment as segment_job
+from .job import Ending, Job, Step, discard, new_folder
+from .segment import Finished
+from .stages import stage_text
 
 SEEDS, RESULT = "seeds.json", "result.seg.nrrd"
 
@@ -63,8 +65,12 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run that is under way; `name` is that of the new model."""
+class FinetuneJob(Job):
+    """A job of Fine-tune; `name` is that of the new model, which is kept even when the scene is closed."""
+
+    kind: ClassVar[str] = "finetune"
+    survives_scene: ClassVar[bool] = True
+    keeps_late_result: ClassVar[bool] = True
 
     taken: tuple[Taken, ...]
     slices: int
@@ -75,7 +81,6 @@ class Job:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What the worker is asked for; paths are relative to its folder, so they stay short and ASCII."""
         c = self.choices
         options: dict[str, Any] = {"budget": float(c.budget), "strength": float(c.strength), "device": c.device}
         if c.threads:
@@ -84,6 +89,52 @@ class Job:
             options["result"] = f"{self.folder.name}/{RESULT}"
         seeds_file = f"{self.folder.name}/{SEEDS}"
         return {"job": "finetune", "model": c.model, "seeds": seeds_file, "output": self.name, "options": options}
+
+    def steps(self) -> Sequence[Step]:
+        def read_result(record: Mapping[str, Any]) -> Ending:
+            tuned = finish(self, record)
+            return Ending(_("Done in {seconds} s.").format(seconds=round(tuned.seconds)), tuned)
+
+        return (read_result,)
+
+    def after_cancel(self, may_wait: bool) -> Ending | None:
+        """The best model so far is kept; the engine gives it its name as it unwinds."""
+        if may_wait and unwinding(self):
+            return None
+        best = rescue(self)
+        discard(self)
+        return Ending(
+            _("Stopped. The best model so far is kept.") if best else _("Stopped. Nothing was changed."), best
+        )
+
+    def after_failure(self) -> "Tuned | None":
+        return rescue(self)
+
+    def after_drop(self) -> None:
+        """The engine may still read the folder, and keeps the best model so far as it ends."""
+
+    def why_in_use(self, folder: Path) -> str:
+        """A job uses its own folder, and at its end the models."""
+        return self.busy_text()
+
+    def progress(self, stage: str, fraction: float, seconds_left: float | None, elapsed: float) -> tuple[float, str]:
+        """The bar follows the time budget."""
+        left = self.choices.budget - elapsed
+        text = _("{stage}, {seconds} s left") if left >= 1 else _("{stage}, nearly done")
+        text = text.format(stage=stage_text(self.kind, stage), seconds=round(left))
+        return min(elapsed / self.choices.budget, 0.99), text
+
+    @classmethod
+    def handing_over_text(cls) -> str:
+        return str(_("Handing over the SEED slices…"))
+
+    @classmethod
+    def cancelling_text(cls) -> str:
+        return str(_("Stopping…"))
+
+    @classmethod
+    def busy_text(cls) -> str:
+        return str(_("Fine-tune is running."))
 
 
 @dataclass(frozen=True)
@@ -167,13 +218,13 @@ def free_name(family: str) -> str:
     raise AssertionError
 
 
-def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) -> Job:
+def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) -> FinetuneJob:
     """A job whose folder below `root` holds the images and the fresh SEEDs of the cases, as they are now.
 
     Raises: InputError when nothing is marked, a case does not fit, or the folder cannot be written.
     """
     marked = [case for case in cases if case.fresh]
-    with segment_job.new_folder(root) as folder:
+    with new_folder(root) as folder:
         given = []
         for number, case in enumerate(marked):
             path = folder / f"image-{number}.nrrd"
@@ -185,15 +236,10 @@ def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) 
     taken = tuple(
         Taken(reference_to(case.segmentation), reference_to(case.volume), volume_state(case.volume)) for case in marked
     )
-    return Job(taken, len(collected), choices, free_name(card.family), folder, time.monotonic())
+    return FinetuneJob(taken, len(collected), choices, free_name(card.family), folder, time.monotonic())
 
 
-def discard(job: Job) -> None:
-    """Remove the folder of a job."""
-    shutil.rmtree(job.folder, ignore_errors=True)
-
-
-def finish(job: Job, record: Mapping[str, Any]) -> Tuned:
+def finish(job: FinetuneJob, record: Mapping[str, Any]) -> Tuned:
     """What the run left, its labels read and its folder removed; `record` is the engine's answer. Labels that cannot
     be read are a note: the model is there."""
     labelmap, notes = None, tuple(str(note) for note in record.get("notes", ()))
@@ -208,13 +254,13 @@ def finish(job: Job, record: Mapping[str, Any]) -> Tuned:
     return Tuned(name, job.choices.model, record, notes, job.taken, labelmap, seconds)
 
 
-def rescue(job: Job, at_once: bool) -> Tuned | None:
+def rescue(job: FinetuneJob) -> Tuned | None:
     """The best model so far of a run that was stopped; None where it left none.
 
-    The engine gives it its name as it unwinds. `at_once`: the engine will not any more, so that is done here.
+    The engine gives it its name as it unwinds; where it did not, that is done here.
     """
     store = user_store()
-    if not (store / job.name).is_dir() and at_once:
+    if not (store / job.name).is_dir():
         for folder in _remains(job.name):
             with suppress(OSError, ModelError):
                 load_card(folder)  # raises where it is not whole
@@ -225,7 +271,7 @@ def rescue(job: Job, at_once: bool) -> Tuned | None:
     return Tuned(job.name, job.choices.model) if (store / job.name).is_dir() else None
 
 
-def unwinding(job: Job) -> bool:
+def unwinding(job: FinetuneJob) -> bool:
     """Whether the best model so far of a run that was stopped still waits for its name."""
     return bool(_remains(job.name)) and not (user_store() / job.name).is_dir()
 
@@ -234,6 +280,14 @@ def _remains(name: str) -> list[Path]:
     """The bundles that a run keeps beside its output while it improves, the last one first."""
     found = user_store().glob(f"{name}.best-*")
     return sorted(found, key=lambda folder: (len(folder.name), folder.name), reverse=True)
+
+
+def why_nothing_to_learn(cases: Sequence[Case]) -> str:
+    """Why there is nothing to learn from; empty when there is."""
+    if any(case.fresh for case in cases):
+        return ""
+    notes = " ".join(dict.fromkeys(note for case in cases for note in case.notes))
+    return f"{_('Mark at least one slice as right first.')} {notes}".strip()
 
 
 def problem(tuned: Tuned) -> str:
@@ -257,7 +311,7 @@ def segmentation_of(tuned: Tuned) -> Any:
     return node_of(tuned.taken[0].segmentation) if tuned.labelmap is not None else None
 
 
-def put(tuned: Tuned) -> segment_job.Finished:
+def put(tuned: Tuned) -> Finished:
     """Write the labels of a run into the segmentation that was marked, with the respect that Segment has: slices that
     were edited since the last prediction, or marked as right, stay. Nothing changes where it raises.
 
@@ -270,4 +324,4 @@ def put(tuned: Tuned) -> segment_job.Finished:
     only, kept = regions.beside_seeds(tuned.labelmap, volume, segmentation, tuned.parent)
     options = writer.Options(editor_node=editors.open_editor(segmentation), only=only)
     written = writer.write(tuned.labelmap, volume, segmentation, options)
-    return segment_job.Finished(written, segmentation, volume, (*written.notes, *kept), tuned.seconds)
+    return Finished(written, segmentation, volume, (*written.notes, *kept), tuned.seconds)

@@ -1,7 +1,6 @@
-"""The log for a developer. Only what is on a list goes in: no name of a patient or a file, no path, no UID can. No Qt.
+"""The log for a developer, without names of patients or files, paths or UIDs: only words on a list go in. No Qt.
 
-Messages are left out, for they name files; of the engine's complaints the places in the code and the kinds of errors
-go in.
+Messages are left out, for they name files. Of the engine's standard error, places in the code and kinds of errors stay.
 """
 
 import builtins
@@ -19,6 +18,8 @@ import medtl
 from medtl import errors
 from medtl.io.write import write_whole
 
+from . import stages
+
 PACKAGES = {  # what is imported, and what installs it
     "torch": "torch",
     "torchvision": "torchvision",
@@ -32,10 +33,6 @@ PACKAGES = {  # what is imported, and what installs it
     "vtk": "vtk",
 }
 KINDS = ("InputError", "ModelError", "DeviceError", "InternalError", "WorkerMissing", "WorkerRefused", "WorkerDied")
-STAGES = (
-    *("start", "load", "read", "prepare", "infer", "clean", "write", "fill"),  # of Segment
-    *("encode", "check", "tune", "guard", "result"),  # of Fine-tune, besides
-)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 FRAME = re.compile(r'^\s*File "(.+)", line (\d+)')
 RAISED = re.compile(r"^(?:\w+\.)*(\w+)(?::|$)")
@@ -61,7 +58,7 @@ def write_log(path: Path, complaints: str, failures: Sequence[Failure]) -> None:
     def write(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("versions.txt", _lines(versions()))
-            archive.writestr("jobs.txt", _lines([told(each) for each in failures]))
+            archive.writestr("jobs.txt", _lines([failure_line(each) for each in failures]))
             archive.writestr("engine.txt", _lines(traces(complaints)[-LAST_LINES:]))
 
     write_whole(path, write)
@@ -79,9 +76,9 @@ def versions() -> list[str]:
     return lines
 
 
-def told(failure: Failure) -> str:
+def failure_line(failure: Failure) -> str:
     """A line about a failed job, of known words alone."""
-    kind, stage = _known(failure.kind, KINDS), _known(failure.stage, STAGES)
+    kind, stage = _known(failure.kind, KINDS), _known(failure.stage, stages.ALL)
     return f"{kind}, stage {stage}, device {_known(failure.device, DEVICES)}, after {failure.seconds:.0f} s"
 
 

@@ -2,20 +2,20 @@
 
 PythonSlicer is a launcher: it starts the real interpreter as its child and forwards the streams, so killing the process
 that Qt knows would leave the engine alive. What is killed is the pid that the engine names in its first line; at the
-end of its input it ends by itself. The protocol is told in `medtl/worker.py`.
+end of its input it ends by itself. The protocol is described in `medtl/worker.py`.
 """
 
 import atexit
-import functools
 import json
 import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,15 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 import medtl
 from medtl.progress import json_line
 
-OnProgress = Callable[[str, float, "float | None"], None]
-OnDone = Callable[[dict[str, Any]], None]
-OnError = Callable[[str, str], None]
-OnValues = Callable[[dict[str, float]], None]
+from .run import OnDone, OnError, OnProgress, OnValues
 
 ANSWER_MS = 1000  # for a cancel to be answered, then the process is killed
 LEAVE_MS = 2000  # for a process to end after its input was closed
@@ -158,11 +156,19 @@ class Worker:
         while self._due:
             self._due.popleft()()
 
+    def later(self, call: Callable[[], None], milliseconds: int = 0) -> None:
+        """Make a call from the event loop, so many milliseconds from now."""
+        qt.QTimer.singleShot(milliseconds, call)
+
+    def now(self) -> float:
+        """Seconds of `time.monotonic`."""
+        return time.monotonic()
+
     # The process
 
     def _start(self) -> None:
-        launcher = shutil.which("PythonSlicer")
-        command = self._command or ([launcher, "-u", "-P", "-m", "medtl.worker"] if launcher else [])
+        launcher = None if self._command else find_launcher()
+        command = self._command or ([str(launcher), "-u", "-P", "-m", "medtl.worker"] if launcher else [])
         if not command:
             self._missing(_("PythonSlicer was not found"))
             return
@@ -315,18 +321,28 @@ class Worker:
             self._due.popleft()()
 
 
-@functools.cache
-def shared() -> Worker:
-    """The one that all panels use, so that imports and weights are paid for once and jobs wait for each other."""
-    return Worker()
-
-
 def _sweep() -> None:
     """Remove what a Slicer that crashed has left behind: images of patients lie there."""
     for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):  # another user's, or gone meanwhile
             if time.time() - old.stat().st_mtime > SWEEP_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
+
+
+def find_launcher() -> Path | None:
+    """PythonSlicer: beside Slicer's own program, else in a folder that PATH names in full; None where it is in neither.
+
+    `shutil.which` would look into the current folder first on Windows, where a program that came with an image may lie.
+    """
+    own = (Path(sys.executable).parent, Path(str(slicer.app.slicerHome)) / "bin")
+    return launcher_in((*own, *map(Path, os.environ.get("PATH", "").split(os.pathsep))))
+
+
+def launcher_in(folders: Iterable[Path], windows: bool = os.name == "nt") -> Path | None:
+    """The first PythonSlicer that can be run in these folders; those that are not absolute are passed over."""
+    name = "PythonSlicer.exe" if windows else "PythonSlicer"
+    files = (folder / name for folder in folders if folder.is_absolute())
+    return next((file for file in files if file.is_file() and os.access(file, os.X_OK)), None)
 
 
 def _engine_folder() -> Path:

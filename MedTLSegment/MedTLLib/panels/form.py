@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import qt
+import slicer
+from slicer.i18n import tr as _
 
 
 def enable(button: Any, reason: str, help: str) -> None:
@@ -16,6 +18,11 @@ def say(label: Any, text: str) -> None:
     """Show a sentence in a label that takes no room without one."""
     label.text = text
     label.visible = bool(text)
+
+
+def confirm(question: str) -> bool:
+    """Whether the user agrees."""
+    return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL")))
 
 
 def fillTable(table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]], wide: int, numbers: int) -> None:

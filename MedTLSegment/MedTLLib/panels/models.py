@@ -11,9 +11,10 @@ from slicer.i18n import tr as _
 from medtl.errors import MedTLError
 from medtl.model.store import Found, delete_bundle, export_bundle, import_bundle, list_models, stores
 from medtl.volume import Geometry
+from MedTLLib.jobs.run import JobRun
 from MedTLLib.mrml import scene
 
-from .form import enable, say
+from .form import confirm, enable, say
 
 PREFERRED = "MedTL/model"  # the user's setting, by the name of the family
 
@@ -21,8 +22,8 @@ PREFERRED = "MedTL/model"  # the user's setting, by the name of the family
 class ModelPanel:
     """The models of one task. The choice lives in the parameter node, by the model's name."""
 
-    def __init__(self, ui: Any, logic: Any, task: str) -> None:
-        self.ui, self.logic, self.task = ui, logic, task
+    def __init__(self, ui: Any, run: JobRun, task: str) -> None:
+        self.ui, self.run, self.task = ui, run, task
         self.parameters: Any = None
         self.models: tuple[Found, ...] = ()
         self._listed: tuple[object, ...] = ()
@@ -161,7 +162,7 @@ class ModelPanel:
         if found.source != "user":
             return str(_("{name} comes with MedTL and stays.").format(name=found.name))
         # A job that tunes a model reads its texts at the end.
-        return str(_("A job is running.")) if self.logic.worker.state in ("starting", "busy") else ""
+        return str(_("A job is running.")) if self.run.engine_works else ""
 
     def onDelete(self) -> None:
         """Delete the chosen model, after asking; then its parent is chosen, or the first that fits."""
@@ -170,7 +171,7 @@ class ModelPanel:
             say(self.ui.statusLabel, reason)
             return
         question = _("Delete the model {name} from this computer? This cannot be undone.").format(name=found.name)
-        if not self.ask(question):
+        if not confirm(question):
             return
         try:
             delete_bundle(found.name)
@@ -182,9 +183,6 @@ class ModelPanel:
         installed = parent in [other.name for other in self.models if other.card]
         self.parameters.modelName = parent if installed else ""  # without one, the list chooses
         say(self.ui.statusLabel, _("Deleted: {name}.").format(name=found.name))
-
-    def ask(self, question: str) -> bool:
-        return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL")))
 
     def bringIn(self, path: Path) -> str:
         """Import a bundle and say what came of it."""

@@ -19,24 +19,6 @@ def factsText(facts: scene.Facts) -> str:
     return " · ".join(part for part in (kind, facts.date, grid, facts.frame) if part)
 
 
-def stageText(stage: str) -> str:
-    """What the engine does in a stage, for the user."""
-    texts = {
-        "load": _("Loading the model"),
-        "read": _("Reading the volume"),
-        "prepare": _("Preparing the volume"),
-        "infer": _("Segmenting"),
-        "clean": _("Cleaning up"),
-        "write": _("Writing the result"),
-        "encode": _("Looking at the SEED slices"),
-        "check": _("Trying it with some SEEDs left out"),
-        "tune": _("Tuning"),
-        "guard": _("Checking what the model knew"),
-        "result": _("Segmenting this case"),
-    }
-    return str(texts.get(stage, stage))
-
-
 def stateText(mark: Mark) -> str:
     """Whether a marked slice still is what was marked."""
     return str(_("edited since, mark again") if mark.stale else _("right"))
