@@ -103,7 +103,6 @@ class ClassifyPanel(RunPanel):
         if answer is not None:
             self._answers[answer.table.GetID()] = answer
             self.parameters.result = answer.table
-            self.update()
 
     # The result
 

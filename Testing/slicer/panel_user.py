@@ -37,11 +37,12 @@ PHANTOM = head(1, (56, 56, 10), (3.5, 3.5, 12.0))
 class FakeWorker:
     """An engine (`jobs.run.Engine`); `done`, `progress` and `error` answer the oldest job.
 
-    Where `then` is given it is called from the event loop after each job that is submitted. While `hears_cancel` is
-    False, a job goes on after its cancel. `cancelled` has the jobs that were cancelled. The clock is `ahead` seconds.
+    A test may set what happens in the event loop: `then` after each job that is submitted, `between` before each
+    deferred call. While `hears_cancel` is False, a job goes on after its cancel. `cancelled` has the jobs
+    that were cancelled. The clock is `ahead` seconds.
     """
 
-    def __init__(self, folder: Path, then: Callable[["FakeWorker"], None] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.complaints = folder, ""
         self.state = "stopped"
@@ -50,7 +51,8 @@ class FakeWorker:
         self.cancelled: list[int] = []
         self.hears_cancel = True
         self.ahead = 0.0
-        self.then = then
+        self.then: Callable[[], object] | None = None
+        self.between: Callable[[], object] | None = None
 
     def submit(
         self, request: dict[str, Any], on_progress: Any, on_done: Any, on_error: Any, on_values: Any = None
@@ -59,10 +61,12 @@ class FakeWorker:
         self.jobs[len(self.requests)] = (on_progress, on_done, on_error, on_values)
         self.state = "starting" if self.state == "stopped" else "busy"
         if self.then is not None:
-            self.later(lambda: self.then(self))
+            qt.QTimer.singleShot(0, self.then)
         return len(self.requests)
 
     def later(self, call: Callable[[], None], milliseconds: int = 0) -> None:
+        if self.between is not None:
+            qt.QTimer.singleShot(0, self.between)
         qt.QTimer.singleShot(milliseconds, call)
 
     def now(self) -> float:
@@ -91,14 +95,21 @@ class FakeWorker:
         self, mask: np.ndarray = PHANTOM.labelmap.array, warnings: tuple[str, ...] = (), ml: float | None = 1.0
     ) -> None:
         """The job's output is this mask (Z, Y, X), on the grid of the volume that was handed over."""
+        self.write(mask)
+        self.answer({"warnings": list(warnings), "segments": [{"id": LESION, "volume_ml": ml}]})
+
+    def write(self, mask: np.ndarray) -> None:
+        """Write this mask as the job's output."""
         request = self.requests[min(self.jobs) - 1]
         geometry = read_volume(self.folder / request["input"]).geometry
         labelmap = Labelmap((mask > 0).astype(np.uint8), geometry, (SEGMENT,))
         write_labelmap(self.folder / request["output"], labelmap)
-        record = {"warnings": list(warnings), "segments": [{"id": LESION, "volume_ml": ml}]}
+
+    def answer(self, *records: Any) -> None:
+        """The job's answer has these records."""
         self.state = "ready"
-        self.jobs.pop(min(self.jobs))[1]({"model": MODEL, "results": [record]})
-        for _turn in range(3):  # the panel reads, fills and shows in turns of the event loop
+        self.jobs.pop(min(self.jobs))[1]({"model": MODEL, "results": list(records), "errors": []})
+        for _turn in range(4):  # the panel reads, fills and shows in turns of the event loop
             slicer.app.processEvents()
 
     def error(self, kind: str, message: str) -> None:
@@ -109,7 +120,7 @@ class User:
     """Opens the panel and uses its controls; the modules share the engine that is given, or else a new fake one."""
 
     module = MODULE
-    makeWorker: type[FakeWorker] = FakeWorker
+    make_worker: type[FakeWorker] = FakeWorker
 
     def __init__(self, folder: Path, engine: Engine | None = None) -> None:
         self.folder, self.engine = folder, engine
@@ -118,7 +129,7 @@ class User:
 
     def open(self) -> None:
         """Load the module, with a new engine where none was given."""
-        self.worker: Any = self.engine or self.makeWorker(self.folder)
+        self.worker: Any = self.engine or self.make_worker(self.folder)
         before = shared_engine.make_with(lambda: self.worker)
         self.made_before = self.made_before or before
         self.widget = host.load_module(self.module)

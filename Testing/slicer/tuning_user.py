@@ -86,7 +86,7 @@ class TuningWorker(FakeWorker):
 class TuningUser(User):
     """Has the part Fine-tune of the panel open."""
 
-    makeWorker = TuningWorker
+    make_worker = TuningWorker
     worker: TuningWorker
 
     def open(self) -> None:

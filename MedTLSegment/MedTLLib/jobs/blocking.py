@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from medtl.errors import MedTLError
 
 from . import packages
-from .job import Job
+from .job import Job, discard
 from .run import Engine, JobRun
 
 
@@ -22,6 +22,7 @@ def run_blocking(engine: Engine, kind: type[Job], make: Callable[[Path], Job]) -
     """
     cold = engine.state == "stopped"
     run = JobRun(engine)
+    jobs: list[Job] = []
     ended: list[Any] = []
     closed: list[bool] = []
 
@@ -31,9 +32,10 @@ def run_blocking(engine: Engine, kind: type[Job], make: Callable[[Path], Job]) -
 
     def made(folder: Path) -> Job:
         try:
-            return make(folder)
+            jobs.append(make(folder))
         except MedTLError as error:
             raise ValueError(str(error)) from error
+        return jobs[-1]
 
     mrml = slicer.mrmlScene
     observer = mrml.AddObserver(mrml.StartCloseEvent, on_scene_close)
@@ -49,6 +51,7 @@ def run_blocking(engine: Engine, kind: type[Job], make: Callable[[Path], Job]) -
     if closed:  # what is open now may be of another patient
         raise RuntimeError(_("The scene was closed while the model ran: there is no result. Start it again."))
     if ended[0] is None:
+        discard(jobs[0])
         bad_input = bool(run.failures) and run.failures[-1].kind in ("InputError", "ModelError")
         raise (ValueError if bad_input else RuntimeError)(run.text)
     return ended[0]

@@ -90,7 +90,7 @@ class JobRun:
         self.losses: dict[str, list[tuple[float, float]]] = {}
         self._job_id = 0
         self._began: float | None = None  # when the engine began
-        self._on_end: Callable[[Any], None] = _ignore
+        self._on_end: Callable[[Any], None] = lambda outcome: None
         self._observers: list[Callable[[], None]] = []
 
     def observe(self, observer: Callable[[], None]) -> None:
@@ -111,7 +111,7 @@ class JobRun:
         """Start the job that `make(folder)` gives; nothing while one runs.
 
         `make` hands the input over, below the engine's folder. A MedTLError that it raises is told to the user.
-        `on_end(outcome)` is called when the job has ended and another one can begin; the outcome is None where it gave
+        `on_end(outcome)` is called when the job has ended, before the observers; the outcome is None where the job gave
         nothing. It is not called for a job that was dropped.
         """
         if self.job is not None:
@@ -220,20 +220,19 @@ class JobRun:
             self._end(Ending(message, job.after_failure()))
 
     def _end(self, ending: Ending) -> None:
-        on_end = self._on_end
-        self._free(ending.text)
-        on_end(ending.outcome)
+        self.job, self.state, self.fraction = None, "idle", None
+        try:
+            self._on_end(ending.outcome)
+        finally:
+            self._show(ending.text)
 
     def _drop(self) -> None:
         if self.job is not None:
             job = self.job
-            self._free("")
+            self.job, self.state, self.fraction = None, "idle", None
             self.engine.cancel(self._job_id)
             job.after_drop()
-
-    def _free(self, text: str) -> None:
-        self.job, self.state, self.fraction, self._on_end = None, "idle", None, _ignore
-        self._show(text)
+            self._show("")
 
     def _show(self, text: str) -> None:
         self.text = str(text)
@@ -242,7 +241,3 @@ class JobRun:
     def _notify(self) -> None:
         for observer in tuple(self._observers):
             observer()
-
-
-def _ignore(outcome: Any) -> None:
-    """Nobody waits for the outcome."""

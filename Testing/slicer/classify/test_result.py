@@ -9,7 +9,6 @@ from typing import Any
 import host
 import numpy as np
 import pytest
-import qt
 import slicer
 import vtk
 from class_user import BRAIN, GLIOMA, RENAL, STRANGE, ClassWorker, card, install, renal
@@ -54,17 +53,10 @@ def volume(scene: Any) -> Any:
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassWorker]:
     """An engine that answers as soon as it is asked, by `then`."""
-
-    class Worker(ClassWorker):
-        def submit(self, *arguments: Any) -> int:
-            job_id = super().submit(*arguments)
-            qt.QTimer.singleShot(0, self.then)
-            return job_id
-
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(packages, "missing", lambda *args: ())
     install(card(BRAIN), renal())
-    worker = Worker(tmp_path / "worker")
+    worker = ClassWorker(tmp_path / "worker")
     worker.then = worker.classified
     yield worker
     worker.stop()
@@ -365,10 +357,10 @@ def test_a_heat_map_a_label_map_and_nothing_are_no_images(volume, tmp_path):
 # A whole run
 
 
-def test_what_slicer_knows_of_the_image_is_held_against_the_answer(volume, worker, monkeypatch):
+def test_what_slicer_knows_of_the_image_is_held_against_the_answer(volume, worker):
     gate = replace(card(BRAIN).gate, not_sequence="flair")
     volume.SetName("head_FLAIR")
-    monkeypatch.setattr(classify_job, "load_card", lambda folder: card(BRAIN, gate=gate))
+    install(card(BRAIN, gate=gate))
     found = class_result.read(classify_job.run(worker, volume, BRAIN))
     assert found.abstained
     assert "head FLAIR" in found.record["reasons"][0]

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TuningUser
     host.open_views()
     user = TuningUser(tmp_path / "worker")
     yield user
-    host.unload_module("MedTLSegment")
+    user.close()
     host.new_scene()
 
 
@@ -175,7 +174,7 @@ def test_while_it_runs_the_panel_tells_how_far_it_is_and_draws_the_loss(user):
     user.worker.progress("load", 0.0)
     assert user.tuning() == "Loading the model, 60 s left"
     for seconds in (0.0, 30.0):
-        user.widget.finetune._began = time.monotonic() - seconds
+        user.worker.ahead = seconds
         user.worker.progress("tune", seconds / 60)
         user.worker.values(loss=1.0 - seconds / 60)
     assert user.tuning() == "Tuning, 30 s left"
@@ -300,10 +299,10 @@ def test_a_worker_that_died_leaves_the_best_model_so_far(user):
     assert load_card(find_model(TUNED)).parent.name == MODEL
 
 
-def test_a_run_that_ends_in_spite_of_cancel_is_kept_whole(user, monkeypatch):
+def test_a_run_that_ends_in_spite_of_cancel_is_kept_whole(user):
     user.case()
     user.ui.tuneButton.click()
-    monkeypatch.setattr(user.worker, "cancel", lambda job_id: None)
+    user.worker.hears_cancel = False
     user.ui.tuneCancelButton.click()
     user.worker.tuned()
     assert user.ui.useButton.enabled
@@ -847,7 +846,8 @@ def test_the_whole_way_with_the_real_engine(user, tmp_path, monkeypatch):
     folder = tmp_path / "engine"
     folder.mkdir()
     engine = Worker([ENGINE_PYTHON, "-u", "-P", "-m", "medtl.worker"], folder)
-    user.widget.logic.worker = engine
+    user.close()
+    user = TuningUser(folder, engine)
 
     def segmented() -> bool:
         return user.status().startswith("Done in") and bool(user.ui.segmentButton.enabled) and bool(user.rows())
@@ -875,7 +875,7 @@ def test_the_whole_way_with_the_real_engine(user, tmp_path, monkeypatch):
                 break
             budget = int(advice[1])  # as a user would who has a busy computer
         assert user.tuning().startswith("Done in"), user.tuning()
-        assert user.widget.finetune._curves["tune"]
+        assert not user.ui.curveLabel.pixmap.isNull()
         assert "Dice" in user.ui.verdictLabel.text
         assert user.chosen.modelName == MODEL
         np.testing.assert_array_equal(voxels(segmentation, volume), corrected)
@@ -903,7 +903,7 @@ def test_the_whole_way_with_the_real_engine(user, tmp_path, monkeypatch):
         np.testing.assert_array_equal(voxels(segmentation, volume)[list(slices)], corrected[list(slices)])
         assert load_card(find_model(TUNED)).parent.name == MODEL
     finally:
-        engine.stop()
+        user.close()
 
 
 # The form
@@ -929,12 +929,12 @@ def test_the_part_fits_into_its_width(user, tmp_path, width):
     user.ui.tuneAdvancedButton.collapsed = False
     user.ui.tuneButton.click()
     user.worker.progress("load", 0.0)
-    user.widget.finetune._began = time.monotonic() - 40.0
-    falling = [(t / 10, 0.1 + 0.6 * 0.97**t) for t in range(140)]
-    began = {"check": 6.0, "tune": 22.0}
-    user.widget.finetune._curves = {stage: [(at + t, y) for t, y in falling] for stage, at in began.items()}
-    user.worker.progress("tune", 0.5)
-    user.worker.values(loss=0.12)
+    for stage, began in (("check", 6.0), ("tune", 22.0)):
+        user.worker.ahead = began
+        user.worker.progress(stage, 0.5)
+        for step in range(140):
+            user.worker.ahead = began + step / 10
+            user.worker.values(loss=0.1 + 0.6 * 0.97**step)
     fits("running")
     user.worker.tuned(mask=MOVED)
     fits("done")

@@ -115,7 +115,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Annotator]
     host.open_views()
     user = Annotator(tmp_path / "worker")
     yield user
-    host.unload_module("MedTLSegment")
+    user.close()
     host.new_scene()
 
 

@@ -17,7 +17,7 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, MODEL, MODULE, PHANTOM, User, paint, voxels
+from panel_user import LESION, MODEL, MODULE, PHANTOM, User, agree, paint, voxels
 
 from medtl.errors import Cancelled
 from medtl.io.read import read_labelmap
@@ -26,7 +26,6 @@ from medtl.model.store import find_model, user_store
 from medtl.phantom import head
 from MedTLLib import panels, samples
 from MedTLLib.jobs import packages
-from MedTLLib.jobs import segment as segment_job
 from MedTLLib.prediction import writer
 
 TRUTH = PHANTOM.labelmap.array > 0
@@ -42,7 +41,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     host.open_views()
     user = User(tmp_path / "worker")
     yield user
-    host.unload_module("MedTLSegment")
+    user.close()
     host.new_scene()
 
 
@@ -145,8 +144,7 @@ def test_a_volume_under_a_transform_is_segmented_as_a_hardened_copy_after_asking
     )
     volume = under_a_transform(user, matrix)
     before = slicer.util.arrayFromVTKMatrix(ijk_to_ras(volume))
-    questions = []
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: questions.append(question) or True)
+    questions = agree(monkeypatch, True)
     user.ui.segmentButton.click()
     copy = user.ui.inputSelector.currentNode()
     assert "moved" in questions[0]
@@ -161,7 +159,7 @@ def test_a_volume_under_a_transform_is_segmented_as_a_hardened_copy_after_asking
 
 def test_the_model_that_was_chosen_runs_on_the_copy_even_where_it_does_not_fit_it(user, monkeypatch):
     under_a_transform(user, np.diag([0.2, 0.2, 0.2, 1.0]))
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: True)
+    agree(monkeypatch, True)
     user.ui.segmentButton.click()
     assert user.ui.modelCombo.count == 0
     assert user.worker.requests[0]["model"] == MODEL
@@ -169,7 +167,7 @@ def test_the_model_that_was_chosen_runs_on_the_copy_even_where_it_does_not_fit_i
 
 def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user, monkeypatch):
     volume = under_a_transform(user, np.diag([1.0, 1.0, 1.0, 1.0]))
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: False)
+    agree(monkeypatch, False)
     count = slicer.mrmlScene.GetNumberOfNodes()
     user.ui.segmentButton.click()
     assert "Harden the transform" in user.status()
@@ -183,7 +181,7 @@ def test_a_transform_that_leaves_no_right_angles_is_told_and_leaves_no_copy(user
     shear[0, 1] = 0.5
     under_a_transform(user, shear)
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: True)
+    agree(monkeypatch, True)
     user.ui.segmentButton.click()
     assert "sheared volume" in user.status()
     assert user.worker.requests == []
@@ -250,22 +248,21 @@ def test_cancel_before_the_engine_is_ready_is_a_cancel_too(user):
     assert user.ui.segmentButton.enabled
 
 
-def test_cancel_can_be_pressed_once_and_progress_that_comes_late_is_not_shown(user, monkeypatch):
+def test_cancel_can_be_pressed_once_and_progress_that_comes_late_is_not_shown(user):
     user.load()
     user.ui.segmentButton.click()
-    cancelled = []
-    monkeypatch.setattr(user.worker, "cancel", cancelled.append)
+    user.worker.hears_cancel = False
     user.ui.cancelButton.click()
     assert not user.ui.cancelButton.enabled
     user.worker.progress("infer", 0.9)
     assert user.status() == "Cancelling…"
-    assert cancelled == [1]
+    assert user.worker.cancelled == [1]
 
 
-def test_a_result_that_comes_after_cancel_is_dropped(user, monkeypatch):
+def test_a_result_that_comes_after_cancel_is_dropped(user):
     user.load()
     user.ui.segmentButton.click()
-    monkeypatch.setattr(user.worker, "cancel", lambda job_id: None)
+    user.worker.hears_cancel = False
     user.ui.cancelButton.click()
     user.worker.done()
     assert user.status() == "Cancelled. Nothing was changed."
@@ -274,14 +271,8 @@ def test_a_result_that_comes_after_cancel_is_dropped(user, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["cancelled", "closed"])
-def test_between_reading_and_filling_a_job_can_still_be_cancelled_and_the_scene_closed(user, monkeypatch, what):
-    def read(job: segment_job.Job) -> Any:
-        labelmap = whole(job)
-        slicer.mrmlScene.Clear() if what == "closed" else user.ui.cancelButton.click()
-        return labelmap
-
-    whole = segment_job.read
-    monkeypatch.setattr(segment_job, "read", read)
+def test_between_reading_and_filling_a_job_can_still_be_cancelled_and_the_scene_closed(user, what):
+    user.worker.between = slicer.mrmlScene.Clear if what == "closed" else user.ui.cancelButton.click
     user.load()
     user.segment()
     assert user.status() == ("" if what == "closed" else "Cancelled. Nothing was changed.")
@@ -290,30 +281,29 @@ def test_between_reading_and_filling_a_job_can_still_be_cancelled_and_the_scene_
     assert not user.ui.cancelButton.enabled
 
 
-def test_a_scene_closed_before_the_result_was_shown_is_left_in_peace(user, monkeypatch):
-    def finish(*args: Any) -> segment_job.Finished:
-        finished = whole(*args)
-        qt.QTimer.singleShot(0, slicer.mrmlScene.Clear)
-        return finished
+def test_a_scene_closed_before_the_result_was_shown_is_left_in_peace(user):
+    def on_node(caller: Any, event: Any) -> None:
+        if caller.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") and not closing:
+            closing.append(True)
+            qt.QTimer.singleShot(0, slicer.mrmlScene.Clear)
 
-    whole = segment_job.finish
-    monkeypatch.setattr(segment_job, "finish", finish)
     user.load()
-    user.segment()
+    user.ui.segmentButton.click()
+    closing: list[bool] = []
+    observer = slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, on_node)
+    user.worker.done()
+    slicer.mrmlScene.RemoveObserver(observer)
+    assert closing
     assert user.rows() == []
     assert user.result() == ""
 
 
-def test_the_panel_is_free_again_even_after_an_error_of_our_own(user, monkeypatch):
-    def broken(*args: Any) -> None:
-        raise ZeroDivisionError
-
+def test_the_panel_is_free_again_even_after_an_error_of_our_own(user):
     user.load()
     user.ui.segmentButton.click()
-    with monkeypatch.context() as patched:
-        patched.setattr(writer, "write", broken)
-        user.worker.done()
-    assert "ZeroDivisionError" in host.errors.pop()
+    user.worker.write(TRUTH)
+    user.worker.answer({"no": "record"})
+    assert "KeyError" in host.errors.pop()
     assert "Python console" in user.status()
     assert user.ui.segmentButton.enabled
     user.segment()
@@ -333,7 +323,7 @@ def test_an_error_of_the_engine_is_told_its_files_stay_and_the_next_job_runs(use
 def test_a_result_that_cannot_be_read_is_an_error_not_a_result(user):
     user.load()
     user.ui.segmentButton.click()
-    user.worker.jobs.pop(1)[1]({"model": MODEL})
+    user.worker.answer()
     assert "result.seg.nrrd" in user.status()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     assert user.ui.segmentButton.enabled
@@ -779,7 +769,7 @@ def test_a_set_up_that_is_declined_or_fails_says_so(user, monkeypatch):
     assert user.ui.setupBox.visible
 
 
-def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user):
+def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user, monkeypatch):
     user.load()
     user.ui.segmentButton.click()
     user.worker.error("InternalError", "boom")
@@ -788,8 +778,7 @@ def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user):
     assert not user.ui.deleteButton.enabled
     assert user.ui.deleteButton.toolTip == "Choose an entry of the list."
     user.ui.storageTable.selectRow(0)
-    questions = []
-    user.widget.maintenance.ask = lambda question: questions.append(question) or len(questions) > 1
+    agree(monkeypatch, False, True)
     user.ui.deleteButton.click()
     assert len(list(user.worker.folder.iterdir())) == 1
     user.ui.deleteButton.click()
@@ -856,22 +845,21 @@ def choose(user: User, name: str) -> None:
     assert user.chosen.modelName == name
 
 
-def agreeing(user: User, yes: bool = True) -> list[str]:
+def delete(user: User, monkeypatch: pytest.MonkeyPatch, yes: bool = True) -> list[str]:
     """Press Delete model… and answer; what was asked."""
-    asked: list[str] = []
-    user.widget.segment.models.ask = lambda question: asked.append(question) or yes
+    asked = agree(monkeypatch, yes)
     user.ui.deleteModelButton.click()
     return asked
 
 
-def test_a_model_goes_out_as_a_zip_is_deleted_and_comes_back(user, tmp_path):
+def test_a_model_goes_out_as_a_zip_is_deleted_and_comes_back(user, tmp_path, monkeypatch):
     folder = imported(user, "tuned")
     user.load()
     choose(user, "tuned")
     host.answer(str(tmp_path / "tuned"))  # without a suffix
     user.ui.exportModelButton.click()
     assert user.status() == f"Exported: {tmp_path / 'tuned.zip'}."
-    assert len(agreeing(user)) == 1
+    assert len(delete(user, monkeypatch)) == 1
     assert (user.status(), folder.exists()) == ("Deleted: tuned.", False)
     assert user.ui.modelCombo.findData("tuned") == -1
     host.answer(str(tmp_path / "tuned.zip"))
@@ -880,47 +868,47 @@ def test_a_model_goes_out_as_a_zip_is_deleted_and_comes_back(user, tmp_path):
     choose(user, "tuned")
 
 
-def test_deleting_asks_once_and_names_the_model(user):
+def test_deleting_asks_once_and_names_the_model(user, monkeypatch):
     folder = imported(user, "tuned")
     user.load()
     choose(user, "tuned")
-    assert agreeing(user, False) == ["Delete the model tuned from this computer? This cannot be undone."]
+    assert delete(user, monkeypatch, False) == ["Delete the model tuned from this computer? This cannot be undone."]
     assert folder.is_dir()
     assert user.chosen.modelName == "tuned"
 
 
 @pytest.mark.parametrize(("parent", "then"), [("b-parent", "b-parent"), ("gone", MODEL), ("", MODEL)])
-def test_after_deleting_the_parent_is_chosen_or_the_first_that_fits(parent, then, user):
+def test_after_deleting_the_parent_is_chosen_or_the_first_that_fits(parent, then, user, monkeypatch):
     imported(user, "a-first")
     imported(user, "b-parent")
     imported(user, "c-tuned", parent)
     user.load()
     choose(user, "c-tuned")
-    assert len(agreeing(user)) == 1
+    assert len(delete(user, monkeypatch)) == 1
     assert user.chosen.modelName == user.ui.modelCombo.currentText == then
     assert user.ui.segmentButton.enabled
 
 
 def test_what_cannot_be_deleted_or_exported_is_grey_with_the_reason(user):
-    export, delete = user.ui.exportModelButton, user.ui.deleteModelButton
+    export, remove = user.ui.exportModelButton, user.ui.deleteModelButton
     user.load(name="t1_head")  # no model fits
     assert (export.enabled, export.toolTip) == (False, "No model is chosen.")
-    assert (delete.enabled, delete.toolTip) == (False, "No model is chosen.")
+    assert (remove.enabled, remove.toolTip) == (False, "No model is chosen.")
     user.load()
     assert export.enabled
-    assert (delete.enabled, delete.toolTip) == (False, f"{MODEL} comes with MedTL and stays.")
+    assert (remove.enabled, remove.toolTip) == (False, f"{MODEL} comes with MedTL and stays.")
     imported(user, "tuned")
     choose(user, "tuned")
-    assert delete.enabled
+    assert remove.enabled
     user.worker.state = "busy"  # with the job of another module, of which this panel hears nothing
-    delete.click()
+    remove.click()
     assert user.status() == "A job is running."
     assert find_model("tuned")
     user.worker.state = "ready"
     user.ui.segmentButton.click()
-    assert (delete.enabled, delete.toolTip) == (False, "A job is running.")
+    assert (remove.enabled, remove.toolTip) == (False, "A job is running.")
     user.worker.done()
-    assert delete.enabled
+    assert remove.enabled
 
 
 def test_an_export_or_a_deletion_that_fails_says_why(user, tmp_path, monkeypatch):
@@ -931,17 +919,17 @@ def test_an_export_or_a_deletion_that_fails_says_why(user, tmp_path, monkeypatch
     user.ui.exportModelButton.click()
     assert "does not exist" in user.status()
     shutil.rmtree(folder)  # by another program
-    assert len(agreeing(user)) == 1
+    assert len(delete(user, monkeypatch)) == 1
     assert "found 'tuned'" in user.status()
 
 
-def test_maintenance_deletes_a_model_and_the_list_knows(user):
+def test_maintenance_deletes_a_model_and_the_list_knows(user, monkeypatch):
     folder = imported(user, "tuned")
     user.load()
     choose(user, "tuned")
     user.ui.maintenanceButton.collapsed = False
     user.ui.storageTable.selectRow(0)
-    user.widget.maintenance.ask = lambda question: True
+    agree(monkeypatch, True)
     user.ui.deleteButton.click()
     assert not folder.exists()
     assert list(user_store().iterdir()) == []
@@ -1046,16 +1034,16 @@ def test_what_is_protected_is_a_tag_of_the_segment(user):
 # Answers that come late, and choices that were meant for something else
 
 
-def test_a_late_answer_of_a_job_that_was_given_up_does_not_end_the_next_one(user, monkeypatch):
+def test_a_late_answer_of_a_job_that_was_given_up_does_not_end_the_next_one(user):
     user.load()
     user.ui.segmentButton.click()
-    late = user.worker.jobs[1]
-    monkeypatch.setattr(user.worker, "cancel", lambda job_id: user.worker.jobs.pop(job_id))  # it answers later
+    user.worker.hears_cancel = False  # it answers later
     slicer.mrmlScene.Clear()
+    late = user.worker.jobs.pop(1)
     user.widget.enter()
     user.load(name="the next patient")
     user.ui.segmentButton.click()
-    on_progress, on_done, on_error = late
+    on_progress, on_done, on_error, _on_values = late
     on_progress("clean", 1.0, None)
     on_done({})
     on_error("Cancelled", "The job was cancelled.")
