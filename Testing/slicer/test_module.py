@@ -18,6 +18,7 @@ from medtl.phantom import head
 from MedTLLib import samples
 from MedTLLib.jobs import packages
 from MedTLLib.jobs.worker import Worker
+from MedTLLib.module import ModuleWidget
 
 ENGINE_PYTHON = os.environ.get("MEDTL_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
 needs_engine = pytest.mark.skipif(
@@ -97,6 +98,30 @@ def test_sample_data_makes_the_phantom_when_it_is_asked_for(user):
     node = source.customDownloader(source)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == before + 1
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), head(1).volume.array)
+
+
+def test_after_a_setup_that_failed_nothing_else_raises(user):
+    class MedTLSegmentWidget(ModuleWidget):  # the name says whose form is loaded
+        def makePanels(self) -> None:
+            raise ZeroDivisionError
+
+    frame = slicer.qMRMLWidget()
+    frame.setLayout(qt.QVBoxLayout())
+    widget = MedTLSegmentWidget(frame)
+    with pytest.raises(ZeroDivisionError):
+        widget.setup()
+    widget.enter()
+    widget.exit()
+    slicer.mrmlScene.Clear()
+    widget.cleanup()
+    assert host.errors == []
+
+
+def test_a_widget_that_was_cleaned_up_once_is_left_alone(user):
+    user.widget.cleanup()
+    user.widget.cleanup()
+    slicer.mrmlScene.Clear()
+    assert host.errors == []
 
 
 def test_process_refuses_bad_input_with_a_value_error(user):
