@@ -101,13 +101,13 @@ def test_sample_data_makes_the_phantom_when_it_is_asked_for(user):
 
 
 def test_after_a_setup_that_failed_nothing_else_raises(user):
-    class MedTLSegmentWidget(ModuleWidget):  # the name says whose form is loaded
-        def makePanels(self) -> None:
-            raise ZeroDivisionError
+    def broken(self: ModuleWidget) -> None:
+        raise ZeroDivisionError
 
+    broken_widget = type("MedTLSegmentWidget", (ModuleWidget,), {"makePanels": broken})  # the name says whose form
     frame = slicer.qMRMLWidget()
     frame.setLayout(qt.QVBoxLayout())
-    widget = MedTLSegmentWidget(frame)
+    widget = broken_widget(frame)
     with pytest.raises(ZeroDivisionError):
         widget.setup()
     widget.enter()
