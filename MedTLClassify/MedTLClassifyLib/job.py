@@ -44,14 +44,13 @@ class ClassifyJob(Job):
     kind: ClassVar[str] = "classify"
 
     volume: Any
-    volume_state: tuple[object, ...]
     segmentation: Any  # None where the whole image is classified; then the segment is ""
-    segmentation_state: tuple[object, ...]
+    states: tuple[object, object]  # of the volume and the segmentation
     segment_id: str
     card: ModelCard
     choices: Choices
-    input: Mapping[str, Any]  # what stands in the record in place of the names of the job's files
-    image: Mapping[str, Any]  # what the file that is handed over does not say of the image
+    input: Mapping[str, Any]  # replaces the names of the job's files in the record
+    image: Mapping[str, Any]  # facts of the image that the file handed over does not hold
     doubts: tuple[str, ...]  # how the image is unlike those of training, by what Slicer knows of it
     folder: Path
     started: float
@@ -72,18 +71,17 @@ class ClassifyJob(Job):
         def show(answer: Mapping[str, Any]) -> Ending:
             table = finish(self, answer)
             text = _("Done in {seconds} s.").format(seconds=round(time.monotonic() - self.started, 1))
-            return Ending(text, Answer(table, self.volume_state, self.segmentation_state))
+            return Ending(text, Answer(table, self.states))
 
         return (show,)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The table of classes of a job, and the states of the nodes that it was asked about."""
+    """The table of classes of a job, and the states of the volume and the segmentation when it began."""
 
     table: Any
-    volume_state: tuple[object, ...]
-    segmentation_state: tuple[object, ...]
+    states: tuple[object, object]
 
 
 def problem_of(volume: Any) -> str:
@@ -122,7 +120,7 @@ def _grey(volume: Any) -> np.ndarray:
     """
     image, count = volume.GetImageData(), _components(volume)
     pixels = vtk_to_numpy(image.GetPointData().GetScalars())
-    colours = pixels[:, :3]  # the fourth channel says how opaque a pixel is
+    colours = pixels[:, :3]  # the fourth channel is opacity
     if count not in (3, 4) or (colours != colours[:, :1]).any():
         text = _(
             "Expected a grey image, found colours in {name}. "
@@ -159,9 +157,8 @@ def begin(
     misfits = scene.misfits_of(card, facts, scene.geometry_of(volume))
     return ClassifyJob(
         reference_to(volume),
-        volume_state(volume),
         reference_to(segmentation) if segmentation else None,
-        segmentation_state(segmentation),
+        (volume_state(volume), segmentation_state(segmentation)),
         segment_id if segmentation else "",
         card,
         choices,
@@ -172,7 +169,7 @@ def begin(
             "heatmap": None,
         },
         image,
-        tuple(f"Unlike the training images: {reason}." for reason in misfits),  # as the engine says it
+        tuple(f"Unlike the training images: {reason}." for reason in misfits),  # the engine's words
         folder,
         time.monotonic(),
     )
@@ -201,8 +198,8 @@ def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
     Raises: InputError when the engine gave no result; the folder stays.
     """
     if not answer["results"]:
-        said = " ".join(str(error["message"]) for error in answer["errors"])
-        raise InputError(said or _("The engine gave no result. Try again."))
+        messages = " ".join(str(error["message"]) for error in answer["errors"])
+        raise InputError(messages or _("The engine gave no result. Try again."))
     record = dict(answer["results"][0])
     warnings, heatmap = list(record["warnings"]), None
     if record["heatmap"]:
@@ -213,7 +210,7 @@ def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
     reasons = list(dict.fromkeys([*job.doubts, *record["reasons"]]))
     image = {**record["image"], **{name: value for name, value in job.image.items() if value}}
     record |= {**job.input, "image": image, "warnings": warnings, "reasons": reasons, "abstained": bool(reasons)}
-    found = class_result.Classification(
+    classification = class_result.Classification(
         str(answer["model"]),
         str(answer["version"]),
         str(answer["sha256"]),
@@ -223,19 +220,18 @@ def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
         {"device": job.choices.device, "threads": job.choices.threads or "all"},
     )
     volume, segmentation = node_of(job.volume), node_of(job.segmentation)
-    table = class_result.put(found, job.card, volume, segmentation, heatmap)
-    if touched(job):
+    table = class_result.put(classification, job.card, volume, segmentation, heatmap)
+    if volume is None or job.states != (volume_state(volume), segmentation_state(segmentation)):
         class_result.outdate(table)
     discard(job)
     return table
 
 
-def touched(job: ClassifyJob) -> bool:
-    """Whether the volume or the segmentation is not what it was when the job began."""
-    volume, segmentation = node_of(job.volume), node_of(job.segmentation)
-    if volume is None or volume_state(volume) != job.volume_state:
-        return True
-    return job.segmentation is not None and segmentation_state(segmentation) != job.segmentation_state
+def is_outdated(answer: Answer) -> bool:
+    """Whether the volume or the segmentation of an answer was changed since the job began."""
+    volume = answer.table.GetNodeReference(class_result.VOLUME_ROLE)
+    segmentation = answer.table.GetNodeReference(class_result.SEGMENTATION_ROLE)
+    return volume is not None and answer.states != (volume_state(volume), segmentation_state(segmentation))
 
 
 def run(engine: Engine, volume: Any, model: str, segmentation: Any = None, segment_id: str = "") -> Any:

@@ -6,9 +6,8 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MedTLClassifyLib import result as classResult
-from MedTLClassifyLib.job import Answer, Choices, ClassifyJob, begin, problem_of
+from MedTLClassifyLib.job import Answer, Choices, ClassifyJob, begin, is_outdated, problem_of
 from MedTLLib.jobs.run import JobRun
-from MedTLLib.mrml.states import segmentation_state, volume_state
 from MedTLLib.panels.form import say
 from MedTLLib.panels.run import RunPanel
 
@@ -116,21 +115,10 @@ class ClassifyPanel(RunPanel):
         if answer is not None and p.result is not answer:
             p.result = answer
         table = p.result
-        if table is not None and self._changed(table):
+        known = self._answers.get(table.GetID()) if table is not None else None
+        if known is not None and is_outdated(known):
             classResult.outdate(table)
         self.result.show(table, classResult.why_stale(table, *question) if table else "")
-
-    def _changed(self, table: Any) -> bool:
-        """Whether the nodes that a table of this session is about are not what they were any more."""
-        volume = table.GetNodeReference(classResult.VOLUME_ROLE)
-        segmentation = table.GetNodeReference(classResult.SEGMENTATION_ROLE)
-        answer = self._answers.get(table.GetID())
-        if answer is None or volume is None:
-            return False
-        return (answer.volume_state, answer.segmentation_state) != (
-            volume_state(volume),
-            segmentation_state(segmentation),
-        )
 
     def sceneClosed(self) -> None:
         """The scene goes away, and the tables with it."""

@@ -1,4 +1,4 @@
-"""What every job has: its request, its folder, what it tells the user, and what happens at its end. No Qt."""
+"""What every job has: its request, its folder, its texts for the user, and what happens at its end. No Qt."""
 
 import shutil
 import tempfile
@@ -76,7 +76,7 @@ class Job:
         """Why this folder cannot be deleted while the job runs; empty when it can."""
         return str(_("A job uses this folder.")) if folder == self.folder else ""
 
-    # What the user is told
+    # Texts for the user
 
     def progress(self, stage: str, fraction: float, seconds_left: float | None, elapsed: float) -> tuple[float, str]:
         """The share of the whole bar, 0 to 1, and a sentence; `elapsed` seconds since the engine began."""

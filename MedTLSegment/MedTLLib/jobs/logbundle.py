@@ -84,15 +84,15 @@ def failure_line(failure: Failure) -> str:
 
 def traces(complaints: str) -> list[str]:
     """Of the engine's standard error what is about code: places in MedTL and in packages, and kinds of errors."""
-    found = []
+    lines = []
     for line in complaints.splitlines():
         if frame := FRAME.match(line):
             place = _place(re.split(r"[\\/]", frame[1]))
             if place:
-                found.append(f"{place}, line {frame[2]}")
+                lines.append(f"{place}, line {frame[2]}")
         elif (raised := RAISED.match(line)) and _is_error(raised[1]):
-            found.append(raised[1])
-    return found
+            lines.append(raised[1])
+    return lines
 
 
 def _place(parts: list[str]) -> str:

@@ -39,8 +39,8 @@ class Maintenance:
         models = sorted(store.iterdir()) if store is not None and store.is_dir() else []
         root = self._run.engine.folder
         jobs = sorted(root.glob("job-*")) if root.is_dir() else []
-        found = [(_("model"), f) for f in models if f.is_dir()] + [(_("job"), f) for f in jobs]
-        return tuple(Kept(kind, folder.name, size_of(folder), folder) for kind, folder in found)
+        folders = [(_("model"), f) for f in models if f.is_dir()] + [(_("job"), f) for f in jobs]
+        return tuple(Kept(kind, folder.name, size_of(folder), folder) for kind, folder in folders)
 
     def why_not_delete(self, kept: Kept) -> str:
         """Why it cannot be deleted now; empty when it can."""

@@ -110,7 +110,7 @@ class JobRun:
     def begin(self, kind: type[Job], make: Callable[[Path], Job], on_end: Callable[[Any], None]) -> None:
         """Start the job that `make(folder)` gives; nothing while one runs.
 
-        `make` hands the input over, below the engine's folder. A MedTLError that it raises is told to the user.
+        `make` hands the input over, below the engine's folder. The text of a MedTLError that it raises is shown.
         `on_end(outcome)` is called when the job has ended, before the observers; the outcome is None where the job gave
         nothing. It is not called for a job that was dropped.
         """

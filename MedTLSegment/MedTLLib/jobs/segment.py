@@ -30,7 +30,7 @@ SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the im
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose for a run; `threads` 0 means all."""
+    """What the user chose for a job; `threads` 0 means all."""
 
     model: str
     replace_edits: bool = False
@@ -86,7 +86,7 @@ class SegmentJob(Job):
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that wrote its result. `volume` is None when it was deleted meanwhile."""
+    """The outcome of a job. `volume` is None when it was deleted meanwhile."""
 
     written: writer.Written
     segmentation: Any
@@ -154,7 +154,7 @@ def finish(job: SegmentJob, labelmap: Labelmap, result: Mapping[str, Any]) -> Fi
     Raises: InputError when they cannot be written; the folder stays.
     """
     volume, target = node_of(job.volume), node_of(job.target)
-    notes = touched(job, volume, target)
+    notes = changes_since(job, volume, target)
     target = None if notes else target
     name = _("{volume} {model}").format(volume=job.volume_name, model=job.choices.model)
     with _grid(volume, labelmap) as grid:
@@ -215,7 +215,7 @@ def run(engine: Engine, volume: Any, target: Any, choices: Choices) -> Any:
     return run_blocking(engine, SegmentJob, make).segmentation
 
 
-def touched(job: SegmentJob, volume: Any, target: Any) -> tuple[str, ...]:
+def changes_since(job: SegmentJob, volume: Any, target: Any) -> tuple[str, ...]:
     """A sentence for each way in which the nodes are not what they were when the job began."""
     notes = []
     if volume is None:
@@ -231,15 +231,15 @@ def touched(job: SegmentJob, volume: Any, target: Any) -> tuple[str, ...]:
 
 @contextmanager
 def _grid(volume: Any, labelmap: Labelmap) -> Iterator[Any]:
-    """The volume, where it still lies where the labels are; else a volume of their grid that is removed again."""
-    there = volume is not None and not volume.GetParentTransformNode() and volume.GetImageData()
-    if there and scene.geometry_of(volume).close_to(labelmap.geometry):
+    """The volume, where its grid is still that of the labels; else a volume with their grid, which is removed again."""
+    usable = volume is not None and not volume.GetParentTransformNode() and volume.GetImageData()
+    if usable and scene.geometry_of(volume).close_to(labelmap.geometry):
         yield volume
         return
     geometry = labelmap.geometry
-    lent = slicer.util.addVolumeFromArray(np.zeros(geometry.shape, np.uint8), scene.ras_of(geometry), "MedTL grid")
+    temporary = slicer.util.addVolumeFromArray(np.zeros(geometry.shape, np.uint8), scene.ras_of(geometry), "MedTL grid")
     try:
-        yield lent
+        yield temporary
     finally:
-        slicer.mrmlScene.RemoveNode(lent.GetDisplayNode())
-        slicer.mrmlScene.RemoveNode(lent)
+        slicer.mrmlScene.RemoveNode(temporary.GetDisplayNode())
+        slicer.mrmlScene.RemoveNode(temporary)

@@ -1,4 +1,4 @@
-"""The engine's process as the panel sees it: requests go in, callbacks come out, and the main thread never waits.
+"""The engine's process, for the jobs: requests go in, callbacks come out, and the main thread never waits.
 
 PythonSlicer is a launcher: it starts the real interpreter as its child and forwards the streams, so killing the process
 that Qt knows would leave the engine alive. What is killed is the pid that the engine names in its first line; at the
@@ -35,7 +35,7 @@ ANSWER_MS = 1000  # for a cancel to be answered, then the process is killed
 LEAVE_MS = 2000  # for a process to end after its input was closed
 PREFIX = "MedTL-"  # of the temporary folder
 SWEEP_SECONDS = 2 * 86400  # without a new job in it
-LAST_WORDS = 5  # lines of standard error that a report of a death repeats
+LAST_LINES = 5  # of standard error, in the message when the process ended
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,9 @@ class _Run:
 class Worker:
     """One warm engine process: started by the first job, unloaded after `idle_minutes` without one.
 
-    Relative paths in a request are meant from `folder`. `complaints` is the end of the standard error of all processes.
-    Each job is answered exactly once, by `on_done` or `on_error`.
+    Paths in a request are relative to `folder`. On Linux, Slicer runs at the lowest priority (nice 19); the process
+    inherits that and is slow beside other busy programs. `complaints` is the end of what all processes
+    wrote to standard error. Each job is answered exactly once, by `on_done` or `on_error`.
     Callbacks run on the main thread, from its event loop and never from within `submit` or `cancel`; only `stop` makes
     those that are due before it returns.
     """
@@ -228,18 +229,18 @@ class Worker:
         self._refuse_all("WorkerMissing", text.format(reason=reason))
 
     def _finished(self, run: _Run, code: int) -> None:
-        self._read(run)  # what it said before it ended still counts
+        self._read(run)  # what it wrote before it ended still counts
         self._read_complaints(run)
         run.process.deleteLater()
         if run in self._leaving:
             self._leaving.remove(run)
         elif run is self._run:
             self._run = None
-            words = " / ".join(run.complaints.strip().splitlines()[-LAST_WORDS:]) or _("none; perhaps memory ran out")
+            words = " / ".join(run.complaints.strip().splitlines()[-LAST_LINES:]) or _("none; perhaps memory ran out")
             text = _("The engine ended while it worked (exit code {code}). Its last words: {words}. Try again.")
             self._refuse_all("WorkerDied", text.format(code=code, words=words))
 
-    # What it says
+    # Its output
 
     def _read_complaints(self, run: _Run) -> None:
         text = bytes(run.process.readAllStandardError().data()).decode("utf-8", "replace")
@@ -282,7 +283,7 @@ class Worker:
             case {"id": int(job_id), "event": "error", "kind": kind, "message": message}:
                 self._refuse(job_id, str(kind), str(message))
             case _:
-                log.warning("The engine said what is no answer: %r", line[:200])
+                log.warning("The engine wrote a line that is no answer: %r", line[:200])
 
     def _greet(self, run: _Run, pid: int, version: str, path: Path) -> None:
         run.pid = pid
@@ -322,7 +323,7 @@ class Worker:
 
 
 def _sweep() -> None:
-    """Remove what a Slicer that crashed has left behind: images of patients lie there."""
+    """Remove what a Slicer that crashed left behind: there are images of patients in it."""
     for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):  # another user's, or gone meanwhile
             if time.time() - old.stat().st_mtime > SWEEP_SECONDS:

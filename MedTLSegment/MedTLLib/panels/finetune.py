@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from MedTLLib.jobs.finetune import Case, Census, Choices, FinetuneJob, begin, volumes_of, why_nothing_to_learn
+from MedTLLib.jobs.finetune import Case, Choices, FinetuneJob, MarkedCases, begin, volumes_of, why_nothing_to_learn
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import Finished
 
@@ -28,7 +28,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
     def __init__(self, ui: Any, run: JobRun, segment: SegmentPanel, onFinished: Callable[[Finished], None]) -> None:
         VTKObservationMixin.__init__(self)
         self.ui, self.run, self.segment = ui, run, segment
-        self.census = Census()
+        self.markedCases = MarkedCases()
         self.after = TunedPanel(ui, segment, onFinished)
         self.entered = False
         self._watched: list[Any] = []
@@ -49,7 +49,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
     # What can be done
 
     def updateSoon(self, caller: Any = None, event: Any = None) -> None:
-        """Update after the last of many events, while anybody looks."""
+        """Update after the last of many events, while the part is open."""
         if self.entered and not self.ui.finetuneBox.collapsed:
             self._soon.start(PAUSE_MS)
 
@@ -91,7 +91,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
     def cases(self) -> tuple[Case, ...]:
         """The marked cases of the scene, for the chosen model."""
         found = self.segment.models.chosen() if self.parameters else None
-        return self.census.cases(found.card, self.parameters.inputVolume) if found and found.card else ()
+        return self.markedCases.cases(found.card, self.parameters.inputVolume) if found and found.card else ()
 
     def _reason(self, cases: tuple[Case, ...]) -> str:
         """Why Fine-tune cannot be pressed; empty when it can."""
@@ -162,4 +162,4 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         """Hold and observe no node: volumes of a closed scene would stay in memory."""
         self._soon.stop()
         self.removeObservers()
-        self._watched, self.census = [], Census()
+        self._watched, self.markedCases = [], MarkedCases()

@@ -52,8 +52,8 @@ class TunedPanel:
         there = {found.name: found.card.sha256 for found in self.segment.models.models if found.card}
         say(self.ui.verdictLabel, verdict(done) if done else "")
         self.ui.useButton.visible = done is not None
-        # Where a run on several cases has no result, the button says why; elsewhere it is there as long as a result is.
-        self.ui.putButton.visible = done is not None and (done.labelmap is not None or len(done.taken) > 1)
+        # A job on several cases has no result: there the button is shown with the reason.
+        self.ui.putButton.visible = done is not None and (done.labelmap is not None or len(done.used) > 1)
         if done is not None:
             used = _("This model is in use.") if chosen and chosen.name == done.name else ""
             gone = "" if done.name in there else _("The model was deleted.")

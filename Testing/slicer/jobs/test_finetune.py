@@ -58,7 +58,7 @@ def root(tmp_path):
 
 
 def begin(root):
-    return finetune_job.begin(finetune_job.Census().cases(CARD), CARD, CHOICES, root)
+    return finetune_job.begin(finetune_job.MarkedCases().cases(CARD), CARD, CHOICES, root)
 
 
 def finish(job, root, mask=MOVED):
@@ -73,7 +73,7 @@ def finish(job, root, mask=MOVED):
 def test_every_segmentation_with_marks_is_a_case_with_the_volume_it_was_made_on():
     first, second = case(), case("another", SLICES[:1])
     case("without marks", ())
-    found = finetune_job.Census().cases(CARD)
+    found = finetune_job.MarkedCases().cases(CARD)
     assert [(c.segmentation, c.volume, c.fresh, c.stale) for c in found] == [
         (first[1], first[0], 3, 0),
         (second[1], second[0], 1, 0),
@@ -83,10 +83,10 @@ def test_every_segmentation_with_marks_is_a_case_with_the_volume_it_was_made_on(
 def test_marks_for_a_relative_of_the_model_count_and_those_for_a_stranger_do_not():
     case()
     bundle(TUNED)
-    assert [c.fresh for c in finetune_job.Census().cases(load_card(find_model(TUNED)))] == [3]
+    assert [c.fresh for c in finetune_job.MarkedCases().cases(load_card(find_model(TUNED)))] == [3]
     stranger = load_card(bundle("stranger"))
     object.__setattr__(stranger, "parent", None)
-    assert finetune_job.Census().cases(stranger) == ()
+    assert finetune_job.MarkedCases().cases(stranger) == ()
 
 
 def without_its_volume(segmentation):
@@ -102,21 +102,21 @@ def test_segmentations_loaded_without_their_volumes_find_them_in_the_scene():
     without_its_volume(two)
     smaller = samples.volumeNode(PHANTOM.volume, "smaller")
     slicer.util.updateVolumeFromArray(smaller, np.zeros((3, 4, 5), np.int16))
-    census = finetune_job.Census()
+    marked = finetune_job.MarkedCases()
     for opened in (first, second, smaller, None):
-        found = census.cases(CARD, opened)
+        found = marked.cases(CARD, opened)
         assert [(c.segmentation, c.volume, c.fresh) for c in found] == [(one, first, 3), (two, second, 1)]
 
 
 def test_a_segmentation_whose_volume_is_not_there_has_nothing_fresh_and_says_so():
     volume, segmentation = case()
     slicer.mrmlScene.RemoveNode(volume)
-    (found,) = finetune_job.Census().cases(CARD)
+    (found,) = finetune_job.MarkedCases().cases(CARD)
     assert (found.volume, found.fresh) == (None, 0)
     assert found.notes
     smaller = samples.volumeNode(PHANTOM.volume, "smaller")
     slicer.util.updateVolumeFromArray(smaller, np.zeros((3, 4, 5), np.int16))
-    (found,) = finetune_job.Census().cases(CARD, smaller)
+    (found,) = finetune_job.MarkedCases().cases(CARD, smaller)
     assert found.fresh == 0
     assert found.notes
     assert segmentation.GetScene() is not None
@@ -128,17 +128,17 @@ def test_a_case_is_looked_at_again_only_after_it_changed(monkeypatch):
     monkeypatch.setattr(marks, "read_marks", lambda *args: looked.append(args[0]) or whole(*args))
     volume, segmentation = case()
     _volume, other = case("another")
-    census = finetune_job.Census()
+    marked = finetune_job.MarkedCases()
     for _again in range(3):
-        census.cases(CARD)
+        marked.cases(CARD)
     assert looked == [segmentation, other]
     mask = TRUTH.copy()
     mask[SLICES[0], :4, :4] = True
     paint(segmentation, volume, mask)
-    assert [(c.fresh, c.stale) for c in census.cases(CARD)] == [(2, 1), (3, 0)]
+    assert [(c.fresh, c.stale) for c in marked.cases(CARD)] == [(2, 1), (3, 0)]
     marks.unmark(other, _volume, CARD, SLICES[0])
     slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume) + 1)
-    assert [(c.fresh, c.stale) for c in census.cases(CARD)] == [(0, 3), (2, 0)]
+    assert [(c.fresh, c.stale) for c in marked.cases(CARD)] == [(0, 3), (2, 0)]
     assert looked == [segmentation, other, segmentation, segmentation, other]
 
 

@@ -564,7 +564,7 @@ def test_no_node_of_a_closed_scene_is_held_while_nobody_looks(user, how):
     slicer.mrmlScene.Clear()
     assert panel.Observations == []
     assert panel._watched == []
-    assert panel.census._known == {}
+    assert panel.markedCases._read == {}
     for part in (panel, user.widget.segment, user.widget.seeds):
         assert not {*nodes} & {*part._VTKObservationMixin__observations}
     user.ui.finetuneBox.collapsed = False
