@@ -3,7 +3,7 @@
 import itertools
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,8 @@ from . import regions
 from .job import Ending, Job, Step, discard, new_folder
 from .segment import Finished
 from .stages import stage_text
+
+ReadMarks = Callable[[Any, Any, ModelCard], Any]  # what `marks.read_marks` does
 
 SEEDS, RESULT = "seeds.json", "result.seg.nrrd"
 
@@ -157,7 +159,8 @@ class Tuned:
 class MarkedCases:
     """The marked cases of the scene. A case is read again only after it changed: a large one takes a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, read_marks: ReadMarks = marks.read_marks) -> None:
+        self._read_marks = read_marks
         self._read: dict[str, tuple[tuple[object, ...], Case]] = {}
 
     def cases(self, card: ModelCard, open_volume: Any = None) -> tuple[Case, ...]:
@@ -175,28 +178,26 @@ class MarkedCases:
             state = (card.family, tags, segmentation_state(segmentation), places)
             before = self._read.get(segmentation.GetID())
             if before is None or before[0] != state or before[1].segmentation is not segmentation:
-                before = (state, _case(segmentation, volumes, card))
+                before = (state, self._case(segmentation, volumes, card))
             read[segmentation.GetID()] = before
         self._read = read
         return tuple(case for _, case in read.values())
 
+    def _case(self, segmentation: Any, volumes: Sequence[Any], card: ModelCard) -> Case:
+        cases = []
+        for volume in volumes or (None,):
+            cases.append(self._count_marks(segmentation, volume, card))
+            if cases[-1].fresh:
+                return cases[-1]
+        return max(cases, key=lambda case: case.stale)
 
-def _case(segmentation: Any, volumes: Sequence[Any], card: ModelCard) -> Case:
-    cases = []
-    for volume in volumes or (None,):
-        cases.append(_count_marks(segmentation, volume, card))
-        if cases[-1].fresh:
-            return cases[-1]
-    return max(cases, key=lambda case: case.stale)
-
-
-def _count_marks(segmentation: Any, volume: Any, card: ModelCard) -> Case:
-    try:
-        read = marks.read_marks(segmentation, volume, card)
-    except InputError as error:
-        return Case(segmentation, volume, 0, 0, (str(error),))
-    stale = sum(mark.stale for mark in read.marks)
-    return Case(segmentation, volume, len(read.marks) - stale, stale, read.notes)
+    def _count_marks(self, segmentation: Any, volume: Any, card: ModelCard) -> Case:
+        try:
+            read = self._read_marks(segmentation, volume, card)
+        except InputError as error:
+            return Case(segmentation, volume, 0, 0, (str(error),))
+        stale = sum(mark.stale for mark in read.marks)
+        return Case(segmentation, volume, len(read.marks) - stale, stale, read.notes)
 
 
 def volumes_of(segmentation: Any, open_volume: Any = None) -> tuple[Any, ...]:

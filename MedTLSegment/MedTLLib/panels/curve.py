@@ -15,8 +15,8 @@ def points(
 ) -> tuple[tuple[int, int], ...]:
     """The points (x, y) of a curve of (seconds, value), in pixels from the left and the top of a picture.
 
-    The picture has this `size` (width, height); `longest` seconds fill its width, the value `top` its height, and 0 is at
-    the bottom. There is one point for each column of pixels, the mean of the values in it.
+    The picture has this `size` (width, height); `longest` seconds fill its width, the value `top` its height, and 0 is
+    at the bottom. There is one point for each column of pixels, the mean of the values in it.
     """
     columns: dict[int, list[float]] = {}
     for seconds, value in values:

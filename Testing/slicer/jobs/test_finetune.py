@@ -122,16 +122,14 @@ def test_a_segmentation_whose_volume_is_not_there_has_nothing_fresh_and_says_so(
     assert segmentation.GetScene() is not None
 
 
-def test_a_case_is_looked_at_again_only_after_it_changed(monkeypatch):
-    looked = []
-    whole = marks.read_marks
-    monkeypatch.setattr(marks, "read_marks", lambda *args: looked.append(args[0]) or whole(*args))
+def test_a_case_is_read_again_only_after_it_changed():
+    read = []
     volume, segmentation = case()
     _volume, other = case("another")
-    marked = finetune_job.MarkedCases()
+    marked = finetune_job.MarkedCases(lambda *args: read.append(args[0]) or marks.read_marks(*args))
     for _again in range(3):
         marked.cases(CARD)
-    assert looked == [segmentation, other]
+    assert read == [segmentation, other]
     mask = TRUTH.copy()
     mask[SLICES[0], :4, :4] = True
     paint(segmentation, volume, mask)
@@ -139,7 +137,7 @@ def test_a_case_is_looked_at_again_only_after_it_changed(monkeypatch):
     marks.unmark(other, _volume, CARD, SLICES[0])
     slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume) + 1)
     assert [(c.fresh, c.stale) for c in marked.cases(CARD)] == [(0, 3), (2, 0)]
-    assert looked == [segmentation, other, segmentation, segmentation, other]
+    assert read == [segmentation, other, segmentation, segmentation, other]
 
 
 # The name
@@ -192,18 +190,13 @@ def test_of_a_segmentation_and_its_copy_the_mark_made_later_counts(root, monkeyp
     assert job.slices == 1
 
 
-@pytest.mark.parametrize("how", ["nothing marked", "no room"])
-def test_what_cannot_be_handed_over_leaves_no_folder(root, monkeypatch, how):
-    def full(path, seeds):
-        raise InputError("No space left on the device.")
-
-    if how == "no room":
-        case()
-        monkeypatch.setattr(finetune_job, "write_seeds", full)
-    else:
-        case(slices=())
-    with pytest.raises(InputError, match="No space" if how == "no room" else "at least one SEED slice"):
-        begin(root)
+@pytest.mark.parametrize("how", ["nothing marked", "deleted meanwhile"])
+def test_what_cannot_be_handed_over_leaves_no_folder(root, how):
+    _volume, segmentation = case(slices=() if how == "nothing marked" else SLICES)
+    cases = finetune_job.MarkedCases().cases(CARD)
+    segmentation.GetSegmentation().RemoveAllSegments()
+    with pytest.raises(InputError, match="at least one SEED slice"):
+        finetune_job.begin(cases, CARD, CHOICES, root)
     assert list(root.iterdir()) == []
 
 

@@ -1,5 +1,6 @@
 """Fine-tune in the panel, used as a user does; the engine is a fake that answers when the test says so."""
 
+import itertools
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ from medtl.model.store import find_model, user_store
 from medtl.phantom import head
 from MedTLLib.jobs import packages
 from MedTLLib.jobs.worker import Worker
+from MedTLLib.mrml import views
 from MedTLLib.mrml.tags import tag_of
 from MedTLLib.panels.curve import points
 from MedTLLib.seeds import marks
@@ -686,12 +688,12 @@ def test_while_the_button_is_held_the_new_result_is_shown_in_place_of_the_old_on
     assert shown(segmentation) == "old"
 
 
-def test_while_the_key_is_held_the_new_result_is_shown_and_does_not_flicker(compared, monkeypatch):
+def test_while_the_key_is_held_the_new_result_is_shown_and_does_not_flicker(compared):
     segmentation = compared.chosen.resultSegmentation
     panel = compared.widget.finetune.after.compare
-    calls = []
-    whole = panel.comparison.show
-    monkeypatch.setattr(panel.comparison, "show", lambda new: calls.append(new) or whole(new))
+    seen = [True]
+    display = segmentation.GetDisplayNode()
+    modified = display.AddObserver("ModifiedEvent", lambda *_: seen.append(bool(display.GetVisibility())))
     panel.key._shortcut.activated.emit()
     assert shown(segmentation) == "new"
     for _again in range(5):
@@ -702,7 +704,8 @@ def test_while_the_key_is_held_the_new_result_is_shown_and_does_not_flicker(comp
     assert shown(segmentation) == "new"
     press(compared, qt.QEvent.KeyRelease)
     host.process_until(lambda: shown(segmentation) == "old", 2.0, "The old outlines")
-    assert calls == [True, False]
+    display.RemoveObserver(modified)
+    assert [visible for before, visible in itertools.pairwise(seen) if visible != before] == [False, True]
     press(compared, qt.QEvent.KeyRelease)
     panel.key._shortcut.activated.emit()
     assert shown(segmentation) == "new"
@@ -788,19 +791,21 @@ def test_the_slices_that_change_most_are_listed_and_a_click_goes_there(compared)
     np.testing.assert_allclose(at, (-x, -y, z), atol=0.01)
 
 
-def test_a_slice_that_is_called_right_while_the_new_result_is_shown_is_not_marked(compared, monkeypatch):
+def test_a_slice_that_is_called_right_while_the_new_result_is_shown_is_not_marked(compared):
     compared.ui.seedsBox.collapsed = False
     segmentation = compared.chosen.resultSegmentation
-    marked = []
-    monkeypatch.setattr(marks, "mark", lambda *args, **kwargs: marked.append(args))
+    volume, card = compared.chosen.inputVolume, load_card(find_model(MODEL))
+    x, y, z = (PHANTOM.volume.geometry.affine @ (28.0, 28.0, 0.0, 1.0))[:3]
+    views.jump((-x, -y, z))  # to a slice that is not marked
+    before = [mark.index for mark in marks.marks(segmentation, volume, card)]
     compared.widget.finetune.after.compare.key._shortcut.activated.emit()
     assert shown(segmentation) == "new"
     compared.widget.seeds._key.activated.emit()
-    assert marked == []
+    assert [mark.index for mark in marks.marks(segmentation, volume, card)] == before
     assert "is hidden" in compared.ui.seedsNoteLabel.text
     compared.widget.finetune.after.compare.key.release()
     compared.widget.seeds._key.activated.emit()
-    assert len(marked) == 1
+    assert len(marks.marks(segmentation, volume, card)) == len(before) + 1
 
 
 def test_the_slices_listed_are_those_of_the_tuned_model_s_plane(user):
