@@ -234,15 +234,15 @@ def segment_file(
     array, grid, real = result.labelmap.array, volume.geometry, volume.real_spacing
     found = [lesion_records(array == s.value, grid, real) for s in result.labelmap.segments]
 
-    writes: list[Write] = [(output, lambda part: store_labelmap(part, result.labelmap))]
+    writes = [Write(output, lambda part: store_labelmap(part, result.labelmap))]
     maps = result.probabilities
     if options.probabilities is not None and maps is not None:
         channels = maps[0] if len(maps) == 1 else maps
-        writes.append((options.probabilities, lambda part: store_image(part, channels, volume.geometry)))
+        writes.append(Write(options.probabilities, lambda part: store_image(part, channels, volume.geometry)))
     entropies = result.uncertainty
     if options.uncertainty is not None and entropies is not None:
-        writes.append((options.uncertainty, lambda part: store_image(part, entropies, volume.geometry)))
-    inexact = write_together(writes, lambda: watch("write", 1.0))
+        writes.append(Write(options.uncertainty, lambda part: store_image(part, entropies, volume.geometry)))
+    inexact = write_together(writes, lambda: watch("write", 1.0), options.force)
     watch.stop()
     seconds = {"read": watch.seconds["read"], **result.seconds, "write": watch.seconds["write"]}
     return {
