@@ -75,7 +75,7 @@ def _machine() -> str:
     node = uuid.getnode()
     address = "" if node >> 40 & 1 else str(node)  # this bit marks a random number in place of a network address
     try:
-        processes = os.readlink("/proc/self/ns/pid")
+        processes = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         processes = ""
     return hashlib.sha256(f"{platform.node()}|{address}|{processes}".encode()).hexdigest()[:8]

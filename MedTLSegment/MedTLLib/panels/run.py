@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from medtl.errors import MedTLError
-from medtl.progress import overall_fraction
+from medtl.progress import STAGES, overall_fraction
 from MedTLLib.jobs import logbundle
 from MedTLLib.jobs import segment as segment_job
 from MedTLLib.mrml import scene, views
@@ -173,7 +173,8 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
             return
         self.stage = stage
         self.ui.progressBar.setRange(0, 100)
-        self.ui.progressBar.value = round(100 * overall_fraction(self.kind, stage, fraction))
+        if stage in STAGES[self.kind]:
+            self.ui.progressBar.value = round(100 * overall_fraction(self.kind, stage, fraction))
         text = stageText(self.kind, stage)
         if secondsLeft is not None and stage == "infer":
             text = _("{stage}, {seconds} s left").format(stage=text, seconds=max(1, round(secondsLeft)))
