@@ -77,12 +77,12 @@ def _write_errors(part: Path, path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
+def write_labelmap(path: Path, labelmap: Labelmap, replace: bool = True) -> tuple[str, ...]:
     """Write the labelmap whole or not at all and return warnings (see `store_labelmap`).
 
-    Raises: InputError when the suffix is unknown or the file cannot be written.
+    Raises: InputError when the suffix is unknown or the file cannot be written, or without `replace` exists.
     """
-    return write_whole(path, lambda part: store_labelmap(part, labelmap))
+    return write_whole(path, lambda part: store_labelmap(part, labelmap), replace)
 
 
 def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str, ...]:
