@@ -34,7 +34,7 @@ from medtl.io.read import read_labelmap, read_volume
 from medtl.model import networks
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
 from medtl.volume import Labelmap, Volume
 
 CASE = "ct-volumes/totalseg-A-tissue"
@@ -136,7 +136,7 @@ def learned(
     done = learn(own, [(volume, seeds)], options, clock=clock, later=len(truth.array))
     result, weight = this_case(done, volume, seeds, lambda stage, share: None)
     facts = {"seconds": clock.used, "steps": done.steps, "left_out": done.seeds.after.tolist(), "weight": weight}
-    alone = segment(volume, done.model, SegmentOptions(threads=args.threads)).labelmap.array > 0
+    alone = segment(volume, done.model, InferenceOptions(threads=args.threads)).labelmap.array > 0
     return {"network": alone, f"result (weight {weight:g})": result.array > 0}, facts
 
 

@@ -17,7 +17,7 @@ PACKAGES = {"medtl": "medtl", "MedTLLib": "MedTLSegment/MedTLLib", "MedTLClassif
 # one folder may import each other where WITHIN says nothing else.
 LAYERS = (
     {"errors"},
-    {"progress", "typed_json"},
+    {"progress", "results", "typed_json"},
     {"volume"},
     {"io"},
     {"phantom"},
@@ -35,7 +35,7 @@ LAYERS = (
 )
 # The order within folders, again from the bottom up.
 WITHIN = {
-    "io": ({"files"}, {"itk", "seg_nrrd"}, {"pictures", "dicom"}, {"read", "write"}),
+    "io": ({"files", "parts"}, {"itk", "seg_nrrd"}, {"pictures", "dicom"}, {"read", "write"}),
     "model": ({"card", "device"}, {"store", "networks"}, {"bundle"}),
     "classification": ({"frames", "region", "report"}, {"shape"}, {"classify"}),
     "evaluation": ({"metrics", "reliability"}, {"segmentation", "classification"}),
@@ -53,7 +53,19 @@ WITHIN = {
 }
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
-    *("errors", "progress", "typed_json", "volume", "io", "phantom", "cases", "gate", "measurement", "worker"),
+    *(
+        "errors",
+        "progress",
+        "results",
+        "typed_json",
+        "volume",
+        "io",
+        "phantom",
+        "cases",
+        "gate",
+        "measurement",
+        "worker",
+    ),
     *("model.card", "model.store", "model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate"),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),

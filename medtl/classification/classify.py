@@ -15,7 +15,7 @@ from ..errors import InputError, memory_errors
 from ..gate import misfits
 from ..io.files import identities
 from ..io.read import read_volume
-from ..io.write import check_output, store_image, write_together
+from ..io.write import Write, check_output, store_image, write_together
 from ..measurement import largest_part
 from ..model.card import ModelCard
 from ..model.device import limited_threads, memory_advice
@@ -349,8 +349,8 @@ def classify_file(
     writes = []
     heat = found.heat
     if options.heatmap is not None and heat is not None:
-        writes = [(options.heatmap, lambda part: store_image(part, heat, volume.geometry))]
-    inexact = write_together(writes, lambda: watch("write", 1.0))
+        writes = [Write(options.heatmap, lambda part: store_image(part, heat, volume.geometry))]
+    inexact = write_together(writes, lambda: watch("write", 1.0), options.force)
     watch.stop()
     seconds = {"read": watch.seconds["read"], **found.seconds, "write": watch.seconds["write"]}
     return record_of(found, card, volume) | {

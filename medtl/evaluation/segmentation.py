@@ -18,9 +18,9 @@ from .metrics import pooled_ci as pooled_interval
 
 if TYPE_CHECKING:
     from ..model.bundle import Model
-    from ..segmentation import Segmentation, SegmentOptions
+    from ..segmentation import InferenceOptions, Segmentation
 
-Segmenter = Callable[[Volume, "Model", "SegmentOptions", Progress], "Segmentation"]
+Segmenter = Callable[[Volume, "Model", "InferenceOptions", Progress], "Segmentation"]
 Failed = Callable[[str, BaseException], None]  # told of a case that could not be evaluated, at once
 
 FIGURES = (
@@ -51,7 +51,7 @@ class _Outcome:
 def evaluate(
     model: "Model",
     cases: Path,
-    options: "SegmentOptions",
+    options: "InferenceOptions",
     progress: Progress = no_progress,
     binary: bool = False,
     segment: Segmenter | None = None,

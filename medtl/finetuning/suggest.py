@@ -8,12 +8,12 @@ import numpy as np
 from ..io.read import read_volume
 from ..model.bundle import Model
 from ..progress import Progress, no_progress
-from ..segmentation import SegmentOptions, segment
+from ..segmentation import InferenceOptions, segment
 from ..volume import Volume, array_axis
 
 
 def suggest(
-    volume: Volume, model: Model, count: int, options: SegmentOptions, progress: Progress = no_progress
+    volume: Volume, model: Model, count: int, options: InferenceOptions, progress: Progress = no_progress
 ) -> list[dict[str, float | int]]:
     """Up to `count` slices to correct, each as {"index", "score"}: 0-based along the array axis nearest the plane's
     normal, the middle one first in worth.
@@ -39,7 +39,7 @@ def evenly_spaced(first: int, last: int, count: int) -> list[dict[str, float | i
 
 
 def suggest_file(
-    image: Path, model: Model, count: int, options: SegmentOptions, progress: Progress = no_progress
+    image: Path, model: Model, count: int, options: InferenceOptions, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """The object of `medtl suggest --json`.
 
