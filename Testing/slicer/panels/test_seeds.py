@@ -11,7 +11,7 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, User, paint, voxels
+from panel_user import LESION, User, paint, tip, voxels
 
 from medtl.phantom import head
 from MedTLLib import samples
@@ -198,7 +198,7 @@ def test_a_mark_is_taken_back_and_what_has_none_cannot_be(user):
     user.begin()
     user.look_at(FIRST)
     assert not user.ui.unmarkButton.enabled
-    assert "no SEED" in user.ui.unmarkButton.toolTip
+    assert "no SEED" in tip(user.ui.unmarkButton)
     user.ui.markButton.click()
     user.look_at(FIRST)
     assert user.corner() == f"1 of 5 SEEDs\nSlice {FIRST}: right"
@@ -362,7 +362,7 @@ def test_without_a_view_of_that_plane_the_panel_says_so(user):
     for name in ("Red", "Green", "Yellow"):
         user.view(name).SetOrientation("Sagittal")
     assert not user.ui.markButton.enabled
-    assert user.ui.markButton.toolTip == "No slice of the volume is in view. Press Next slice."
+    assert tip(user.ui.markButton) == "No slice of the volume is in view. Press Next slice."
     user.ui.nextSliceButton.click()
     assert "Expected a view of axial slices, found none." in user.note()
     assert user.corners() == ["", "", ""]
@@ -547,7 +547,7 @@ def test_without_a_result_the_buttons_are_grey_and_say_why(user):
     user.ui.seedsBox.collapsed = False
     assert grey(user) == list(BUTTONS)
     for name in BUTTONS:
-        assert getattr(user.ui, name).toolTip == user.note() != ""
+        assert tip(getattr(user.ui, name)) == user.note() != ""
     user.load(CASE)
     user.segment(TRUTH)
     assert grey(user) == ["unmarkButton"]
