@@ -99,6 +99,7 @@ def module_panel(panel: QtWidgets.QWidget, width: int, height: int) -> QtWidgets
     area.setWidgetResizable(True)
     area.setWidget(inside)
     area.resize(width, height)
+    panel._host_area = area  # else it is gone when the test ends, and the panel with it
     panel.show()
     area.show()
     QtWidgets.QApplication.processEvents()
@@ -137,6 +138,7 @@ def unload(name: str) -> None:
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(name)
     panel = getattr(slicer.modules, name.lower()).widgetRepresentation()
     panel.hide()
+    panel.setParent(None)
     panel.deleteLater()
     for known in (f"{name}Instance", f"{name}Widget", name.lower()):
         delattr(slicer.modules, known)

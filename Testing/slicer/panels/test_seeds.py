@@ -444,6 +444,49 @@ def test_one_click_puts_paint_into_the_hand_over_the_right_segment_and_image(use
     assert not editor._host_observes
 
 
+@pytest.mark.parametrize("height", [400, 900])
+def test_the_editor_opens_where_the_user_sees_it_and_its_button(user, height):
+    area = host.open_panel(user.widget, 340, height)
+    user.begin()
+    user.ui.correctButton.click()
+    host.process_until(lambda: visible_in(area, user.ui.correctButton), 5, "The button in the visible part")
+    frame = visible_part(area, user.ui.editorFrame)
+    assert frame.height() == user.ui.editorFrame.height or frame.height() > height / 2
+
+
+def visible_part(area: Any, widget: Any) -> Any:
+    """What of the widget lies in the visible part of the scroll area."""
+    place = qt.QRect(widget.mapTo(area.viewport(), qt.QPoint(0, 0)), widget.size)
+    return place.intersected(area.viewport().rect)
+
+
+def visible_in(area: Any, widget: Any) -> bool:
+    return bool(visible_part(area, widget).size() == widget.size)
+
+
+def test_after_the_editor_was_closed_the_form_is_as_high_as_before_and_no_label_is_stretched(user):
+    area = host.open_panel(user.widget, 340, 2000)
+    panel = slicer.modules.medtlsegment.widgetRepresentation()
+
+    def height() -> int:
+        return int(area.widget().heightForWidth(340))
+
+    def stretched() -> list[str]:
+        labels = [each for each in area.findChildren(qt.QLabel) if each.visible and each.wordWrap]
+        assert len(labels) >= 5
+        return [each.name for each in labels if each.height > each.heightForWidth(each.width) + 2]
+
+    user.begin()
+    host.process_until(lambda: not stretched(), 5, "Labels as high as their text")
+    before = height()
+    user.ui.correctButton.click()
+    host.process_until(lambda: height() > before + 400, 5, "The height of the editor")
+    panel.exit()
+    panel.enter()
+    user.ui.correctButton.click()
+    host.process_until(lambda: height() == before and not stretched(), 5, "The form as it was before")
+
+
 def test_the_editor_of_the_panel_keeps_its_settings_from_slicers_own(user):
     user.begin()
     user.ui.correctButton.click()
