@@ -108,7 +108,7 @@ def open_views() -> None:
 
 
 def open_panel(widget: Any, width: int, height: int) -> Any:
-    """The scroll area (QScrollArea) of this size in pixels that shows the module's panel, as Slicer's module panel does.
+    """The scroll area (QScrollArea) of this size in pixels with the module's panel in it, as in Slicer's main window.
 
     `widget` is what `load_module` returned. Without a call the panel stands alone, as high as it needs.
     """

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from .texts import plainTip
 
-ROWS = 10  # of a table that are shown without scrolling
+ROWS = 10  # of a table or list that are shown without scrolling
 
 
 def enable(button: Any, reason: str, help: str) -> None:
@@ -52,11 +52,16 @@ def fillTable(table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]],
     header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
     header.setSectionResizeMode(wide, qt.QHeaderView.Stretch)
     table.verticalHeader().visible = False
-    _fitHeight(table)
+    height = max(table.verticalHeader().defaultSectionSize, sum(map(table.rowHeight, _shown(table.rowCount))))
+    table.setFixedHeight(header.sizeHint.height() + height + 2 * table.frameWidth)
 
 
-def _fitHeight(table: Any) -> None:
-    header, rows = table.horizontalHeader(), table.verticalHeader()
-    shown = sum(rows.sectionSize(row) for row in range(min(table.rowCount, ROWS)))
-    height = header.sizeHint.height() + max(shown, rows.defaultSectionSize) + 2 * table.frameWidth
-    table.setFixedHeight(height)
+def fitList(shown: Any) -> None:
+    """Make a QListWidget as high as its rows, up to ten, and as one row where it has none."""
+    one = shown.fontMetrics().height() + 4
+    height = max(one, sum(map(shown.sizeHintForRow, _shown(shown.count))))
+    shown.setFixedHeight(height + 2 * shown.frameWidth)
+
+
+def _shown(count: int) -> range:
+    return range(min(count, ROWS))

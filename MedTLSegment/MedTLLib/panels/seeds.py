@@ -15,7 +15,7 @@ from MedTLLib.mrml import editors, views
 from MedTLLib.seeds import marks, slice_view, slices
 
 from .correct import CorrectPanel
-from .form import enable, say
+from .form import enable, fitList, say
 from .models import ModelPanel
 from .results import ResultsPanel
 from .texts import sliceText, stateText
@@ -206,6 +206,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
                 item = qt.QListWidgetItem(sliceText(k, text))
                 item.setData(qt.Qt.UserRole, k)
                 self.ui.seedsList.addItem(item)
+            fitList(self.ui.seedsList)
         self.ui.seedsList.visible = bool(rows)
 
     def _write(self, name: str, text: str) -> None:
