@@ -509,9 +509,9 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         return {"input": str(source), "output": str(output), "seconds": {"read": 0.25}}
 
     fakes = {
-        "store": {"find_model": lambda name: folder},
-        "bundle": {"load_model": load_model},
-        "segment": {"SegmentOptions": FakeOptions, "segment_file": segment_file},
+        "model.store": {"find_model": lambda name: folder},
+        "model.bundle": {"load_model": load_model},
+        "segmentation": {"SegmentOptions": FakeOptions, "segment_file": segment_file},
     }
     for name, content in fakes.items():
         module = ModuleType(f"medtl.{name}")

@@ -504,7 +504,7 @@ def test_doctor_says_what_is_broken_by_its_exit_status(problems, monkeypatch, ca
 
 def test_what_a_library_writes_to_the_real_standard_output_goes_to_standard_error():
     code = (
-        "import os, sys; from medtl.console import result_stream\n"
+        "import os, sys; from medtl.commands.console import result_stream\n"
         "with result_stream() as out:\n"
         "    os.write(1, b'library\\n'); print('more'); print('result', file=out)\n"
         "print('after')\n"
@@ -559,6 +559,6 @@ def test_a_mistake_of_ours_is_one_line_and_with_debug_a_traceback(error, monkeyp
 
 def test_the_command_line_loads_nothing_heavy():
     heavy = "{'torch', 'monai', 'SimpleITK', 'numpy'}"
-    code = f"import sys, medtl.cli as cli; cli.build_parser(); print({heavy} & set(sys.modules))"
+    code = f"import sys, medtl.commands.cli as cli; cli.build_parser(); print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

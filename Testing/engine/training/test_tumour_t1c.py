@@ -26,7 +26,7 @@ from medtl.training import recipes
 from medtl.training.recipes.tumour_t1c import recipe
 from medtl.volume import Geometry, Labelmap, voxels_sha256
 
-BENCHMARKS = Path(__file__).resolve().parents[3] / "Testing" / "benchmarks"
+TESTING = Path(__file__).resolve().parents[2]
 SIZE = (56, 48)  # of a picture: width, height
 # The tumour of a picture: left, top, right, bottom in pixels; neither in the middle nor as wide as high.
 BOX = (32, 12, 42, 18)
@@ -39,9 +39,9 @@ def scripts():
     """The two scripts as modules."""
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        for name in ("t1c_cases", "tumour_t1c"):
-            spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+        patch.syspath_prepend(str(TESTING / "benchmarks"))
+        for folder, name in (("datasets", "t1c_cases"), ("benchmarks", "tumour_t1c")):
+            spec = importlib.util.spec_from_file_location(name, TESTING / folder / f"{name}.py")
             found[name] = importlib.util.module_from_spec(spec)
             patch.setitem(sys.modules, name, found[name])
             spec.loader.exec_module(found[name])
