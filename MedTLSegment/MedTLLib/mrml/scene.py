@@ -305,6 +305,20 @@ def place_beside(node: Any, volume: Any) -> None:
     items.SetItemParent(item, items.GetItemParent(volume_item))
 
 
+def add_hidden(scene: Any, node: Any) -> None:
+    """Add the node to the scene, hidden from lists and trees.
+
+    Slicer makes no subject hierarchy item for a node that is hidden, and its plugins report an error for each segment
+    without one: so the item is made here and left out of the tree.
+    """
+    node.SetHideFromEditors(True)  # before it is added: so no selector offers it for a moment
+    scene.AddNode(node)
+    items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = items.GetItemByDataNode(node) or items.CreateItem(items.GetSceneItemID(), node)
+    names = slicer.vtkMRMLSubjectHierarchyConstants
+    items.SetItemAttribute(item, names.GetSubjectHierarchyExcludeFromTreeAttributeName(), "1")
+
+
 def check_segmentation(node: Any) -> None:
     """Return nothing when the segmentation can be measured on a volume.
 

@@ -13,6 +13,7 @@ from MedTLLib.jobs.segment import SPACING
 from MedTLLib.mrml import views
 from MedTLLib.results.compare import Changed, Comparison
 
+from .form import fitList
 from .hold import HeldKey
 
 LISTED = 10  # slices
@@ -51,6 +52,7 @@ class ComparePanel:
             item = qt.QListWidgetItem(changedText(one, known))
             item.setData(qt.Qt.UserRole, number)
             self.ui.changedList.addItem(item)
+        fitList(self.ui.changedList)
         self.ui.changedCaption.text = _("Slices that change most:") if self.slices else _("No slice changes.")
         self.ui.changedList.visible = bool(self.slices)
         self.ui.compareBox.visible = True
