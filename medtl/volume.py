@@ -4,8 +4,8 @@ Arrays are (Z, Y, X); a `Geometry` is LPS millimetres in (x, y, z) order, as ITK
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
@@ -105,12 +105,25 @@ class Segment:
 
 @dataclass(frozen=True)
 class Labelmap:
-    """Labels: array uint8 or uint16 (Z, Y, X), 0 is background. `warnings` says what reading had to change."""
+    """Labels: array uint8 or uint16 (Z, Y, X), 0 is background. `warnings` says what reading had to change.
+
+    Where segments of a file overlap, the array has the later one; `covered` has, by label value, the flat indices of
+    the voxels that a segment lost in this way.
+    """
 
     array: np.ndarray
     geometry: Geometry
     segments: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()
+    covered: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    def mask(self, *values: int) -> np.ndarray:
+        """The voxels with one of these labels, bool (Z, Y, X), also those that a later segment covers."""
+        mask: np.ndarray = self.array == values[0] if len(values) == 1 else np.isin(self.array, values)
+        for value in values:
+            if value in self.covered:
+                np.put(mask, self.covered[value], True)
+        return mask
 
 
 def geometry_of(image: sitk.Image) -> Geometry:

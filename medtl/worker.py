@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, get_args, get_type_hin
 from . import __version__
 from .errors import Cancelled, InputError, MedTLError
 from .progress import Progress, Remaining, Stopwatch, json_line
+from .typed_json import encode
 
 if TYPE_CHECKING:
     from .model.bundle import Model
@@ -288,7 +289,7 @@ def run_classify(request: Request, progress: Progress) -> dict[str, Any]:
     options = build_options(ClassifyOptions, request["options"])
     progress("load", 0.0)
     model = warm_model(request["model"], options.device, "classification")
-    result = classify_file(Path(request["input"]), model, options, progress)
+    result = encode(classify_file(Path(request["input"]), model, options, progress))
     facts = {"model": model.card.name, "version": model.card.version, "sha256": model.sha256}
     return {**facts, "results": [result], "errors": []}
 

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from .. import __version__
 from ..errors import STOPPABLE, InputError
 from ..progress import TerminalProgress
+from ..typed_json import encode
 from .console import a_path, complain, emit, filled, guarded, result_stream, say, status_of
 from .finetune import AddCase, SetSlices
 from .models import delete_model, export_model, import_, models
@@ -242,9 +243,10 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
         complain(error, args.debug, case)
 
     try:
-        answer = measured(args, progress, failed)
+        evaluation = measured(args, progress, failed)
     finally:
         progress.close()
+    answer = as_record(evaluation)
     if args.json:
         emit(out, answer)
     elif answer["cases"]:
@@ -252,7 +254,7 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
     return 1 if answer["errors"] else 0
 
 
-def measured(args: argparse.Namespace, progress: Any, failed: Any) -> dict[str, Any]:
+def measured(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
     """The figures of the model, by what it is for."""
     from ..model.bundle import load_model
 
@@ -271,6 +273,14 @@ def measured(args: argparse.Namespace, progress: Any, failed: Any) -> dict[str, 
 
     chosen = SegmentOptions(device=args.device, threads=args.threads)
     return measure(model, args.cases, chosen, progress, binary=args.binary, failed=failed)
+
+
+def as_record(evaluation: Any) -> dict[str, Any]:
+    """The evaluation as JSON has it; the warnings of its cases go to standard error."""
+    record: dict[str, Any] = encode(evaluation)
+    for case in record["cases"]:
+        say(sys.stderr, *(f"medtl: warning: {case['case']}: {warning}" for warning in case.get("warnings", ())))
+    return record
 
 
 def figure_lines(answer: dict[str, Any]) -> list[str]:
@@ -322,7 +332,9 @@ def export(args: argparse.Namespace, out: TextIO) -> int:
     if suffix_of(args.output) not in OUTPUTS:
         args.parser.error(f"expected --output to end in {', '.join(OUTPUTS)}, found {args.output}")
     check_output(args.output, identities([args.segmentation]), args.force)
-    write_labelmap(args.output, read_labelmap(args.segmentation))
+    labelmap = read_labelmap(args.segmentation)
+    warnings = (*labelmap.warnings, *write_labelmap(args.output, labelmap))
+    say(sys.stderr, *(f"medtl: warning: {warning}" for warning in warnings))
     say(out, args.output)
     return 0
 

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import bisect
+from scipy.special import expit
 
 from ..cases import read_classified
 from ..classification.region import region_of
-from ..classification.shape import measured, shape_features, sigmoid
+from ..classification.shape import measured, shape_features
 from ..errors import InputError
-from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, drawn, log_loss, reliability, scores
+from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, log_loss, reliability, resampled, scores
 from ..io.read import read_labelmap
 from ..model.bundle import save_bundle
 from ..model.card import Coefficients, Term
@@ -66,7 +68,7 @@ class Fitted:
 
     def probability(self, values: np.ndarray) -> np.ndarray:
         """P(malignant) (n,) of features (n, m)."""
-        return sigmoid(self.intercept + (values - self.mean) / self.deviation @ self.weights)
+        return np.asarray(expit(self.intercept + (values - self.mean) / self.deviation @ self.weights))
 
 
 def train_renal(cases: Path, output: Path, progress: Progress = no_progress) -> Path:
@@ -167,7 +169,7 @@ def fit(
             odds[test] = (
                 logistic(strength, balanced).fit(scaled[train], malignant[train]).decision_function(scaled[test])
             )
-        losses.append(log_loss(malignant, sigmoid(odds + honest_intercept(odds, malignant.mean()))))
+        losses.append(log_loss(malignant, expit(odds + honest_intercept(odds, malignant.mean()))))
     strength = strengths[int(np.argmin(losses))]
     weights = logistic(strength, balanced).fit(scaled, malignant).coef_[0]
     return Fitted(mean, deviation, weights, honest_intercept(scaled @ weights, malignant.mean()), strength)
@@ -185,12 +187,9 @@ def logistic(strength: float, balanced: bool) -> Any:
 
 
 def honest_intercept(scores: np.ndarray, share: float) -> float:
-    """The intercept that makes the mean probability of these log-odds `share`; by bisection."""
+    """The intercept that makes the mean probability of these log-odds `share`."""
     low, high = -50.0 - float(scores.max()), 50.0 - float(scores.min())
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if sigmoid(scores + middle).mean() < share else (low, middle)
-    return (low + high) / 2
+    return float(bisect(lambda intercept: float(expit(scores + intercept).mean()) - share, low, high, xtol=1e-13))
 
 
 def fold_models(
@@ -232,7 +231,7 @@ def final_model(table: Table, progress: Progress = no_progress) -> Coefficients:
     resamples: list[tuple[float, ...]] = []
     while len(resamples) < RESAMPLES:
         progress("resample", len(resamples) / RESAMPLES)
-        rows = drawn(table.patients, rng)
+        rows = resampled(table.patients, rng)
         if any(len(set(table.patients[rows][table.malignant[rows] == value])) < FOLDS for value in (True, False)):
             continue
         one = fit(table.values[rows], table.malignant[rows], table.patients[rows])

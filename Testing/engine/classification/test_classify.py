@@ -64,12 +64,12 @@ def test_slices_count_as_they_would_in_one_attention_over_all_their_places():
     """The twin: the network's head over the mixed features of all slices at once, as if they were one large slice."""
     network, card = a_network()
     frames = [framed(plane, 64) for plane in np.random.default_rng(0).uniform(50, 200, (3, 40, 40))]
-    seen = module.looked_at(frames, Model(card, None, (network,), "cpu", False), lambda s, f: 0)
+    seen = module.run_network(frames, Model(card, None, (network,), "cpu", False), lambda s, f: 0)
     with torch.no_grad():
         attention = network.judge(seen.features[0])[1].double().flatten(1)
     share = attention.exp() / attention.exp().sum()
     same = np.full(3, 0.4)
-    np.testing.assert_allclose(module.weights_of(seen.interest, same, False), share.sum(1).numpy(), rtol=1e-5)
+    np.testing.assert_allclose(module.slice_weights(seen.attention, same, False), share.sum(1).numpy(), rtol=1e-5)
 
 
 def test_a_segment_beside_the_head_is_said():
@@ -81,11 +81,11 @@ def test_a_segment_beside_the_head_is_said():
 
 
 def test_a_slice_without_a_tumour_hardly_counts_however_much_attention_it_draws():
-    interest, tumour = np.array([9.0, 7.0, 7.0]), np.array([0.0, 0.9, 0.9])
-    weights = module.weights_of(interest, tumour, False)
+    attention, tumour = np.array([9.0, 7.0, 7.0]), np.array([0.0, 0.9, 0.9])
+    weights = module.slice_weights(attention, tumour, False)
     assert weights[0] < 0.01
     assert weights[1] == weights[2]
-    healthy = module.weights_of(interest, np.zeros(3), False)
+    healthy = module.slice_weights(attention, np.zeros(3), False)
     assert healthy.sum() == pytest.approx(1)
     assert healthy[0] > healthy[1]
 
@@ -192,7 +192,7 @@ def test_the_heat_lies_on_the_tumour_in_the_world(tilt, flip, tmp_path):
     away = np.subtract(there, image.TransformContinuousIndexToPhysicalPoint(centre))
     assert np.linalg.norm(away) < 8
     assert values[cube].mean() > 10 * values[~cube & (volume.array > 0)].mean()
-    assert record["heatmap"] == str(tmp_path / "heat.nrrd")
+    assert record.heatmap == str(tmp_path / "heat.nrrd")
 
 
 def a_network(**changes):
@@ -370,7 +370,7 @@ def test_a_segment_is_found_by_id_name_and_value(tmp_path):
     grow = lambda labels: np.where(np.roll(labels, 3, 0) > labels, 2, labels).astype(np.uint8)  # noqa: E731
     source, given = labelled(tmp_path, grow, segments=segments)
     found = [
-        [s["index"] for s in classify_file(source, spots(), replace(given, segment=name))["slices"]]
+        [s.index for s in classify_file(source, spots(), replace(given, segment=name)).slices]
         for name in ("m.tumour", "Tumour", "1", "m.other")
     ]
     assert found == [[4, 5, 6]] * 3 + [[7, 8, 9]]
@@ -455,4 +455,4 @@ def test_reading_it_back_gives_the_volume_that_was_classified(tmp_path):
     volume, _ = head()
     store_image(tmp_path / "head.nrrd", volume.array, volume.geometry)
     record = classify_file(tmp_path / "head.nrrd", spots(), options())
-    assert record["image"]["sha256"] == voxels_sha256(read_volume(tmp_path / "head.nrrd").array)
+    assert record.image.sha256 == voxels_sha256(read_volume(tmp_path / "head.nrrd").array)

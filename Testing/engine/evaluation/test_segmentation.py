@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from medtl.errors import Cancelled, InputError
-from medtl.evaluation import metrics
-from medtl.evaluation.segmentation import evaluate
+from medtl.evaluation import metrics, segmentation
 from medtl.io.write import write_image, write_labelmap
+from medtl.typed_json import encode
 from medtl.volume import Geometry, Labelmap, Segment
 
 GEOMETRY = Geometry((10, 9, 5), (0.8, 0.8, 4.0), (3.0, -7.0, 11.0))
@@ -26,6 +26,7 @@ class Card:
     labels: tuple[Label, ...]
     name: str = "fake"
     sha256: str = "00ff"
+    family: str = "fake"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ def thresholds(volume, model, options, report):
         labels = np.minimum(labels, 1)
     chance = np.stack([array / 255 for _ in model.card.labels]).astype(np.float32)
     return Result(Labelmap(labels, volume.geometry), chance)
+
+
+def evaluate(*arguments, **options):
+    """The record of an evaluation, as JSON has it."""
+    return encode(segmentation.evaluate(*arguments, **options))
 
 
 def cases_of(folder, pairs, geometry=GEOMETRY):
