@@ -23,7 +23,7 @@ TUMOUR_WORDS = ("tumour", "tumor", "lesion")
 Match = Callable[[Segment, Label, ModelCard], bool]
 
 
-def segment_id(card: ModelCard, label: str) -> str:
+def id_of(card: ModelCard, label: str) -> str:
     """The id of the segment of a label (its id) of the model."""
     return f"{card.family}.{label}"
 
@@ -33,10 +33,10 @@ def family_of(segment: Segment) -> str:
     return dict(segment.tags).get(MODEL_TAG) or segment.id.rpartition(".")[0]
 
 
-def is_own(segment: Segment, card: ModelCard) -> bool:
-    """True for a segment that a model of this family wrote and may write again: one of its ids with its tag."""
-    ids = [segment_id(card, label.id) for label in card.labels]
-    return segment.id in ids and dict(segment.tags).get(MODEL_TAG) == card.family
+def is_own(segment: Segment, family: str) -> bool:
+    """True for a segment that a model of this family wrote and may write again: it has one of its ids and its tag. A
+    copy has another id; a segment of the user's has no tag."""
+    return segment.id.startswith(f"{family}.") and dict(segment.tags).get(MODEL_TAG) == family
 
 
 def _by_tags(segment: Segment, label: Label, card: ModelCard) -> bool:
@@ -45,7 +45,7 @@ def _by_tags(segment: Segment, label: Label, card: ModelCard) -> bool:
 
 
 def _by_id(segment: Segment, label: Label, card: ModelCard) -> bool:
-    return segment.id == segment_id(card, label.id)
+    return segment.id == id_of(card, label.id)
 
 
 def _by_name(segment: Segment, label: Label, card: ModelCard) -> bool:

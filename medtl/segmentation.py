@@ -14,7 +14,7 @@ from .gate import warnings_of
 from .io.files import identities
 from .io.read import read_volume
 from .io.write import Write, check_output, store_image, store_labelmap, write_together
-from .labels import LABEL_TAG, MODEL_TAG, segment_id
+from .labels import LABEL_TAG, MODEL_TAG, id_of
 from .measurement import lesions
 from .model.card import Calibration, Label, ModelCard
 from .model.device import limited_threads, memory_advice
@@ -116,7 +116,7 @@ def segment_of(card: ModelCard, label: Label) -> Segment:
         ("DICOM.SegmentAlgorithmType", "AUTOMATIC"),  # without these two Slicer's DICOM export calls it manual
         ("DICOM.SegmentAlgorithmName", f"{card.name} {card.version}"[:64]),
     )
-    return Segment(label.value, segment_id(card, label.id), label.name, label.colour, label.snomed, tags)
+    return Segment(label.value, id_of(card, label.id), label.name, label.colour, label.snomed, tags)
 
 
 @dataclass(frozen=True)

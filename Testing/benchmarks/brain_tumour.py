@@ -41,9 +41,9 @@ from medtl.model.bundle import load_model
 from medtl.model.networks import parameter_count
 from medtl.progress import TerminalProgress
 from medtl.training.classifier import WATCHED, ClassRecipe, outputs_of, prepare_pictures, train_classifier
-from medtl.typed_json import encode
 from medtl.training.fit import CHECKPOINT
 from medtl.training.recipes.brain_tumour_4class import ENCODERS, recipe
+from medtl.typed_json import encode
 
 ROWS = {
     "lite0": "EfficientNet-Lite0",
