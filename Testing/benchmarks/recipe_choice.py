@@ -23,7 +23,6 @@ from tables import header, line
 
 from medtl.cases import read_cases
 from medtl.errors import MedTLError
-from medtl.evaluation.metrics import dice
 from medtl.model.card import InputSpec
 from medtl.model.networks import Network, build
 from medtl.progress import TerminalProgress
@@ -121,7 +120,7 @@ def scores(network: Network, cases: Sequence[CachedCase], spec: InputSpec) -> li
     rows, ratios = [], []
     for case in cases:
         probability, truth = training.predict(network, case, spec), case.label > 0
-        rows.append([dice(truth, probability > threshold) for threshold in THRESHOLDS])
+        rows.append([training.dice(probability > threshold, truth) for threshold in THRESHOLDS])
         ratios.append((probability > 0.5).sum() / max(truth.sum(), 1))
     found = np.array(rows)
     means, medians = found.mean(0), np.median(found, axis=0)

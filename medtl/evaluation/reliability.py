@@ -97,7 +97,7 @@ def bootstrap(
     rng, figures = np.random.default_rng(0), []
     for done in range(n):
         progress("intervals", done / n)
-        rows = resampled(patients, rng)
+        rows = drawn(patients, rng)
         if 0 < np.count_nonzero(positive[rows]) < len(rows):
             figures.append(figure(rows))
     progress("intervals", 1.0)
@@ -105,7 +105,7 @@ def bootstrap(
     return limits
 
 
-def resampled(patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def drawn(patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rows of patients drawn with replacement, as many as there are."""
     names, owner = np.unique(patients, return_inverse=True)
     rows = [np.flatnonzero(owner == i) for i in range(len(names))]

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from ..cases import read_classified
@@ -268,11 +267,15 @@ def with_limits(card: ModelCard, network: Classifier2d, held: Pictures) -> Model
 
 
 def fitted_temperature(logits: Tensor, truth: Tensor) -> float:
-    """The temperature of the least negative log-likelihood (Guo 2017), between 0.1 and 10; the loss is a function of
-    its logarithm with one minimum."""
+    """The temperature of the least negative log-likelihood (Guo 2017), between 0.1 and 10: golden-section search on its
+    logarithm, of which the loss is a function with one minimum."""
+    low, high = np.log(0.1), np.log(10.0)
 
-    def loss(logarithm: float) -> float:
-        return float(functional.cross_entropy(logits.double() / float(np.exp(logarithm)), truth))
+    def loss(value: float) -> float:
+        return float(functional.cross_entropy(logits / float(np.exp(value)), truth))
 
-    limits = (float(np.log(0.1)), float(np.log(10.0)))
-    return float(np.exp(minimize_scalar(loss, bounds=limits, method="bounded", options={"xatol": 1e-8}).x))
+    ratio = (np.sqrt(5) - 1) / 2
+    for _ in range(40):
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        low, high = (low, right) if loss(left) < loss(right) else (left, high)
+    return float(np.exp((low + high) / 2))

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import InputError
-from ..evaluation.metrics import dice
 from ..model.card import InputSpec
 from ..model.networks import Network
 from ..preprocess import neighbour_steps
@@ -268,6 +267,12 @@ def predict(network: Network, case: CachedCase, spec: InputSpec, batch: int = 8,
                 probability = (probability + network(image.flip(3)).float().softmax(1).flip(3)) / 2
         parts.append(1 - probability[:, 0, :rows, :columns].numpy())
     return np.concatenate(parts)
+
+
+def dice(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Dice of two masks; 1 when both are empty."""
+    total = int(prediction.sum()) + int(truth.sum())
+    return 2.0 * int((prediction & truth).sum()) / total if total else 1.0
 
 
 def save_checkpoint(folder: Path, state: State) -> None:

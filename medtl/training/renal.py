@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import bisect
 from scipy.special import expit
 
 from ..cases import read_classified
 from ..classification.region import region_of
 from ..classification.shape import measured, shape_features
 from ..errors import InputError
-from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, log_loss, reliability, resampled, scores
+from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, drawn, log_loss, reliability, scores
 from ..io.read import read_labelmap
 from ..model.bundle import save_bundle
 from ..model.card import Coefficients, Term
@@ -187,9 +186,12 @@ def logistic(strength: float, balanced: bool) -> Any:
 
 
 def honest_intercept(scores: np.ndarray, share: float) -> float:
-    """The intercept that makes the mean probability of these log-odds `share`."""
+    """The intercept that makes the mean probability of these log-odds `share`; by bisection."""
     low, high = -50.0 - float(scores.max()), 50.0 - float(scores.min())
-    return float(bisect(lambda intercept: float(expit(scores + intercept).mean()) - share, low, high, xtol=1e-13))
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if expit(scores + middle).mean() < share else (low, middle)
+    return (low + high) / 2
 
 
 def fold_models(
@@ -231,7 +233,7 @@ def final_model(table: Table, progress: Progress = no_progress) -> Coefficients:
     resamples: list[tuple[float, ...]] = []
     while len(resamples) < RESAMPLES:
         progress("resample", len(resamples) / RESAMPLES)
-        rows = resampled(table.patients, rng)
+        rows = drawn(table.patients, rng)
         if any(len(set(table.patients[rows][table.malignant[rows] == value])) < FOLDS for value in (True, False)):
             continue
         one = fit(table.values[rows], table.malignant[rows], table.patients[rows])

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from slicer.i18n import tr as _
 
+from medtl import labels
 from medtl.errors import InputError, ModelError
-from medtl.labels import id_of as id_of
 from medtl.model.card import ModelCard
 from medtl.typed_json import decode
 from medtl.volume import Geometry, slice_axis
@@ -18,7 +18,7 @@ from medtl.volume import Geometry, slice_axis
 from ..mrml.tags import SEEDS_TAG, own_ids, tag_of
 
 TAG = SEEDS_TAG
-ids_there = own_ids
+id_of, ids_there = labels.id_of, own_ids
 SCHEMA = 1
 LIMIT_MM = 1e6  # no scanner reaches beyond
 

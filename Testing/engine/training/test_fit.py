@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from medtl.errors import Cancelled, InputError
-from medtl.evaluation.metrics import dice
 from medtl.model.card import InputSpec
 from medtl.model.networks import BasicUNet2d, UNet2d
 from medtl.training.augment import Augmentation
@@ -23,6 +22,7 @@ from medtl.training.fit import (
     batches,
     between_slices,
     canvas,
+    dice,
     dice_and_cross_entropy,
     fit,
     one_cycle,

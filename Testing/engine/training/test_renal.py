@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from medtl.classification.shape import predict, shape_features, weak_evidence
 from medtl.errors import InputError
-from medtl.evaluation.reliability import auc, calibration_slope, log_loss, reliability, resampled, scores
+from medtl.evaluation.reliability import auc, calibration_slope, log_loss, reliability, scores
 from medtl.io.write import write_labelmap
 from medtl.model.bundle import load_model
 from medtl.model.card import load_card
@@ -123,7 +123,7 @@ def test_the_stored_resamples_say_what_the_models_fitted_to_them_say(monkeypatch
     row = {"volume": 12.5, "extent": -0.4}
     values = np.array([[12.5, -0.4]])
     for sample in stored.resamples:
-        rows = resampled(table.patients, rng)
+        rows = renal.drawn(table.patients, rng)
         refitted = renal.fit(table.values[rows], table.malignant[rows], table.patients[rows])
         one = type(stored)(
             sample[0],
