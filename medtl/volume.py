@@ -4,7 +4,7 @@ Arrays are (Z, Y, X); a `Geometry` is LPS millimetres in (x, y, z) order, as ITK
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -107,22 +107,20 @@ class Segment:
 class Labelmap:
     """Labels: array uint8 or uint16 (Z, Y, X), 0 is background. `warnings` says what reading had to change.
 
-    Where segments of a file overlap, the array has the later one; `covered` has, by label value, the flat indices of
-    the voxels that a segment lost in this way.
+    Where segments of a file overlap, the array has the later one. `covered` has the voxels that a segment lost in this
+    way, int64 (n, 2): the label value and the voxel's flat index into the array.
     """
 
     array: np.ndarray
     geometry: Geometry
     segments: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()
-    covered: Mapping[int, np.ndarray] = field(default_factory=dict)
+    covered: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     def mask(self, *values: int) -> np.ndarray:
         """The voxels with one of these labels, bool (Z, Y, X), also those that a later segment covers."""
         mask: np.ndarray = self.array == values[0] if len(values) == 1 else np.isin(self.array, values)
-        for value in values:
-            if value in self.covered:
-                np.put(mask, self.covered[value], True)
+        np.put(mask, self.covered[np.isin(self.covered[:, 0], values), 1], True)
         return mask
 
 

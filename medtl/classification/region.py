@@ -67,7 +67,8 @@ def region_of(labelmap: Labelmap, segment: str | None, values: tuple[int, ...] =
 
     Raises: InputError when there is no such segment, it has no voxel, or several may be meant.
     """
-    filled = [one for one in all_segments(labelmap) if labelmap.mask(one.value).any()]
+    present = {*np.unique(labelmap.array).tolist(), *labelmap.covered[:, 0].tolist()}
+    filled = [one for one in all_segments(labelmap) if one.value in present]
     if not filled:
         raise InputError("Expected a segmentation with voxels, found it empty. Segment the tumour first.")
     names = ", ".join(one.id for one in labelmap.segments or filled)

@@ -59,7 +59,7 @@ def merge_layers(layers: np.ndarray, geometry: Geometry, segments: list[tuple[Se
     numbered = [one if distinct else replace(one, value=n) for n, (one, _) in enumerate(segments, start=1)]
     labels = np.zeros(layers.shape[1:], dtype=np.uint16)
     named = np.zeros(layers.shape, dtype=bool)
-    lost: dict[int, list[np.ndarray]] = {}
+    covered = [np.zeros((0, 2), np.int64)]
     sizes: dict[int, int] = {}
     for segment, (stored, layer) in zip(numbered, segments, strict=True):
         if not 0 <= layer < len(layers):
@@ -71,25 +71,24 @@ def merge_layers(layers: np.ndarray, geometry: Geometry, segments: list[tuple[Se
         named[layer] |= mask
         voxels = np.flatnonzero(mask)
         earlier = labels.ravel()[voxels]
-        for value in np.unique(earlier[earlier > 0]):
-            lost.setdefault(int(value), []).append(voxels[earlier == value])
+        covered.append(np.stack([earlier, voxels], axis=1)[earlier > 0])
         sizes[segment.value] = len(voxels)
         labels[mask] = segment.value
-    covered = {value: np.concatenate(parts) for value, parts in lost.items()}
+    lost = np.concatenate(covered)
     warnings = []
-    if covered:
-        # A voxel of three segments is covered twice.
-        shared = len(np.unique(np.concatenate(list(covered.values()))))
-        counts = [
-            f"{one.name} {len(covered[one.value])} of {sizes[one.value]}" for one in numbered if one.value in covered
-        ]
+    if not distinct:
+        values = ", ".join(f"{one.value} {one.name}" for one in numbered)
+        warnings.append(f"Several segments have the same label value in the file; they are numbered {values}.")
+    if len(lost):
+        counts = {int(value): int(n) for value, n in zip(*np.unique(lost[:, 0], return_counts=True), strict=True)}
+        names = [f"{one.name} {counts[one.value]} of {sizes[one.value]}" for one in numbered if counts.get(one.value)]
         warnings.append(
-            f"Segments overlap in {shared} voxels. Where a voxel has one label only, the later segment counts; "
-            f"voxels lost to it: {', '.join(counts)}."
+            f"Segments overlap in {len(np.unique(lost[:, 1]))} voxels. Where a voxel has one label only, the later "
+            f"segment counts; voxels lost to it: {', '.join(names)}."
         )
     if unnamed := int(np.count_nonzero(layers) - np.count_nonzero(named)):
         warnings.append(f"{unnamed} voxels belong to no segment that the header names; they are left out.")
-    return Labelmap(labels, geometry, tuple(numbered), tuple(warnings), covered)
+    return Labelmap(labels, geometry, tuple(numbered), tuple(warnings), lost)
 
 
 def _reference_geometry(geometry: Geometry) -> str:
