@@ -26,7 +26,7 @@ from medtl.model.bundle import Model, load_model, save_bundle
 from medtl.model.card import Abstention, Calibration, Coefficients, Gate, NetworkSpec, Term
 from medtl.model.networks import build
 from medtl.phantom import head as phantom
-from medtl.volume import Geometry, Labelmap, Segment, Volume, voxels_sha256
+from medtl.volume import Geometry, Labelmap, Segment, Volume, to_sitk, voxels_sha256
 
 THICK = (1.0, 1.0, 5.0)
 
@@ -374,6 +374,64 @@ def test_a_segment_is_found_by_id_name_and_value(tmp_path):
         for name in ("m.tumour", "Tumour", "1", "m.other")
     ]
     assert found == [[4, 5, 6]] * 3 + [[7, 8, 9]]
+
+
+def test_a_segment_under_another_is_classified_whole(tmp_path):
+    volume, cube = head()
+    store_image(tmp_path / "head.nrrd", volume.array, volume.geometry)
+    whole = np.ones_like(cube)
+    image = sitk.Compose([to_sitk(layer.astype(np.uint8), volume.geometry) for layer in (cube, whole)])
+    for number, name in enumerate(("Tumour", "Head")):
+        for key, text in {"ID": f"s{number}", "Name": name, "Layer": str(number), "LabelValue": "1"}.items():
+            image.SetMetaData(f"Segment{number}_{key}", text)
+    sitk.WriteImage(image, str(tmp_path / "labels.seg.nrrd"))
+    given = options(segmentation=tmp_path / "labels.seg.nrrd", segment="Tumour")
+    found = classify_file(tmp_path / "head.nrrd", spots(), given)
+    assert [s.index for s in found.slices] == [4, 5, 6]
+    assert f"voxels lost to it: Tumour {cube.sum()} of {cube.sum()}" in " ".join(found.warnings)
+
+
+def test_two_segments_of_one_name_are_refused(tmp_path):
+    segments = (Segment(1, "a", "Tumour"), Segment(2, "b", "Tumour"))
+    source, given = labelled(tmp_path, segments=segments)
+    with pytest.raises(InputError, match=r"one segment called 'Tumour', found 2: Tumour \(a\), Tumour \(b\)"):
+        classify_file(source, spots(), replace(given, segment="Tumour"))
+
+
+@pytest.mark.parametrize("damage", [float("nan"), float("inf")])
+def test_a_network_with_weights_that_are_not_finite_is_an_error(damage, tmp_path):
+    volume, cube = head()
+    for region in (None, cube):
+        with pytest.raises(ModelError, match=r"Expected finite numbers from spots.*Import the model again"):
+            classify(volume, spots(gain=damage), region, options())
+
+
+def test_coefficients_that_overflow_are_an_error():
+    volume, cube = head()
+    terms = (Term("volume", 0.0, 1e-300, 1e300), Term("flatness", 0.0, 1e-300, -1e300))
+    model = Coefficients(0.0, terms, (), (1,))
+    card = replace(numbers(), coefficients=model)
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(ModelError, match="finite numbers from shape"):
+        classify(volume, Model(card, None, (), "cpu", False), cube, options())
+
+
+def test_a_model_of_shapes_takes_the_segment_that_is_called_tumour(tmp_path):
+    k, j, i = np.mgrid[:30, :40, :40]
+    ball = (k - 15) ** 2 + (j - 20) ** 2 + (i - 20) ** 2 <= 100
+    labels = np.where(ball, 1, 0).astype(np.uint8)
+    labels[2:5, 2:5, 2:5] = 2
+    grid = Geometry((40, 40, 30), (1.0, 1.0, 1.0001))
+    model, path = Model(numbers(), None, (), "cpu", False), tmp_path / "labels.seg.nrrd"
+    named = (Segment(1, "a", "Renal tumour"), Segment(2, "b", "Kidney"))
+    store_labelmap(path, Labelmap(labels, grid, named))
+    volume = next(f.value for f in classify_file(path, model).features if f.name == "volume")
+    assert volume == pytest.approx(ball.sum() * grid.voxel_ml, abs=1e-3)
+    store_labelmap(path, Labelmap(labels, grid, (replace(named[0], name="Cyst"), named[1])))
+    with pytest.raises(InputError, match=r"a segment called tumour, found a, b\. Name the right one with --segment"):
+        classify_file(path, model)
+    store_labelmap(path, Labelmap(labels, grid, (named[0], replace(named[1], name="Second tumour"))))
+    with pytest.raises(InputError, match="one segment of a tumour, found 2"):
+        classify_file(path, model)
 
 
 def test_a_segmentation_on_another_grid_is_refused(tmp_path):
