@@ -13,7 +13,7 @@ from ..io.write import write_whole
 NOTE = "Research use, not for diagnosis."
 COLUMNS = ("input", "class", "name", "abstained", "score", "threshold", "segmentation", "segment", "rule")
 # A spreadsheet runs a cell that begins so as a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
 
 
 def write_report(path: Path, answer: Mapping[str, Any]) -> None:
@@ -62,7 +62,10 @@ def csv_text(rows: list[list[Any]]) -> str:
 
 
 def _safe(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r", "\n")  # csv does not quote it
+    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
 
 
 def usual_probability(record: Mapping[str, Any], class_id: str) -> float | None:

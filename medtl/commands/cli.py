@@ -246,7 +246,9 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
         evaluation = measured(args, progress, failed)
     finally:
         progress.close()
-    answer = as_record(evaluation)
+    answer = encode(evaluation)
+    for case in answer["cases"]:
+        say(sys.stderr, *(f"medtl: warning: {case['case']}: {text}" for text in case.get("warnings", ())))
     if args.json:
         emit(out, answer)
     elif answer["cases"]:
@@ -273,14 +275,6 @@ def measured(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
 
     chosen = SegmentOptions(device=args.device, threads=args.threads)
     return measure(model, args.cases, chosen, progress, binary=args.binary, failed=failed)
-
-
-def as_record(evaluation: Any) -> dict[str, Any]:
-    """The evaluation as JSON has it; the warnings of its cases go to standard error."""
-    record: dict[str, Any] = encode(evaluation)
-    for case in record["cases"]:
-        say(sys.stderr, *(f"medtl: warning: {case['case']}: {warning}" for warning in case.get("warnings", ())))
-    return record
 
 
 def figure_lines(answer: dict[str, Any]) -> list[str]:

@@ -81,6 +81,12 @@ def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
     return float(sum(gaps) / len(truth))
 
 
+def finite_mean(values: np.ndarray) -> float:
+    """The mean of the values that are not NaN; NaN where there is none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
 def plain_figures(truth: np.ndarray, probabilities: np.ndarray, ids: Sequence[str]) -> dict[str, float]:
     """Accuracy, F1 (weighted by the classes' numbers, and their plain mean), balanced accuracy, AUC (mean over classes,
     each against the rest), calibration error, and the recall of each class.
@@ -95,9 +101,9 @@ def plain_figures(truth: np.ndarray, probabilities: np.ndarray, ids: Sequence[st
     return {
         "accuracy": float(right.sum() / true.sum()),
         "f1_weighted": float(np.nansum(f1 * true) / true.sum()),
-        "f1_macro": float(np.nanmean(f1)),
-        "balanced_accuracy": float(np.nanmean(recall)),
-        "auc": float(np.nanmean(class_aucs(truth, probabilities))),
+        "f1_macro": finite_mean(f1),
+        "balanced_accuracy": finite_mean(recall),
+        "auc": finite_mean(np.array(class_aucs(truth, probabilities))),
         "ece": calibration_error(truth, probabilities),
         **{f"recall_{name}": float(value) for name, value in zip(ids, recall, strict=True)},
     }

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..evaluation.metrics import label_dice
 from ..preprocess import restore, turn
 from ..progress import Progress
 from ..segmentation import decide, needs_16_bit, on_own_grid, segment_of
@@ -15,7 +14,7 @@ from ..volume import Labelmap, Volume
 from .features import Marked, decode, encode
 from .finetune import Finetuned
 from .held_out import LeftOut
-from .interpolate import blended, filled
+from .interpolate import blended, dice, filled
 from .seed import IGNORE, Seed
 
 # Logits a pixel of signed distance. The usual one is right without anything to judge by.
@@ -39,7 +38,7 @@ def blend_weight(left_out: Sequence[LeftOut], cases: Sequence[Marked], labels: i
             if one.others:
                 rest = {k: truth[k] for k in one.others}
                 found = blended(one.logits[None], filled(rest, [one.slice], labels), weight)[0]
-                scores.append(float(label_dice(found, truth[one.slice], labels, IGNORE)))
+                scores.append(dice(found, truth[one.slice], labels))
         means[weight] = float(np.mean(scores)) if scores else 0.0
     return max(WEIGHTS, key=lambda weight: means[weight] - PATIENCE * abs(float(np.log2(weight / USUAL))))
 

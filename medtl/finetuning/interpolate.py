@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 
+from .seed import IGNORE
+
 # Beyond the outermost SEEDs a label shrinks by so many pixels a slice, or by what its last two SEEDs show.
 SHRINK_PIXELS = 1.0
 
@@ -55,3 +57,14 @@ def blended(logits: np.ndarray, distances: np.ndarray, weight: float) -> np.ndar
     odds = logits[:, 1:] - logits[:, :1] + weight * distances
     best = odds.argmax(1)
     return np.where(np.take_along_axis(odds, best[:, None], 1)[:, 0] > 0, best + 1, 0)
+
+
+def dice(found: np.ndarray, truth: np.ndarray, labels: int) -> float:
+    """Dice of classes, the mean over labels; 1 where a label is in neither; IGNORE does not count."""
+    known = truth != IGNORE
+    scores = []
+    for label in range(1, labels + 1):
+        a, b = (found == label) & known, truth == label
+        total = np.count_nonzero(a) + np.count_nonzero(b)
+        scores.append(2 * np.count_nonzero(a & b) / total if total else 1.0)
+    return float(np.mean(scores))
