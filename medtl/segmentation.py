@@ -14,6 +14,7 @@ from .gate import gate_warnings
 from .io.files import identities
 from .io.read import read_volume
 from .io.write import Write, check_output, store_image, store_labelmap, write_together
+from .labels import LABEL_TAG, MODEL_TAG, id_of
 from .measurement import lesions
 from .model.card import Label, ModelCard
 from .model.device import check_threads, limited_threads, memory_advice
@@ -130,12 +131,12 @@ def segment(
 def segment_of(card: ModelCard, label: Label) -> Segment:
     """The segment of a label: its id is a contract, `<model>.<label id>`; a tuned model writes those of its family."""
     tags = (
-        ("MedTL.label", label.id),
-        ("MedTL.model", card.family),
+        (LABEL_TAG, label.id),
+        (MODEL_TAG, card.family),
         ("DICOM.SegmentAlgorithmType", "AUTOMATIC"),  # without these two Slicer's DICOM export calls it manual
         ("DICOM.SegmentAlgorithmName", f"{card.name} {card.version}"[:64]),
     )
-    return Segment(label.value, f"{card.family}.{label.id}", label.name, label.colour, label.snomed, tags)
+    return Segment(label.value, id_of(card, label.id), label.name, label.colour, label.snomed, tags)
 
 
 @dataclass(frozen=True)

@@ -338,7 +338,7 @@ def run_classify(request: Request, progress: Progress) -> dict[str, Any]:
     options = build_options(ClassifyOptions, request["options"])
     progress("load", 0.0)
     model = warm_model(request["model"], options.device, "classification")
-    result = classify_file(Path(request["input"]), model, options, progress)
+    result = encode(classify_file(Path(request["input"]), model, options, progress))
     facts = {"model": model.card.name, "version": model.card.version, "sha256": model.sha256}
     return {**facts, "results": [result], "errors": []}
 

@@ -23,6 +23,7 @@ from scipy import ndimage
 from tables import header, line
 
 from medtl.errors import MedTLError
+from medtl.evaluation.metrics import dice
 from medtl.finetuning.case_result import this_case
 from medtl.finetuning.finetune import FinetuneOptions
 from medtl.finetuning.held_out import Clock
@@ -174,12 +175,6 @@ def figures(mask: np.ndarray, truth: np.ndarray, volume: Volume, rest: Sequence[
         "area_absolute_error": float(np.abs(error).mean()),
         "hu_error": levels[0] - levels[1] if len(levels) == 2 else None,
     }
-
-
-def dice(found: np.ndarray, truth: np.ndarray) -> float:
-    """Dice of two masks; 1 where both are empty."""
-    total = np.count_nonzero(found) + np.count_nonzero(truth)
-    return 2 * np.count_nonzero(found & truth) / total if total else 1.0
 
 
 def cells(name: str, row: dict[str, Any]) -> list[str]:

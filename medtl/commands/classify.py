@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..classification.report import write_report
+from ..classification.report import usual_probability, write_report
 from ..errors import FAILURES, STOPPABLE, Cancelled, InputError
 from ..io.parts import already_exists
 from ..progress import Stopwatch, TerminalProgress, rounded_seconds
+from ..typed_json import encode
 from .console import exit_status, print_error, print_json, print_lines, print_warnings
 
 
@@ -80,7 +81,7 @@ def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[
     options = ClassifyOptions(**{name: getattr(args, name) for name in names})
     for source in inputs:
         try:
-            result = classify_file(source, model, options, progress)
+            result = encode(classify_file(source, model, options, progress))
         except STOPPABLE as error:
             progress.close()
             about = source if len(inputs) > 1 else ""
@@ -107,7 +108,7 @@ def show(result: dict[str, Any], args: argparse.Namespace, several: bool, out: T
         return
     best = result["probabilities"][result["class"]]
     said = "uncertain: review" if result["abstained"] else result["name"]
-    usual = "" if (share := usual_share(result)) is None else f", usual: {share:.1%}"
+    usual = "" if (share := usual_probability(result, result["class"])) is None else f", usual: {share:.1%}"
     lines = [f"{result['input']}: {said} ({result['name']} {best:.1%}{usual}). Research use, not for diagnosis."]
     lines += [f"  {reason}" for reason in result["reasons"]]
     lines += [f"  {name} {p:.1%}" for name, p in result["probabilities"].items()]
@@ -120,12 +121,6 @@ def show(result: dict[str, Any], args: argparse.Namespace, several: bool, out: T
     if result["heatmap"]:
         lines.append(f"written: {result['heatmap']}")
     print_lines(out, *lines)
-
-
-def usual_share(result: dict[str, Any]) -> float | None:
-    """The share of the answer's class in training, which its probability is read against; None where none is stated."""
-    share: float | None = result["prevalence"]  # of the second class
-    return share if share is None or result["class"] == list(result["probabilities"])[1] else 1 - share
 
 
 def votes_sentence(result: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from .. import __version__
 from ..errors import STOPPABLE, InputError
 from ..progress import TerminalProgress
+from ..typed_json import encode
 from .console import (
     Parser,
     exit_status,
@@ -263,9 +264,10 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
         print_error(error, args, case)
 
     try:
-        answer = measured(args, progress, failed)
+        evaluation = measured(args, progress, failed)
     finally:
         progress.close()
+    answer = encode(evaluation)
     if args.json:
         print_json(out, answer)
     elif answer["cases"]:
@@ -275,7 +277,7 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
     return 1 if answer["errors"] else 0
 
 
-def measured(args: argparse.Namespace, progress: Any, failed: Any) -> dict[str, Any]:
+def measured(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
     """The figures of the model, by what it is for."""
     from ..model.bundle import load_model
 

@@ -106,7 +106,7 @@ def suggest(args: argparse.Namespace, out: TextIO) -> int:
         record = suggest_file(args.image, model, args.count, options, progress)
     finally:
         progress.close()
-    print_warnings(record.get("warnings", ()))
+    print_warnings(record["warnings"])
     if args.json:
         print_json(out, record)
     else:
