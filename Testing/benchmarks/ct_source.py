@@ -19,7 +19,7 @@ from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec
 from medtl.model.networks import bf16_pays, build, parameter_count, place
 from medtl.preprocess import resize
 from medtl.progress import no_progress
-from medtl.training.fit import CHECKPOINT, Fit, load_checkpoint, save_checkpoint, start, train_epoch
+from medtl.training.fit import CHECKPOINT, Fit, save_checkpoint, start, train_epoch
 from medtl.volume import Geometry, Labelmap, Volume
 
 LIVER = Label(1, "liver", "Liver")
@@ -76,9 +76,7 @@ def trained(name: str, patients: Patients, work: Path, epochs: int, encoder_weig
     images, truth = stacked(cases)
     options = Fit(epochs=epochs, batch=4, rate=RATES[name], average=0.98)
     folder = work / "-".join([name, str(epochs), str(images.shape[-1]), *(["pretrained"] if weights else [])])
-    state = start(network, options)
-    if (folder / CHECKPOINT).exists():
-        load_checkpoint(folder, state)
+    state = start(network, options, folder if (folder / CHECKPOINT).exists() else None)
     total = options.epochs * (len(images) // options.batch)
     while state.epoch < options.epochs:
         began = time.perf_counter()

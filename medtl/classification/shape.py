@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.special import expit
 
 from ..errors import InputError, ModelError
 from ..measurement import components, part_warning
@@ -155,7 +156,7 @@ def predict(values: Mapping[str, float], model: Coefficients) -> Prediction:
     features = [
         Feature(name, FEATURES.get(name, name), float(values[name]), float(part)) for name, part in zip(names, parts)
     ]
-    probability = float(sigmoid(model.intercept + parts.sum()))
+    probability = float(expit(model.intercept + parts.sum()))
     warnings = tuple(
         f"{feature.label}: {feature.value:.3g} is far from that of the tumours the model was made of."
         for feature, far in zip(features, np.abs(scaled))
@@ -179,7 +180,7 @@ def interval(scaled: np.ndarray, model: Coefficients, probability: float) -> tup
     if not model.resamples:
         return None
     table = np.array(model.resamples, dtype=np.float64)
-    low, high = np.percentile(sigmoid(table[:, 0] + table[:, 1:] @ scaled), (2.5, 97.5))
+    low, high = np.percentile(expit(table[:, 0] + table[:, 1:] @ scaled), (2.5, 97.5))
     return min(float(low), probability), max(float(high), probability)
 
 
@@ -195,9 +196,3 @@ def little(said: Prediction, model: Coefficients, name: str) -> tuple[str, ...]:
         f"The shape says little: {model.prevalence:.0%} of all tumours that the model was made of are {name}, and the "
         f"interval of the answer ({low:.0%} to {high:.0%}) holds that.",
     )
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """The logistic function, without overflow."""
-    answer: np.ndarray = (1 + np.tanh(np.asarray(x) / 2)) / 2
-    return answer

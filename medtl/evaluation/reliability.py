@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
-from ..classification.shape import sigmoid
 from ..progress import Progress, no_progress
 
 BINS = 5
@@ -66,7 +66,7 @@ def calibration_slope(positive: np.ndarray, probability: np.ndarray) -> float:
         return float("nan")
     beta = np.array([0.0, 1.0])
     for _ in range(25):
-        fitted = sigmoid(design @ beta)
+        fitted = expit(design @ beta)
         hessian = design.T * (fitted * (1 - fitted)) @ design + 1e-9 * np.eye(2)
         step = np.clip(np.linalg.solve(hessian, design.T @ (positive - fitted)), -2, 2)
         beta = beta + step
