@@ -40,8 +40,8 @@ def scripts():
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
-        for name in ("t1c_cases", "tumour_t1c"):
-            spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+        for name, folder in (("t1c_cases", BENCHMARKS.parent / "datasets"), ("tumour_t1c", BENCHMARKS)):
+            spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
             found[name] = importlib.util.module_from_spec(spec)
             patch.setitem(sys.modules, name, found[name])
             spec.loader.exec_module(found[name])
