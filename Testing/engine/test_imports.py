@@ -40,7 +40,7 @@ WITHIN = {
     "classification": ({"frames", "region", "report"}, {"shape"}, {"classify"}),
     "evaluation": ({"metrics", "reliability"}, {"segmentation", "classification"}),
     "finetuning": (
-        {"seed"},
+        {"seed", "run", "output"},
         {"interpolate", "features"},
         {"decoder"},
         {"guard"},
