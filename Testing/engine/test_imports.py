@@ -40,7 +40,7 @@ WITHIN = {
     "classification": ({"frames", "region", "report"}, {"shape"}, {"classify"}),
     "evaluation": ({"metrics"}, {"segmentation", "classification", "reliability"}),
     "finetuning": (
-        {"seed"},
+        {"seed", "run", "output"},
         {"interpolate", "features"},
         {"decoder"},
         {"guard"},

@@ -320,19 +320,13 @@ def number(value: float | None) -> str:
 
 def train(args: argparse.Namespace, out: TextIO) -> int:
     """Train by a recipe and print the folder that holds the bundle."""
+    from ..training.recipe import TrainingRun
     from ..training.train import train as fit
 
+    run = TrainingRun(args.cases, args.output, args.fold, args.resume, args.encoder_weights)
     progress = TerminalProgress()
     try:
-        folder = fit(
-            args.recipe,
-            args.cases,
-            args.output,
-            fold=args.fold,
-            resume=args.resume,
-            encoder_weights=args.encoder_weights,
-            progress=progress,
-        )
+        folder = fit(args.recipe, run, progress)
     finally:
         progress.close()
     print_lines(out, folder)
