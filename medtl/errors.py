@@ -23,7 +23,15 @@ class MedTLError(Exception):
 
 
 class InputError(MedTLError):
-    """A file, volume or option cannot be used."""
+    """A file, volume or option cannot be used.
+
+    `option` names the setting that resolves it, without dashes, as "frame". The message does not name it: the command
+    line adds the option where its command has it.
+    """
+
+    def __init__(self, message: str = "", *, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class ModelError(MedTLError):

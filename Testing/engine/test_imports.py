@@ -35,7 +35,14 @@ LAYERS = (
 )
 # The order within folders, again from the bottom up.
 WITHIN = {
-    "io": ({"files"}, {"itk", "seg_nrrd"}, {"pictures", "dicom"}, {"read", "write"}),
+    "io": (
+        {"limits", "packed"},
+        {"header"},
+        {"files"},
+        {"itk", "seg_nrrd", "nrrd", "meta_image", "nifti", "voxels"},
+        {"formats", "pictures", "dicom"},
+        {"read", "write"},
+    ),
     "model": ({"card", "device"}, {"store", "networks"}, {"bundle"}),
     "classification": ({"frames", "region", "report"}, {"shape"}, {"classify"}),
     "evaluation": ({"metrics", "reliability"}, {"segmentation", "classification"}),
