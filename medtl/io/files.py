@@ -122,7 +122,7 @@ def first_bytes(path: Path) -> bytes:
         file.seek(0)
         start = b""
         with contextlib.suppress(EOFError, zlib.error):  # checksums come later
-            for block in inflated(file, LONGEST_PACKED_HEADER, NIFTI_HEADER):
+            for block in inflated(file, LONGEST_PACKED_HEADER, 32):
                 start += block[: NIFTI_HEADER - len(start)]
                 if len(start) >= NIFTI_HEADER:
                     break

@@ -656,7 +656,7 @@ def test_a_failed_write_names_the_file_that_was_asked_for(tmp_path: Path, monkey
 
 
 def test_places_that_a_format_cannot_keep_are_reported(tmp_path: Path) -> None:
-    far = replace(OBLIQUE, origin=(-123456.789, 45.6, 78.9))
+    far = replace(OBLIQUE, origin=(-123456.785, 45.6, 78.9))
     labels = Labelmap(NOISE, far)
     assert write_labelmap(tmp_path / "a.seg.nrrd", labels) == ()
     assert write_image(tmp_path / "a.nrrd", NOISE, far) == ()
