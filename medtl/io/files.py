@@ -29,8 +29,9 @@ def suffix_of(path: Path) -> str:
 
 def stem_of(path: Path) -> str:
     """The name without its suffix; a folder's whole name."""
-    if path.is_dir():
-        return path.resolve().name
+    with suppress(OSError):  # a name that is too long for a file
+        if path.is_dir():
+            return path.resolve().name
     suffix = suffix_of(path)
     return path.name[: len(path.name) - len(suffix)] if suffix else path.name
 

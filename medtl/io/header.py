@@ -19,6 +19,7 @@ from ..volume import Geometry
 from .limits import LARGEST_HEADER, MOST_LINES
 
 MOST_AXES = 5
+LARGEST_NUMBER = 1e18  # larger ones mean nothing in a header, and their squares need not be finite
 LARGEST_WIDTH = 9  # digits of a number in the name of a data file
 ALLOW_OUTSIDE = "MEDTL_DATA_OUTSIDE"  # set to 1: detached data may lie outside the folder of the header
 
@@ -261,7 +262,7 @@ def data_paths(names: Sequence[str], path: Path) -> tuple[Path, ...]:
 
 
 def numbers(text: str, count: int, what: str, path: Path, *, whole: bool = False) -> tuple[float, ...]:
-    """The `count` finite numbers that a field states.
+    """The `count` numbers that a field states, none above LARGEST_NUMBER.
 
     Raises: InputError where there are others.
     """
@@ -270,8 +271,8 @@ def numbers(text: str, count: int, what: str, path: Path, *, whole: bool = False
     if len(parts) != count or not all(len(part) < 400 and re.fullmatch(form, part) for part in parts):
         raise refuse(path, f"{count} {'whole ' if whole else ''}number(s) as {what}", repr(text[:60]), "Correct it.")
     values = tuple(float(part) for part in parts)
-    if not all(math.isfinite(value) for value in values):
-        raise refuse(path, f"finite numbers as {what}", repr(text[:60]), "Correct it.")
+    if not all(abs(value) <= LARGEST_NUMBER for value in values):
+        raise refuse(path, f"numbers up to {LARGEST_NUMBER:g} as {what}", repr(text[:60]), "Correct it.")
     return values
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError
 from ..volume import Geometry
 from .files import first_bytes, image_of_pair, is_packed
-from .header import MOST_AXES, DataPart, Header, check_sizes, grid_of, refuse
+from .header import LARGEST_NUMBER, MOST_AXES, DataPart, Header, check_sizes, grid_of, refuse
 
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 COLOURS = {128: 3, 2304: 4}  # RGB and RGBA of bytes
@@ -128,11 +128,11 @@ def _grid(raw: _Raw, sizes: tuple[int, ...], dimension: int, path: Path) -> tupl
     qfac, *lengths = (float(v) for v in raw.field("pixdim")[:4])
     lengths = [abs(v) for v in lengths]
     for axis, (size, length) in enumerate(zip(sizes[:3], lengths, strict=True)):
-        if size > 1 and (length == 0 or not math.isfinite(length)):
+        if size > 1 and not 0 < length <= LARGEST_NUMBER:
             raise InputError(
                 f"Expected spacings above 0 mm, found {length:g} on axis {axis + 1} of {path}. Correct the header."
             )
-    lengths = [v if v > 0 and math.isfinite(v) else 1.0 for v in lengths]
+    lengths = [v if 0 < v <= LARGEST_NUMBER else 1.0 for v in lengths]
     units = int(raw.field("units")[0]) & 7
     scale = {METRES: 1000.0, MICROMETRES: 0.001}.get(units, 1.0)
     qcode, scode = raw.field("codes")
@@ -178,7 +178,7 @@ def _qform(raw: _Raw, lengths: list[float], qfac: float, path: Path) -> np.ndarr
     b, c, d = (float(v) for v in raw.field("quaternion"))
     offset = [float(v) for v in raw.field("offset")]
     square = b * b + c * c + d * d
-    if not (math.isfinite(square) and square <= 1.01 and all(math.isfinite(v) for v in offset)):
+    if not (square <= 1.01 and all(abs(v) <= LARGEST_NUMBER for v in offset)):
         raise refuse(path, "a quaternion of length 1 and a finite offset", f"{b:g} {c:g} {d:g}", "Correct it.")
     a = math.sqrt(max(0.0, 1.0 - square))
     if 1.0 - square < QUATERNION_ROUNDING:
@@ -205,7 +205,7 @@ def _quaternion_rounding(raw: _Raw, geometry: Geometry) -> float:
 def _sform(raw: _Raw, lengths: list[float], path: Path) -> np.ndarray:
     """Index to RAS by the three rows; a third axis of length 0, as of 2D images, gets its place and thickness."""
     rows = np.array(raw.field("sform"), dtype=np.float64).reshape(3, 4)
-    if not np.isfinite(rows).all() or np.abs(rows).max() > 1e9:
+    if not (np.abs(rows) <= LARGEST_NUMBER).all():
         raise refuse(path, "finite numbers as sform", "others", "Correct it.")
     matrix = np.vstack([rows, [0.0, 0.0, 0.0, 1.0]])
     first, second, third = matrix[:3, :3].T
