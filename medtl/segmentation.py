@@ -11,8 +11,9 @@ from torch import Tensor
 
 from .errors import InputError, memory_errors
 from .gate import warnings_of
+from .io import read
 from .io.files import identities
-from .io.read import read_volume
+from .io.isolated import Reader
 from .io.write import Write, check_output, store_image, store_labelmap, write_together
 from .measurement import lesions
 from .model.card import Calibration, Label, ModelCard
@@ -209,6 +210,7 @@ def segment_file(
     output: Path,
     options: SegmentOptions = SegmentOptions(),
     progress: Progress = no_progress,
+    reader: Reader = read,
 ) -> dict[str, Any]:
     """The record of one segmented file, as `medtl segment --json` prints it.
 
@@ -226,7 +228,7 @@ def segment_file(
     watch = Stopwatch(progress)
     watch("read", 0.0)
     with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
-        volume = read_volume(source, frame=options.frame, component=options.component, series=options.series)
+        volume = reader.read_volume(source, frame=options.frame, component=options.component, series=options.series)
     watch("read", 1.0)
     watch.stop()
     result = segment(volume, model, options, progress)

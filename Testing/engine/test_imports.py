@@ -35,7 +35,15 @@ LAYERS = (
 )
 # The order within folders, again from the bottom up.
 WITHIN = {
-    "io": ({"files"}, {"itk", "seg_nrrd"}, {"pictures", "dicom"}, {"read", "write"}),
+    "io": (
+        {"files"},
+        {"itk", "seg_nrrd"},
+        {"pictures", "dicom_file"},
+        {"dicom_pixels"},
+        {"dicom"},
+        {"read", "write"},
+        {"isolated"},
+    ),
     "model": ({"card", "device"}, {"store", "networks"}, {"bundle"}),
     "classification": ({"frames", "region", "report"}, {"shape"}, {"classify"}),
     "evaluation": ({"metrics", "reliability"}, {"segmentation", "classification"}),

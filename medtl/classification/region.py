@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..io.read import read_labelmap
+from ..io import read
+from ..io.isolated import Reader
 from ..model.card import ModelCard
 from ..volume import Labelmap, Volume
 
@@ -14,7 +15,12 @@ MOST_VALUES = 150
 
 
 def read_region(
-    source: Path, volume: Volume, card: ModelCard, segmentation: Path | None, segment: str | None
+    source: Path,
+    volume: Volume,
+    card: ModelCard,
+    segmentation: Path | None,
+    segment: str | None,
+    reader: Reader = read,
 ) -> np.ndarray | None:
     """The region of the volume that a segmentation names, bool (Z, Y, X); None without one.
 
@@ -27,7 +33,7 @@ def read_region(
             raise InputError("Expected a segmentation with --segment, found none. Give --segmentation FILE, too.")
         return None
     try:
-        labels = read_labelmap(segmentation or source)
+        labels = reader.read_labelmap(segmentation or source)
         if segment is None and not labels.segments and (count := len(np.unique(labels.array))) > MOST_VALUES:
             raise InputError(
                 f"Expected a labelmap, found {count} different values in {segmentation or source}, as images have. "

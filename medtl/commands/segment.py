@@ -136,6 +136,7 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, answer: dict[str, Any
     """Fill `answer`, print each result as it comes; the exit status."""
     if not jobs:  # before torch is imported, so that a mistyped path is answered at once
         return 1
+    from ..io.isolated import reader_of
     from ..model.bundle import load_model
     from ..segmentation import segment_file
 
@@ -149,20 +150,21 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, answer: dict[str, Any
     loading.stop()
     answer.update(model=model.card.name, sha256=model.sha256)
     options = options_of(args)
-    for source, output in jobs:
-        try:
-            result = segment_file(source, model, output, options, progress)
-        except STOPPABLE as error:
+    with reader_of(len(jobs), progress) as reader:
+        for source, output in jobs:
+            try:
+                result = segment_file(source, model, output, options, progress, reader)
+            except STOPPABLE as error:
+                progress.close()
+                answer["errors"].append(failed(error, args, source))
+                if status_of(error) == Cancelled.exit_code:
+                    return Cancelled.exit_code
+                continue
             progress.close()
-            answer["errors"].append(failed(error, args, source))
-            if status_of(error) == Cancelled.exit_code:
-                return Cancelled.exit_code
-            continue
-        progress.close()
-        before = {} if answer["results"] else loading.seconds  # the model is loaded once, for the first
-        result["seconds"] = in_order(before | result["seconds"])
-        answer["results"].append(result)
-        show(result, args, out)
+            before = {} if answer["results"] else loading.seconds  # the model is loaded once, for the first
+            result["seconds"] = in_order(before | result["seconds"])
+            answer["results"].append(result)
+            show(result, args, out)
     return 1 if answer["errors"] else 0
 
 

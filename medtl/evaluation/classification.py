@@ -9,6 +9,8 @@ from scipy.stats import rankdata
 
 from ..cases import read_classified
 from ..errors import FAILURES, Cancelled, explain
+from ..io import read
+from ..io.isolated import Reader
 from ..progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ def evaluate_classes(
     options: Any,
     progress: Progress = no_progress,
     failed: Callable[[str, BaseException], None] | None = None,
+    reader: Reader = read,
 ) -> dict[str, Any]:
     """The figures of a model that classifies on a case list (image, label, patient), ready for JSON.
 
@@ -113,7 +116,7 @@ def evaluate_classes(
     for number, case in enumerate(listed):
         progress("infer", number / len(listed))
         try:
-            rows.append((case, classify_file(case.image, model, options)))
+            rows.append((case, classify_file(case.image, model, options, reader=reader)))
         except Cancelled:
             raise
         except FAILURES as error:

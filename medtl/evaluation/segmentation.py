@@ -9,7 +9,8 @@ import numpy as np
 
 from ..cases import CaseFiles, read_cases
 from ..errors import FAILURES, Cancelled, InputError, explain
-from ..io.read import read_labelmap, read_volume
+from ..io import read
+from ..io.isolated import Reader
 from ..model.card import ModelCard
 from ..progress import Progress, no_progress
 from ..volume import Labelmap, Volume
@@ -56,6 +57,7 @@ def evaluate(
     binary: bool = False,
     segment: Segmenter | None = None,
     failed: Failed | None = None,
+    reader: Reader = read,
 ) -> dict[str, Any]:
     """The figures of a model (`medtl.model.bundle.load_model`) on a case list or folder, ready for JSON.
 
@@ -86,7 +88,7 @@ def evaluate(
 
         try:
             inner("read", 0.0)
-            volume, truth = read_volume(files.image), read_labelmap(files.label)
+            volume, truth = reader.read_volume(files.image), reader.read_labelmap(files.label)
             masks = _true_masks(files, volume, truth, card, binary)
             outcomes.append(_outcome(files, volume, masks, run(volume, model, options, inner), card))
         except Cancelled:

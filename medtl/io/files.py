@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import re
+import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -110,12 +111,31 @@ def sniff(head: bytes) -> str:
         return "NRRD"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
         return "NIfTI"
-    if head[128:132] == b"DICM":
+    if head[128:132] == b"DICM" or starts_with_dicom_elements(head):
         return "DICOM"
     starts = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
     if head.startswith(starts) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return "picture"
     return "MetaImage" if b"NDims" in head else ""
+
+
+def starts_with_dicom_elements(head: bytes) -> bool:
+    """True where the bytes begin with three elements of a DICOM dataset, in their order: a file without preamble."""
+    at, last = 0, (0, 0)
+    for _ in range(3):
+        if len(head) < at + 12:
+            return False
+        group, element, kind, length = struct.unpack_from("<HH2sH", head, at)
+        if group not in (2, 8) or (group, element) <= last:
+            return False
+        last = group, element
+        if kind in (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC"):
+            at += 12 + int.from_bytes(head[at + 8 : at + 12], "little")
+        elif kind.isalpha() and kind.isupper():
+            at += 8 + length
+        else:  # a dataset that states no types
+            at += 8 + int.from_bytes(head[at + 4 : at + 8], "little")
+    return True
 
 
 def header_fields(file: BinaryIO) -> dict[str, str]:

@@ -35,8 +35,8 @@ def read_volume(
     if series is not None:
         raise InputError(f"Expected a DICOM folder for --series, found the {kind} file {path}. Leave --series out.")
     if kind == "picture":
-        array, geometry = read_picture(path, frame, component)
-        return _checked(Volume(array, geometry, stem_of(path), real_spacing=False), path)
+        array, geometry, warnings = read_picture(path, frame, component)
+        return _checked(Volume(array, geometry, stem_of(path), real_spacing=False, warnings=warnings), path)
     image = read_itk(path, kind, frame)
     components = image.GetNumberOfComponentsPerPixel()
     index = chosen(path, "component", component, components)
@@ -90,8 +90,8 @@ def read_labelmap(path: Path) -> Labelmap:
             f"Expected a labelmap file (.seg.nrrd, .nrrd, .nii.gz), found DICOM: {path}. Convert it first."
         )
     if kind == "picture":
-        array, geometry = read_picture(path, None, None)
-        return Labelmap(_as_labels(array, path), geometry)
+        array, geometry, warnings = read_picture(path, None, None)
+        return Labelmap(_as_labels(array, path), geometry, warnings=warnings)
     image = read_itk(path, kind, None, layers=True)
     found = segments_of({key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}, path)
     array = _as_labels(sitk.GetArrayFromImage(image), path)
