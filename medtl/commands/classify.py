@@ -56,7 +56,7 @@ def pictures_of(path: Path) -> list[Path]:
     if pictures and volumes:
         raise InputError(
             f"Expected pictures or a DICOM series in {path}, found pictures and volumes ({pictures[0].name}, "
-            f"{volumes[0].name}).Give the files one by one."
+            f"{volumes[0].name}). Give the files one by one."
         )
     return pictures or [path]
 

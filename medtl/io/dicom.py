@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CROSS_SECTIONAL = ("CT", "MR", "PT")
 MOST_MM = 1e6  # positions and sizes beyond a kilometre are damage
 INT32 = np.iinfo(np.int32)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -333,7 +334,7 @@ def _voxels(slices: list[_Slice]) -> np.ndarray:
         here = [n for n, s in enumerate(slices) if s.path == file]
         for n, values in zip(here, read_planes(file, [slices[n].scaling for n in here]), strict=True):
             low, high = float(values.min()), float(values.max())
-            if not max(abs(low), abs(high)) <= np.finfo(np.float32).max:
+            if not max(abs(low), abs(high)) <= LARGEST:
                 raise InputError(
                     f"Expected values that 32-bit numbers can hold, found {low:g} to {high:g} in {file}. "
                     "Correct its RescaleSlope and RescaleIntercept."

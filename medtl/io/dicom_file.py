@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 SUFFIXES = (".dcm", ".ima")
-MAX_HEADER = 64 << 20  # bytes before the pixel data of a deflated file, which states no size
+MAX_HEADER = 32 << 20  # bytes before the pixel data of a deflated file, which states no size
 NOT_IMAGES = {"SEG", "SR", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "DOC", "FID", "AU", "RWV"}
 
 
@@ -155,6 +155,8 @@ def _read_deflated(packed: bytes, file: Path, *, with_pixels: bool) -> "Dataset"
 
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     data = unpacker.decompress(packed, MAX_HEADER)
+    if len(data) < MAX_HEADER and not unpacker.eof:
+        raise EOFError("deflated data that are cut off")
     header = parse(io.BytesIO(data), False, True, stop_when=_at_pixel_data)
     if not with_pixels:
         return header

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # What compressed pixel data may grow to, times the size of the file: empty slices shrink to about 1/500.
 MOST_COMPRESSED = 1000
 ALWAYS_ALLOWED = 64 << 20  # bytes of pixel data that a compressed file of any size may promise
+MOST_PIXELS = 8192**2  # of one slice
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,21 @@ def _odd_bits(header: "Dataset", file: Path) -> str:
 
 
 def _too_large(header: "Dataset", file: Path) -> str:
-    """Why the promised pixel data cannot lie in a file of that size; empty where they can."""
+    """Why the promised pixel data are too large, for the file or in all; empty where they are not."""
     promised, size = pixel_bytes(header), file.stat().st_size
     syntax = header.file_meta.TransferSyntaxUID
     packed = syntax.is_compressed or syntax.is_deflated
-    if promised <= (max(ALWAYS_ALLOWED, MOST_COMPRESSED * size) if packed else size):
-        return ""
-    return (
-        f"Expected {promised} bytes of pixel data, found a file of {size} bytes: {file} is cut off or damaged. "
-        "Copy or export it again."
-    )
+    if promised > (max(ALWAYS_ALLOWED, MOST_COMPRESSED * size) if packed else size):
+        return (
+            f"Expected {promised} bytes of pixel data, found a file of {size} bytes: {file} is cut off or damaged. "
+            "Copy or export it again."
+        )
+    if header.Rows * header.Columns > MOST_PIXELS:
+        return (
+            f"Expected slices of at most {MOST_PIXELS} pixels, found {header.Rows} × {header.Columns} in {file}. "
+            "Crop or shrink them."
+        )
+    return ""
 
 
 def read_planes(file: Path, scalings: Sequence[Scaling]) -> list[np.ndarray]:
@@ -107,15 +113,15 @@ def read_planes(file: Path, scalings: Sequence[Scaling]) -> list[np.ndarray]:
     with dicom_errors(lambda reason: f"Expected whole pixel data, found {file} cut off or damaged. Export it again."):
         data = read_dataset(file)
         stored = _stored(data)
+        inverted = data.get("PhotometricInterpretation") == "MONOCHROME1"  # the smallest stored value is white
+        ends = [_sum_of_ends(data, s) if inverted else 0.0 for s in scalings]
         if stored is not None:
             planes = [_scaled(stored[s.frame], data, s) for s in scalings]
         elif "NumberOfFrames" not in data and not _table(data):
             planes = [_by_gdcm(data, file)]
         else:
             _refuse(data, file)
-        if data.get("PhotometricInterpretation") == "MONOCHROME1":  # the smallest stored value is white
-            planes = [_darkest_and_brightest(data, s) - p for p, s in zip(planes, scalings, strict=True)]
-    return planes
+    return [end - plane for end, plane in zip(ends, planes, strict=True)] if inverted else planes
 
 
 def _stored(data: "Dataset") -> np.ndarray | None:
@@ -146,12 +152,14 @@ def _scaled(stored: np.ndarray, data: "Dataset", scaling: Scaling) -> np.ndarray
     """The values of a plane's stored values, float64 (Y, X)."""
     from pydicom.pixels.processing import apply_modality_lut
 
-    if _table(data):
+    if table := _table(data):
+        if table.LUTDescriptor[2] not in (8, 16):  # the only ones that pydicom knows
+            table.LUTDescriptor[2] = 16
         return np.asarray(apply_modality_lut(stored, data), dtype=np.float64)
     return np.asarray(stored.astype(np.float64) * scaling.slope + scaling.intercept)
 
 
-def _darkest_and_brightest(data: "Dataset", scaling: Scaling) -> float:
+def _sum_of_ends(data: "Dataset", scaling: Scaling) -> float:
     """The sum of the values of the smallest and the largest number that can be stored."""
     if table := _table(data):
         return float(2 ** int(table.LUTDescriptor[2]) - 1)
@@ -171,6 +179,7 @@ def _by_gdcm(data: "Dataset", file: Path) -> np.ndarray:
 
 def _refuse(data: "Dataset", file: Path) -> NoReturn:
     raise InputError(
-        f"Expected pixel data that can be decompressed here, found {data.file_meta.TransferSyntaxUID.name} in {file}. "
-        "Install pylibjpeg with pylibjpeg-libjpeg and pylibjpeg-openjpeg, or export the series uncompressed."
+        f"Expected pixel data that can be decompressed here, found {data.file_meta.TransferSyntaxUID.name} in {file}, "
+        "damaged or of a kind that is not read. Install pylibjpeg with pylibjpeg-libjpeg and pylibjpeg-openjpeg, or "
+        "export the series uncompressed."
     )

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import re
-import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,23 @@ def suffix_of(path: Path) -> str:
     """The known suffix of a file name, `.seg.nrrd` and `.nii.gz` included; else the plain one, in lower case."""
     name = path.name.lower()
     return next((s for s in (*VOLUMES, *PICTURES) if name.endswith(s)), path.suffix.lower())
+
+
+def starts_with_dicom_elements(head: bytes) -> bool:
+    """True where the bytes begin with three elements of a DICOM dataset, in their order: a file without preamble."""
+    at, last = 0, b""
+    for _ in range(3):
+        tag = head[at + 1 : at + 2] + head[at : at + 1] + head[at + 3 : at + 4] + head[at + 2 : at + 3]  # big endian
+        if len(head) < at + 12 or tag[:2] not in (b"\0\2", b"\0\x08") or tag <= last:
+            return False
+        last, kind = tag, head[at + 4 : at + 6]
+        if kind in (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC"):
+            at += 12 + int.from_bytes(head[at + 8 : at + 12], "little")
+        elif kind.isalpha() and kind.isupper():
+            at += 8 + int.from_bytes(head[at + 6 : at + 8], "little")
+        else:  # a dataset that states no types
+            at += 8 + int.from_bytes(head[at + 4 : at + 8], "little")
+    return True
 
 
 def stem_of(path: Path) -> str:
@@ -117,25 +133,6 @@ def sniff(head: bytes) -> str:
     if head.startswith(starts) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return "picture"
     return "MetaImage" if b"NDims" in head else ""
-
-
-def starts_with_dicom_elements(head: bytes) -> bool:
-    """True where the bytes begin with three elements of a DICOM dataset, in their order: a file without preamble."""
-    at, last = 0, (0, 0)
-    for _ in range(3):
-        if len(head) < at + 12:
-            return False
-        group, element, kind, length = struct.unpack_from("<HH2sH", head, at)
-        if group not in (2, 8) or (group, element) <= last:
-            return False
-        last = group, element
-        if kind in (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC"):
-            at += 12 + int.from_bytes(head[at + 8 : at + 12], "little")
-        elif kind.isalpha() and kind.isupper():
-            at += 8 + length
-        else:  # a dataset that states no types
-            at += 8 + int.from_bytes(head[at + 4 : at + 8], "little")
-    return True
 
 
 def header_fields(file: BinaryIO) -> dict[str, str]:

@@ -30,7 +30,8 @@ def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oversized or oddly tagged pictures: the pixels decide
-            with Image.open(path) as picture:
+            # a file, not its name: Pillow 13 maps a named TIFF file into memory and ignores that it lies on its side
+            with path.open("rb") as file, Image.open(file) as picture:
                 picture.seek(chosen(path, "frame", frame, getattr(picture, "n_frames", 1)))
                 pixels, notes = _pixels(picture, path)
     except (MedTLError, MemoryError):
