@@ -14,7 +14,7 @@ from MedTLLib.jobs import segment as segmentJob
 from MedTLLib.module import ModuleLogic, ModuleWidget
 from MedTLLib.panels.finetune import FinetunePanel
 from MedTLLib.panels.maintenance import MaintenancePanel
-from MedTLLib.panels.report import ReportPanel
+from MedTLLib.panels.results import ResultsPanel
 from MedTLLib.panels.seeds import SeedsPanel
 from MedTLLib.panels.segment import SegmentPanel
 from MedTLLib.panels.setup import SetupPanel
@@ -81,19 +81,19 @@ class MedTLSegmentWidget(ModuleWidget):
 
     def makePanels(self) -> None:
         self.logic = MedTLSegmentLogic()
-        self.report = ReportPanel(self.ui)
-        self.segment = SegmentPanel(self.ui, self.logic.run, self.report.show)
-        self.seeds = SeedsPanel(self.ui, self.segment.models, self.report)
-        self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.report.show)
+        self.results = ResultsPanel(self.ui)
+        self.segment = SegmentPanel(self.ui, self.logic.run, self.results.show)
+        self.seeds = SeedsPanel(self.ui, self.segment.models, self.results)
+        self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.results.show)
         self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton)
         self.maintenance = MaintenancePanel(self.ui, self.logic.run, self.segment.readModels)
 
     def showParameterNode(self, parameterNode: MedTLSegmentParameterNode | None) -> None:
-        self.segment.parameters = self.report.parameters = parameterNode
+        self.segment.parameters = self.results.parameters = parameterNode
 
     def updatePanels(self) -> None:
         self.segment.update()
-        self.report.update()
+        self.results.update()
         self.seeds.update()
 
     def enterPanels(self) -> None:
@@ -109,7 +109,7 @@ class MedTLSegmentWidget(ModuleWidget):
     def closeScene(self) -> None:
         self.finetune.sceneClosed()
         self.seeds.forget()
-        self.report.forget()
+        self.results.forget()
 
     def closePanels(self) -> None:
         self.seeds.exit()

@@ -1,8 +1,8 @@
 """A user in front of the panel, and an engine that answers when the test says so."""
 
 import time
-from collections import deque
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -170,16 +170,18 @@ class User:
         return [[table.item(r, c).text() for c in range(table.columnCount)] for r in range(table.rowCount)]
 
 
-def agree(monkeypatch: Any, *answers: bool) -> list[str]:
-    """Answer Slicer's questions in turn, the last answer again and again; what was asked."""
+def agree(*answers: bool) -> list[str]:
+    """Prepare the answers to the next questions, in turn; the list fills with what is asked."""
     asked: list[str] = []
-    left = deque(answers)
 
-    def answer(question: str, *_more: Any, **_named: Any) -> bool:
-        asked.append(question)
-        return left.popleft() if len(left) > 1 else left[0]
+    def answer(yes: bool) -> Callable[[Any], Any]:
+        def press(dialog: Any) -> Any:
+            asked.append(str(dialog.text))
+            return qt.QMessageBox.Ok if yes else qt.QMessageBox.Cancel
 
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", answer)
+        return press
+
+    host.answer(*map(answer, answers))
     return asked
 
 
@@ -195,3 +197,8 @@ def paint(segmentation: Any, volume: Any, mask: np.ndarray, segment_id: str = LE
 
 def grid(node: Any) -> Geometry:
     return scene.geometry_of(node)
+
+
+def tip(widget: Any) -> str:
+    """The tool tip as the user reads it."""
+    return unescape(str(widget.toolTip).removeprefix("<p>").removesuffix("</p>"))

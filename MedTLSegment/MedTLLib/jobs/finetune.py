@@ -26,9 +26,8 @@ from ..mrml.views import LABEL_MAP
 from ..prediction import writer
 from ..seeds import marks, storage
 from . import regions
-from .job import Ending, Job, Step, discard, new_folder
+from .job import Ending, Job, Step, discard, new_folder, stage_text
 from .segment import Finished
-from .stages import stage_text
 
 ReadMarks = Callable[[Any, Any, ModelCard], Any]  # what `marks.read_marks` does
 

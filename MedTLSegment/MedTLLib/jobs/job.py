@@ -11,8 +11,7 @@ from typing import Any, ClassVar, Protocol
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-
-from .stages import share_of_bar, stage_text
+from medtl.progress import STAGES, overall_fraction
 
 Step = Callable[[Any], Any]
 
@@ -78,12 +77,17 @@ class Job:
 
     # Texts for the user
 
-    def progress(self, stage: str, fraction: float, seconds_left: float | None, elapsed: float) -> tuple[float, str]:
-        """The share of the whole bar, 0 to 1, and a sentence; `elapsed` seconds since the engine began."""
+    def progress(
+        self, stage: str, fraction: float, seconds_left: float | None, elapsed: float
+    ) -> tuple[float | None, str]:
+        """The share of the whole bar, 0 to 1, and a sentence; `elapsed` seconds since the engine began.
+
+        The share is None, and leaves the bar where it is, for a stage that the table does not have.
+        """
         text = stage_text(self.kind, stage)
         if seconds_left is not None and stage == "infer":
             text = _("{stage}, {seconds} s left").format(stage=text, seconds=max(1, round(seconds_left)))
-        return share_of_bar(self.kind, stage, fraction), text
+        return overall_fraction(self.kind, stage, fraction) if stage in STAGES[self.kind] else None, text
 
     @classmethod
     def handing_over_text(cls) -> str:
@@ -119,6 +123,11 @@ def new_folder(root: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def stage_text(job: str, stage: str) -> str:
+    """What the engine does in a stage of a kind of job; the stage itself where the table does not have it."""
+    return str(_(STAGES[job][stage].text)) if stage in STAGES[job] else stage
 
 
 def discard(job: Job) -> None:

@@ -15,10 +15,8 @@ from pathlib import Path
 import slicer
 
 import medtl
-from medtl import errors
+from medtl import errors, progress
 from medtl.io.write import write_whole
-
-from . import stages
 
 PACKAGES = {  # what is imported, and what installs it
     "torch": "torch",
@@ -33,6 +31,7 @@ PACKAGES = {  # what is imported, and what installs it
     "vtk": "vtk",
 }
 KINDS = ("InputError", "ModelError", "DeviceError", "InternalError", "WorkerMissing", "WorkerRefused", "WorkerDied")
+STAGES = ("start", *dict.fromkeys(stage for stages in progress.STAGES.values() for stage in stages), "fill")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 FRAME = re.compile(r'^\s*File "(.+)", line (\d+)')
 RAISED = re.compile(r"^(?:\w+\.)*(\w+)(?::|$)")
@@ -78,7 +77,7 @@ def versions() -> list[str]:
 
 def failure_line(failure: Failure) -> str:
     """A line about a failed job, of known words alone."""
-    kind, stage = _known(failure.kind, KINDS), _known(failure.stage, stages.ALL)
+    kind, stage = _known(failure.kind, KINDS), _known(failure.stage, STAGES)
     return f"{kind}, stage {stage}, device {_known(failure.device, DEVICES)}, after {failure.seconds:.0f} s"
 
 

@@ -12,7 +12,6 @@ from medtl.errors import MedTLError
 
 from .job import Ending, Job, Step
 from .logbundle import Failure
-from .stages import FILL, START
 
 State = Literal["idle", "waiting", "running", "cancelling"]
 OnProgress = Callable[[str, float, "float | None"], None]
@@ -20,6 +19,7 @@ OnDone = Callable[[dict[str, Any]], None]
 OnError = Callable[[str, str], None]
 OnValues = Callable[[dict[str, float]], None]
 
+START, FILL = "start", "fill"  # stages before the first one of the engine, and after its last one
 POLL_MS, POLLS = 100, 20  # how long a cancelled job may take to settle
 
 
@@ -157,7 +157,8 @@ class JobRun:
         now = self.engine.now()
         if self._began is None:
             self._began = now
-        self.fraction, text = job.progress(stage, fraction, seconds_left, now - self._began)
+        share, text = job.progress(stage, fraction, seconds_left, now - self._began)
+        self.fraction = self.fraction if share is None else share
         self._show(text)
 
     def _on_values(self, job: Job, values: dict[str, float]) -> None:

@@ -18,7 +18,7 @@ import qt
 import slicer
 from class_user import BRAIN, MODULE, RENAL, STRANGE, UNSURE, ClassUser, card, install, renal
 from panel_user import MODULE as SEGMENT_MODULE
-from panel_user import PHANTOM, ROOT, agree, grid
+from panel_user import PHANTOM, ROOT, agree, grid, tip
 
 from medtl.io.write import store_image
 from medtl.model.store import user_store
@@ -118,7 +118,7 @@ def test_a_model_of_plain_numbers_waits_for_a_segment(user):
     volume = user.load()
     user.choose(RENAL)
     assert not user.ui.classifyButton.enabled
-    assert "measures the shape" in user.ui.classifyButton.toolTip
+    assert "measures the shape" in tip(user.ui.classifyButton)
     node = user.segmentation(volume)
     assert "has no segment" in user.ui.reasonLabel.text
     node.GetSegmentation().AddEmptySegment("tumour", "Tumour")
@@ -168,7 +168,7 @@ def test_the_answer_is_a_class_a_probability_and_a_bar_for_each(user):
     assert user.ui.cancelButton.enabled
     assert not user.ui.classifyButton.enabled
     user.worker.progress("infer", 0.5, 12.0)
-    assert user.status() == "Classifying the slices, 12 s left"
+    assert user.status() == "Looking at the slices, 12 s left"
     user.worker.progress("heat", 0.5)
     assert user.status() == "Computing the heat map"
     user.worker.classified()
@@ -224,7 +224,7 @@ def test_a_model_of_plain_numbers_shows_what_spoke_for_it_and_how_sure_it_is(use
     assert not user.ui.votesLabel.visible
     assert not user.ui.votesButton.visible
     assert not user.ui.heatmapCheckBox.enabled
-    assert "looks at the shape" in user.ui.heatmapCheckBox.toolTip
+    assert "looks at the shape" in tip(user.ui.heatmapCheckBox)
 
 
 def test_features_speak_for_the_class_that_is_shown(user):
@@ -313,7 +313,7 @@ def test_an_empty_segment_is_told_before_the_engine_is_asked(user):
     assert user.worker.requests == []
 
 
-def test_a_volume_under_a_transform_is_classified_as_a_hardened_copy_with_its_segment(user, monkeypatch):
+def test_a_volume_under_a_transform_is_classified_as_a_hardened_copy_with_its_segment(user):
     volume = user.load()
     node = user.segmentation(volume, "tumour")
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
@@ -322,7 +322,7 @@ def test_a_volume_under_a_transform_is_classified_as_a_hardened_copy_with_its_se
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
     for each in (volume, node):
         each.SetAndObserveTransformNodeID(transform.GetID())
-    asked = agree(monkeypatch, True)
+    asked = agree(True)
     user.ui.classifyButton.click()
     assert "moved" in asked[0]
     np.testing.assert_array_equal(user.worker.region(), TRUTH)
@@ -379,7 +379,7 @@ def test_an_answer_to_another_question_is_visibly_stale(user, what):
     assert not user.ui.answerBox.enabled
     assert not any(bar.enabled for _name, bar in user.widget.classify.result._bars)
     assert not user.ui.heatmapCheckBox.enabled
-    assert user.ui.heatmapCheckBox.toolTip
+    assert tip(user.ui.heatmapCheckBox)
 
 
 def test_the_answer_to_the_question_that_is_asked_again_is_shown_again(user):
@@ -481,6 +481,18 @@ def test_the_plot_shows_every_class_in_its_colour(user):
         assert name in user.ui.legendLabel.text
 
 
+def test_the_plot_of_an_answer_without_slices_stays_empty(user):
+    volume = user.load()
+    user.choose(RENAL)
+    user.segmentation(volume, "tumour")
+    user.ui.classifyButton.click()
+    user.worker.shape()
+    user.ui.votesButton.collapsed = False  # hidden for such an answer, but a script may open it
+    slicer.app.processEvents()
+    user.ui.sliceSlider.value = 3
+    assert user.ui.sliceLabel.text == ""
+
+
 def test_a_curve_runs_from_left_to_right_with_0_at_the_bottom():
     slices = [class_result.Slice(k, {"a": p}, True) for k, p in ((4, 0.0), (5, 1.0), (8, 0.5))]
     size = (100 + 2 * EDGE + 1, 50 + 2 * EDGE + 1)
@@ -525,14 +537,14 @@ def test_the_report_says_result_model_image_and_settings(user, tmp_path):
     assert str(tmp_path) in host.dialogs.shown[-1]
 
 
-def test_a_report_that_cannot_be_written_is_told_and_none_is_replaced_unasked(user, tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_written_is_told_and_none_is_replaced_unasked(user, tmp_path):
     user.load(name="2: ax/t1")
     user.classify()
     host.answer(str(tmp_path / "none" / "report.csv"))
     user.ui.reportButton.click()
     assert "does not exist" in user.ui.resultLabel.text
     (tmp_path / "report.csv").write_text("precious")
-    agree(monkeypatch, False)
+    agree(False)
     host.answer(str(tmp_path / "report"))
     user.ui.reportButton.click()
     assert (tmp_path / "report.csv").read_text() == "precious"
@@ -581,8 +593,9 @@ def test_a_result_that_was_deleted_is_gone(user):
 def test_text_from_a_file_is_shown_as_it_is(user):
     user.load(name="<b>bold</b>")
     user.classify()
-    for label in (user.ui.aboutLabel, user.ui.reasonsLabel, user.ui.warningsLabel, user.ui.statusLabel):
-        assert label.textFormat == qt.Qt.PlainText
+    marked = {"noticeLabel", "legendLabel", "plotLabel"}  # our own words, names that are escaped, a picture
+    labels = [w.get("name") for w in form().iter("widget") if w.get("class") == "QLabel"]
+    assert {name for name in labels if getattr(user.ui, name).textFormat != qt.Qt.PlainText} == marked
     assert "<b>bold</b>" in user.ui.aboutLabel.text
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from medtl.errors import InputError, ModelError
-from MedTLLib.jobs import stages
+from medtl.progress import STAGES
 from MedTLLib.jobs.job import Ending, Job
 from MedTLLib.jobs.run import POLLS, Engine, JobRun
 from MedTLLib.jobs.shared import SharedEngine
@@ -313,13 +313,18 @@ def test_an_observer_may_come_back_to_the_run(run, engine):
     assert run.state == "waiting"
 
 
-@pytest.mark.parametrize("job", list(stages.BEGIN))
-def test_the_bar_never_goes_back_and_every_stage_has_a_name(job):
-    shares = [stages.share_of_bar(job, stage, fraction) for stage in stages.BEGIN[job] for fraction in (0.0, 0.5, 1.0)]
+@pytest.mark.parametrize("kind", ["segment", "classify"])
+def test_the_bar_never_goes_back_and_a_strange_stage_leaves_it_where_it_is(run, engine, kind):
+    begin(run, type("Kind", (TwoSteps,), {"kind": kind}))
+    shares = []
+    for stage in STAGES[kind]:
+        for fraction in (0.0, 0.5, 1.0):
+            engine.progress(stage, fraction)
+            shares.append(run.fraction)
     assert shares == sorted(shares)
-    assert shares[0] == 0.0
-    assert shares[-1] == 1.0
-    assert all(stages.stage_text(job, stage) != stage for stage in stages.BEGIN[job])
+    assert (shares[0], shares[-1]) == (0.0, pytest.approx(1.0))
+    engine.progress("strange", 0.0)
+    assert (run.fraction, run.text) == (shares[-1], "strange")
 
 
 # The engine that modules share

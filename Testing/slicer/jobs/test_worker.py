@@ -343,7 +343,10 @@ def test_calls_for_later_come_from_the_event_loop_and_in_their_turn(worker: Work
 
 
 def test_without_a_folder_a_temporary_one_is_used_and_removed_at_the_end() -> None:
-    code = "import host; host.start(); from MedTLLib.jobs.worker import Worker; print(Worker().folder.resolve())"
+    code = (
+        "import host; host.start()\n"
+        "from MedTLLib.jobs.worker import Worker; print(Worker().folder.resolve(strict=True))"
+    )
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, (SLICER_TESTS.parent, ROOT / "MedTLSegment", ROOT)))
     }
