@@ -316,7 +316,7 @@ def test_a_jump_turns_the_view(user):
 def test_a_view_of_another_image_is_not_marked(user):
     user.begin()
     user.look_at(FIRST)
-    other = samples.volumeNode(CASE.volume, "other")
+    other = samples.volume_node(CASE.volume, "other")
     slicer.util.setSliceViewerLayers(background=other)
     user.ui.markButton.click()
     assert user.marked() == {}
@@ -402,7 +402,7 @@ def test_over_the_image_of_another_patient_no_text_tells_of_this_one(user):
     user.begin()
     user.look_at(FIRST)
     user.ui.markButton.click()
-    other = samples.volumeNode(CASE.volume, "the next patient")
+    other = samples.volume_node(CASE.volume, "the next patient")
     shown = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     shown.SetBackgroundVolumeID(other.GetID())
     assert user.corner() == ""

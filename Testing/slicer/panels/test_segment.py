@@ -60,8 +60,8 @@ def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
 
 
 def test_the_volume_in_the_background_of_the_red_view_is_the_default(user):
-    samples.volumeNode(PHANTOM.volume, "other")
-    looked_at = samples.volumeNode(PHANTOM.volume, "looked at")
+    samples.volume_node(PHANTOM.volume, "other")
+    looked_at = samples.volume_node(PHANTOM.volume, "looked at")
     manager = slicer.app.layoutManager()
     manager.sliceWidget("Red").mrmlSliceCompositeNode().SetBackgroundVolumeID(looked_at.GetID())
     user.chosen.inputVolume = None
@@ -493,7 +493,7 @@ def test_the_volume_deleted_in_the_middle_leaves_the_result_in_a_new_segmentatio
     slicer.mrmlScene.RemoveNode(volume)
     user.worker.done()
     assert "deleted while the model ran" in user.result()
-    again = samples.volumeNode(PHANTOM.volume)
+    again = samples.volume_node(PHANTOM.volume)
     np.testing.assert_array_equal(voxels(user.chosen.resultSegmentation, again), TRUTH)
     assert slicer.mrmlScene.GetFirstNodeByName("MedTL grid") is None
 
@@ -1283,7 +1283,7 @@ def test_what_was_deleted_beside_the_segmentation_breaks_nothing(user):
 
 
 def test_the_panel_follows_the_red_view_until_the_user_chooses_himself(user):
-    first, second, third = (samples.volumeNode(PHANTOM.volume, name) for name in ("first", "second", "third"))
+    first, second, third = (samples.volume_node(PHANTOM.volume, name) for name in ("first", "second", "third"))
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     for looked in (first, second):
         composite.SetBackgroundVolumeID(looked.GetID())
