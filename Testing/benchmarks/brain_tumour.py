@@ -43,6 +43,7 @@ from medtl.progress import TerminalProgress
 from medtl.training.classifier import WATCHED, ClassRecipe, outputs_of, prepare_pictures, train_classifier
 from medtl.training.fit import CHECKPOINT
 from medtl.training.recipes.brain_tumour_4class import ENCODERS, recipe
+from medtl.typed_json import encode
 
 ROWS = {
     "lite0": "EfficientNet-Lite0",
@@ -157,7 +158,7 @@ def trained(
         logits, _, _ = outputs_of(network, prepare_pictures(part, ids, side, work / cache))  # type: ignore[arg-type]
         probabilities.append((logits / model.card.calibration.temperature).softmax(1).numpy())
     truth = np.array([ids.index(case.label) for case in held])
-    kept_back = class_figures(truth, probabilities[1], [case.patient for case in held], ids)["accuracy"]
+    kept_back = encode(class_figures(truth, probabilities[1], [case.patient for case in held], ids))["accuracy"]
     about = f"{parameter_count(network) / 1e6:.1f} M, {epochs} epochs, {(folder / 'minutes.txt').read_text()} min"
     return Row(probabilities[0], interval(kept_back), about)
 
@@ -221,7 +222,7 @@ def summarise(
                 continue
             p = row.probabilities[chosen] if chosen.all() else scaled(row.probabilities[chosen][:, columns])
             true = truth[chosen] if chosen.all() else tumours[chosen]
-            figures = class_figures(true, p, [g for g, c in zip(groups, chosen) if c], names)
+            figures = encode(class_figures(true, p, [g for g, c in zip(groups, chosen) if c], names))
             cells = [interval(figures[key]) for key in (*FIGURES, *(f"recall_{one}" for one in names))]
             cells += [row.kept_back, row.about] if chosen.all() else [row.about]
             print(line([name, *cells]), flush=True)

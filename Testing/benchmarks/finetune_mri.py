@@ -38,7 +38,7 @@ from medtl.finetuning.seed import Seed, seeds_of
 from medtl.finetuning.suggest import evenly_spaced
 from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, load_model
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
 from medtl.volume import Labelmap, Volume, array_axis
 
 SEEDS = 5
@@ -139,7 +139,7 @@ def seeds_for(model: Model, one: Loaded) -> tuple[Seed, ...]:
 
 def dice_of(model: Model, one: Loaded, without: Sequence[int] = (), labels: np.ndarray | None = None) -> float:
     """Dice of the whole case, or of it without some slices, by the model or of `labels`."""
-    found = segment(one[1], model, SegmentOptions()).labelmap.array if labels is None else labels
+    found = segment(one[1], model, InferenceOptions()).labelmap.array if labels is None else labels
     axis = array_axis(one[1].geometry, model.card.input.plane)
     a, b = (np.delete(part > 0, list(without), axis) for part in (found, one[2]))
     total = np.count_nonzero(a) + np.count_nonzero(b)

@@ -23,6 +23,7 @@ from scipy import ndimage
 from tables import header, line
 
 from medtl.errors import MedTLError
+from medtl.evaluation.metrics import dice
 from medtl.finetuning.case_result import this_case
 from medtl.finetuning.finetune import FinetuneOptions
 from medtl.finetuning.held_out import Clock
@@ -34,7 +35,7 @@ from medtl.io.read import read_labelmap, read_volume
 from medtl.model import networks
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
 from medtl.volume import Labelmap, Volume
 
 CASE = "ct-volumes/totalseg-A-tissue"
@@ -136,7 +137,7 @@ def learned(
     done = learn(own, [(volume, seeds)], options, clock=clock, later=len(truth.array))
     result, weight = this_case(done, volume, seeds, lambda stage, share: None)
     facts = {"seconds": clock.used, "steps": done.steps, "left_out": done.seeds.after.tolist(), "weight": weight}
-    alone = segment(volume, done.model, SegmentOptions(threads=args.threads)).labelmap.array > 0
+    alone = segment(volume, done.model, InferenceOptions(threads=args.threads)).labelmap.array > 0
     return {"network": alone, f"result (weight {weight:g})": result.array > 0}, facts
 
 
@@ -174,12 +175,6 @@ def figures(mask: np.ndarray, truth: np.ndarray, volume: Volume, rest: Sequence[
         "area_absolute_error": float(np.abs(error).mean()),
         "hu_error": levels[0] - levels[1] if len(levels) == 2 else None,
     }
-
-
-def dice(found: np.ndarray, truth: np.ndarray) -> float:
-    """Dice of two masks; 1 where both are empty."""
-    total = np.count_nonzero(found) + np.count_nonzero(truth)
-    return 2 * np.count_nonzero(found & truth) / total if total else 1.0
 
 
 def cells(name: str, row: dict[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ from medtl.finetuning.held_out import Clock
 from medtl.finetuning.seed import seeds_of
 from medtl.finetuning.suggest import evenly_spaced
 from medtl.model.bundle import Model, load_model
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
 from medtl.volume import Labelmap, array_axis
 
 DRAWS = 2
@@ -99,7 +99,7 @@ def seen_by(model: Model, one: Loaded) -> tuple[tuple[int, int], np.ndarray]:
     """The first and last slice of what the model finds (of all slices where that is nothing), and the mean entropy of
     each slice's head."""
     axis = array_axis(one[1].geometry, model.card.input.plane)
-    found = segment(one[1], model, SegmentOptions(keep_uncertainty=True))
+    found = segment(one[1], model, InferenceOptions(keep_uncertainty=True))
     assert found.uncertainty is not None
     there = np.flatnonzero(np.moveaxis(found.labelmap.array, axis, 0).any(axis=(1, 2)))
     planes = np.moveaxis(found.uncertainty, axis, 0)

@@ -1,18 +1,29 @@
 """The commands `medtl finetune` and `medtl suggest`."""
 
 import argparse
-import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TextIO
 
 from ..progress import TerminalProgress
-from .console import emit, say
+from .console import print_json, print_lines, print_warnings
+
+
+@dataclass(frozen=True)
+class CaseArguments:
+    """A --case: an image with its label, and the slices that --slices chose; None for all that have a label."""
+
+    image: Path
+    label: Path
+    slices: tuple[int, ...] | None = None
 
 
 class AddCase(argparse.Action):
-    """Adds an image with its label; which of its slices count, --slices may say after it."""
+    """Adds an image with its label; --slices after it chooses slices."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        namespace.cases = [*namespace.cases, (*values, None)]
+        image, label = values
+        namespace.cases = [*namespace.cases, CaseArguments(image, label)]
 
 
 class SetSlices(argparse.Action):
@@ -25,7 +36,8 @@ class SetSlices(argparse.Action):
         if numbers is not None and not all(number.isdecimal() for number in numbers):
             parser.error(f"expected --slices like 12,20,31 or auto, found {values}")
         chosen = None if numbers is None else tuple(int(number) for number in numbers)
-        namespace.cases = [*namespace.cases[:-1], (*namespace.cases[-1][:2], chosen)]
+        *earlier, last = namespace.cases
+        namespace.cases = [*earlier, replace(last, slices=chosen)]
 
 
 def finetune(args: argparse.Namespace, out: TextIO) -> int:
@@ -50,15 +62,15 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
     try:
         progress("load", 0.0)
         model = load_model(args.model, args.device)
-        cases = [CaseGiven(*case) for case in args.cases]
+        cases = [CaseGiven(case.image, case.label, case.slices) for case in args.cases]
         record = finetune_files(model, cases, args.seeds, args.output, options, progress, clock=clock, new=new)
     finally:
         progress.close()
-    say(sys.stderr, *(f"medtl: {note}" for note in record["notes"]))
+    print_warnings(record["notes"])
     if args.json:
-        emit(out, record)
+        print_json(out, record)
     else:
-        say(out, *verdict_lines(record))
+        print_lines(out, *verdict_lines(record))
     return 0
 
 
@@ -84,18 +96,19 @@ def suggest(args: argparse.Namespace, out: TextIO) -> int:
     """Print the slices to correct next."""
     from ..finetuning.suggest import suggest_file
     from ..model.bundle import load_model
-    from ..segmentation import SegmentOptions
+    from ..segmentation import InferenceOptions
 
     progress = TerminalProgress()
     try:
         progress("load", 0.0)
         model = load_model(args.model, args.device)
-        options = SegmentOptions(device=args.device, threads=args.threads)
+        options = InferenceOptions(threads=args.threads)
         record = suggest_file(args.image, model, args.count, options, progress)
     finally:
         progress.close()
+    print_warnings(record["warnings"])
     if args.json:
-        emit(out, record)
+        print_json(out, record)
     else:
-        say(out, *(one["index"] for one in record["slices"]))
+        print_lines(out, *(one["index"] for one in record["slices"]))
     return 0

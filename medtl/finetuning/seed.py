@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..io.write import write_whole
+from ..labels import label_values
 from ..model.card import ModelCard
 from ..volume import PLANES, Labelmap, array_axis
 
@@ -54,17 +55,31 @@ class Seed:
 def seeds_of(
     labelmap: Labelmap, card: ModelCard, image: Path, sha256: str, slices: Sequence[int] | None, when: str = ""
 ) -> tuple[Seed, ...]:
-    """The SEEDs of a case: these slices of its labelmap, or (None) every slice that holds a label.
+    """The SEEDs of a case: these slices of its labelmap, or (None) every slice that holds a label. Each label's segment
+    is taken whole (see `medtl.labels`), also where a segment that is not the model's overlaps it.
 
-    Raises: InputError when there is no such slice, segments overlap, or the labels are not those of the model.
+    Raises: InputError when there is no such slice, two labels overlap, or the labels are not those of the model.
     """
-    if labelmap.warnings:
-        raise InputError(
-            f"Expected segments that do not overlap, found: {labelmap.warnings[0]} Take the shared voxels out of one."
-        )
     values = label_values(labelmap, card)
-    planes = np.moveaxis(labelmap.array, array_axis(labelmap.geometry, card.input.plane), 0)
-    chosen = np.flatnonzero(planes.any(axis=(1, 2))) if slices is None else np.array(sorted(set(slices)), dtype=int)
+    if missing := [label.name for label in card.labels if label.id not in values]:
+        raise InputError(
+            f"Expected a segment for each label of {card.name}, found none for {', '.join(missing)}: it was removed "
+            "since the prediction. Segment again, or add it back."
+        )
+    classes = np.zeros(labelmap.array.shape, np.uint16)
+    for number, label in enumerate(card.labels, start=1):
+        mask = labelmap.mask(values[label.id])
+        if shared := np.count_nonzero(classes[mask]):
+            raise InputError(
+                f"Expected labels that do not overlap, found {shared} voxels of {label.name} in another label, too. "
+                "Take the shared voxels out of one."
+            )
+        classes[mask] = number
+    others = np.where(classes > 0, 0, labelmap.array)
+    axis = array_axis(labelmap.geometry, card.input.plane)
+    planes, other_planes = np.moveaxis(classes, axis, 0), np.moveaxis(others, axis, 0)
+    filled = planes.any(axis=(1, 2)) | other_planes.any(axis=(1, 2))
+    chosen = np.flatnonzero(filled) if slices is None else np.array(sorted(set(slices)), dtype=int)
     if len(chosen) == 0:
         raise InputError(f"Expected at least one SEED slice, found no label in that of {image.name}. Mark a slice.")
     if not 0 <= chosen[0] <= chosen[-1] < len(planes):
@@ -73,40 +88,17 @@ def seeds_of(
             f"found {int(chosen[0])} to {int(chosen[-1])}. Correct the numbers."
         )
     ids = tuple(label.id for label in card.labels)
+    names = {segment.value: f"the segment {segment.name}" for segment in labelmap.segments}
     stamp = when or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    found = []
+    seeds = []
     for k in chosen:
-        mask = np.zeros(planes.shape[1:], np.uint16)
-        for number, label in enumerate(card.labels, start=1):
-            mask[np.isin(planes[k], values[label.id])] = number
-        unknown = np.setdiff1d(planes[k], [0, *(v for group in values.values() for v in group)])
-        if len(unknown):
+        if unknown := int(other_planes[k].max()):
             raise InputError(
-                f"Expected the labels {', '.join(ids)} of {card.name} in slice {k} of {image.name}, found the "
-                f"value {int(unknown[0])} too. Remove that label, or give it the model's name."
+                f"Expected the labels {', '.join(ids)} of {card.name} in slice {k} of {image.name}, found "
+                f"{names.get(unknown, f'the value {unknown}')} too. Remove that label, or give it the model's name."
             )
-        found.append(Seed(image.name, image, sha256, card.input.plane, int(k), ids, mask, stamp))
-    return tuple(found)
-
-
-def label_values(labelmap: Labelmap, card: ModelCard) -> dict[str, tuple[int, ...]]:
-    """The values of the labelmap for each label id of the model: by the segments' tags where they have any (Slicer
-    changes values), else the model's own values.
-
-    Raises: InputError when a label of the model has no segment any more.
-    """
-    tagged = [(dict(s.tags).get("MedTL.label") or s.id.removeprefix(f"{card.family}."), s) for s in labelmap.segments]
-    known = {label.id for label in card.labels}
-    if not any(name in known for name, _ in tagged):
-        return {label.id: (label.value,) for label in card.labels}
-    values = {label.id: tuple(s.value for name, s in tagged if name == label.id) for label in card.labels}
-    missing = [label.name for label in card.labels if not values[label.id]]
-    if missing:
-        raise InputError(
-            f"Expected a segment for each label of {card.name}, found none for {', '.join(missing)}: it was removed "
-            "since the prediction. Segment again, or add it back."
-        )
-    return values
+        seeds.append(Seed(image.name, image, sha256, card.input.plane, int(k), ids, planes[k].copy(), stamp))
+    return tuple(seeds)
 
 
 def by_image(seeds: Iterable[Seed]) -> dict[str, list[Seed]]:

@@ -11,7 +11,7 @@ from ..volume import Labelmap, Volume, geometry_of
 from .files import kind_of, naming, stem_of
 from .itk import chosen, read_itk, states_spacing
 from .pictures import read_picture
-from .seg_nrrd import merged, segments_of
+from .seg_nrrd import merge_layers, segments_of
 
 
 def read_volume(
@@ -79,8 +79,9 @@ def _checked(volume: Volume, path: Path) -> Volume:
 def read_labelmap(path: Path) -> Labelmap:
     """The labels of a file, uint16 (Z, Y, X), with the segments that a `.seg.nrrd` names.
 
-    Overlapping segments (layers of a `.seg.nrrd`) are merged, the later one wins, and `warnings` says so; where
-    Slicer gave the same value to several of them, they are numbered from 1 in their order.
+    Overlapping segments (layers of a `.seg.nrrd`) are merged: the later one counts, `warnings` says what the others
+    lose, and `Labelmap.mask` still gives each segment whole. Where several segments have the same value, they are
+    numbered from 1 in their order.
 
     Raises: InputError, also where a value is not a whole number from 0 to 65535.
     """
@@ -93,16 +94,18 @@ def read_labelmap(path: Path) -> Labelmap:
         array, geometry = read_picture(path, None, None)
         return Labelmap(_as_labels(array, path), geometry)
     image = read_itk(path, kind, None, layers=True)
-    found = segments_of({key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}, path)
+    segments = segments_of({key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}, path)
     array = _as_labels(sitk.GetArrayFromImage(image), path)
     with naming(path):
         geometry = geometry_of(image)
     if array.ndim == 3:
-        return Labelmap(array, geometry, tuple(segment for segment, _ in found))
+        if len({segment.value for segment, _ in segments}) == len(segments):
+            return Labelmap(array, geometry, tuple(segment for segment, _ in segments))
+        return merge_layers(array[None], geometry, [(segment, 0) for segment, _ in segments], path)
     layers = array if image.GetDimension() == 4 else np.moveaxis(array, -1, 0)
-    if not found:
+    if not segments:
         chosen(path, "layer", None, len(layers))
-    return merged(layers, geometry, found, path)
+    return merge_layers(layers, geometry, segments, path)
 
 
 def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:

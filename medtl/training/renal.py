@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from ..cases import read_classified
 from ..classification.region import region_of
-from ..classification.shape import measured, shape_features, sigmoid
+from ..classification.shape import measured, shape_features
 from ..errors import InputError
 from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, drawn, log_loss, reliability, scores
 from ..io.read import read_labelmap
@@ -66,7 +67,7 @@ class Fitted:
 
     def probability(self, values: np.ndarray) -> np.ndarray:
         """P(malignant) (n,) of features (n, m)."""
-        return sigmoid(self.intercept + (values - self.mean) / self.deviation @ self.weights)
+        return np.asarray(expit(self.intercept + (values - self.mean) / self.deviation @ self.weights))
 
 
 def train_renal(cases: Path, output: Path, progress: Progress = no_progress) -> Path:
@@ -167,7 +168,7 @@ def fit(
             odds[test] = (
                 logistic(strength, balanced).fit(scaled[train], malignant[train]).decision_function(scaled[test])
             )
-        losses.append(log_loss(malignant, sigmoid(odds + honest_intercept(odds, malignant.mean()))))
+        losses.append(log_loss(malignant, expit(odds + honest_intercept(odds, malignant.mean()))))
     strength = strengths[int(np.argmin(losses))]
     weights = logistic(strength, balanced).fit(scaled, malignant).coef_[0]
     return Fitted(mean, deviation, weights, honest_intercept(scaled @ weights, malignant.mean()), strength)
@@ -189,7 +190,7 @@ def honest_intercept(scores: np.ndarray, share: float) -> float:
     low, high = -50.0 - float(scores.max()), 50.0 - float(scores.min())
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if sigmoid(scores + middle).mean() < share else (low, middle)
+        low, high = (middle, high) if expit(scores + middle).mean() < share else (low, middle)
     return (low + high) / 2
 
 

@@ -14,7 +14,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from medtl.errors import InputError
-from medtl.gate import misfits
+from medtl.gate import mismatches
 from medtl.io.write import write_whole
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry
@@ -126,7 +126,7 @@ def facts_of(node: Any) -> Facts:
 
 def misfits_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> tuple[str, ...]:
     """The reasons why a volume of which this is known does not fit the model; none where it fits."""
-    return misfits(
+    return mismatches(
         card,
         modality=facts.modality,
         description=facts.description or facts.name.replace("_", " "),  # the name of a file often tells

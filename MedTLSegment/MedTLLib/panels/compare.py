@@ -6,7 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-from medtl.model.store import Found
+from medtl.model.store import ModelEntry
 from medtl.volume import array_axis
 from MedTLLib.jobs import finetune as finetune_job
 from MedTLLib.jobs.segment import SPACING
@@ -34,7 +34,7 @@ class ComparePanel:
         ui.changedList.connect("itemActivated(QListWidgetItem*)", self.onSlice)
         self.end()
 
-    def begin(self, tuned: finetune_job.Tuned, found: Found | None) -> None:
+    def begin(self, tuned: finetune_job.Tuned, found: ModelEntry | None) -> None:
         """Compare a run's result with the segmentation that was marked; `found` is its model."""
         self.end()
         segmentation = finetune_job.segmentation_of(tuned)

@@ -8,7 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
-from medtl.model.store import Found, delete_bundle, export_bundle, import_bundle, list_models, stores
+from medtl.model.store import ModelEntry, delete_bundle, export_bundle, import_bundle, list_models, stores
 from medtl.volume import Geometry
 from MedTLLib.mrml import scene
 
@@ -26,7 +26,7 @@ class ModelPanel:
     def __init__(self, ui: Any, logic: Any, task: str) -> None:
         self.ui, self.logic, self.task = ui, logic, task
         self.parameters: Any = None
-        self.models: tuple[Found, ...] = ()
+        self.models: tuple[ModelEntry, ...] = ()
         self._listed: tuple[object, ...] = ()
         self._folders: tuple[Path, ...] = ()
         self._card = ""
@@ -94,7 +94,7 @@ class ModelPanel:
             return str(_("No model for classification is installed. Import one under Advanced."))
         return str(_("No model is installed. Import one under Advanced."))
 
-    def chosen(self) -> Found | None:
+    def chosen(self) -> ModelEntry | None:
         """The chosen model."""
         name = self.ui.modelCombo.currentData
         return next((found for found in self.models if found.name == name), None)
@@ -205,7 +205,7 @@ def folders() -> tuple[Path, ...]:
     return tuple(sorted(folder for _source, root in stores() if root.is_dir() for folder in root.iterdir()))
 
 
-def reasonAgainst(found: Found, facts: scene.Facts | None, geometry: Geometry | None) -> str:
+def reasonAgainst(found: ModelEntry, facts: scene.Facts | None, geometry: Geometry | None) -> str:
     """Why the model does not fit the volume; empty when it does, or while there is no volume."""
     if found.card is None:
         return found.problem

@@ -6,6 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from medtl.progress import STAGES
 from MedTLLib.jobs import finetune as finetune_job
 from MedTLLib.mrml import scene
 from MedTLLib.seeds.marks import Mark
@@ -26,22 +27,9 @@ def factsText(facts: scene.Facts) -> str:
     return " · ".join(part for part in (kind, facts.date, grid, facts.frame) if part)
 
 
-def stageText(stage: str) -> str:
-    """What the engine does in a stage, for the user."""
-    texts = {
-        "load": _("Loading the model"),
-        "read": _("Reading the volume"),
-        "prepare": _("Preparing the volume"),
-        "infer": _("Segmenting"),
-        "clean": _("Cleaning up"),
-        "write": _("Writing the result"),
-        "encode": _("Looking at the SEED slices"),
-        "check": _("Trying it with some SEEDs left out"),
-        "tune": _("Tuning"),
-        "guard": _("Checking what the model knew"),
-        "result": _("Segmenting this case"),
-    }
-    return str(texts.get(stage, stage))
+def stageText(job: str, stage: str) -> str:
+    """What the engine does in a stage of a kind of job, for the user."""
+    return str(_(STAGES[job][stage].text)) if stage in STAGES[job] else stage
 
 
 def stateText(mark: Mark) -> str:

@@ -13,7 +13,7 @@ from medtl.finetuning.features import Cached, changed, decide, dices, encode
 from medtl.finetuning.seed import IGNORE
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import InputSpec
-from medtl.worker import Reporter
+from medtl.worker import JobProgress
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +130,12 @@ def test_unknown_pixels_do_not_count_in_dice():
 def test_figures_to_draw_go_out_with_the_next_line():
     sent: list[tuple[str, dict[str, float]]] = []
 
-    class Desk:
+    class Queue:
         def progress(self, stage: str, fraction: float, left: float | None, shown: bool, values: dict) -> None:
             if shown:
                 sent.append((stage, dict(values)))
 
-    report = Reporter(Desk())  # type: ignore[arg-type]
+    report = JobProgress(Queue())  # type: ignore[arg-type]
     report("tune", 0.0)
     report.note({"loss": 0.5, "broken": float("nan")})
     report("tune", 1.0)

@@ -19,7 +19,7 @@ from medtl.model.bundle import Model, load_model
 from medtl.model.card import NetworkSpec
 from medtl.model.networks import NETWORKS, bf16_pays, build
 from medtl.phantom import head
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
 
 ENCODERS = (
     "vgg16",
@@ -227,7 +227,7 @@ def test_each_network_is_a_model_that_segments_and_can_be_tuned(name, tmp_path):
     small_model.save(tmp_path / "model", card)
     model = load_model(str(tmp_path / "model"), "cpu")
     volume = head(1, (70, 50, 2), (3.0, 3.0, 40.0)).volume
-    found = segment(volume, model, SegmentOptions())
+    found = segment(volume, model, InferenceOptions())
     assert found.labelmap.array.shape == volume.array.shape
     for bf16 in (False, True):
         tuned_once(replace(model, bf16=bf16))

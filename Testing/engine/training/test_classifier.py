@@ -13,7 +13,7 @@ from small_classifier import classifier_card
 from medtl.classification.classify import classify_file
 from medtl.commands.cli import main
 from medtl.errors import InputError
-from medtl.evaluation.classification import calibration_error, class_figures, one_against_rest, plain_figures
+from medtl.evaluation.classification import calibration_error, class_aucs, class_figures, plain_figures
 from medtl.model.bundle import load_model
 from medtl.model.card import Abstention, NetworkSpec, load_card
 from medtl.model.networks import build
@@ -262,7 +262,7 @@ def test_figures_are_those_of_the_textbook():
 def test_the_area_is_the_share_of_pairs_in_order():
     random = np.random.default_rng(2)
     truth, p = random.integers(0, 3, 60), np.round(random.dirichlet(np.ones(3), 60), 1)
-    for k, area in enumerate(one_against_rest(truth, p)):
+    for k, area in enumerate(class_aucs(truth, p)):
         pairs = [(a > b) + 0.5 * (a == b) for a in p[truth == k, k] for b in p[truth != k, k]]
         assert area == pytest.approx(np.mean(pairs))
 
@@ -279,8 +279,10 @@ def test_pictures_of_one_patient_are_no_independent_ones():
     right = (random.random(40) < 0.8).repeat(10)
     p = np.where(right, truth, 1 - truth)
     probabilities = np.stack([1 - p, p], 1).astype(float)
-    by_patient = class_figures(truth, probabilities, [str(k // 10) for k in range(400)], ("a", "b"))["accuracy"]["ci95"]
-    by_picture = class_figures(truth, probabilities, [str(k) for k in range(400)], ("a", "b"))["accuracy"]["ci95"]
+    by_patient = (
+        class_figures(truth, probabilities, [str(k // 10) for k in range(400)], ("a", "b")).figures["accuracy"].ci95
+    )
+    by_picture = class_figures(truth, probabilities, [str(k) for k in range(400)], ("a", "b")).figures["accuracy"].ci95
     assert by_patient[1] - by_patient[0] > 2 * (by_picture[1] - by_picture[0])
 
 

@@ -5,8 +5,9 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
-from medtl.classification.shape import little, predict, shape_features, sigmoid
+from medtl.classification.shape import predict, shape_features, weak_evidence
 from medtl.errors import InputError
 from medtl.evaluation.reliability import auc, calibration_slope, log_loss, reliability, scores
 from medtl.io.write import write_labelmap
@@ -39,7 +40,7 @@ def test_no_patient_is_on_both_sides_and_every_fold_has_its_share_of_benign():
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.913])
 def test_the_intercept_makes_the_mean_probability_the_share(share):
     odds = np.random.default_rng(0).normal(size=50) * 30
-    assert sigmoid(odds + renal.honest_intercept(odds, share)).mean() == pytest.approx(share, abs=1e-9)
+    assert expit(odds + renal.honest_intercept(odds, share)).mean() == pytest.approx(share, abs=1e-9)
 
 
 @pytest.mark.parametrize("balanced", [True, False])
@@ -94,8 +95,8 @@ def test_the_calibration_slope_finds_how_much_too_sure_a_model_is(slope):
 
     rng = np.random.default_rng(0)
     odds = rng.normal(size=4000) * 1.5
-    truth = rng.random(4000) < sigmoid(slope * odds + 0.7)
-    found = calibration_slope(truth, sigmoid(odds))
+    truth = rng.random(4000) < expit(slope * odds + 0.7)
+    found = calibration_slope(truth, expit(odds))
     assert found == pytest.approx(slope, abs=0.15)
     assert found == pytest.approx(LogisticRegression(C=1e9).fit(odds[:, None], truth).coef_[0, 0], rel=1e-3)
     assert math.isnan(calibration_slope(truth, np.full(4000, 0.7)))
@@ -222,7 +223,7 @@ def test_the_model_that_ships_says_little_of_a_usual_tumour_and_more_of_a_small_
     labels = ellipsoid(radii)
     said = predict(shape_features(labels.array == 2, labels.geometry).values, model)
     low, high = said.interval
-    assert bool(little(said, model, "Malignant")) == says_little == (low <= 0.9133 <= high)
+    assert bool(weak_evidence(said, model, "Malignant")) == says_little == (low <= 0.9133 <= high)
     assert said.probability < model.prevalence + 0.03
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.commands.cli import main
-from medtl.gate import misfits
+from medtl.gate import mismatches
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import load_model
@@ -77,7 +77,9 @@ def test_the_recipe_makes_a_bundle_that_loads_and_takes_one_slice(tmp_path):
     ],
 )
 def test_series_without_contrast_are_told_apart_by_name(description, fits):
-    found = misfits(recipe().card, modality="MR", description=description, size=(224, 224, 20), spacing=(1.0, 1.0, 5.0))
+    found = mismatches(
+        recipe().card, modality="MR", description=description, size=(224, 224, 20), spacing=(1.0, 1.0, 5.0)
+    )
     assert (found == ()) == fits
 
 

@@ -170,7 +170,7 @@ def test_the_answer_is_a_class_a_probability_and_a_bar_for_each(user):
     user.worker.progress("infer", 0.5, 12.0)
     assert user.status() == "Looking at the slices, 12 s left"
     user.worker.progress("heat", 0.5)
-    assert user.status() == "Asking where it looked"
+    assert user.status() == "Computing the heat map"
     user.worker.classified()
     assert user.status().startswith("Done in")
     assert user.ui.classLabel.text == "Glioma, 91 %"

@@ -10,6 +10,9 @@ from ...model.card import Coefficients, Gate, InputSpec, ModelCard, TumourClass
 NAME = "renal-malignancy"
 CLASSES = (TumourClass("benign", "Benign"), TumourClass("malignant", "Malignant"))
 VALUES = (2,)  # KiTS: 1 kidney, 2 tumour, 3 cyst
+# Of a brain, as series and files are called.
+NOT_RENAL = ("*brain*", "*head*", "*skull*", "*cereb*", "*flair*", "*mprage*", "*glioma*", "*brats*")
+EXTENT_MM = (280.0, 600.0)  # field of view of an adult's abdomen on CT
 # One for the size, because volume and long axis say the same, and all there are for form.
 FEATURES = ("log_volume", "sphericity", "elongation", "flatness", "extent")
 
@@ -91,7 +94,7 @@ def card(coefficients: Coefficients, training: Mapping[str, Any]) -> ModelCard:
         networks=(),
         input=InputSpec(channels=("segmentation",)),
         sha256="",
-        gate=Gate(modality="CT"),
+        gate=Gate(modality="CT", not_sequence=NOT_RENAL, extent_mm=EXTENT_MM),
         training=training,
         classes=CLASSES,
         coefficients=coefficients,
