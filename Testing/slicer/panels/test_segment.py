@@ -110,7 +110,7 @@ HOSTILE = """# <img src="file:///etc/hostname"/> A card
 
 def hostile_card(user: User, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
     """The browser with the card of a model whose README is this text."""
-    monkeypatch.setattr(panels.card, "textOf", lambda path: text)
+    monkeypatch.setattr(panels.card, "textOf", lambda folder, name: text)
     user.load()
     user.ui.cardButton.click()
     slicer.app.processEvents()
@@ -128,7 +128,7 @@ def test_a_card_opens_no_file_and_no_host_when_it_is_shown(user, monkeypatch):
 
 
 def test_an_image_that_cleaning_missed_is_shown_as_text(user, monkeypatch):
-    monkeypatch.setattr(panels.card, "cleanMarkdown", lambda text: text)
+    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: text)
     browser = hostile_card(user, monkeypatch, HOSTILE)
     assert "<img" not in browser.html
     assert "![a](//attacker/share/x.png)" in browser.plainText
@@ -156,7 +156,7 @@ def test_in_a_list_of_a_card_only_what_is_marked_is_bold(user, monkeypatch):
 
 def test_licence_and_description_are_shown_letter_by_letter(user, monkeypatch):
     text = "* 1. _a_ <b>b</b> [c](https://c.org) ![d](file:///d) `e` https://f.org\n\n    # second paragraph"
-    monkeypatch.setattr(panels.card, "cleanMarkdown", lambda text: "")
+    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: "")
     browser = hostile_card(user, monkeypatch, text)
     assert text.splitlines()[0] in browser.plainText
     assert "\n# second paragraph" in browser.plainText
