@@ -464,6 +464,17 @@ def visible_in(area: Any, widget: Any) -> bool:
     return bool(visible_part(area, widget).size() == widget.size)
 
 
+def test_the_list_of_slices_is_as_high_as_its_rows_up_to_ten(user):
+    user.begin()
+    shown = user.ui.seedsList
+    for k in range(12):
+        user.look_at(k)
+        user.ui.markButton.click()
+        slicer.app.processEvents()
+        assert shown.viewport().height == min(shown.count, 10) * shown.sizeHintForRow(0)
+    assert shown.count == 12
+
+
 def test_after_the_editor_was_closed_the_form_is_as_high_as_before_and_no_label_is_stretched(user):
     area = host.open_panel(user.widget, 340, 2000)
     panel = slicer.modules.medtlsegment.widgetRepresentation()
