@@ -35,12 +35,22 @@ LAYERS = (
 )
 # The order within folders, again from the bottom up.
 WITHIN = {
-    "io": ({"files", "parts"}, {"itk", "seg_nrrd"}, {"pictures", "dicom"}, {"read", "write"}),
+    "io": (
+        {"limits", "packed", "parts"},
+        {"header"},
+        {"files"},
+        {"itk", "seg_nrrd", "nrrd", "meta_image", "nifti", "voxels"},
+        {"formats", "pictures", "dicom_file"},
+        {"dicom_pixels"},
+        {"dicom"},
+        {"read", "write"},
+        {"isolated"},
+    ),
     "model": ({"card_text", "files", "series_name"}, {"card", "device"}, {"store", "networks"}, {"bundle"}),
     "classification": ({"frames", "region", "report"}, {"shape"}, {"classify"}),
     "evaluation": ({"metrics"}, {"segmentation", "classification", "reliability"}),
     "finetuning": (
-        {"seed"},
+        {"seed", "run", "output"},
         {"interpolate", "features"},
         {"decoder"},
         {"guard"},

@@ -48,22 +48,22 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
         args.parser.error("--plane and --window belong to --new-structure")
     if args.new_structure is not None and (args.guard or args.strength != 1.0):
         args.parser.error("a new structure knows nothing yet: leave --guard and --strength out")
-    from ..finetuning.files import CaseGiven, finetune_files
-    from ..finetuning.finetune import FinetuneOptions
-    from ..finetuning.held_out import Clock
+    from ..finetuning.files import CaseInput, TuningFiles, finetune_files
     from ..finetuning.new_structure import Structure
+    from ..finetuning.run import FinetuneOptions, TimeBudget
     from ..model.bundle import load_model
 
-    clock = Clock(args.budget)
+    budget = TimeBudget(args.budget)
     chosen = {name: getattr(args, name) for name in ("budget", "strength", "guard", "result", "device", "threads")}
     options = FinetuneOptions(**chosen, force=args.force)
-    new = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
+    structure = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
+    cases = tuple(CaseInput(case.image, case.label, case.slices) for case in args.cases)
+    files = TuningFiles(args.output, cases, args.seeds, structure)
     progress = TerminalProgress()
     try:
         progress("load", 0.0)
         model = load_model(args.model, args.device)
-        cases = [CaseGiven(case.image, case.label, case.slices) for case in args.cases]
-        record = finetune_files(model, cases, args.seeds, args.output, options, progress, clock=clock, new=new)
+        record = finetune_files(model, files, options, progress, budget=budget)
     finally:
         progress.close()
     print_warnings(record["notes"])
@@ -79,10 +79,10 @@ def verdict_lines(record: dict[str, Any]) -> list[str]:
     words = {"same": "neither better nor worse"}.get(record["verdict"], record["verdict"])
     if record["verdict"] == "new":
         dice, count = record["after"]["seeds"], record["change"]["seeds"]["n"]
-        told = f", Dice {dice:.3f} on SEED slices left out (n = {count})" if count else ""
-        return [f"{record['output']}: new{told}, {record['seconds']:.0f} s"]
+        scored = f", Dice {dice:.3f} on held-out SEED slices (n = {count})" if count else ""
+        return [f"{record['output']}: new{scored}, {record['seconds']:.0f} s"]
     lines = [f"{record['output']}: {words} than {record['parent']['name']}, {record['seconds']:.0f} s"]
-    for key, name in (("seeds", "SEED slices left out"), ("guard", record["change"]["guard"]["kind"])):
+    for key, name in (("seeds", "held-out SEED slices"), ("guard", record["change"]["guard"]["kind"])):
         about = record["change"][key]
         if about["n"]:
             error = "" if about["error"] is None else f" ± {about['error']:.3f}"
