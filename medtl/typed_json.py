@@ -45,7 +45,7 @@ def decode(kind: Any, value: Any, where: str) -> Any:
 
 
 def encode(value: Any) -> Any:
-    """The value as JSON has it, entries in the order of the fields; the inverse of `decode`."""
+    """The value as JSON has it; the inverse of `decode`."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):

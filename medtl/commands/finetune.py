@@ -75,20 +75,19 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
 
 
 def verdict_lines(record: dict[str, Any]) -> list[str]:
-    """What came of a tuning, in words."""
+    """The result of a tuning in lines for people."""
     words = {"same": "neither better nor worse"}.get(record["verdict"], record["verdict"])
     if record["verdict"] == "new":
         dice, count = record["after"]["seeds"], record["change"]["seeds"]["n"]
-        told = f", Dice {dice:.3f} on SEED slices left out (n = {count})" if count else ""
-        return [f"{record['output']}: new{told}, {record['seconds']:.0f} s"]
+        figures = f", Dice {dice:.3f} on held-out SEED slices (n = {count})" if count else ""
+        return [f"{record['output']}: new{figures}, {record['seconds']:.0f} s"]
     lines = [f"{record['output']}: {words} than {record['parent']['name']}, {record['seconds']:.0f} s"]
-    for key, name in (("seeds", "SEED slices left out"), ("guard", record["change"]["guard"]["kind"])):
-        about = record["change"][key]
-        if about["n"]:
-            error = "" if about["error"] is None else f" ± {about['error']:.3f}"
-            before, after = record["before"][key], record["after"][key]
-            change = f"{about['mean']:+.3f}{error}"
-            lines.append(f"{name} (n = {about['n']}): Dice {before:.3f} before, {after:.3f} after, change {change}")
+    for key, name in (("seeds", "held-out SEED slices"), ("guard", record["change"]["guard"]["kind"])):
+        change = record["change"][key]
+        if change["n"]:
+            error = "" if change["error"] is None else f" ± {change['error']:.3f}"
+            dice = f"Dice {record['before'][key]:.3f} before, {record['after'][key]:.3f} after"
+            lines.append(f"{name} (n = {change['n']}): {dice}, change {change['mean']:+.3f}{error}")
     return lines
 
 
