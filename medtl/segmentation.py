@@ -10,7 +10,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from .errors import InputError, ModelError, memory_errors
-from .gate import warnings_of
+from .gate import gate_warnings
 from .io.files import identities
 from .io.read import read_volume
 from .io.write import Write, check_output, store_image, store_labelmap, write_together
@@ -122,7 +122,7 @@ def segment(
         tuple(None if ml is None else np.count_nonzero(restored == label.value) * ml for label in card.labels),
         probabilities,
         None if uncertainty is None else uncertainty[0],
-        (*volume.warnings, *warnings_of(card, volume, prepared)),
+        (*volume.warnings, *gate_warnings(card, volume, prepared)),
         watch.seconds,
     )
 

@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from card_figures import interval, number, rounded, table, write_figures
+from card_figures import rounded, write_figures
 from PIL import Image
+from tables import interval, number, table
 
 from medtl.cases import ClassifiedFile, read_cases, read_classified
 from medtl.classification.classify import Classification, classify, heat_maps, looked_at, on_slices

@@ -19,6 +19,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from tables import interval, number, table
+
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError, MedTLError
 from medtl.evaluation.segmentation import evaluate
@@ -215,28 +217,9 @@ def markdown(figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def interval(value: Figures, digits: int = 3, bold: bool = False) -> str:
-    """A mean and its interval."""
-    if value["mean"] is None:
-        return "–"
-    low, high = value["ci95"]
-    mean = number(value["mean"], digits)
-    return f"{f'**{mean}**' if bold else mean} ({number(low, digits)}–{number(high, digits)})"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A figure with its decimals."""
-    return f"{value:.{digits}f}"
-
-
 def unit(name: str) -> str:
     """A unit in words."""
     return {"px": "pixels"}.get(name, name)
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def write_figures(bundle: Path, figures: Figures, text: str, readmes: Sequence[Path] = ()) -> None:

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 from ct_source import NETWORKS, SPEC, TITLES, Patients, load, seeds_for, stacked, trained
-from finetune_mri import interval, line
+from tables import header, line, mean_interval
 
 from medtl.errors import MedTLError
 from medtl.finetuning.decoder import Tuning, loss_of
@@ -227,7 +227,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> No
     print(f"\nDice [95 % interval over patients], {args.draws} SEED draws, {args.budget:g} s a step; n = {patients}.")
     print("A change is since training for set a, and since the step before for b and c.\n")
     head = ["network", "tuned on", *(text for one in SETS for text in (one, f"change of {one}")), "draws"]
-    print(line(head), line(["---"] * len(head)), sep="\n")
+    print(*header(head), sep="\n")
     for name in args.networks:
         mine = [row for row in rows if row["name"] == name]
         for state in STATES:
@@ -235,8 +235,8 @@ def summarise(rows: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> No
             cells = [TITLES[name], f"{step}: {WAYS[way]}" if way else "nothing yet"]
             for one in SETS:
                 since = "before" if one == "a" or step == "b" else f"b {way}"
-                cells.append(interval(by_patient(mine, state, one)))
-                cells.append(interval(by_patient(mine, state, one, since)) if way else "-")
+                cells.append(mean_interval(by_patient(mine, state, one)))
+                cells.append(mean_interval(by_patient(mine, state, one, since)) if way else "-")
             print(line([*cells, "; ".join(row[f"{state} said"] for row in mine) if way else "-"]))
     print()
     for way, title in WAYS.items():

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finetune_mri import Loaded, interval, line, listed, load, seeds_for, slices_of, spread
+from finetune_mri import Loaded, listed, load, seeds_for, slices_of, spread
 from scipy import ndimage, stats
+from tables import header, line, mean_interval
 
 from medtl.errors import MedTLError
 from medtl.finetuning.features import Cached, cached
@@ -119,18 +120,19 @@ def summarise(rows: Sequence[dict[str, Any]], sources: int) -> None:
     heads, lost = states[:, 1], states[:, 2]
     rho = stats.spearmanr(heads, lost).statistic
     print(f"\n{len(rows)} tunings, {len(states)} states, {sources} source patients; Spearman's rho {rho:.2f}\n")
-    print(line(["source", "states", "guard warns", "share [95 %, Wilson]"]), line(["---"] * 4), sep="\n")
+    print(*header(["source", "states", "guard warns", "share [95 %, Wilson]"]), sep="\n")
     for name, some in (("loses more than 0.01", lost < -0.01), ("does not", lost >= -0.01)):
         warned = int(np.count_nonzero(heads[some] < -MARGIN))
         print(line([name, str(int(some.sum())), str(warned), share(warned, int(some.sum()))]))
     print("\nWhat `finetune` chose itself\n")
-    print(line(["SEEDs", "n", "way gone", "guard's change", "source's change [95 %]"]), line(["---"] * 5), sep="\n")
+    print(*header(["SEEDs", "n", "way gone", "guard's change", "source's change [95 %]"]), sep="\n")
     for kind in KINDS:
         some = [row for row in rows if row["kind"] == kind]
         if some:
             way = np.mean([row["alpha"] for row in some])
             seen = np.mean([row["chosen"][0] for row in some])
-            print(line([kind, str(len(some)), f"{way:.2f}", f"{seen:+.3f}", interval([r["chosen"][1] for r in some])]))
+            lost = mean_interval([r["chosen"][1] for r in some])
+            print(line([kind, str(len(some)), f"{way:.2f}", f"{seen:+.3f}", lost]))
 
 
 def share(count: int, total: int) -> str:

@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from tables import header, line, mean_interval
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import MedTLError
-from medtl.evaluation.metrics import bootstrap_ci
 from medtl.finetuning.case_result import this_case
 from medtl.finetuning.decoder import loss_of
 from medtl.finetuning.features import changed, mark
@@ -109,7 +109,7 @@ def run(model: Model, target: list[Loaded], source: list[Loaded], args: argparse
     print(f"before: target {np.mean([old[o[0].case] for o in target]):.3f}, ", end="")
     print(f"source {np.mean([old[o[0].case] for o in source]):.3f}", flush=True)
     head = ["case", "rest: before", "tuned", "result", "filled", "plain", "statistics", "others", "plain", "source"]
-    print(line([*head, "plain", "verdict", "alpha", "steps", "s"]), line(["---"] * 15), sep="\n", flush=True)
+    print(*header([*head, "plain", "verdict", "alpha", "steps", "s"]), sep="\n", flush=True)
     for one in chosen:
         row = next((r for r in rows if r["case"] == one[0].case), None)
         if row is None:
@@ -272,39 +272,26 @@ def changes(row: dict[str, Any], name: str, prefix: str) -> list[float]:
 def summarise(rows: Sequence[dict[str, Any]]) -> None:
     """Means over the tuned cases with their 95 % intervals, and what the guard foretold."""
     print(f"\nMean over n = {len(rows)} tuned cases [95 % interval, bootstrap over them]\n")
-    print(line(["figure", "ours", "plain fine-tuning"]), line(["---"] * 3), sep="\n")
+    print(*header(["figure", "ours", "plain fine-tuning"]), sep="\n")
     for name in ("before", "tuned", "result", "filled", "statistics"):
         other = [r["plain"] for r in rows if "plain" in r] if name == "tuned" else []
-        print(line([f"rest of the case: {name}", interval([r[name] for r in rows]), interval(other)]))
+        print(line([f"rest of the case: {name}", mean_interval([r[name] for r in rows]), mean_interval(other)]))
     best = [r["result"] - max(r[n] for n in ("tuned", "filled", "statistics", "plain") if n in r) for r in rows]
-    print(line(["result minus the best of the others, paired", interval(best), ""]))
+    print(line(["result minus the best of the others, paired", mean_interval(best), ""]))
     filled_gain = [r["result"] - r["filled"] for r in rows]
-    print(line(["result minus filled, paired", interval(filled_gain), ""]))
+    print(line(["result minus filled, paired", mean_interval(filled_gain), ""]))
     for name in ("same_site", "other_sites", "others", "source"):
         figures = []
         for prefix in ("", "plain_"):
-            figures.append(interval([float(np.mean(v)) for r in rows if (v := changes(r, name, prefix))]))
+            figures.append(mean_interval([float(np.mean(v)) for r in rows if (v := changes(r, name, prefix))]))
         print(line([f"change: {name.replace('_', ' ')}", *figures]))
     print("\nThe guard against the source, a row a verdict\n")
-    print(line(["verdict", "n", "guard's change", "source's change"]), line(["---"] * 4), sep="\n")
+    print(*header(["verdict", "n", "guard's change", "source's change"]), sep="\n")
     for name in ("better", "same", "worse"):
         some = [r for r in rows if r["verdict"] == name]
         if some:
-            lost = interval([float(np.mean(r["source"])) for r in some])
-            print(line([name, str(len(some)), interval([r["guard_change"] for r in some]), lost]))
-
-
-def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % interval."""
-    if not values:
-        return "-"
-    low, high = bootstrap_ci(values)
-    return f"{np.mean(values):.3f} [{low:.3f}, {high:.3f}]"
-
-
-def line(values: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(values)} |"
+            lost = mean_interval([float(np.mean(r["source"])) for r in some])
+            print(line([name, str(len(some)), mean_interval([r["guard_change"] for r in some]), lost]))
 
 
 if __name__ == "__main__":

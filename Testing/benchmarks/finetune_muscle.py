@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
+from tables import header, line
 
 from medtl.errors import MedTLError
 from medtl.finetuning.case_result import this_case
@@ -116,7 +117,7 @@ def run(volume: Volume, truth: Labelmap, origins: dict[str, Model], args: argpar
         "s",
         "steps",
     ]
-    print(line(head), line(["---"] * len(head)), sep="\n")
+    print(*header(head), sep="\n")
     for name in found:
         print(line(cells(name, rows[name])))
     areas, level = areas_of(truth.array > 0, volume)[rest], float(volume.array[rest][truth.array[rest] > 0].mean())
@@ -187,11 +188,6 @@ def cells(name: str, row: dict[str, Any]) -> list[str]:
     text = [name, f"{row['dice']:.3f}", f"{row['lowest']:.3f}", f"{row['area_error']:+.1f}"]
     text += [f"{row['area_absolute_error']:.1f}", hu]
     return [*text, f"{row['seconds']:.0f}" if "seconds" in row else "-", str(row.get("steps", "-"))]
-
-
-def line(values: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(values)} |"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finetune_mri import Loaded, dice_of, interval, line, listed, load
+from finetune_mri import Loaded, dice_of, listed, load
+from tables import header, line, mean_interval
 
 from medtl.errors import MedTLError
 from medtl.finetuning.case_result import this_case
@@ -81,11 +82,11 @@ def run(model: Model, cases: list[Loaded], args: argparse.Namespace) -> None:
                     print(rows[-1], file=sys.stderr, flush=True)
     for figure, title in (("whole", "Whole case, SEEDs as drawn"), ("rest", "Tuned model alone, on the other slices")):
         print(f"\n{title}: mean Dice over n = {len(cases)} cases [95 %], budget {args.budget:g} s\n")
-        print(line(["SEEDs", *WAYS, "random - even", "unsure - even"]), line(["---"] * 6), sep="\n")
+        print(*header(["SEEDs", *WAYS, "random - even", "unsure - even"]), sep="\n")
         for count in args.counts:
             values = {way: [mean_of(rows, one[0].case, count, way, figure) for one in cases] for way in WAYS}
-            paired = [interval(np.subtract(values[way], values["even"]).tolist()) for way in WAYS[1:]]
-            print(line([str(count), *(interval(values[way]) for way in WAYS), *paired]))
+            paired = [mean_interval(np.subtract(values[way], values["even"]).tolist()) for way in WAYS[1:]]
+            print(line([str(count), *(mean_interval(values[way]) for way in WAYS), *paired]))
 
 
 def mean_of(rows: Sequence[dict[str, Any]], case: str, count: int, way: str, figure: str) -> float:

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from finetune_mri import Loaded, line, listed, load, plain_steps, seeds_for, slices_of, spread
+from finetune_mri import Loaded, listed, load, plain_steps, seeds_for, slices_of, spread
+from tables import header, line
 
 from medtl.errors import MedTLError
 from medtl.finetuning.decoder import Tuned, Tuning, tune
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = load_model(args.model, "cpu")
         head = ["case", "before", "default: best", "95 % after s", "plain: best", "95 % after s", "ratio"]
-        print(line([*head, "default as good as plain's 95 % after s"]), line(["---"] * 8), sep="\n", flush=True)
+        print(*header([*head, "default as good as plain's 95 % after s"]), sep="\n", flush=True)
         for case in spread(listed(args.target, args.exclude), args.cases):
             print(line(row(model, load(case), args.seconds, args.plain_seconds)), flush=True)
     except MedTLError as error:

@@ -19,6 +19,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from tables import header, line
 
 from medtl.cases import read_cases
 from medtl.errors import MedTLError
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         trained = [case for case in cases if case.site != args.site]
         left_out = [case for case in cases if case.site == args.site]
         head = ["variant", "head", *(f"mean / median Dice at {t}" for t in THRESHOLDS), "volume, found / true"]
-        print(line(head), line(["---"] * len(head)), sep="\n", flush=True)
+        print(*header(head), sep="\n", flush=True)
         for name in args.variants or VARIANTS:
             network = trained_network(recipe, name, trained, args.encoder_weights, args.epochs, args.work, progress)
             progress.close()
@@ -132,11 +133,6 @@ def stripped(case: CachedCase) -> CachedCase:
     tissue[~(case.brain | (case.label > 0))] = 0.0
     level = float(np.median(tissue[case.brain])) if case.brain.any() else 1.0
     return replace(case, image=np.clip(tissue * (0.8 / level) - 1.0, -1.0, 2.2).astype(np.float16))
-
-
-def line(cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

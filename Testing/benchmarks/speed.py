@@ -24,6 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tables import table
+
 SHAPES = {"24 × 256 × 256": (24, 256, 256), "155 × 240 × 240": (155, 240, 240)}
 SPACINGS = {24: (0.9, 0.9, 5.0), 155: (1.0, 1.0, 1.0)}
 GROWTH = (1, 4, 16)
@@ -398,11 +400,6 @@ def targets(figures: Record) -> list[str]:
             (f"{name}: {END_TO_END:.0f} times faster file to file", f"{ratio:.2f} times", ratio >= END_TO_END)
         )
     return table(["aim", "found", "holds"], [[a, b, "yes" if ok else "no"] for a, b, ok in claims])
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 if __name__ == "__main__":

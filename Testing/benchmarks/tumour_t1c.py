@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from card_figures import held_out_cases, interval, number, rounded, table, write_figures
+from card_figures import held_out_cases, rounded, write_figures
+from tables import interval, number, table
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError, MedTLError

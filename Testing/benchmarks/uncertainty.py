@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from card_figures import held_out_cases, outside_cases
 from scipy import ndimage
+from tables import interval, table
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import MedTLError
@@ -123,13 +124,7 @@ def lines_of(figures: dict[str, Any]) -> list[str]:
     names = list(figures[REGIONS[0]])
     head = [f"{figures['model']}, {figures['n']} patients", *REGIONS]
     rows = [[name.replace("_", " "), *(interval(figures[region][name]) for region in REGIONS)] for name in names]
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-
-
-def interval(value: dict[str, Any]) -> str:
-    """A figure and its interval."""
-    low, high = value["ci95"]
-    return f"{value['mean']:.3f} ({low:.3f}–{high:.3f})"
+    return table(head, rows)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ LAYERS = (
 # The order within folders, again from the bottom up.
 WITHIN = {
     "io": ({"files", "parts"}, {"itk", "seg_nrrd"}, {"pictures", "dicom"}, {"read", "write"}),
-    "model": ({"card", "device"}, {"store", "networks"}, {"bundle"}),
+    "model": ({"card_text", "files", "series_name"}, {"card", "device"}, {"store", "networks"}, {"bundle"}),
     "classification": ({"frames", "region", "report"}, {"shape"}, {"classify"}),
     "evaluation": ({"metrics", "reliability"}, {"segmentation", "classification"}),
     "finetuning": (
@@ -53,20 +53,9 @@ WITHIN = {
 }
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
-    *(
-        "errors",
-        "progress",
-        "results",
-        "typed_json",
-        "volume",
-        "io",
-        "phantom",
-        "cases",
-        "gate",
-        "measurement",
-        "worker",
-    ),
-    *("model.card", "model.store", "model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate"),
+    *("errors", "progress", "results", "typed_json", "volume", "io", "phantom", "cases", "gate", "measurement"),
+    *("worker", "model.card", "model.card_text", "model.files", "model.series_name", "model.store", "model.bundle"),
+    *("model.device", "finetuning.seed", "finetuning.interpolate"),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
     *("commands.demo", "commands.preview"),
@@ -78,7 +67,7 @@ SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib",
 SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"})
 SLICER_SIDE_MAY = {
     *("errors", "progress", "typed_json", "volume", "io", "phantom", "gate", "measurement"),
-    *("model.card", "model.store", "finetuning.seed", "classification.report"),
+    *("model.card", "model.card_text", "model.store", "finetuning.seed", "classification.report"),
 }
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..errors import InputError, memory_errors
-from ..gate import misfits
+from ..gate import mismatches
 from ..io.files import identities
 from ..io.read import read_volume
 from ..io.write import Write, check_output, store_image, write_together
@@ -308,7 +308,7 @@ def judged(found: Classification, card: ModelCard, volume: Volume) -> Classifica
     grid, rule = volume.geometry, card.abstention
     reasons = [
         f"Unlike the training images: {reason}."
-        for reason in misfits(
+        for reason in mismatches(
             card,
             modality=volume.modality,
             description=volume.description,

@@ -19,7 +19,7 @@ from MedTLLib.jobs import logbundle
 from MedTLLib.jobs import segment as segment_job
 from MedTLLib.mrml import scene, views
 
-from .form import enable, say
+from .form import confirm, enable, say
 from .models import ModelPanel
 from .texts import factsText, stageText
 
@@ -166,7 +166,7 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         return volume
 
     def ask(self, question: str) -> bool:
-        return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL")))
+        return confirm(question)
 
     def onProgress(self, job: Any, stage: str, fraction: float, secondsLeft: float | None) -> None:
         if job is not self.job or self.cancelling:

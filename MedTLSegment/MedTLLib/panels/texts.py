@@ -1,6 +1,7 @@
-"""What the job controls tell of a volume and of the engine."""
+"""Texts that the panels show: volumes, stages, slices, verdicts; and how foreign text is shown as plain text."""
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -9,6 +10,12 @@ from medtl.progress import STAGES
 from MedTLLib.jobs import finetune as finetune_job
 from MedTLLib.mrml import scene
 from MedTLLib.seeds.marks import Mark
+
+
+def plainTip(text: str) -> str:
+    """The text as HTML that shows it letter by letter: for tool tips, which Qt otherwise takes for HTML where they look
+    like it. Names, descriptions and paths come from files, and HTML opens files and hosts. Empty for an empty text."""
+    return f"<p>{escape(text).replace(chr(10), '<br>')}</p>" if text else ""
 
 
 def factsText(facts: scene.Facts) -> str:

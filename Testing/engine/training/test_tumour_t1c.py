@@ -16,7 +16,7 @@ from PIL import Image
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.commands.cli import main
-from medtl.gate import misfits
+from medtl.gate import mismatches
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import load_model
@@ -26,7 +26,7 @@ from medtl.training import recipes
 from medtl.training.recipes.tumour_t1c import recipe
 from medtl.volume import Geometry, Labelmap, voxels_sha256
 
-BENCHMARKS = Path(__file__).resolve().parents[3] / "Testing" / "benchmarks"
+TESTING = Path(__file__).resolve().parents[2]
 SIZE = (56, 48)  # of a picture: width, height
 # The tumour of a picture: left, top, right, bottom in pixels; neither in the middle nor as wide as high.
 BOX = (32, 12, 42, 18)
@@ -39,9 +39,9 @@ def scripts():
     """The two scripts as modules."""
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        for name in ("t1c_cases", "tumour_t1c"):
-            spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+        patch.syspath_prepend(str(TESTING / "benchmarks"))
+        for folder, name in (("datasets", "t1c_cases"), ("benchmarks", "tumour_t1c")):
+            spec = importlib.util.spec_from_file_location(name, TESTING / folder / f"{name}.py")
             found[name] = importlib.util.module_from_spec(spec)
             patch.setitem(sys.modules, name, found[name])
             spec.loader.exec_module(found[name])
@@ -77,7 +77,9 @@ def test_the_recipe_makes_a_bundle_that_loads_and_takes_one_slice(tmp_path):
     ],
 )
 def test_series_without_contrast_are_told_apart_by_name(description, fits):
-    found = misfits(recipe().card, modality="MR", description=description, size=(224, 224, 20), spacing=(1.0, 1.0, 5.0))
+    found = mismatches(
+        recipe().card, modality="MR", description=description, size=(224, 224, 20), spacing=(1.0, 1.0, 5.0)
+    )
     assert (found == ()) == fits
 
 

@@ -78,8 +78,21 @@ def recipe(encoder: str = "tf_efficientnet_lite0") -> ClassRecipe:
         sha256="",
         gate=Gate(
             modality="MR",
-            not_sequence=r"flair|tirm|\bt2|\bdwi\b|diff|\badc\b|\bswi\b|\bgre\b|\bpd\b|\bct\b|\btof\b|perf",
-            sequence=r"\bt1",
+            not_sequence=(
+                "*flair*",
+                "*tirm*",
+                "t2*",
+                "dwi",
+                "*diff*",
+                "adc",
+                "swi",
+                "gre",
+                "pd",
+                "ct",
+                "tof",
+                "*perf*",
+            ),
+            sequence=("t1*",),
         ),
         classes=(
             TumourClass("glioma", "Glioma"),

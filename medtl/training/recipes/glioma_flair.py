@@ -70,8 +70,8 @@ def recipe() -> Recipe:
         cleanup=Cleanup(min_share=0.05, fill_holes=True),
         gate=Gate(
             modality="MR",
-            sequence=r"^(?!.*\bt1.{0,4}flair).*(flair|tirm|dark.?fluid)",
-            not_sequence=r"\bt[12]|\bdwi\b|diff|\badc\b|\bswi\b|\bgre\b|\bpd\b|mprage|\bct\b|\btof\b|perf",
+            sequence=("*flair* -t1*", "*tirm*", "*dark* *fluid*"),
+            not_sequence=("t1*", "t2*", "dwi", "*diff*", "adc", "swi", "gre", "pd", "*mprage*", "ct", "tof", "*perf*"),
             extent_mm=(140.0, 330.0),
             # Wider than the training heads (0.02 to 0.2): skull-stripped FLAIR has 0.2 to 0.5, T2 from 0.64 on.
             statistics=MappingProxyType({"dark": (0.0, 0.6)}),
