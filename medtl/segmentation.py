@@ -11,9 +11,11 @@ from torch import Tensor
 
 from .errors import InputError, ModelError, memory_errors
 from .gate import gate_warnings
+from .io import read
 from .io.files import identities
-from .io.read import read_volume
+from .io.isolated import Reader
 from .io.write import Write, check_output, store_image, store_labelmap, write_together
+from .labels import LABEL_TAG, MODEL_TAG, id_of
 from .measurement import lesions
 from .model.card import Label, ModelCard
 from .model.device import check_threads, limited_threads, memory_advice
@@ -130,12 +132,12 @@ def segment(
 def segment_of(card: ModelCard, label: Label) -> Segment:
     """The segment of a label: its id is a contract, `<model>.<label id>`; a tuned model writes those of its family."""
     tags = (
-        ("MedTL.label", label.id),
-        ("MedTL.model", card.family),
+        (LABEL_TAG, label.id),
+        (MODEL_TAG, card.family),
         ("DICOM.SegmentAlgorithmType", "AUTOMATIC"),  # without these two Slicer's DICOM export calls it manual
         ("DICOM.SegmentAlgorithmName", f"{card.name} {card.version}"[:64]),
     )
-    return Segment(label.value, f"{card.family}.{label.id}", label.name, label.colour, label.snomed, tags)
+    return Segment(label.value, id_of(card, label.id), label.name, label.colour, label.snomed, tags)
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,7 @@ def segment_file(
     reading: ReadOptions = ReadOptions(),
     options: InferenceOptions = InferenceOptions(),
     progress: Progress = no_progress,
+    reader: Reader = read,
 ) -> SegmentedFile:
     """The figures of one segmented file.
 
@@ -267,7 +270,7 @@ def segment_file(
     watch = Stopwatch(progress)
     watch("read", 0.0)
     with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
-        volume = read_volume(source, frame=reading.frame, component=reading.component, series=reading.series)
+        volume = reader.read_volume(source, frame=reading.frame, component=reading.component, series=reading.series)
     watch("read", 1.0)
     watch.stop()
     options = replace(

@@ -301,18 +301,18 @@ def run_segment(request: Request, progress: Progress) -> dict[str, Any]:
 
 def run_finetune(request: Request, progress: Progress) -> dict[str, Any]:
     """The object of `medtl finetune --json` for a list of SEEDs."""
-    from .finetuning.files import finetune_files
-    from .finetuning.finetune import FinetuneOptions
-    from .finetuning.held_out import Clock, unheard
+    from .finetuning.files import TuningFiles, finetune_files
+    from .finetuning.run import FinetuneOptions, TimeBudget, ignore_values
 
     request = check_request(request, "model", "seeds", "output")
     check_names(request["options"], FinetuneOptions)
     options = build_options(FinetuneOptions, request["options"])
-    clock = Clock(options.budget)
+    budget = TimeBudget(options.budget)
     progress("load", 0.0)
     model = warm_model(request["model"], options.device)
-    note = progress.note if isinstance(progress, JobProgress) else unheard
-    return finetune_files(model, (), Path(request["seeds"]), request["output"], options, progress, note, clock)
+    on_values = progress.note if isinstance(progress, JobProgress) else ignore_values
+    files = TuningFiles(request["output"], seeds=Path(request["seeds"]))
+    return finetune_files(model, files, options, progress, on_values, budget)
 
 
 def run_suggest(request: Request, progress: Progress) -> dict[str, Any]:
@@ -338,7 +338,7 @@ def run_classify(request: Request, progress: Progress) -> dict[str, Any]:
     options = build_options(ClassifyOptions, request["options"])
     progress("load", 0.0)
     model = warm_model(request["model"], options.device, "classification")
-    result = classify_file(Path(request["input"]), model, options, progress)
+    result = encode(classify_file(Path(request["input"]), model, options, progress))
     facts = {"model": model.card.name, "version": model.card.version, "sha256": model.sha256}
     return {**facts, "results": [result], "errors": []}
 

@@ -30,6 +30,7 @@ from medtl.model.bundle import Model, load_model
 from medtl.model.card import METADATA, ModelCard, load_card
 from medtl.progress import Progress, TerminalProgress
 from medtl.segmentation import InferenceOptions
+from medtl.typed_json import encode
 from medtl.volume import voxels_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +92,8 @@ def measure(model: Model, test: Path, outside: Path, options: InferenceOptions, 
     figures: Figures = {"flip": options.flip, "binary": True}
     with tempfile.TemporaryDirectory() as folder:
         for name, cases in sets.items():
-            found = evaluate(model, write_list(Path(folder) / f"{name}.csv", cases), options, progress, binary=True)
+            listed = write_list(Path(folder) / f"{name}.csv", cases)
+            found = encode(evaluate(model, listed, options, progress, binary=True))
             if found["errors"]:  # figures of the others would be those of another set
                 raise InputError(found["errors"][0]["message"])
             figures[name] = summary(found)

@@ -23,11 +23,11 @@ from scipy import ndimage
 from tables import header, line
 
 from medtl.errors import MedTLError
-from medtl.finetuning.case_result import this_case
-from medtl.finetuning.finetune import FinetuneOptions
-from medtl.finetuning.held_out import Clock
+from medtl.evaluation.metrics import dice
+from medtl.finetuning.case_result import case_result
 from medtl.finetuning.interpolate import filled
-from medtl.finetuning.new_structure import Structure, begun, fresh_card, learn
+from medtl.finetuning.new_structure import Structure, start_model, structure_card, train_structure
+from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import Seed, seeds_of
 from medtl.finetuning.suggest import evenly_spaced
 from medtl.io.read import read_labelmap, read_volume
@@ -128,13 +128,13 @@ def learned(
     volume: Volume, truth: Labelmap, origin: Model, slices: Sequence[int], args: argparse.Namespace
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The network's word and the result of this case, as masks, and what the learning tells."""
-    clock = Clock(args.budget)
-    card = fresh_card(origin.card, "muscle", Structure(("muscle",), "axial", WINDOW))
+    clock = TimeBudget(args.budget)
+    card = structure_card(origin.card, "muscle", Structure(("muscle",), "axial", WINDOW))
     seeds: Sequence[Seed] = seeds_of(truth, card, Path(CASE), "x", slices)
     options = FinetuneOptions(args.budget, threads=args.threads)
-    own = begun(origin, card, volume, options.seed)
-    done = learn(own, [(volume, seeds)], options, clock=clock, later=len(truth.array))
-    result, weight = this_case(done, volume, seeds, lambda stage, share: None)
+    own = start_model(origin, card, volume, options.seed)
+    done = train_structure(own, [(volume, seeds)], Run(options, clock, later_slices=len(truth.array)))
+    result, weight = case_result(done, volume, seeds, lambda stage, share: None)
     facts = {"seconds": clock.used, "steps": done.steps, "left_out": done.seeds.after.tolist(), "weight": weight}
     alone = segment(volume, done.model, InferenceOptions(threads=args.threads)).labelmap.array > 0
     return {"network": alone, f"result (weight {weight:g})": result.array > 0}, facts
@@ -174,12 +174,6 @@ def figures(mask: np.ndarray, truth: np.ndarray, volume: Volume, rest: Sequence[
         "area_absolute_error": float(np.abs(error).mean()),
         "hu_error": levels[0] - levels[1] if len(levels) == 2 else None,
     }
-
-
-def dice(found: np.ndarray, truth: np.ndarray) -> float:
-    """Dice of two masks; 1 where both are empty."""
-    total = np.count_nonzero(found) + np.count_nonzero(truth)
-    return 2 * np.count_nonzero(found & truth) / total if total else 1.0
 
 
 def cells(name: str, row: dict[str, Any]) -> list[str]:

@@ -22,9 +22,9 @@ from finetune_mri import Loaded, dice_of, listed, load
 from tables import header, line, mean_interval
 
 from medtl.errors import MedTLError
-from medtl.finetuning.case_result import this_case
-from medtl.finetuning.finetune import FinetuneOptions, finetune
-from medtl.finetuning.held_out import Clock
+from medtl.finetuning.case_result import case_result
+from medtl.finetuning.finetune import finetune
+from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import seeds_of
 from medtl.finetuning.suggest import evenly_spaced
 from medtl.model.bundle import Model, load_model
@@ -127,10 +127,10 @@ def measure(model: Model, one: Loaded, slices: Sequence[int], budget: float) -> 
     """The figures of one run."""
     truth = Labelmap(one[2] * np.uint16(model.card.labels[0].value), one[1].geometry)
     seeds = seeds_of(truth, model.card, one[0].image, one[0].case, slices)
-    clock = Clock(budget)
+    clock = TimeBudget(budget)
     later = one[1].array.shape[array_axis(one[1].geometry, model.card.input.plane)]
-    done = finetune(model, [(one[1], seeds)], FinetuneOptions(budget), clock=clock, later=later)
-    result, weight = this_case(done, one[1], seeds, lambda stage, share: None)
+    done = finetune(model, [(one[1], seeds)], Run(FinetuneOptions(budget), clock, later_slices=later))
+    result, weight = case_result(done, one[1], seeds, lambda stage, share: None)
     return {
         "seconds": clock.used,
         "steps": done.steps,

@@ -20,7 +20,7 @@ from renal_slices import demonstration
 from tables import header, interval, line
 
 from medtl.classification.shape import FEATURES as SHAPES
-from medtl.classification.shape import little, predict
+from medtl.classification.shape import predict, weak_evidence
 from medtl.evaluation.reliability import auc, bootstrap
 from medtl.training.recipes.renal_malignancy import FEATURES, FIGURES
 from medtl.training.renal import REPEATS, SEED, Table, figures, final_model, fold_models, out_of_fold, splits
@@ -164,7 +164,7 @@ def abstentions(table: Table) -> list[str]:
             for case in test:
                 said = predict(dict(zip(table.features, table.values[case])), model)
                 above[repeat, case] = said.probability > (model.prevalence or 0)
-                abstained[repeat, case] = bool(little(said, model, ""))
+                abstained[repeat, case] = bool(weak_evidence(said, model, ""))
     groups = {
         "abstained from": abstained,
         "**answered, above the share**": ~abstained & above,

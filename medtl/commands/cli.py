@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from .. import __version__
 from ..errors import STOPPABLE, InputError
 from ..progress import TerminalProgress
+from ..typed_json import encode
 from .console import (
     Parser,
     exit_status,
@@ -263,9 +264,10 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
         print_error(error, args, case)
 
     try:
-        answer = measured(args, progress, failed)
+        evaluation = measured(args, progress, failed)
     finally:
         progress.close()
+    answer = encode(evaluation)
     if args.json:
         print_json(out, answer)
     elif answer["cases"]:
@@ -275,12 +277,19 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
     return 1 if answer["errors"] else 0
 
 
-def measured(args: argparse.Namespace, progress: Any, failed: Any) -> dict[str, Any]:
-    """The figures of the model, by what it is for."""
+def measured(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
+    """The figures of the model; its cases are read in another process, so that none ends the work."""
+    from ..io.isolated import IsolatedReader
     from ..model.bundle import load_model
 
     progress("load", 0.0)
-    model = load_model(args.model, args.device, None)
+    with IsolatedReader() as reader:
+        model = load_model(args.model, args.device, None)
+        return figures_of(model, reader, args, progress, failed)
+
+
+def figures_of(model: Any, reader: Any, args: argparse.Namespace, progress: Any, failed: Any) -> Any:
+    """The figures of the model, its cases read by `reader`."""
     if model.card.task == "classification":
         from ..classification.classify import ClassifyOptions
         from ..evaluation.classification import evaluate_classes
@@ -288,13 +297,12 @@ def measured(args: argparse.Namespace, progress: Any, failed: Any) -> dict[str, 
         if args.binary:
             raise InputError("Expected a model that segments with --binary, found one that classifies. Leave it out.")
         options = ClassifyOptions(device=args.device, threads=args.threads)
-        return evaluate_classes(model, args.cases, options, progress, failed)
+        return evaluate_classes(model, args.cases, options, progress, failed, reader)
     from ..evaluation.segmentation import evaluate as measure
     from ..segmentation import InferenceOptions
 
-    return measure(
-        model, args.cases, InferenceOptions(threads=args.threads), progress, binary=args.binary, failed=failed
-    )
+    chosen = InferenceOptions(threads=args.threads)
+    return measure(model, args.cases, chosen, progress, binary=args.binary, failed=failed, reader=reader)
 
 
 def figure_lines(answer: dict[str, Any]) -> list[str]:
@@ -318,19 +326,13 @@ def number(value: float | None) -> str:
 
 def train(args: argparse.Namespace, out: TextIO) -> int:
     """Train by a recipe and print the folder that holds the bundle."""
+    from ..training.recipe import TrainingRun
     from ..training.train import train as fit
 
+    run = TrainingRun(args.cases, args.output, args.fold, args.resume, args.encoder_weights)
     progress = TerminalProgress()
     try:
-        folder = fit(
-            args.recipe,
-            args.cases,
-            args.output,
-            fold=args.fold,
-            resume=args.resume,
-            encoder_weights=args.encoder_weights,
-            progress=progress,
-        )
+        folder = fit(args.recipe, run, progress)
     finally:
         progress.close()
     print_lines(out, folder)

@@ -48,22 +48,22 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
         args.parser.error("--plane and --window belong to --new-structure")
     if args.new_structure is not None and (args.guard or args.strength != 1.0):
         args.parser.error("a new structure knows nothing yet: leave --guard and --strength out")
-    from ..finetuning.files import CaseGiven, finetune_files
-    from ..finetuning.finetune import FinetuneOptions
-    from ..finetuning.held_out import Clock
+    from ..finetuning.files import CaseInput, TuningFiles, finetune_files
     from ..finetuning.new_structure import Structure
+    from ..finetuning.run import FinetuneOptions, TimeBudget
     from ..model.bundle import load_model
 
-    clock = Clock(args.budget)
+    budget = TimeBudget(args.budget)
     chosen = {name: getattr(args, name) for name in ("budget", "strength", "guard", "result", "device", "threads")}
     options = FinetuneOptions(**chosen, force=args.force)
-    new = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
+    structure = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
+    cases = tuple(CaseInput(case.image, case.label, case.slices) for case in args.cases)
+    files = TuningFiles(args.output, cases, args.seeds, structure)
     progress = TerminalProgress()
     try:
         progress("load", 0.0)
         model = load_model(args.model, args.device)
-        cases = [CaseGiven(case.image, case.label, case.slices) for case in args.cases]
-        record = finetune_files(model, cases, args.seeds, args.output, options, progress, clock=clock, new=new)
+        record = finetune_files(model, files, options, progress, budget=budget)
     finally:
         progress.close()
     print_warnings(record["notes"])
@@ -75,19 +75,20 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
 
 
 def verdict_lines(record: dict[str, Any]) -> list[str]:
-    """The result of a tuning in lines for people."""
+    """What came of a tuning, in words."""
     words = {"same": "neither better nor worse"}.get(record["verdict"], record["verdict"])
     if record["verdict"] == "new":
         dice, count = record["after"]["seeds"], record["change"]["seeds"]["n"]
-        figures = f", Dice {dice:.3f} on held-out SEED slices (n = {count})" if count else ""
-        return [f"{record['output']}: new{figures}, {record['seconds']:.0f} s"]
+        scored = f", Dice {dice:.3f} on held-out SEED slices (n = {count})" if count else ""
+        return [f"{record['output']}: new{scored}, {record['seconds']:.0f} s"]
     lines = [f"{record['output']}: {words} than {record['parent']['name']}, {record['seconds']:.0f} s"]
     for key, name in (("seeds", "held-out SEED slices"), ("guard", record["change"]["guard"]["kind"])):
-        change = record["change"][key]
-        if change["n"]:
-            error = "" if change["error"] is None else f" ± {change['error']:.3f}"
-            dice = f"Dice {record['before'][key]:.3f} before, {record['after'][key]:.3f} after"
-            lines.append(f"{name} (n = {change['n']}): {dice}, change {change['mean']:+.3f}{error}")
+        about = record["change"][key]
+        if about["n"]:
+            error = "" if about["error"] is None else f" ± {about['error']:.3f}"
+            before, after = record["before"][key], record["after"][key]
+            change = f"{about['mean']:+.3f}{error}"
+            lines.append(f"{name} (n = {about['n']}): Dice {before:.3f} before, {after:.3f} after, change {change}")
     return lines
 
 
@@ -105,7 +106,7 @@ def suggest(args: argparse.Namespace, out: TextIO) -> int:
         record = suggest_file(args.image, model, args.count, options, progress)
     finally:
         progress.close()
-    print_warnings(record.get("warnings", ()))
+    print_warnings(record["warnings"])
     if args.json:
         print_json(out, record)
     else:

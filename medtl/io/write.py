@@ -11,11 +11,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..volume import Geometry, Labelmap, geometry_of, to_sitk
+from ..volume import Geometry, Labelmap, to_sitk
 from .files import OUTPUTS, identities, kind_of, suffix_of
-from .itk import plain_reason, quiet_stderr, read_itk
+from .formats import read_header
+from .itk import plain_reason, write_itk
 from .parts import already_exists, move_into_place, temporary_folder
 from .seg_nrrd import segment_keys
+from .voxels import read_voxels
 
 T = TypeVar("T")
 
@@ -98,7 +100,7 @@ def store_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
 
     Voxels are uint8 where the labels fit, else uint16. NRRD keeps every voxel's place to 1e-9 mm. NIfTI stores
     geometry as float32: the origin is kept to 2e-5 mm and the far corner of a 512³ grid to 3e-4 mm (measured).
-    A place that is off by more than 1e-6 mm is the warning that comes back.
+    A place that is off by more than `Geometry.tolerance` is a warning.
 
     Raises: InputError when the suffix is unknown; OSError or RuntimeError when writing fails.
     """
@@ -122,15 +124,15 @@ def store_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str,
 def _store(path: Path, image: sitk.Image, geometry: Geometry) -> tuple[str, ...]:
     if suffix_of(path) not in (*OUTPUTS, ".nii", ".mha"):
         raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {path.name}. Rename it.")
-    with quiet_stderr():
-        sitk.WriteImage(image, str(path), True)
+    write_itk(image, path)
     try:  # ITK notices a full disk only sometimes
-        back = geometry_of(read_itk(path, kind_of(path), None, layers=True))
+        header = read_header(path, kind_of(path))
+        read_voxels(header, None)
     except InputError as error:
         raise OSError("what was written is not whole, the disk may be full") from error
-    moved = geometry.distance(back)
-    if moved <= 1e-6:
+    if geometry.close_to(header.geometry):
         return ()
+    moved = geometry.distance(header.geometry)
     return (
         f"Voxels in {path.name} lie up to {moved:.1g} mm beside those of the image, for the format stores positions "
         "with fewer digits. Write .seg.nrrd or .nrrd where that matters.",

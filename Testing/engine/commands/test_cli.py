@@ -384,17 +384,17 @@ def test_cases_that_cannot_be_read_are_one_line(cases, message, folder, evaluati
 
 def test_train_prints_the_bundle_folder(monkeypatch, capsys):
     module = ModuleType("medtl.training.train")
-    asked = {}
+    asked = []
 
-    def train(recipe, cases, output, **options):
-        asked.update(options, recipe=recipe)
-        return output / recipe
+    def train(recipe, run, progress):
+        asked.append((recipe, run.fold, run.resume))
+        return run.output / recipe
 
     module.train = train
     monkeypatch.setitem(sys.modules, "medtl.training.train", module)
     status, out, _ = run("train glioma-flair --cases c.csv --output o --fold 0 --resume", capsys)
     assert (status, out) == (0, str(Path("o/glioma-flair")) + "\n")
-    assert (asked["recipe"], asked["fold"], asked["resume"]) == ("glioma-flair", 0, True)
+    assert asked == [("glioma-flair", 0, True)]
 
 
 def test_models_lists_damaged_ones_with_the_problem(monkeypatch, capsys):

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from medtl.errors import ModelError
-from medtl.finetuning.decoder import Tuned, Tuning, tune
-from medtl.finetuning.features import Cached, decode, encode
+from medtl.finetuning.decoder import DecoderWeights, Tuning, tune
+from medtl.finetuning.features import EncodedSlices, decode, encode
 from medtl.model import networks
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import NetworkSpec
@@ -238,9 +238,9 @@ def tuned_once(model: Model) -> None:
     network = model.networks[0]
     truth = torch.zeros(2, 96, 128, dtype=torch.long)
     truth[:, 20:60, 30:90] = 1
-    example = Cached("a", (0, 1), encode(model, torch.randn(2, 1, 96, 128)), truth)
+    example = EncodedSlices("a", (0, 1), encode(model, torch.randn(2, 1, 96, 128)), truth)
     before, features = snapshot(network), network.encode(torch.ones(1, 1, 64, 64))
-    tuned = Tuned(model, example)
+    tuned = DecoderWeights(model, example)
     tune(tuned, [example], Tuning(steps=2, batch=2, window=64), 60.0, lambda share, loss: None)
     tuned.use(1.0)
     names = changed(before, network)

@@ -318,8 +318,13 @@ def test_the_engine_is_the_module_of_the_extension_run_by_pythonslicer(
 
 
 def test_without_a_folder_a_temporary_one_is_used_and_removed_at_the_end() -> None:
-    code = "import host; host.start(); from MedTLLib.jobs.worker import Worker; print(Worker().folder.resolve(strict=True))"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (SLICER_TESTS.parent, ROOT / "MedTLSegment", ROOT)))}
+    code = (
+        "import host; host.start()\n"
+        "from MedTLLib.jobs.worker import Worker; print(Worker().folder.resolve(strict=True))"
+    )
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, (SLICER_TESTS.parent, ROOT / "MedTLSegment", ROOT)))
+    }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     folder = Path(done.stdout.splitlines()[-1])
     assert folder.name.startswith("MedTL-")
