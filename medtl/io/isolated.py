@@ -4,7 +4,8 @@ The process is `python -P -m medtl.io.isolated FOLDER`: one JSON object a line i
 folder, nothing pickled. It ends, and removes the folder, when its input ends.
 
 In:  {"read": "volume" | "labelmap", "path", "options"}
-Out: {"event": "ready"}; for each request {"event": "done", "value": fields} or {"event": "error", "kind", "message"}.
+Out: {"event": "ready"}; for each request {"event": "done", "value": fields} or {"event": "error", "kind", "message",
+     "option"}.
 """
 
 import contextlib
@@ -106,6 +107,8 @@ class IsolatedReader:
         except BaseException:  # a crash, a hang, Cancelled or Ctrl-C: whatever the child does now is not wanted
             self._stop()
             raise
+        if answer["kind"] == "InputError":
+            raise InputError(answer["message"], option=answer.get("option", ""))
         raise ERRORS[answer["kind"]](answer["message"])
 
     def _stop(self) -> None:
@@ -247,7 +250,8 @@ def _answer(request: dict[str, Any], reader: Reader, folder: Path) -> dict[str, 
         function = reader.read_volume if request["read"] == "volume" else reader.read_labelmap
         return {"event": "done", "value": _save(function(path, **request["options"]), folder)}
     except (MedTLError, MemoryError) as error:
-        return {"event": "error", "kind": type(error).__name__, "message": str(error)}
+        option = error.option if isinstance(error, InputError) else ""
+        return {"event": "error", "kind": type(error).__name__, "message": str(error), "option": option}
     except Exception as error:  # one bad input must not end the process
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return {"event": "error", "kind": "InputError", "message": f"Could not read {path} ({reason})."}
