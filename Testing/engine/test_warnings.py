@@ -10,9 +10,6 @@ import small_model
 from small_classifier import classifier_card
 
 from medtl.commands.cli import main
-from medtl.finetuning import finetune as finetune_module
-from medtl.finetuning import guard
-from medtl.finetuning.decoder import Tuning
 from medtl.io.write import write_image
 from medtl.phantom import head
 from medtl.volume import to_sitk
@@ -21,18 +18,11 @@ NAN = "voxels were NaN or infinite and count as"
 OVERLAP = "Segments overlap in"
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(finetune_module, "SHORTEST", 0.1)
-    monkeypatch.setattr(finetune_module, "Tuning", lambda seed: Tuning(seed=seed, steps=2, copies=1))
-    monkeypatch.setattr(guard, "HEADS", range(1001, 1002))
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An image with some voxels that are NaN, its lesion under another segment, a model of each task."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
     made = head(3, (64, 64, 12), (3.0, 3.0, 8.0))
     array = made.volume.array.astype(np.float32)
     array[0, 0, :3] = np.nan
@@ -52,7 +42,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-SLICES = ",".join(str(k) for k in range(3, 8))
 SEGMENT = "--model ./small --device cpu"
 CLASSIFY = "--model ./spots --device cpu"
 
@@ -67,15 +56,6 @@ CLASSIFY = "--model ./spots --device cpu"
         (f"evaluate {SEGMENT} --cases cases.csv --json", (NAN, OVERLAP)),
         (f"evaluate {CLASSIFY} --cases classified.csv --json", (NAN,)),
         ("export labels.seg.nrrd --output out.nii.gz", (OVERLAP,)),
-        (
-            f"finetune {SEGMENT} --case head.nrrd labels.seg.nrrd --slices {SLICES} --output ./tuned --json",
-            (NAN, OVERLAP),
-        ),
-        (
-            f"finetune {SEGMENT} --case head.nrrd labels.seg.nrrd --slices {SLICES} --output ./tuned --json "
-            "--guard cases.csv",
-            (NAN, OVERLAP),
-        ),
     ],
     ids=lambda value: " ".join(value.split()[:2]) if isinstance(value, str) else "",
 )
@@ -86,17 +66,3 @@ def test_a_file_with_a_warning_goes_through_every_verb(command, warnings, folder
         assert warning in err
         if "--json" in command:
             assert warning in json.dumps(json.loads(out))
-
-
-def test_the_guard_says_the_warnings_of_its_cases(folder, capsys):
-    write_image(
-        Path("other.nrrd"),
-        head(4, (64, 64, 12), (3.0, 3.0, 8.0)).volume.array,
-        head(4, (64, 64, 12), (3.0, 3.0, 8.0)).volume.geometry,
-    )
-    sitk.WriteImage(sitk.ReadImage("labels.seg.nrrd"), "guard.seg.nrrd")
-    Path("guard.csv").write_text("image,label\nother.nrrd,guard.seg.nrrd\n")
-    command = f"finetune {SEGMENT} --case head.nrrd labels.seg.nrrd --slices {SLICES} --output ./tuned --json"
-    assert main([*command.split(), "--guard", "guard.csv"]) == 0
-    notes = json.loads(capsys.readouterr().out)["notes"]
-    assert any(note.startswith("other: ") and OVERLAP in note for note in notes)
