@@ -1,19 +1,20 @@
-"""The input gate: the reasons why a volume is unlike what the model was trained on. They are warnings, no errors."""
+"""The input gate: warns, with the reason, where a volume is unlike the images a model was trained on. No errors."""
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .model.card import ModelCard
+from .model.series_name import matches
 from .volume import Volume, slice_axis
 
 if TYPE_CHECKING:
     from .preprocess import Prepared
 
-WORDS = {"dark": "the darkest tissue deep in the body", "bright": "the brightest tissue deep in the body"}
+# How the names of `Prepared.statistics` are written in a warning.
+STATISTICS = {"dark": "the darkest tissue deep in the body", "bright": "the brightest tissue deep in the body"}
 
 
-def misfits(
+def mismatches(
     card: ModelCard,
     *,
     modality: str,
@@ -22,17 +23,16 @@ def misfits(
     spacing: Sequence[float] | None,
     direction: Sequence[float] | None = None,
 ) -> tuple[str, ...]:
-    """The reasons why a volume does not fit the model, by its header; none where it fits.
+    """The reasons why the header of a volume does not fit the model; empty where it fits.
 
-    `size` and `spacing` (mm, None where it is not real) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a
-    direction, a field of view that fits in any one plane fits. An entry that the header lacks is no reason.
+    `size` and `spacing` (mm, None where it is not known) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a
+    direction, a field of view that fits in any plane fits. An entry that the header lacks gives no reason.
     """
     gate = card.gate
     reasons = []
     if gate.modality and modality and modality != gate.modality:
         reasons.append(f"{card.name} was trained on {gate.modality}, this volume is {modality}")
-    wanted = bool(gate.sequence) and re.search(gate.sequence, description, re.IGNORECASE) is not None
-    if gate.not_sequence and not wanted and re.search(gate.not_sequence, description, re.IGNORECASE):
+    if matches(gate.not_sequence, description) and not matches(gate.sequence, description):
         if card.networks:
             expected = ", ".join(card.input.channels)
             reasons.append(f"{card.name} expects {expected}, the series is called {description!r}")
@@ -48,11 +48,11 @@ def misfits(
     return tuple(reasons)
 
 
-def warnings_of(card: ModelCard, volume: Volume, prepared: "Prepared") -> tuple[str, ...]:
-    """One sentence for each way in which the volume is unlike the model's training images; none where it fits."""
+def gate_warnings(card: ModelCard, volume: Volume, prepared: "Prepared") -> tuple[str, ...]:
+    """One sentence for each way in which the volume is unlike the model's training images; empty where it fits."""
     grid = volume.geometry
     reasons = list(
-        misfits(
+        mismatches(
             card,
             modality=volume.modality,
             description=volume.description,
@@ -66,7 +66,7 @@ def warnings_of(card: ModelCard, volume: Volume, prepared: "Prepared") -> tuple[
     for name, (low, high) in card.gate.statistics.items():
         value = prepared.statistics.get(name)
         if value is not None and not low <= value <= high:
-            what = WORDS.get(name, name)
+            what = STATISTICS.get(name, name)
             reasons.append(f"{what} is {value:.2f} of the median, expected {low:.2f} to {high:.2f}: another sequence?")
     in_plane = prepared.turned_spacing[1:]
     if max(in_plane) > 2.5 * min(in_plane):

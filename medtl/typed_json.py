@@ -51,7 +51,8 @@ SPREAD = MappingProxyType({"spread": True})
 
 
 def encode(value: Any) -> Any:
-    """The value as JSON has it; the inverse of `decode` for dataclasses without metadata."""
+    """The value as JSON has it, entries in the order of the fields; the inverse of `decode` for dataclasses without
+    metadata."""
     if is_dataclass(value) and not isinstance(value, type):
         record: dict[str, Any] = {}
         for f in fields(value):

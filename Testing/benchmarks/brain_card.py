@@ -43,7 +43,7 @@ from medtl.evaluation.metrics import bootstrap_ci
 from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, load_model
 from medtl.progress import no_progress
-from medtl.training.classifier import WATCHED
+from medtl.training.classifier import CALIBRATION_FOLD
 from medtl.typed_json import encode
 from medtl.volume import Geometry, Volume
 
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = load_model(str(args.model), "cpu", "classification")
         ids = tuple(one.id for one in model.card.classes)
-        side = ("train", WATCHED) if args.choose else ("test", "")
+        side = ("train", CALIBRATION_FOLD) if args.choose else ("test", "")
         cases = [case for case in read_classified(args.cases, ids) if (case.split, case.fold) == side]
         figures = rounded(measure(model, ids, cases, args), 6)
         text = markdown(figures, ids)

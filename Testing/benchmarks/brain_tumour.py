@@ -40,9 +40,10 @@ from medtl.evaluation.classification import class_figures, confusion
 from medtl.model.bundle import load_model
 from medtl.model.networks import parameter_count
 from medtl.progress import TerminalProgress
-from medtl.training.classifier import WATCHED, ClassRecipe, outputs_of, prepare_pictures, train_classifier
+from medtl.training.classifier import CALIBRATION_FOLD, outputs_of, prepare_pictures
 from medtl.training.fit import CHECKPOINT
-from medtl.training.recipes.brain_tumour_4class import ENCODERS, recipe
+from medtl.training.recipe import TrainingRun
+from medtl.training.recipes.brain_tumour_4class import ENCODERS, RECIPE, recipe_with
 from medtl.typed_json import encode
 
 ROWS = {
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(split: str, cases: Path, weights: Mapping[str, str], args: argparse.Namespace) -> None:
     """Train what is not trained yet on a split, and print its tables."""
-    ids = tuple(one.id for one in recipe().card.classes)
+    ids = tuple(one.id for one in RECIPE.card.classes)
     listed = [c for c in read_classified(cases, ids) if not args.quick or zlib.crc32(c.patient.encode()) % 6 == 0]
     tested = [c for c in listed if c.split == "test"]
     learned = [c for c in listed if c.split in ("", "train")]
@@ -139,7 +140,7 @@ def trained(
     args: argparse.Namespace,
 ) -> Row:
     """What the row says of the test pictures after training."""
-    made: ClassRecipe = recipe(ENCODERS[ROWS[name]])
+    made = recipe_with(ENCODERS[ROWS[name]])
     epochs = 1 if args.quick else args.epochs or made.fit.epochs
     made = replace(made, encoder_weights=None, fit=replace(made.fit, epochs=epochs))
     folder = work / name
@@ -147,12 +148,12 @@ def trained(
     if not (folder / made.card.name).exists():
         began = time.perf_counter()
         resume = (folder / CHECKPOINT).exists()
-        train_classifier(made, cases, folder, resume=resume, encoder_weights=weights, progress=progress)
+        made.train(TrainingRun(cases, folder, resume=resume, encoder_weights=weights), progress)
         (folder / "minutes.txt").write_text(f"{(time.perf_counter() - began) / 60:.1f}")
     progress.close()
     model = load_model(str(folder / made.card.name), "cpu", "classification")
     network, side = model.networks[0], model.card.input.side or 224
-    held = [case for case in learned if case.fold == WATCHED]
+    held = [case for case in learned if case.fold == CALIBRATION_FOLD]
     probabilities = []
     for part, cache in ((tested, "cache-test"), (held, "cache-kept-back")):
         logits, _, _ = outputs_of(network, prepare_pictures(part, ids, side, work / cache))  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ from medtl.io.write import write_whole
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import METADATA, ModelCard, load_card
 from medtl.progress import Progress, TerminalProgress
-from medtl.segmentation import SegmentOptions
+from medtl.segmentation import InferenceOptions
 from medtl.typed_json import encode
 from medtl.volume import voxels_sha256
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = load_model(str(args.model), "cpu")
         speed = json.loads(args.speed.read_text(encoding="utf-8")) if args.speed else None
-        figures = measure(model, args.test, args.outside, SegmentOptions(flip=args.flip), progress)
+        figures = measure(model, args.test, args.outside, InferenceOptions(flip=args.flip), progress)
         if speed is not None:
             figures["speed"] = speed_figures(speed, model.card)
         progress.close()
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(model: Model, test: Path, outside: Path, options: SegmentOptions, progress: Progress) -> Figures:
+def measure(model: Model, test: Path, outside: Path, options: InferenceOptions, progress: Progress) -> Figures:
     """The figures on the held-out patients and on the outside set, with and without cases of unknown patients."""
     away = outside_cases(model.card, read_cases(outside))
     sets = {

@@ -26,9 +26,10 @@ from scipy import ndimage, stats
 from tables import header, line, mean_interval
 
 from medtl.errors import MedTLError
-from medtl.finetuning.features import Cached, cached
-from medtl.finetuning.finetune import FinetuneOptions, finetune
-from medtl.finetuning.guard import MARGIN, guard_set, marked, scores
+from medtl.finetuning.features import EncodedSlices, encode_slices
+from medtl.finetuning.finetune import finetune
+from medtl.finetuning.guard import MARGIN, guard_set, labelled_case, scores
+from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import Seed
 from medtl.model.bundle import Model, load_model
 from medtl.progress import no_progress
@@ -67,14 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def whole(model: Model, one: Loaded) -> Cached:
+def whole(model: Model, one: Loaded) -> EncodedSlices:
     """All slices of a case that show something, as the decoder gets them: tuning leaves the encoder alone."""
     truth = Labelmap(one[2] * np.uint16(model.card.labels[0].value), one[1].geometry)
-    case = marked(model, one[1], truth)
-    return cached(model, case, [k for k in sorted(case.truth) if case.prepared.occupied[k]])
+    case = labelled_case(model, one[1], truth)
+    return encode_slices(model, case, [k for k in sorted(case.truth) if case.prepared.occupied[k]])
 
 
-def run(model: Model, cases: list[Loaded], source: list[Cached], args: argparse.Namespace) -> list[dict[str, Any]]:
+def run(
+    model: Model, cases: list[Loaded], source: list[EncodedSlices], args: argparse.Namespace
+) -> list[dict[str, Any]]:
     """Tune what is not done yet; a row for each case and kind of SEEDs."""
     args.work.mkdir(parents=True, exist_ok=True)
     log = args.work / "finetune_guard.jsonl"
@@ -88,7 +91,7 @@ def run(model: Model, cases: list[Loaded], source: list[Cached], args: argparse.
             if any((row["case"], row["kind"]) == (one[0].case, kind) for row in rows):
                 continue
             seeds = [replace(seed, mask=spoilt(seed, kind)) for seed in seeds_for(model, one)]
-            done = finetune(model, [(one[1], seeds)], FinetuneOptions(args.budget))
+            done = finetune(model, [(one[1], seeds)], Run(FinetuneOptions(args.budget), TimeBudget(args.budget)))
             row = {**key, "case": one[0].case, "kind": kind, "verdict": done.verdict, "alpha": done.alpha}
             row |= {"chosen": [done.guard.mean, float((scores(done.model, source) - old).mean())], "states": []}
             for alpha in STATES:

@@ -24,18 +24,17 @@ from tables import header, line
 
 from medtl.errors import MedTLError
 from medtl.evaluation.metrics import dice
-from medtl.finetuning.case_result import this_case
-from medtl.finetuning.finetune import FinetuneOptions
-from medtl.finetuning.held_out import Clock
+from medtl.finetuning.case_result import case_result
 from medtl.finetuning.interpolate import filled
-from medtl.finetuning.new_structure import Structure, begun, fresh_card, learn
+from medtl.finetuning.new_structure import Structure, start_model, structure_card, train_structure
+from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import Seed, seeds_of
 from medtl.finetuning.suggest import evenly_spaced
 from medtl.io.read import read_labelmap, read_volume
 from medtl.model import networks
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
 from medtl.volume import Labelmap, Volume
 
 CASE = "ct-volumes/totalseg-A-tissue"
@@ -129,15 +128,15 @@ def learned(
     volume: Volume, truth: Labelmap, origin: Model, slices: Sequence[int], args: argparse.Namespace
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The network's word and the result of this case, as masks, and what the learning tells."""
-    clock = Clock(args.budget)
-    card = fresh_card(origin.card, "muscle", Structure(("muscle",), "axial", WINDOW))
+    clock = TimeBudget(args.budget)
+    card = structure_card(origin.card, "muscle", Structure(("muscle",), "axial", WINDOW))
     seeds: Sequence[Seed] = seeds_of(truth, card, Path(CASE), "x", slices)
     options = FinetuneOptions(args.budget, threads=args.threads)
-    own = begun(origin, card, volume, options.seed)
-    done = learn(own, [(volume, seeds)], options, clock=clock, later=len(truth.array))
-    result, weight = this_case(done, volume, seeds, lambda stage, share: None)
+    own = start_model(origin, card, volume, options.seed)
+    done = train_structure(own, [(volume, seeds)], Run(options, clock, later_slices=len(truth.array)))
+    result, weight = case_result(done, volume, seeds, lambda stage, share: None)
     facts = {"seconds": clock.used, "steps": done.steps, "left_out": done.seeds.after.tolist(), "weight": weight}
-    alone = segment(volume, done.model, SegmentOptions(threads=args.threads)).labelmap.array > 0
+    alone = segment(volume, done.model, InferenceOptions(threads=args.threads)).labelmap.array > 0
     return {"network": alone, f"result (weight {weight:g})": result.array > 0}, facts
 
 

@@ -17,7 +17,7 @@ PACKAGES = {"medtl": "medtl", "MedTLLib": "MedTLSegment/MedTLLib", "MedTLClassif
 # one folder may import each other where WITHIN says nothing else.
 LAYERS = (
     {"errors"},
-    {"progress", "typed_json"},
+    {"progress", "results", "typed_json"},
     {"volume"},
     {"io"},
     {"phantom"},
@@ -35,12 +35,19 @@ LAYERS = (
 )
 # The order within folders, again from the bottom up.
 WITHIN = {
-    "io": ({"files"}, {"itk", "seg_nrrd"}, {"pictures", "dicom"}, {"read", "write"}),
-    "model": ({"card", "device"}, {"store", "networks"}, {"bundle"}),
+    "io": (
+        {"limits", "packed", "parts"},
+        {"header"},
+        {"files"},
+        {"itk", "seg_nrrd", "nrrd", "meta_image", "nifti", "voxels"},
+        {"formats", "pictures", "dicom"},
+        {"read", "write"},
+    ),
+    "model": ({"card_text", "files", "series_name"}, {"card", "device"}, {"store", "networks"}, {"bundle"}),
     "classification": ({"frames", "region", "report"}, {"shape"}, {"classify"}),
     "evaluation": ({"metrics"}, {"segmentation", "classification", "reliability"}),
     "finetuning": (
-        {"seed"},
+        {"seed", "run", "output"},
         {"interpolate", "features"},
         {"decoder"},
         {"guard"},
@@ -53,20 +60,9 @@ WITHIN = {
 }
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
-    *(
-        "errors",
-        "progress",
-        "typed_json",
-        "volume",
-        "io",
-        "phantom",
-        "cases",
-        "gate",
-        "measurement",
-        "labels",
-        "worker",
-    ),
-    *("model.card", "model.store", "model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate"),
+    *("errors", "progress", "results", "typed_json", "volume", "io", "phantom", "cases", "gate", "labels"),
+    *("measurement", "worker", "model.card", "model.card_text", "model.files", "model.series_name", "model.store"),
+    *("model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate"),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
     *("commands.demo", "commands.preview"),
@@ -78,7 +74,7 @@ SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib",
 SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"})
 SLICER_SIDE_MAY = {
     *("errors", "progress", "typed_json", "volume", "io", "phantom", "gate", "measurement", "labels"),
-    *("model.card", "model.store", "finetuning.seed", "classification.report"),
+    *("model.card", "model.card_text", "model.store", "finetuning.seed", "classification.report"),
 }
 
 

@@ -12,10 +12,10 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..errors import InputError, ModelError, memory_errors
-from ..gate import misfits
+from ..gate import mismatches
 from ..io.files import identities
 from ..io.read import read_volume
-from ..io.write import check_output, store_image, write_together
+from ..io.write import Write, check_output, store_image, write_together
 from ..measurement import largest_part
 from ..model.card import ModelCard
 from ..model.device import limited_threads, memory_advice
@@ -325,7 +325,7 @@ def with_reasons(result: Classification, card: ModelCard, volume: Volume) -> Cla
     grid, rule = volume.geometry, card.abstention
     reasons = [
         f"Unlike the training images: {reason}."
-        for reason in misfits(
+        for reason in mismatches(
             card,
             modality=volume.modality,
             description=volume.description,
@@ -418,8 +418,8 @@ def classify_file(
     writes = []
     heat = result.heat
     if options.heatmap is not None and heat is not None:
-        writes = [(options.heatmap, lambda part: store_image(part, heat, volume.geometry))]
-    inexact = write_together(writes, lambda: watch("write", 1.0))
+        writes = [Write(options.heatmap, lambda part: store_image(part, heat, volume.geometry))]
+    inexact = write_together(writes, lambda: watch("write", 1.0), options.force)
     watch.stop()
     seconds = {"read": watch.seconds["read"], **result.seconds, "write": watch.seconds["write"]}
     warnings = (*result.warnings, *(() if region is None else region.warnings), *inexact)

@@ -16,7 +16,7 @@ COLUMNS = ("input", "class", "name", "abstained", "score", "threshold", "segment
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
 
 
-def write_report(path: Path, answer: Mapping[str, Any]) -> None:
+def write_report(path: Path, answer: Mapping[str, Any], replace: bool = True) -> None:
     """Write the object of `medtl classify --json` to a .json file as it is, or to a .csv file, a line an input.
 
     Raises: InputError for another suffix, or when it cannot be written; what was there stays then.
@@ -29,7 +29,7 @@ def write_report(path: Path, answer: Mapping[str, Any]) -> None:
     def write(part: Path) -> None:
         part.write_text(text, encoding="utf-8", newline="")
 
-    write_whole(path, write)
+    write_whole(path, write, replace)
 
 
 def as_csv(answer: Mapping[str, Any]) -> str:

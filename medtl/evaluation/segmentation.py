@@ -33,9 +33,9 @@ from .metrics import (
 
 if TYPE_CHECKING:
     from ..model.bundle import Model
-    from ..segmentation import Segmentation, SegmentOptions
+    from ..segmentation import InferenceOptions, Segmentation
 
-Segmenter = Callable[[Volume, "Model", "SegmentOptions", Progress], "Segmentation"]
+Segmenter = Callable[[Volume, "Model", "InferenceOptions", Progress], "Segmentation"]
 Failed = Callable[[str, BaseException], None]  # called at once with a case that cannot be evaluated
 
 FIGURES = (
@@ -131,7 +131,7 @@ class _Outcome:
 def evaluate(
     model: "Model",
     cases: Path,
-    options: "SegmentOptions",
+    options: "InferenceOptions",
     progress: Progress = no_progress,
     binary: bool = False,
     segment: Segmenter | None = None,

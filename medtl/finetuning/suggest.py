@@ -9,7 +9,7 @@ import numpy as np
 from ..io.read import read_volume
 from ..model.bundle import Model
 from ..progress import Progress, no_progress
-from ..segmentation import SegmentOptions, segment
+from ..segmentation import InferenceOptions, segment
 from ..typed_json import encode
 from ..volume import Volume, array_axis
 
@@ -24,7 +24,7 @@ class Suggestion:
 
 
 def suggest(
-    volume: Volume, model: Model, count: int, options: SegmentOptions, progress: Progress = no_progress
+    volume: Volume, model: Model, count: int, options: InferenceOptions, progress: Progress = no_progress
 ) -> Suggestion:
     """Up to `count` slices to correct.
 
@@ -49,7 +49,7 @@ def evenly_spaced(first: int, last: int, count: int) -> list[dict[str, float | i
 
 
 def suggest_file(
-    image: Path, model: Model, count: int, options: SegmentOptions, progress: Progress = no_progress
+    image: Path, model: Model, count: int, options: InferenceOptions, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """The object of `medtl suggest --json`.
 

@@ -318,7 +318,10 @@ def test_the_engine_is_the_module_of_the_extension_run_by_pythonslicer(
 
 
 def test_without_a_folder_a_temporary_one_is_used_and_removed_at_the_end() -> None:
-    code = "import host; host.start(); from MedTLLib.jobs.worker import Worker; print(Worker().folder.resolve(strict=True))"
+    code = (
+        "import host; host.start()\n"
+        "from MedTLLib.jobs.worker import Worker; print(Worker().folder.resolve(strict=True))"
+    )
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, (SLICER_TESTS.parent, ROOT / "MedTLSegment", ROOT)))
     }
