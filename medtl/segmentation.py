@@ -11,8 +11,9 @@ from torch import Tensor
 
 from .errors import InputError, ModelError, memory_errors
 from .gate import gate_warnings
+from .io import read
 from .io.files import identities
-from .io.read import read_volume
+from .io.isolated import Reader
 from .io.write import Write, check_output, store_image, store_labelmap, write_together
 from .labels import LABEL_TAG, MODEL_TAG, id_of
 from .measurement import lesions
@@ -252,6 +253,7 @@ def segment_file(
     reading: ReadOptions = ReadOptions(),
     options: InferenceOptions = InferenceOptions(),
     progress: Progress = no_progress,
+    reader: Reader = read,
 ) -> SegmentedFile:
     """The figures of one segmented file.
 
@@ -268,7 +270,7 @@ def segment_file(
     watch = Stopwatch(progress)
     watch("read", 0.0)
     with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
-        volume = read_volume(source, frame=reading.frame, component=reading.component, series=reading.series)
+        volume = reader.read_volume(source, frame=reading.frame, component=reading.component, series=reading.series)
     watch("read", 1.0)
     watch.stop()
     options = replace(

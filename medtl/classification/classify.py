@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..errors import InputError, memory_errors
 from ..gate import mismatches
+from ..io import read
 from ..io.files import identities
-from ..io.read import read_volume
+from ..io.isolated import Reader
 from ..io.write import Write, check_output, store_image, write_together
 from ..measurement import largest_part
 from ..model.card import ModelCard
@@ -385,7 +386,11 @@ class FileClassification:
 
 
 def classify_file(
-    source: Path, model: "Model", options: ClassifyOptions = ClassifyOptions(), progress: Progress = no_progress
+    source: Path,
+    model: "Model",
+    options: ClassifyOptions = ClassifyOptions(),
+    progress: Progress = no_progress,
+    reader: Reader = read,
 ) -> FileClassification:
     """The classification of one input; the heat map is written whole or not at all.
 
@@ -400,8 +405,8 @@ def classify_file(
     watch = Stopwatch(progress)
     watch("read", 0.0)
     with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
-        volume = read_volume(source, frame=options.frame, component=options.component, series=options.series)
-        region = read_region(source, volume, card, options.segmentation, options.segment)
+        volume = reader.read_volume(source, frame=options.frame, component=options.component, series=options.series)
+        region = read_region(source, volume, card, options.segmentation, options.segment, reader)
     watch("read", 1.0)
     watch.stop()
     result = classify(volume, model, None if region is None else region.mask, options, progress)

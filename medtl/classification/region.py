@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..io.read import read_labelmap
+from ..io import read
+from ..io.isolated import Reader
 from ..labels import all_segments, named_segment, tumour_segment
 from ..model.card import ModelCard
 from ..volume import Labelmap, Volume
@@ -24,7 +25,12 @@ class Region:
 
 
 def read_region(
-    source: Path, volume: Volume, card: ModelCard, segmentation: Path | None, segment: str | None
+    source: Path,
+    volume: Volume,
+    card: ModelCard,
+    segmentation: Path | None,
+    segment: str | None,
+    reader: Reader = read,
 ) -> Region | None:
     """The region of the volume that a segmentation names; None without one.
 
@@ -37,7 +43,7 @@ def read_region(
             raise InputError("Expected a segmentation with --segment, found none. Give --segmentation FILE, too.")
         return None
     try:
-        labelmap = read_labelmap(segmentation or source)
+        labelmap = reader.read_labelmap(segmentation or source)
         if segment is None and not labelmap.segments and (count := len(np.unique(labelmap.array))) > MOST_VALUES:
             raise InputError(
                 f"Expected a labelmap, found {count} different values in {segmentation or source}, as images have. "

@@ -54,18 +54,32 @@ def expand_folders(args: argparse.Namespace, answer: dict[str, Any]) -> list[Pat
 
 
 def pictures_of(path: Path) -> list[Path]:
-    """The pictures of a folder that holds some, else the input itself."""
-    from ..io.files import PICTURES, suffix_of
+    """The pictures of a folder that holds some and no DICOM, else the input itself.
+
+    Raises: InputError when there is nothing, or a folder holds pictures beside volumes.
+    """
+    from ..io.dicom_file import is_dicom, visible_files
+    from ..io.files import PICTURES, VOLUMES, suffix_of
 
     if not path.exists():
         raise InputError(f"Expected a volume, a picture or a folder, found nothing at {path}. Check the path.")
-    found = sorted(f for f in path.iterdir() if suffix_of(f) in PICTURES) if path.is_dir() else []
-    return [f for f in found if not f.name.startswith(".")] or [path]
+    if not path.is_dir() or any(is_dicom(file) for file in visible_files(path)):
+        return [path]
+    files = [file for file in visible_files(path) if file.parent == path]
+    pictures = [file for file in files if suffix_of(file) in PICTURES]
+    volumes = [file for file in files if suffix_of(file) in VOLUMES]
+    if pictures and volumes:
+        raise InputError(
+            f"Expected pictures or a DICOM series in {path}, found pictures and volumes ({pictures[0].name}, "
+            f"{volumes[0].name}). Give the files one by one."
+        )
+    return pictures or [path]
 
 
 def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[str, Any], out: TextIO) -> int:
     """Fill `answer`, print each result as it comes; the exit status."""
     from ..classification.classify import ClassifyOptions, classify_file
+    from ..io.isolated import reader_of
     from ..model.bundle import load_model
 
     progress = TerminalProgress()
@@ -79,20 +93,21 @@ def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[
     answer.update(model=model.card.name, version=model.card.version, sha256=model.sha256)
     names = ("segmentation", "segment", "heatmap", "frame", "component", "series", "device", "threads", "force")
     options = ClassifyOptions(**{name: getattr(args, name) for name in names})
-    for source in inputs:
-        try:
-            result = encode(classify_file(source, model, options, progress))
-        except STOPPABLE as error:
+    with reader_of(len(inputs), progress) as reader:
+        for source in inputs:
+            try:
+                result = encode(classify_file(source, model, options, progress, reader))
+            except STOPPABLE as error:
+                progress.close()
+                about = source if len(inputs) > 1 else ""
+                answer["errors"].append({"input": str(source), "message": print_error(error, args, about)})
+                if exit_status(error) == Cancelled.exit_code:
+                    return Cancelled.exit_code
+                continue
             progress.close()
-            about = source if len(inputs) > 1 else ""
-            answer["errors"].append({"input": str(source), "message": print_error(error, args, about)})
-            if exit_status(error) == Cancelled.exit_code:
-                return Cancelled.exit_code
-            continue
-        progress.close()
-        before = {} if answer["results"] else loading.seconds
-        answer["results"].append(replace_seconds(result, before))
-        show(result, args, len(inputs) > 1, out)
+            before = {} if answer["results"] else loading.seconds
+            answer["results"].append(replace_seconds(result, before))
+            show(result, args, len(inputs) > 1, out)
     return 1 if answer["errors"] else 0
 
 

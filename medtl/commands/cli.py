@@ -278,11 +278,18 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
 
 
 def measured(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
-    """The figures of the model, by what it is for."""
+    """The figures of the model; its cases are read in another process, so that none ends the work."""
+    from ..io.isolated import IsolatedReader
     from ..model.bundle import load_model
 
     progress("load", 0.0)
-    model = load_model(args.model, args.device, None)
+    with IsolatedReader() as reader:
+        model = load_model(args.model, args.device, None)
+        return figures_of(model, reader, args, progress, failed)
+
+
+def figures_of(model: Any, reader: Any, args: argparse.Namespace, progress: Any, failed: Any) -> Any:
+    """The figures of the model, its cases read by `reader`."""
     if model.card.task == "classification":
         from ..classification.classify import ClassifyOptions
         from ..evaluation.classification import evaluate_classes
@@ -290,13 +297,12 @@ def measured(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
         if args.binary:
             raise InputError("Expected a model that segments with --binary, found one that classifies. Leave it out.")
         options = ClassifyOptions(device=args.device, threads=args.threads)
-        return evaluate_classes(model, args.cases, options, progress, failed)
+        return evaluate_classes(model, args.cases, options, progress, failed, reader)
     from ..evaluation.segmentation import evaluate as measure
     from ..segmentation import InferenceOptions
 
-    return measure(
-        model, args.cases, InferenceOptions(threads=args.threads), progress, binary=args.binary, failed=failed
-    )
+    chosen = InferenceOptions(threads=args.threads)
+    return measure(model, args.cases, chosen, progress, binary=args.binary, failed=failed, reader=reader)
 
 
 def figure_lines(answer: dict[str, Any]) -> list[str]:

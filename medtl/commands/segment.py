@@ -168,6 +168,7 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, run: Run, out: TextIO
     """Segment the inputs of the jobs and print each result as it comes; the exit status."""
     if not jobs:  # before torch is imported, so that a mistyped path is answered at once
         return 1
+    from ..io.isolated import reader_of
     from ..model.bundle import load_model
     from ..segmentation import OutputOptions, segment_file
 
@@ -181,20 +182,21 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, run: Run, out: TextIO
         progress.close()
     loading.stop()
     run.model, run.sha256 = model.card.name, model.sha256
-    for job in jobs:
-        outputs = OutputOptions(job.output, args.probabilities, args.uncertainty, args.force)
-        try:
-            result = segment_file(job.source, model, outputs, reading, inference, progress)
-        except STOPPABLE as error:
+    with reader_of(len(jobs), progress) as reader:
+        for job in jobs:
+            outputs = OutputOptions(job.output, args.probabilities, args.uncertainty, args.force)
+            try:
+                result = segment_file(job.source, model, outputs, reading, inference, progress, reader)
+            except STOPPABLE as error:
+                progress.close()
+                run.errors.append(report_failure(error, args, job.source))
+                if exit_status(error) == Cancelled.exit_code:
+                    return Cancelled.exit_code
+                continue
             progress.close()
-            run.errors.append(report_failure(error, args, job.source))
-            if exit_status(error) == Cancelled.exit_code:
-                return Cancelled.exit_code
-            continue
-        progress.close()
-        before = {} if run.results else loading.seconds  # the model is loaded once, for the first
-        run.results.append(replace(result, seconds=rounded_seconds("segment", before | dict(result.seconds))))
-        print_result(run.results[-1], args, out)
+            before = {} if run.results else loading.seconds  # the model is loaded once, for the first
+            run.results.append(replace(result, seconds=rounded_seconds("segment", before | dict(result.seconds))))
+            print_result(run.results[-1], args, out)
     return 1 if run.errors else 0
 
 

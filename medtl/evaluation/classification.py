@@ -9,6 +9,8 @@ import numpy as np
 
 from ..cases import read_classified
 from ..errors import FAILURES, Cancelled, explain
+from ..io import read
+from ..io.isolated import Reader
 from ..progress import Progress, no_progress
 from ..typed_json import OPTIONAL, SPREAD
 from .metrics import CaseError, Figure, auc, value_table
@@ -138,6 +140,7 @@ def evaluate_classes(
     options: "ClassifyOptions",
     progress: Progress = no_progress,
     failed: Callable[[str, BaseException], None] | None = None,
+    reader: Reader = read,
 ) -> ClassEvaluation:
     """The figures of a model that classifies on a case list (image, label, patient).
 
@@ -153,7 +156,7 @@ def evaluate_classes(
     for number, case in enumerate(listed):
         progress("infer", number / len(listed))
         try:
-            one = classify_file(case.image, model, options)
+            one = classify_file(case.image, model, options, reader=reader)
         except Cancelled:
             raise
         except FAILURES as error:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..cases import CaseFiles, read_cases
 from ..errors import FAILURES, Cancelled, InputError, explain
-from ..io.read import read_labelmap, read_volume
+from ..io import read
+from ..io.isolated import Reader
 from ..labels import described, label_segments, label_values, unknown_values
 from ..model.card import ModelCard
 from ..progress import Progress, no_progress
@@ -136,6 +137,7 @@ def evaluate(
     binary: bool = False,
     segment: Segmenter | None = None,
     failed: Failed | None = None,
+    reader: Reader = read,
 ) -> Evaluation:
     """The figures of a model (`medtl.model.bundle.load_model`) on a case list or folder, with the bootstrap 95 %
     intervals over patients. `metrics.py` states the conventions for empty masks.
@@ -161,7 +163,7 @@ def evaluate(
 
         try:
             inner("read", 0.0)
-            volume, labelmap = read_volume(files.image), read_labelmap(files.label)
+            volume, labelmap = reader.read_volume(files.image), reader.read_labelmap(files.label)
             truth = _truth(files, volume, labelmap, card, binary)
             outcomes.append(_outcome(files, volume, truth, run(volume, model, options, inner), card))
         except Cancelled:

@@ -36,8 +36,8 @@ def read_volume(
     if series is not None:
         raise InputError(f"Expected a DICOM folder to choose a series from, found the {kind} file {path}. Choose none.")
     if kind == "picture":
-        array, geometry = read_picture(path, frame, component)
-        return _checked(Volume(array, geometry, stem_of(path), real_spacing=False), path)
+        array, geometry, warnings = read_picture(path, frame, component)
+        return _checked(Volume(array, geometry, stem_of(path), real_spacing=False, warnings=warnings), path)
     header = read_header(path, kind)
     frame_index = chosen(path, "frame", frame, header.frames)
     index = chosen(path, "component", component, header.components)
@@ -89,8 +89,8 @@ def read_labelmap(path: Path) -> Labelmap:
             f"Expected a labelmap file (.seg.nrrd, .nrrd, .nii.gz), found DICOM: {path}. Convert it first."
         )
     if kind == "picture":
-        array, geometry = read_picture(path, None, None)
-        return Labelmap(_as_labels(array, path), geometry)
+        array, geometry, warnings = read_picture(path, None, None)
+        return Labelmap(_as_labels(array, path), geometry, warnings=warnings)
     header = read_header(path, kind)
     if kind != "NRRD":  # a segmentation of overlapping segments may have four axes
         chosen(path, "frame", None, header.frames)
