@@ -99,6 +99,29 @@ def label_values(labelmap: Labelmap, card: ModelCard) -> dict[str, int]:
     return {label_id: segment.value for label_id, segment in found.items()}
 
 
+def label_numbers(labelmap: Labelmap, card: ModelCard) -> np.ndarray:
+    """The number of each voxel's label among the model's, from 1, uint16 (Z, Y, X); 0 for none of them.
+
+    Raises: InputError when a label has no segment, two segments may be the same label's, or two labels overlap.
+    """
+    values = label_values(labelmap, card)
+    if missing := [label.name for label in card.labels if label.id not in values]:
+        raise InputError(
+            f"Expected a segment for each label of {card.name}, found none for {', '.join(missing)}: it was removed "
+            "since the prediction. Segment again, or add it back."
+        )
+    numbers = np.zeros(labelmap.array.shape, np.uint16)
+    for number, label in enumerate(card.labels, start=1):
+        mask = labelmap.mask(values[label.id])
+        if shared := np.count_nonzero(numbers[mask]):
+            raise InputError(
+                f"Expected labels that do not overlap, found {shared} voxels of {label.name} in another label, too. "
+                "Take the shared voxels out of one."
+            )
+        numbers[mask] = number
+    return numbers
+
+
 def unknown_values(labelmap: Labelmap, values: Mapping[str, int]) -> tuple[int, ...]:
     """The values in the labelmap that are none of these labels', in order."""
     return tuple(int(value) for value in np.unique(labelmap.array) if value and value not in values.values())

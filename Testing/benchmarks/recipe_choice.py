@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         listed = read_cases(args.cases)
         held = held_out_patients(recipe, listed, None)
         ours = tuple(case for case in listed if case.patient not in held)
-        cases = prepare_cases(ours, recipe.card.input, args.work / "cache", recipe.binary, progress)
+        cases = prepare_cases(ours, recipe.card, args.work / "cache", recipe.binary, progress)
         trained = [case for case in cases if case.site != args.site]
         left_out = [case for case in cases if case.site == args.site]
         head = ["variant", "head", *(f"mean / median Dice at {t}" for t in THRESHOLDS), "volume, found / true"]
