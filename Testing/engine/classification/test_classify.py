@@ -96,7 +96,7 @@ def test_of_a_segment_of_several_parts_the_largest_is_looked_at():
     both[9, 30:34, 20:24] = True
     found = classify(volume, spots(), both, options())
     assert list(found.slices) == [4, 5, 6]
-    assert "2 parts of note" in found.warnings[0]
+    assert "2 large parts" in found.warnings[0]
     both[9] = False
     both[9, 30, 20] = True  # a speck is not worth a word
     assert classify(volume, spots(), both, options()).warnings == ()
