@@ -90,7 +90,7 @@ class Geometry:
         depart from orthonormal.
         """
         longest = max(n * s for n, s in zip(self.size, self.spacing, strict=True))
-        departure = float(np.abs(self.axes.T @ self.axes - np.eye(3)).max())
+        departure = float(np.linalg.norm(self.axes.T @ self.axes - np.eye(3)))
         return 1e-3 + (1e-4 + departure) * longest
 
     @property
