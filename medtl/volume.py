@@ -5,7 +5,7 @@ Arrays are (Z, Y, X); a `Geometry` is LPS millimetres in (x, y, z) order, as ITK
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
@@ -137,12 +137,23 @@ class Segment:
 
 @dataclass(frozen=True)
 class Labelmap:
-    """Labels: array uint8 or uint16 (Z, Y, X), 0 is background. `warnings` says what reading had to change."""
+    """Labels: array uint8 or uint16 (Z, Y, X), 0 is background. `warnings` says what reading had to change.
+
+    Where segments of a file overlap, the array has the later one. `covered` has the voxels that a segment lost in this
+    way, int64 (n, 2): the label value and the voxel's flat index into the array.
+    """
 
     array: np.ndarray
     geometry: Geometry
     segments: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()
+    covered: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+
+    def mask(self, *values: int) -> np.ndarray:
+        """The voxels with one of these labels, bool (Z, Y, X), also those that a later segment covers."""
+        mask: np.ndarray = self.array == values[0] if len(values) == 1 else np.isin(self.array, values)
+        np.put(mask, self.covered[np.isin(self.covered[:, 0], values), 1], True)
+        return mask
 
 
 def geometry_of(image: sitk.Image) -> Geometry:

@@ -27,6 +27,23 @@ def suffix_of(path: Path) -> str:
     return next((s for s in (*VOLUMES, *PICTURES) if name.endswith(s)), path.suffix.lower())
 
 
+def starts_with_dicom_elements(head: bytes) -> bool:
+    """True where the bytes begin with three elements of a DICOM dataset, in their order: a file without preamble."""
+    at, last = 0, b""
+    for _ in range(3):
+        tag = head[at + 1 : at + 2] + head[at : at + 1] + head[at + 3 : at + 4] + head[at + 2 : at + 3]  # big endian
+        if len(head) < at + 12 or tag[:2] not in (b"\0\2", b"\0\x08") or tag <= last:
+            return False
+        last, kind = tag, head[at + 4 : at + 6]
+        if kind in (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC"):
+            at += 12 + int.from_bytes(head[at + 8 : at + 12], "little")
+        elif kind.isalpha() and kind.isupper():
+            at += 8 + int.from_bytes(head[at + 6 : at + 8], "little")
+        else:  # a dataset that states no types
+            at += 8 + int.from_bytes(head[at + 4 : at + 8], "little")
+    return True
+
+
 def stem_of(path: Path) -> str:
     """The name without its suffix; a folder's whole name."""
     with suppress(OSError):  # a name that is too long for a file
@@ -146,7 +163,7 @@ def sniff(head: bytes) -> str:
         return "NRRD"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
         return "NIfTI"
-    if head[128:132] == b"DICM":
+    if head[128:132] == b"DICM" or starts_with_dicom_elements(head):
         return "DICOM"
     starts = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
     if head.startswith(starts) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):

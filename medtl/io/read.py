@@ -11,7 +11,7 @@ from .files import kind_of, stem_of
 from .formats import read_header
 from .itk import chosen
 from .pictures import read_picture
-from .seg_nrrd import merged, segments_of
+from .seg_nrrd import merge_layers, segments_of
 from .voxels import read_voxels
 
 
@@ -36,8 +36,8 @@ def read_volume(
     if series is not None:
         raise InputError(f"Expected a DICOM folder to choose a series from, found the {kind} file {path}. Choose none.")
     if kind == "picture":
-        array, geometry = read_picture(path, frame, component)
-        return _checked(Volume(array, geometry, stem_of(path), real_spacing=False), path)
+        array, geometry, warnings = read_picture(path, frame, component)
+        return _checked(Volume(array, geometry, stem_of(path), real_spacing=False, warnings=warnings), path)
     header = read_header(path, kind)
     frame_index = chosen(path, "frame", frame, header.frames)
     index = chosen(path, "component", component, header.components)
@@ -77,8 +77,9 @@ def _checked(volume: Volume, path: Path) -> Volume:
 def read_labelmap(path: Path) -> Labelmap:
     """The labels of a file, uint16 (Z, Y, X), with the segments that a `.seg.nrrd` names.
 
-    Overlapping segments (layers of a `.seg.nrrd`) are merged, the later one wins, and `warnings` says so; where
-    Slicer gave the same value to several of them, they are numbered from 1 in their order.
+    Overlapping segments (layers of a `.seg.nrrd`) are merged: the later one counts, `warnings` says what the others
+    lose, and `Labelmap.mask` still gives each segment whole. Where several segments have the same value, they are
+    numbered from 1 in their order.
 
     Raises: InputError, also where a value is not a whole number from 0 to 65535.
     """
@@ -88,8 +89,8 @@ def read_labelmap(path: Path) -> Labelmap:
             f"Expected a labelmap file (.seg.nrrd, .nrrd, .nii.gz), found DICOM: {path}. Convert it first."
         )
     if kind == "picture":
-        array, geometry = read_picture(path, None, None)
-        return Labelmap(_as_labels(array, path), geometry)
+        array, geometry, warnings = read_picture(path, None, None)
+        return Labelmap(_as_labels(array, path), geometry, warnings=warnings)
     header = read_header(path, kind)
     if kind != "NRRD":  # a segmentation of overlapping segments may have four axes
         chosen(path, "frame", None, header.frames)
@@ -98,9 +99,11 @@ def read_labelmap(path: Path) -> Labelmap:
     if not segments:
         chosen(path, "layer", None, layers)
     array = _as_labels(read_voxels(header, None), path)
-    if layers == 1:
+    distinct = len({segment.value for segment, _ in segments}) == len(segments)
+    if layers == 1 and distinct:
         return Labelmap(array[0], header.geometry, tuple(segment for segment, _ in segments), header.warnings)
-    labelmap = merged(array, header.geometry, segments, path)
+    in_layers = segments if layers > 1 else [(segment, 0) for segment, _ in segments]
+    labelmap = merge_layers(array, header.geometry, in_layers, path)
     return replace(labelmap, warnings=(*header.warnings, *labelmap.warnings))
 
 

@@ -162,7 +162,14 @@ def test_overlapping_segments_are_merged_and_reported(
     expected[0], expected[0, 0], expected[2] = merged[0], merged[1], merged[1]
     np.testing.assert_array_equal(got.array, expected)
     assert tuple(s.value for s in got.segments) == merged
-    assert got.warnings == ("Segments overlap in 5 voxels; there the later segment counts.",)
+    overlap = (
+        "Segments overlap in 5 voxels. Where a voxel has one label only, the later segment counts; voxels lost to it"
+    )
+    assert got.warnings[-1] == f"{overlap}: n0 5 of 20."
+    renumbered = ("Several segments have the same label value in the file; they are numbered 1 n0, 2 n1.",)
+    assert got.warnings[:-1] == (renumbered if values != merged else ())
+    for value, stored, layer in zip(merged, values, layers, strict=True):
+        np.testing.assert_array_equal(got.mask(value), layer == stored)
     assert got.geometry.close_to(OBLIQUE)
 
 
