@@ -156,6 +156,23 @@ class Labelmap:
         return mask
 
 
+def check_same_grid(labels: Geometry, image: Geometry, labels_name: object, image_name: object) -> None:
+    """Raise InputError where labels do not lie on the grid of their image, by `Geometry.close_to`."""
+    if labels.close_to(image):
+        return
+    if labels.size != image.size:
+        found = f"{_sizes(labels)} voxels beside {_sizes(image)}"
+    else:
+        found = f"voxels up to {labels.distance(image):.3g} mm beside those of the image"
+    raise InputError(
+        f"Expected {labels_name} on the grid of {image_name}, found {found}. Resample the labels onto the image."
+    )
+
+
+def _sizes(geometry: Geometry) -> str:
+    return " × ".join(str(n) for n in geometry.size)
+
+
 def geometry_of(image: sitk.Image) -> Geometry:
     """The geometry of a 3D SimpleITK image; of a 4D one that of its frames."""
     if image.GetDimension() == 4:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import geometries
 
 from medtl.errors import InputError
-from medtl.volume import Geometry, geometry_of, to_sitk
+from medtl.volume import Geometry, check_same_grid, geometry_of, to_sitk
 
 
 @given(geometries())
@@ -75,3 +75,12 @@ def test_the_tolerance_is_never_more_than_a_fifth_of_a_voxel() -> None:
 def test_an_origin_that_cannot_be_is_refused(origin: tuple[float, float, float]) -> None:
     with pytest.raises(InputError, match="an origin within"):
         Geometry((1, 1, 1), origin=origin)
+
+
+def test_another_grid_is_told_with_the_distance_or_the_sizes() -> None:
+    grid = Geometry((5, 4, 3))
+    check_same_grid(grid, replace(grid, origin=(1e-4, 0.0, 0.0)), "a.nrrd", "b.nrrd")
+    with pytest.raises(InputError, match=r"a\.nrrd on the grid of b\.nrrd, found voxels up to 3 mm beside those"):
+        check_same_grid(grid, replace(grid, origin=(0.0, 3.0, 0.0)), "a.nrrd", "b.nrrd")
+    with pytest.raises(InputError, match="found 5 × 4 × 2 voxels beside 5 × 4 × 3"):
+        check_same_grid(replace(grid, size=(5, 4, 2)), grid, "a.nrrd", "b.nrrd")
