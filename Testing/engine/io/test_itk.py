@@ -9,8 +9,7 @@ import pytest
 import SimpleITK as sitk
 from grids import NOISE, OBLIQUE
 
-from medtl.errors import InputError
-from medtl.io.itk import chosen, plain_reason
+from medtl.io.itk import plain_reason
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.volume import Labelmap, to_sitk
@@ -44,13 +43,6 @@ def test_capitals_in_the_suffix_of_an_input_are_read(suffix: str, tmp_path: Path
     sitk.WriteImage(to_sitk(NOISE, OBLIQUE), str(tmp_path / f"a{suffix.lower()}"))
     (tmp_path / f"a{suffix.lower()}").rename(tmp_path / f"A{suffix}")
     np.testing.assert_array_equal(read_volume(tmp_path / f"A{suffix}").array, NOISE)
-
-
-def test_a_choice_is_named_without_the_form_of_the_command_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"found 3 frames in a\.nrrd, 0 to 2\. Choose one of them") as caught:
-        chosen(Path("a.nrrd"), "frame", None, 3)
-    assert caught.value.option == "frame"
-    assert "--" not in str(caught.value)
 
 
 def test_a_reason_is_one_line_without_addresses() -> None:
