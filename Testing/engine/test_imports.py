@@ -36,7 +36,7 @@ LAYERS = (
 # The order within folders, again from the bottom up.
 WITHIN = {
     "io": (
-        {"limits", "packed", "parts"},
+        {"choice", "limits", "packed", "parts"},
         {"header"},
         {"files"},
         {"itk", "seg_nrrd", "nrrd", "meta_image", "nifti", "voxels"},

@@ -240,7 +240,8 @@ def _choose(
     what = f"{len(shown)} series" if uid is None else f"{len(fitting)} that begin with {uid!r} among {len(found)}"
     raise InputError(
         f"Expected one DICOM series, found {what} at {path}: {'; '.join(shown[:10])}{more}. "
-        "Choose one with --series UID (a unique beginning of it is enough)."
+        "Choose one of them; a unique beginning of its UID is enough.",
+        option="series",
     )
 
 

@@ -21,7 +21,7 @@ from ..model.card import ModelCard
 from ..preprocess import prepare, to_tissue_units, turn
 from ..progress import Progress, no_progress
 from ..typed_json import encode
-from ..volume import Labelmap, voxels_sha256
+from ..volume import Labelmap, check_same_grid, voxels_sha256
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,7 @@ def prepare_case(case: CaseFiles, card: ModelCard, binary: bool) -> CachedCase:
     """One case, read from its files and turned into the model's plane."""
     spec = card.input
     volume, truth = read_volume(case.image), read_labelmap(case.label)
-    if not volume.geometry.close_to(truth.geometry):
-        raise InputError(
-            f"Expected the label {case.label} on the grid of {case.image}, found {truth.geometry.size} voxels beside "
-            f"{volume.geometry.size} or another position. Resample the label onto the image."
-        )
+    check_same_grid(truth.geometry, volume.geometry, case.label, case.image)
     ready = prepare(volume, spec)
     if ready.resampled:
         raise InputError(
