@@ -17,7 +17,7 @@ from MedTLLib import samples
 from MedTLLib.mrml import views
 from MedTLLib.panels.finetune import FinetunePanel
 from MedTLLib.panels.maintenance import MaintenancePanel
-from MedTLLib.panels.report import ReportPanel
+from MedTLLib.panels.results import ResultsPanel
 from MedTLLib.panels.seeds import SeedsPanel
 from MedTLLib.panels.segment import SegmentPanel
 from MedTLLib.panels.setup import SetupPanel
@@ -103,10 +103,10 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = MedTLSegmentLogic(shared())
 
         # Each part of the panel is a class of its own, in MedTLLib/panels.
-        self.report = ReportPanel(self.ui)
-        self.segment = SegmentPanel(self.ui, self.logic, self.report.show)
-        self.seeds = SeedsPanel(self.ui, self.segment.models, self.report)
-        self.finetune = FinetunePanel(self.ui, self.logic, self.segment, self.report.show)
+        self.results = ResultsPanel(self.ui)
+        self.segment = SegmentPanel(self.ui, self.logic, self.results.show)
+        self.seeds = SeedsPanel(self.ui, self.segment.models, self.results)
+        self.finetune = FinetunePanel(self.ui, self.logic, self.segment, self.results.show)
         self.setupPage = SetupPanel(self.ui, self.logic, self.segment, self.ui.segmentButton)
         self.maintenance = MaintenancePanel(self.ui, self.logic, self.segment)
 
@@ -143,7 +143,7 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.segment.abandon()
         self.finetune.abandon()
         self.seeds.forget()
-        self.report.forget()
+        self.results.forget()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event) -> None:
@@ -164,7 +164,7 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self._parameterNode = inputParameterNode
-        self.segment.parameters = self.report.parameters = inputParameterNode
+        self.segment.parameters = self.results.parameters = inputParameterNode
         if self._parameterNode:
             # The dynamic property "SlicerParameterName" in the .ui file says which widget shows which parameter.
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
@@ -173,7 +173,7 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _update(self, caller=None, event=None) -> None:
         self.segment.update()
-        self.report.update()
+        self.results.update()
         self.seeds.update()
 
 

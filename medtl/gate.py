@@ -1,19 +1,20 @@
-"""The input gate: says, with the reason, when a volume is unlike what the model was trained on. Never an error."""
+"""The input gate: warns, with the reason, where a volume is unlike the images a model was trained on. No errors."""
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .model.card import ModelCard
+from .model.series_name import matches
 from .volume import Volume, slice_axis
 
 if TYPE_CHECKING:
     from .preprocess import Prepared
 
-WORDS = {"dark": "the darkest tissue deep in the body", "bright": "the brightest tissue deep in the body"}
+# How the names of `Prepared.statistics` are written in a warning.
+STATISTICS = {"dark": "the darkest tissue deep in the body", "bright": "the brightest tissue deep in the body"}
 
 
-def misfits(
+def mismatches(
     card: ModelCard,
     *,
     modality: str,
@@ -22,32 +23,36 @@ def misfits(
     spacing: Sequence[float] | None,
     direction: Sequence[float] | None = None,
 ) -> tuple[str, ...]:
-    """The reasons why a volume does not fit the model, as far as its header tells; none where it fits.
+    """The reasons why the header of a volume does not fit the model; empty where it fits.
 
-    `size` and `spacing` (mm, None where it is not real) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a
-    direction, a field of view that fits in any one plane fits. What the header does not say is not held against it.
+    `size` and `spacing` (mm, None where it is not known) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a
+    direction, a field of view that fits in any plane fits. An entry that the header lacks gives no reason.
     """
     gate = card.gate
-    found = []
+    reasons = []
     if gate.modality and modality and modality != gate.modality:
-        found.append(f"{card.name} was trained on {gate.modality}, this volume is {modality}")
-    wanted = bool(gate.sequence) and re.search(gate.sequence, description, re.IGNORECASE) is not None
-    if gate.not_sequence and not wanted and re.search(gate.not_sequence, description, re.IGNORECASE):
-        found.append(f"{card.name} expects {', '.join(card.input.channels)}, the series is called {description!r}")
-    if gate.extent_mm and spacing is not None:
+        reasons.append(f"{card.name} was trained on {gate.modality}, this volume is {modality}")
+    if matches(gate.not_sequence, description) and not matches(gate.sequence, description):
+        if card.networks:
+            expected = ", ".join(card.input.channels)
+            reasons.append(f"{card.name} expects {expected}, the series is called {description!r}")
+        else:
+            reasons.append(f"{card.name} is not for images called {description!r}")
+    # A model of shapes reads no image: a stated modality is enough, and an image may be cut to the organ.
+    if gate.extent_mm and spacing is not None and (card.networks or not modality):
         low, high = gate.extent_mm
         across = (0, 1, 2) if direction is None else (slice_axis(card.input.plane, direction),)
         extents = [max(size[i] * spacing[i] for i in range(3) if i != axis) for axis in across]
         if not any(low <= extent <= high for extent in extents):
-            found.append(f"the field of view is {extents[-1]:.0f} mm, in training it was {low:.0f} to {high:.0f} mm")
-    return tuple(found)
+            reasons.append(f"the field of view is {extents[-1]:.0f} mm, in training it was {low:.0f} to {high:.0f} mm")
+    return tuple(reasons)
 
 
-def warnings_of(card: ModelCard, volume: Volume, prepared: "Prepared") -> tuple[str, ...]:
-    """One sentence for each way in which the volume is unlike the model's training images; none where it fits."""
+def gate_warnings(card: ModelCard, volume: Volume, prepared: "Prepared") -> tuple[str, ...]:
+    """One sentence for each way in which the volume is unlike the model's training images; empty where it fits."""
     grid = volume.geometry
-    found = list(
-        misfits(
+    reasons = list(
+        mismatches(
             card,
             modality=volume.modality,
             description=volume.description,
@@ -57,15 +62,15 @@ def warnings_of(card: ModelCard, volume: Volume, prepared: "Prepared") -> tuple[
         )
     )
     if card.input.scaling == "tissue" and not prepared.statistics:
-        found.append("no body was found in the image")
+        reasons.append("no body was found in the image")
     for name, (low, high) in card.gate.statistics.items():
         value = prepared.statistics.get(name)
         if value is not None and not low <= value <= high:
-            what = WORDS.get(name, name)
-            found.append(f"{what} is {value:.2f} of the median, expected {low:.2f} to {high:.2f}: another sequence?")
+            what = STATISTICS.get(name, name)
+            reasons.append(f"{what} is {value:.2f} of the median, expected {low:.2f} to {high:.2f}: another sequence?")
     in_plane = prepared.turned_spacing[1:]
     if max(in_plane) > 2.5 * min(in_plane):
-        found.append(
+        reasons.append(
             f"slices in the model's {card.input.plane} plane are coarse here: {in_plane[0]:.1f}×{in_plane[1]:.1f} mm"
         )
-    return tuple(f"Unlike the training images: {reason}. Check the result." for reason in found)
+    return tuple(f"Unlike the training images: {reason}. Check the result." for reason in reasons)

@@ -18,6 +18,8 @@ from .result_panel import ClassifiedPanel
 class ClassifyPanel(RunPanel):
     """Its job is a `classifying.Job`."""
 
+    kind = "classify"
+
     def __init__(self, ui: Any, logic: Any) -> None:
         super().__init__(ui, logic, "classification")
         self.result = ClassifiedPanel(ui)
@@ -101,10 +103,6 @@ class ClassifyPanel(RunPanel):
             return
         self.result.say("")
         self.submit(job)
-
-    def stageText(self, stage: str) -> str:
-        texts = {"infer": _("Looking at the slices"), "heat": _("Asking where it looked")}
-        return str(texts[stage]) if stage in texts else super().stageText(stage)
 
     def onDone(self, job: Any, result: dict[str, Any]) -> None:
         """Put the answer into the scene and show it."""

@@ -16,10 +16,11 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from medtl.labels import tumour_segments
 from medtl.model.card import ModelCard
 from medtl.volume import PLANES, Volume, slice_axis
 from MedTLLib.mrml import scene
-from MedTLLib.mrml.tags import MODEL_TAG, tag_of
+from MedTLLib.mrml.tags import MODEL_TAG, described
 
 from . import heatmaps
 
@@ -27,8 +28,6 @@ RESULT = "MedTL.classification"  # attribute of the table: a `Classification` as
 OUTDATED = "MedTL.outdated"  # attribute of the table, once its volume or segmentation was changed
 VOLUME_ROLE, SEGMENTATION_ROLE = "MedTL.volume", "MedTL.segmentation"
 DETAILS_ROLE, HEATMAP_ROLE = "MedTL.details", "MedTL.heatmap"
-LABEL_TAG = "MedTL.label"
-TUMOURS = ("tumour", "tumor", "lesion")  # labels of models that segment tumours
 
 
 @dataclass(frozen=True)
@@ -115,17 +114,11 @@ def segments_of(segmentation: Any) -> list[tuple[str, str]]:
 
 
 def preferred_segment(segmentation: Any) -> str:
-    """The id of the segment that is most likely the tumour: one that MedTL segmented as a tumour, else one that is
-    called so, else one that MedTL segmented, else the first; empty where there is none."""
-
-    def rank(one: tuple[str, str]) -> int:
-        segment = segmentation.GetSegmentation().GetSegment(one[0])
-        ours, label = tag_of(segment, MODEL_TAG), tag_of(segment, LABEL_TAG)
-        if ours and label in TUMOURS:
-            return 0
-        return 1 if any(word in one[1].lower() for word in TUMOURS) else 2 if ours else 3
-
-    return min(segments_of(segmentation), key=rank, default=("", ""))[0]
+    """The id of the segment that is most likely the tumour: the first that is a tumour's (see `medtl.labels`), else the
+    first that MedTL wrote, else the first; empty where there is none."""
+    segments = [described(segmentation, each) for each, _name in segments_of(segmentation)]
+    written = [one for one in segments if MODEL_TAG in dict(one.tags)]
+    return next((one.id for one in (*tumour_segments(segments), *written, *segments)), "")
 
 
 # The table and what belongs to it

@@ -12,8 +12,8 @@ from medtl.errors import MedTLError
 from MedTLClassifyLib import heatmaps
 from MedTLClassifyLib import result as class_result
 from MedTLClassifyLib.result import Classification
-from MedTLLib.panels.form import enable, fillTable, say
-from MedTLLib.panels.report import FORBIDDEN
+from MedTLLib.panels.form import confirm, enable, fillTable, say
+from MedTLLib.panels.results import FORBIDDEN
 
 from .slice_plot import VotesPanel
 from .texts import aboutText, chanceText, featureRows, headline, intervalText, votesText
@@ -134,7 +134,7 @@ class ClassifiedPanel:
             return path  # the dialog has asked whether to replace it
         path = path.with_name(path.name + FORMATS[0])
         question = _("{path} exists already. Replace it?").format(path=path)
-        return path if not path.exists() or slicer.util.confirmOkCancelDisplay(question, _("MedTL")) else None
+        return path if not path.exists() or confirm(question) else None
 
     def say(self, text: str) -> None:
         """Show a sentence below the result."""

@@ -65,7 +65,7 @@ class VotesPanel:
 
     def draw(self) -> None:
         """Draw the curves as wide as there is room."""
-        if self.found is None or self.ui.votesButton.collapsed:
+        if self.found is None or len(self.found.slices) < 2 or self.ui.votesButton.collapsed:
             return
         width, height = max(self.ui.plotLabel.width, 40), max(self.ui.plotLabel.height, 40)
         picture = qt.QPixmap(width, height)
@@ -78,7 +78,7 @@ class VotesPanel:
 
     def onSlice(self, position: int) -> None:
         """Go to the slice nearest to where the slider is."""
-        if self.found is None or self.volume is None:
+        if self.found is None or not self.found.slices or self.volume is None:
             return
         index = min((one.index for one in self.found.slices), key=lambda index: abs(index - position))
         try:

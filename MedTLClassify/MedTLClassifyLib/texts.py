@@ -2,6 +2,7 @@
 
 from slicer.i18n import tr as _
 
+from medtl.classification.report import usual_probability
 from MedTLClassifyLib.result import Classification
 
 
@@ -24,11 +25,10 @@ def headline(found: Classification) -> str:
 
 def chanceText(found: Classification, class_id: str) -> str:
     """The probability of a class; of a model of plain numbers with the share that all such tumours have."""
-    chance, share = percent(found.probabilities[class_id]), found.record.get("prevalence")  # of the second class
-    if share is None:
-        return chance
-    usual = percent(share if class_id == list(found.probabilities)[1] else 1 - share)
-    return str(_("{percent} (usual: {usual})").format(percent=chance, usual=usual))
+    probability, usual = percent(found.probabilities[class_id]), usual_probability(found.record, class_id)
+    if usual is None:
+        return probability
+    return str(_("{percent} (usual: {usual})").format(percent=probability, usual=percent(usual)))
 
 
 def aboutText(found: Classification) -> str:

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from medtl.phantom import head
 from medtl.volume import Volume
 
+from .mrml import views
 from .mrml.scene import ras_of
 
 NAME = "MedTLPhantom"
@@ -31,8 +32,10 @@ def register(icons: Path) -> None:
 
 
 def load(source: Any = None) -> Any:
-    """The node of a synthetic FLAIR head with a lesion; it takes a second or two to make."""
-    return volumeNode(head(1).volume, NAME)
+    """The node of a synthetic FLAIR head with a lesion, shown in the slice views; it takes a second or two to make."""
+    node = volumeNode(head(1).volume, NAME)
+    views.show_volume(node)
+    return node
 
 
 def volumeNode(volume: Volume, name: str = "") -> Any:

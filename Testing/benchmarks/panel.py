@@ -24,6 +24,7 @@ host.start()
 
 import numpy as np  # noqa: E402
 import qt  # noqa: E402
+from tables import table  # noqa: E402
 
 from medtl.phantom import head  # noqa: E402
 from medtl.volume import Volume  # noqa: E402
@@ -72,7 +73,7 @@ class Clock:
         return lambda: setattr(owner, name, function)
 
 
-def measure(widget: Any, volume: Volume, name: str) -> list[str]:
+def measure(widget: Any, volume: Volume, name: str) -> list[list[str]]:
     """The rows of the table for a volume: the engine cold, then warm."""
     ui, panel = widget.ui, widget.segment
     node = samples.volumeNode(volume, name)
@@ -101,7 +102,7 @@ def measure(widget: Any, volume: Volume, name: str) -> list[str]:
         size, seconds = "×".join(str(n) for n in volume.geometry.size), clock.spent
         parts = [*(seconds[name] for _, name in timed), gaps.max(), clock.beats[-1] - first]
         held = f"{np.count_nonzero(gaps > AIM)} of {len(gaps)}"
-        rows.append(f"| {name}, {size} | {state} | {' | '.join(f'{part:.2f}' for part in parts)} | {held} |")
+        rows.append([f"{name}, {size}", state, *(f"{part:.2f}" for part in parts), held])
     widget.logic.worker.stop()
     return rows
 
@@ -123,8 +124,7 @@ def main() -> None:
         widget.logic.worker.stop()
     columns = ["volume", "engine", "handing over, s", "reading, s", "filling, s", "table and views, s"]
     columns += ["longest gap, s", "in all, s", f"gaps over {AIM:g} s"]
-    print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
-    print("\n".join(rows))
+    print(*table(columns, rows), sep="\n")
 
 
 if __name__ == "__main__":

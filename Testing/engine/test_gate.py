@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from small_model import a_card
 
-from medtl.gate import misfits, warnings_of
-from medtl.model.card import Gate, InputSpec
+from medtl.gate import gate_warnings, mismatches
+from medtl.model.card import Gate, InputSpec, load_card
+from medtl.model.store import find_model
 from medtl.phantom import head
 from medtl.preprocess import prepare
 from medtl.volume import Geometry, Volume
 
 GATE = Gate(
     modality="MR",
-    sequence="flair",
-    not_sequence=r"\bt1|dwi",
+    sequence=("*flair*",),
+    not_sequence=("t1*", "*dwi*"),
     extent_mm=(140.0, 330.0),
     statistics={"dark": (0.1, 0.95), "bright": (1.05, 2.5)},
 )
@@ -24,7 +25,7 @@ FLAIR = head(0, size=(96, 96, 5), spacing=(2.3, 2.3, 18.0)).volume
 
 
 def warnings(volume: Volume, card=CARD) -> tuple[str, ...]:
-    return warnings_of(card, volume, prepare(volume, card.input))
+    return gate_warnings(card, volume, prepare(volume, card.input))
 
 
 def test_a_volume_like_the_training_images_gives_no_warning():
@@ -113,7 +114,7 @@ def header(volume: Volume) -> dict:
 )
 def test_the_header_alone_tells_what_does_not_fit_and_the_warning_says_the_same(change, reason):
     volume = replace(FLAIR, **change)
-    found = misfits(CARD, **header(volume))
+    found = mismatches(CARD, **header(volume))
     assert found == (() if reason is None else (reason,))
     assert [r for r in warnings(volume) if reason and reason in r] == [
         f"Unlike the training images: {r}. Check the result." for r in found
@@ -125,11 +126,30 @@ def test_the_field_of_view_is_that_of_the_models_plane(plane, fits):
     """100×100 mm axial slices of a stack 200 mm high, stored so that the first index axis runs to superior."""
     card = replace(CARD, input=InputSpec(plane=plane))
     stored = {"size": (200, 100, 100), "spacing": (1.0, 1.0, 1.0), "direction": (0, 1, 0, 0, 0, 1, 1, 0, 0)}
-    assert (misfits(card, modality="", description="", **stored) == ()) == fits
+    assert (mismatches(card, modality="", description="", **stored) == ()) == fits
 
 
 def test_without_a_direction_a_field_of_view_that_fits_in_one_plane_fits():
     stored = {"modality": "MR", "description": "", "spacing": (1.0, 1.0, 1.0)}
-    assert misfits(CARD, size=(100, 100, 200), **stored) == ()
-    (reason,) = misfits(CARD, size=(100, 100, 120), **stored)
+    assert mismatches(CARD, size=(100, 100, 200), **stored) == ()
+    (reason,) = mismatches(CARD, size=(100, 100, 120), **stored)
     assert reason.startswith("the field of view is ")
+
+
+@pytest.mark.parametrize(
+    ("modality", "description", "spacing", "offered"),
+    [
+        ("CT", "Abdomen portal venous", 0.8, True),
+        ("CT", "kidney cut out", 0.2, True),
+        ("", "case_00012", 0.8, True),
+        ("", "case_00012", 0.5, False),
+        ("MR", "t2_tse_cor", 0.8, False),
+        ("CT", "Head without contrast", 0.8, False),
+        ("", "MRHead", 0.8, False),
+        ("", "BraTS-GLI-00012-t1c", 0.8, False),
+    ],
+)
+def test_the_model_of_renal_tumours_is_not_offered_for_a_brain(modality, description, spacing, offered):
+    card = load_card(find_model("renal-malignancy"))
+    header = {"size": (512, 512, 90), "spacing": (spacing, spacing, 3.0)}
+    assert (mismatches(card, modality=modality, description=description, **header) == ()) == offered

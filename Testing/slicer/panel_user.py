@@ -1,5 +1,6 @@
 """A user in front of the panel, and an engine that answers when the test says so."""
 
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,8 @@ def paint(segmentation: Any, volume: Any, mask: np.ndarray, segment_id: str = LE
 
 def grid(node: Any) -> Geometry:
     return scene.geometry_of(node)
+
+
+def tip(widget: Any) -> str:
+    """The tool tip as the user reads it."""
+    return unescape(str(widget.toolTip).removeprefix("<p>").removesuffix("</p>"))

@@ -2,18 +2,23 @@
 
 import contextlib
 import errno
-import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from ..errors import InputError
+from .header import data_names, read_text_header
+from .limits import check_regular
+from .packed import inflated
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
-VOLUMES = (".seg.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
+PAIRS = (".hdr.gz", ".hdr")  # headers of NIfTI pairs
+VOLUMES = (".seg.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", *PAIRS, ".mha", ".mhd")
 OUTPUTS = (".seg.nrrd", ".nrrd", ".nii.gz")
+GZIP = b"\x1f\x8b"
+NIFTI_HEADER = 544  # bytes of a NIfTI-2 header and of what follows; NIfTI-1 has 352
+LONGEST_PACKED_HEADER = 1 << 16  # bytes of gzip data in which it lies
 
 
 def suffix_of(path: Path) -> str:
@@ -41,18 +46,21 @@ def starts_with_dicom_elements(head: bytes) -> bool:
 
 def stem_of(path: Path) -> str:
     """The name without its suffix; a folder's whole name."""
-    if path.is_dir():
-        return path.resolve().name
+    with suppress(OSError):  # a name that is too long for a file
+        if path.is_dir():
+            return path.resolve().name
     suffix = suffix_of(path)
     return path.name[: len(path.name) - len(suffix)] if suffix else path.name
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Add the file to the message of a Geometry that cannot be."""
+    """Add the file to the message of a Geometry that is refused."""
     try:
         yield
     except InputError as error:
+        if str(path) in str(error):
+            raise
         raise InputError(f"{error} The file is {path}.") from error
 
 
@@ -62,23 +70,23 @@ def data_files(path: Path) -> tuple[Path, ...]:
         if path.is_dir():
             return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
         return (path, *detached_files(path))
-    except OSError:  # nothing there, or not to be read
+    except (OSError, InputError):  # reading it gives the reason
         return (path,)
 
 
 def identities(sources: Iterable[Path]) -> set[tuple[int, int]]:
     """Device and number of every file that the inputs consist of: no other name, link or spelling hides one."""
-    found = set()
+    numbers = set()
     for file in (file for source in sources for file in data_files(source)):
-        with suppress(OSError):  # reading it will say what is wrong
+        with suppress(OSError):  # reading it gives the reason
             stat = file.stat()
-            found.add((stat.st_dev, stat.st_ino))
-    return found
+            numbers.add((stat.st_dev, stat.st_ino))
+    return numbers
 
 
 KINDS = {
     **dict.fromkeys((".nrrd", ".seg.nrrd", ".nhdr"), "NRRD"),
-    **dict.fromkeys((".nii.gz", ".nii"), "NIfTI"),
+    **dict.fromkeys((".nii.gz", ".nii", *PAIRS), "NIfTI"),
     **dict.fromkeys((".mha", ".mhd"), "MetaImage"),
 }
 
@@ -100,29 +108,57 @@ def kind_of(path: Path) -> str:
     if not head:
         raise InputError(f"Expected an image, found an empty file: {path}. Copy or export it again.")
     kind = sniff(head)
-    by_name = KINDS.get(suffix_of(path), "")
-    if not kind:
+    if kind == "Analyze":
         raise InputError(
-            f"Expected an image (NRRD, NIfTI, MHA, DICOM, PNG, JPEG, TIFF, WebP), found something else: {path}. "
-            "Choose an image, or export this one to NRRD or NIfTI."
+            f"Expected a NIfTI header, found Analyze 7.5, which does not state what is left and right: {path}. "
+            "Convert it to NIfTI with the program that wrote it."
         )
-    if kind not in (by_name, "picture", "DICOM"):
+    if not kind:
+        advice = "Choose an image, or export this one to NRRD or NIfTI."
+        if path.name.lower().endswith((".img", ".img.gz")):
+            advice = "Choose the header that belongs to it, which ends in .hdr."
+        raise InputError(
+            "Expected an image (NRRD, NIfTI, MHA, DICOM, PNG, JPEG, TIFF, WebP), found something else: "
+            f"{path}. {advice}"
+        )
+    if kind not in (KINDS.get(suffix_of(path)), "picture", "DICOM"):
         right = " or ".join(s for s, k in KINDS.items() if k == kind)
         raise InputError(f"The name of {path} does not say what it holds: {kind}. Rename it to end in {right}.")
     return kind
 
 
 def first_bytes(path: Path) -> bytes:
-    """The first bytes, unpacked where the file is gzip; empty only for an empty file."""
+    """The first bytes, unpacked where the file is gzip; empty only for an empty file.
+
+    Raises: InputError where the path is a pipe or a device.
+    """
+    check_regular(path)
     with path.open("rb") as file:
         head = file.read(4096)
-    if head.startswith(b"\x1f\x8b"):
-        with contextlib.suppress(zlib.error):
-            return zlib.decompressobj(31).decompress(head, 352) or head  # a NIfTI header; checksums come later
-    return head
+        if not head.startswith(GZIP):
+            return head
+        file.seek(0)
+        start = b""
+        with contextlib.suppress(EOFError, zlib.error):  # checksums come later
+            for block in inflated(file, LONGEST_PACKED_HEADER, 32):
+                start += block[: NIFTI_HEADER - len(start)]
+                if len(start) >= NIFTI_HEADER:
+                    break
+        return start or head
+
+
+def is_packed(path: Path) -> bool:
+    """True where the file is gzip, whatever its name is.
+
+    Raises: InputError where the path is a pipe or a device.
+    """
+    check_regular(path)
+    with path.open("rb") as file:
+        return file.read(2) == GZIP
 
 
 def sniff(head: bytes) -> str:
+    """The format that the first bytes of a file show; empty where they show none."""
     if head.startswith(b"NRRD"):
         return "NRRD"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
@@ -132,38 +168,23 @@ def sniff(head: bytes) -> str:
     starts = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
     if head.startswith(starts) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return "picture"
-    return "MetaImage" if b"NDims" in head else ""
-
-
-def header_fields(file: BinaryIO) -> dict[str, str]:
-    """The fields of a NRRD or MetaImage header, their names in lower case and without spaces.
-
-    The names of a list of data files follow LIST in `datafile`. The file is left where attached data begin.
-    """
-    fields: dict[str, str] = {}
-    while line := file.readline(1 << 16).decode("utf-8", "surrogateescape").strip():
-        found = re.match(r"([\w ]+?)\s*(?::(?!=)|=)\s*(.*)", line)
-        if fields.get("datafile", "").startswith("LIST"):
-            fields["datafile"] += "\n" + line
-        elif found:
-            fields[found[1].replace(" ", "").lower().removeprefix("element")] = found[2]
-        if fields.get("datafile") == "LOCAL":
-            break
-    return fields
+    if b"NDims" in head:
+        return "MetaImage"
+    sizes = [int.from_bytes(head[:4], order) for order in ("little", "big")]
+    return "Analyze" if 348 in sizes and len(head) >= 348 and head[38:39] == b"r" else ""
 
 
 def detached_files(path: Path) -> tuple[Path, ...]:
-    """The data files that a NRRD or MetaImage header names; none where the data follow the header."""
-    if sniff(first_bytes(path)) not in ("NRRD", "MetaImage"):
-        return ()
-    with path.open("rb") as file:
-        first, *listed = header_fields(file).get("datafile", "").splitlines() or ["LOCAL"]
-    if first == "LOCAL" or first.startswith("LIST"):
-        return tuple(path.parent / name for name in listed)
-    pattern = re.fullmatch(r"(.*)%0?(\d?)d(\S*)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(?:\s+\d+)?", first)
-    if not pattern:
-        return (path.parent / first,)
-    before, width, after = pattern[1], int(pattern[2] or 0), pattern[3]
-    begin, end, step = (int(n) for n in pattern.groups()[3:])
-    numbers = range(begin, end + (1 if step >= 0 else -1), step or 1)[:65536]
-    return tuple(path.parent / f"{before}{n:0{width}d}{after}" for n in numbers)
+    """The other files that hold an image's voxels, as its header names them; none where the data follow the header."""
+    kind = sniff(first_bytes(path))
+    if kind in ("NRRD", "MetaImage"):
+        return tuple(path.parent / name for name in data_names(read_text_header(path), path))
+    image = image_of_pair(path) if kind == "NIfTI" and suffix_of(path) in PAIRS else None
+    return () if image is None else (image,)
+
+
+def image_of_pair(path: Path) -> Path | None:
+    """The .img or .img.gz file beside a .hdr file, in small letters or capitals; None where there is none."""
+    stem = stem_of(path)
+    beside = {file.name[len(stem) :].lower(): file for file in path.parent.iterdir() if file.name.startswith(stem)}
+    return beside.get(".img") or beside.get(".img.gz")

@@ -2,22 +2,37 @@
 
 import importlib.metadata
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, ModelError, memory_errors
 from ..typed_json import encode
-from .card import METADATA, SCHEMA, ModelCard, load_card
+from .card import METADATA, SCHEMA, ModelCard, check_card, load_card
+from .card_text import is_invisible
 from .device import choose_device
-from .store import WEIGHTS, check_weights, find_model, sha256_of, sha256_of_numbers
+from .files import open_file, parse_json, reason_of
+from .store import MAX_BUNDLE_BYTES, WEIGHTS, check_weights, find_model, sha256_of, sha256_of_numbers
 
 if TYPE_CHECKING:
+    import torch
+
     from .networks import Network
 
 MONAI_SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
+MAX_HEADER_BYTES = 8_000_000
+# Names of types in safetensors files, for layers of floating point and of whole numbers.
+FLOATS, WHOLE = ("F64", "F32", "F16", "BF16"), ("I64", "I32", "I16", "I8", "U8", "BOOL")
+
+
+class TensorFacts(NamedTuple):
+    """What the head of a safetensors file says of a layer."""
+
+    dtype: str
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -52,35 +67,91 @@ def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segme
     check_weights(folder, card)
     if not card.networks:
         return Model(card, folder, (), "cpu", False)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from . import networks
 
     chosen = choose_device(device)
+    (spec,) = card.networks
+    # The bundle's own weights follow: nothing is fetched from a hub to be overwritten.
+    arguments = {key: value for key, value in spec.arguments.items() if key != "encoder_weights"}
+    stored = weights_header(folder)
+    shapes = {key.removeprefix(spec.prefix): stored[key] for key in stored if key.startswith(spec.prefix)}
+    check_weights_fit(shapes, networks.shapes(spec.name, arguments), card)
+    with memory_errors(f"Not enough memory on {chosen} for {card.name}. Close other programs or use --device cpu."):
+        network = networks.build(spec.name, arguments)
+        network.load_state_dict(load_weights(folder, spec.prefix))
+        check_fit(network.eval(), card)
+        network = networks.place(network, chosen)
+    bf16 = chosen == "cpu" and networks.bf16_pays(network, input_channels(card))
+    return Model(card, folder, (network,), chosen, bf16)
+
+
+def weights_header(folder: Path) -> dict[str, TensorFacts]:
+    """The layers of a bundle's weights by name, read from the head of the safetensors file: nothing else is read.
+
+    Raises: ModelError when it is no such file.
+    """
+    with open_file(folder, WEIGHTS, MAX_BUNDLE_BYTES) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        length = int.from_bytes(stream.read(8), "little")
+        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+            raise ModelError(f"The weights in {folder} cannot be read: no safetensors file. Import the model again.")
+        try:
+            header = parse_json(stream.read(length))
+            return {
+                name: TensorFacts(entry["dtype"], tuple(entry["shape"]))
+                for name, entry in header.items()
+                if name != "__metadata__"
+            }
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ModelError(
+                f"The weights in {folder} cannot be read: {reason_of(error)}. Import the model again."
+            ) from error
+
+
+def check_weights_fit(
+    stored: Mapping[str, TensorFacts], wanted: Mapping[str, tuple[bool, tuple[int, ...]]], card: ModelCard
+) -> None:
+    """Raise ModelError when the weights' names, shapes and types are not those of the card's network. `wanted` says of
+    each layer whether it is of floating point, and its shape."""
+    missing = [name for name in wanted if name not in stored]
+    unknown = [name for name in stored if name not in wanted]
+    other = [
+        name
+        for name, (floating, shape) in wanted.items()
+        if name in stored and (stored[name].shape != shape or stored[name].dtype not in (FLOATS if floating else WHOLE))
+    ]
+    if wrong := [*missing, *unknown, *other]:
+        raise ModelError(
+            f"The weights of {card.name} do not fit its network {card.networks[0].name}: {len(missing)} layers "
+            f"missing, {len(unknown)} unknown, {len(other)} of another shape or type, the first {wrong[0][:80]!r}. "
+            "Import the model again."
+        )
+
+
+def load_weights(folder: Path, prefix: str) -> dict[str, "torch.Tensor"]:
+    """The weights whose names begin with the prefix, without it, as float32 where they are of floating point.
+
+    Raises: ModelError when they cannot be read, or are not all finite numbers.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         stored = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"The weights in {folder} cannot be read: {error}. Import the model again.") from error
-    built = []
-    for spec in card.networks:
-        # The bundle's own weights follow: nothing is fetched from a hub to be overwritten.
-        network = networks.build(spec.name, {k: v for k, v in spec.arguments.items() if k != "encoder_weights"})
-        weights = {
-            k.removeprefix(spec.prefix): v.float() if v.is_floating_point() else v
-            for k, v in stored.items()
-            if k.startswith(spec.prefix)
-        }
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:160]
-            raise ModelError(f"The weights of {card.name} do not fit its network {spec.name}: {reason}.") from error
-        check_fit(network.eval(), card)
-        with memory_errors(f"Not enough memory on {chosen} for {card.name}. Close other programs or use --device cpu."):
-            built.append(networks.place(network, chosen))
-    bf16 = chosen == "cpu" and networks.bf16_pays(built[0], input_channels(card))
-    return Model(card, folder, tuple(built), chosen, bf16)
+        reason = reason_of(error)
+        raise ModelError(f"The weights in {folder} cannot be read: {reason}. Import the model again.") from error
+    weights = {
+        key.removeprefix(prefix): value.float() if value.is_floating_point() else value
+        for key, value in stored.items()
+        if key.startswith(prefix)
+    }
+    if wrong := [key for key, value in weights.items() if not value.isfinite().all()]:
+        raise ModelError(
+            f"The weights in {folder} are no finite numbers in {len(wrong)} of {len(weights)} layers: the model is "
+            "damaged. Get it again."
+        )
+    return weights
 
 
 def check_fit(network: "Network", card: ModelCard) -> None:
@@ -91,19 +162,21 @@ def check_fit(network: "Network", card: ModelCard) -> None:
     channels, wanted, side = input_channels(card), outputs(card), card.input.side or 2 * network.multiple
     try:
         with torch.inference_mode():
-            shape = network(torch.zeros((1, channels, side, side))).shape
-    except RuntimeError as error:
+            logits = network(torch.zeros((1, channels, side, side)))
+    except (RuntimeError, IndexError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"The network of {card.name} does not take the card's {channels} channels: {reason}"
         ) from error
     expected = (1, wanted) if card.task == "classification" else (1, wanted, side, side)
-    if tuple(shape) != expected:
+    if tuple(logits.shape) != expected:
         raise ModelError(
             f"{card.name} has {len(card.labels or card.classes)} {'labels' if card.labels else 'classes'}, which need "
-            f"{wanted} outputs of its network, found {tuple(shape)[1:]}. "
+            f"{wanted} outputs of its network, found {tuple(logits.shape)[1:]}. "
             "Import the model again."
         )
+    if not logits.isfinite().all():
+        raise ModelError(f"The network of {card.name} gives no finite numbers: the model is damaged. Get it again.")
 
 
 def save_bundle(
@@ -112,7 +185,8 @@ def save_bundle(
     """Write a bundle whole or not at all, weights as fp16; its card with the weights' SHA-256. `facts` are MONAI's
     entries of metadata.json (authors, copyright, data_source, …).
 
-    Raises: InputError when the folder exists already or cannot be written.
+    Raises: InputError when the folder exists already or cannot be written; ModelError when `load_model` would refuse
+    it: its card has a value that cannot be, or its weights are not all finite numbers in fp16.
     """
     import torch
     from safetensors import SafetensorError
@@ -122,10 +196,14 @@ def save_bundle(
         raise InputError(f"{folder} exists already. Choose another output folder.")
     if not folder.parent.is_dir():
         raise InputError(f"The folder {folder.parent} does not exist. Create it or choose another output.")
+    card = replace(card, training=escaped(card.training))
+    check_card(card, folder)
     half = {
         k: v.detach().cpu().to(torch.float16 if v.is_floating_point() else v.dtype).contiguous()
         for k, v in weights.items()
     }
+    if not all(value.isfinite().all() for value in half.values()):
+        raise ModelError(f"The weights of {card.name} are not all finite numbers: nothing was written to {folder}.")
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".medtl-") as temporary:
             part = Path(temporary) / folder.name
@@ -134,7 +212,7 @@ def save_bundle(
             if card.networks:
                 save_file(half, part / WEIGHTS)
                 (part / WEIGHTS).chmod(0o644)  # safetensors makes it private
-                card = replace(card, sha256=sha256_of(part / WEIGHTS))
+                card = replace(card, sha256=sha256_of(part))
             else:
                 (part / "models").rmdir()
                 card = replace(card, sha256=sha256_of_numbers(card.coefficients))
@@ -148,14 +226,23 @@ def save_bundle(
     return card
 
 
+def escaped(value: Any) -> Any:
+    """The JSON value with escapes such as "\\n" for what cannot be seen in its texts: names of files can hold it."""
+    if isinstance(value, str):
+        return "".join(ascii(c)[1:-1] if is_invisible(c) else c for c in value)
+    if isinstance(value, Mapping):
+        return {escaped(key): escaped(inner) for key, inner in value.items()}
+    return [escaped(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 def write_texts(folder: Path, card: ModelCard, readme: str, licence: str, facts: Mapping[str, Any]) -> None:
     """Write metadata.json, the card for people and the licence into the bundle folder."""
     metadata = monai_metadata(card) | dict(facts)
     block = {k: v for k, v in encode(card).items() if k not in ("version", "description")}
     metadata["medtl"] = {"schema": SCHEMA, **block}
-    (folder / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-    (folder / "docs" / "README.md").write_text(readme, encoding="utf-8")
-    (folder / "LICENSE").write_text(licence, encoding="utf-8")
+    (folder / METADATA).write_text(json.dumps(metadata, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / "docs" / "README.md").write_text(readme, encoding="utf-8", errors="replace")
+    (folder / "LICENSE").write_text(licence, encoding="utf-8", errors="replace")
 
 
 def input_channels(card: ModelCard) -> int:

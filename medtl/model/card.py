@@ -3,23 +3,29 @@
 Read declaratively: every entry is checked against the type it must have, nothing is evaluated.
 """
 
-import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import ModelError
-from ..typed_json import decode
+from ..typed_json import decode, encode
 from ..volume import PLANES
+from .card_text import is_invisible
+from .files import open_file, parse_json, reason_of
+from .series_name import MAX_PHRASES, is_phrase, phrases_of_pattern
 
 SCHEMA = 1
 METADATA = "configs/metadata.json"
+MAX_METADATA_BYTES = 8_000_000
 TASKS = ("segmentation", "classification")
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a model: also of its folder and its segments
+NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?"  # of a model: also of its folder and its segments
+RESERVED = r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?"  # names of devices on Windows
+MAX_CHANNELS, MAX_LABELS, MAX_RESAMPLE_NUMBERS = 16, 255, 1_000_000
+MAX_STRING = 4_000  # characters of any text of a card
 
 
 @dataclass(frozen=True)
@@ -132,14 +138,15 @@ class Cleanup:
 class Gate:
     """What an input must look like, else a warning with the reason.
 
-    `modality` is DICOM's; a series description that matches `not_sequence` and not `sequence` is another sequence.
+    `modality` is DICOM's; a series description that matches a phrase (`medtl.model.series_name`) of `not_sequence` and
+    none of `sequence` is another sequence.
     Extents are in-plane field of view in mm; `statistics` maps a name of `Prepared.statistics` to its
     usual range.
     """
 
     modality: str = ""
-    sequence: str = ""
-    not_sequence: str = ""
+    sequence: tuple[str, ...] = ()
+    not_sequence: tuple[str, ...] = ()
     extent_mm: tuple[float, float] | None = None
     statistics: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -186,54 +193,102 @@ def load_card(folder: Path) -> ModelCard:
     Raises: ModelError when metadata.json is missing, is not JSON or does not say what a card must.
     """
     path = folder / METADATA
+    with open_file(folder, METADATA, MAX_METADATA_BYTES) as stream:
+        content = stream.read(MAX_METADATA_BYTES)
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"Expected {METADATA} in {folder}, found none. Choose the folder of a model.") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not valid JSON ({error}). Import the model again.") from error
+        metadata = parse_json(content)
+    except ValueError as error:
+        raise ModelError(f"{path} is not valid JSON ({reason_of(error)}). Import the model again.") from error
     block = metadata.get("medtl") if isinstance(metadata, dict) else None
     if not isinstance(block, dict):
         raise ModelError(f"{path} has no block 'medtl': a MONAI bundle, but not one that MedTL can run.")
-    if block.get("schema") != SCHEMA:
-        raise ModelError(f"{path} has schema {block.get('schema')}, expected {SCHEMA}. Update MedTL or the model.")
-    content = {k: v for k, v in block.items() if k != "schema"}
-    content |= {k: metadata.get(k) for k in ("version", "description")}
-    card: ModelCard = decode(ModelCard, content, str(path))
+    schema = block.get("schema")
+    if type(schema) is not int or schema != SCHEMA:
+        raise ModelError(f"{path} has schema {str(schema)[:40]}, expected {SCHEMA}. Update MedTL or the model.")
+    values = {key: value for key, value in block.items() if key != "schema"}
+    values |= {key: metadata.get(key) for key in ("version", "description")}
+    if isinstance(values.get("gate"), dict):
+        values["gate"] = translated(values["gate"], path)
+    card: ModelCard = decode(ModelCard, values, str(path))
     check_card(card, path)
     return card
 
 
-def check_card(card: ModelCard, path: Path) -> None:
-    """Raise ModelError when the card contradicts itself."""
-    if wrong := [name for name in (card.name, card.family) if not re.fullmatch(NAME, name)]:
-        problem = f"the name {wrong[0]!r}; use letters, digits, '.', '_' and '-'"
+def translated(gate: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The gate's JSON with phrases in place of the regular expressions that cards had before.
+
+    Raises: ModelError when one is more than plain words.
+    """
+    answer = dict(gate)
+    for key in ("sequence", "not_sequence"):
+        if isinstance(pattern := gate.get(key), str):
+            phrases = phrases_of_pattern(pattern)
+            if phrases is None:
+                raise ModelError(
+                    f"{path} states the regular expression {pattern[:60]!r} for {key}; these are no longer run. "
+                    "Write a list of words, or get a newer version of the model."
+                )
+            answer[key] = list(phrases)
+    return answer
+
+
+def check_card(card: ModelCard, where: Path) -> None:
+    """Raise ModelError when the card contradicts itself or holds a value that cannot be."""
+    if wrong := [name for name in (card.name, card.family) if not is_name(name)]:
+        problem = f"the name {wrong[0][:80]!r}; use up to 64 letters, digits, '.', '_' and '-'"
     elif card.task not in TASKS:
-        problem = f"the task {card.task!r}; this MedTL runs {' and '.join(TASKS)}"
+        problem = f"the task {card.task[:40]!r}; this MedTL runs {' and '.join(TASKS)}"
     else:
         of_task = classification_problem if card.task == "classification" else segmentation_problem
-        problem = of_task(card) or common_problem(card)
+        problem = text_problem(card) or of_task(card) or common_problem(card) or range_problem(card)
     if problem:
-        raise ModelError(f"{path} states {problem}.")
+        raise ModelError(f"{where} states {problem}.")
+
+
+def is_name(text: str) -> bool:
+    """True for what may be the name of a model: a folder can be called so on every system."""
+    return re.fullmatch(NAME, text) is not None and re.fullmatch(RESERVED, text) is None
+
+
+def text_problem(card: ModelCard) -> str:
+    """What is wrong with the texts of the card; empty when nothing is."""
+    for text in strings_of(encode(card)):
+        if len(text) > MAX_STRING:
+            return f"a text of {len(text)} characters, {text[:40]!r}…; use at most {MAX_STRING}"
+        if not text.isprintable() and any(is_invisible(character) for character in text):
+            return f"the text {text[:80]!r}; use no line breaks and no invisible characters"
+    return ""
+
+
+def strings_of(value: Any) -> Iterator[str]:
+    """All texts in a JSON value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield key
+            yield from strings_of(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from strings_of(inner)
 
 
 def segmentation_problem(card: ModelCard) -> str:
     """What is wrong with the card of a model that segments; empty when nothing is."""
     values = [label.value for label in card.labels]
     ids = [label.id for label in card.labels]
-    if (
-        not card.labels
-        or len(set(values)) < len(values)
-        or len(set(ids)) < len(ids)
-        or not all(0 < v < 65535 for v in values)
-    ):
-        return f"the label values {values} and ids {ids}; they must be unique, values from 1 to 65534"
+    if not 1 <= len(values) <= MAX_LABELS:
+        return f"{len(values)} labels; a model that segments has 1 to {MAX_LABELS}"
+    if wrong := [value for value in values if not 0 < value < 65535]:
+        return f"the label value {str(wrong[0])[:40]}; label values are from 1 to 65534"
+    if len(set(values)) < len(values) or len(set(ids)) < len(ids):
+        return "a label value or id twice; they must be unique"
     if len(card.networks) != 1:
         return f"{len(card.networks)} networks; this MedTL runs models of one network"
     if card.input.scaling not in ("tissue", "window") or (
         (card.input.scaling == "window") != (card.input.window is not None)
     ):
-        return f"the scaling {card.input.scaling!r}; it is 'tissue', or 'window' with a window in HU"
+        return f"the scaling {card.input.scaling[:40]!r}; it is 'tissue', or 'window' with a window in HU"
     if card.classes or card.coefficients or card.abstention:
         return "classes, coefficients or an abstention; those belong to the task 'classification'"
     return ""
@@ -242,25 +297,21 @@ def segmentation_problem(card: ModelCard) -> str:
 def classification_problem(card: ModelCard) -> str:
     """What is wrong with the card of a model that classifies; empty when nothing is."""
     ids = [one.id for one in card.classes]
-    if len(ids) < 2 or len(set(ids)) < len(ids) or card.labels:
-        return f"the classes {ids} and {len(card.labels)} labels; it needs two classes or more, unique, and no labels"
+    if not 2 <= len(ids) <= MAX_LABELS or len(set(ids)) < len(ids) or card.labels:
+        return f"{len(ids)} classes and {len(card.labels)} labels; it needs 2 classes or more, unique, and no labels"
     if (len(card.networks), card.coefficients is not None) not in ((1, False), (0, True)):
         return f"{len(card.networks)} networks; a model that classifies has one, or coefficients and none"
     if card.networks and (card.input.scaling != "picture" or not 32 <= (card.input.side or 0) <= 1024):
-        return f"the scaling {card.input.scaling!r}, side {card.input.side}; it is 'picture', with 32 to 1024 pixels"
+        return f"the scaling {card.input.scaling[:40]!r} and another side; it is 'picture', with a side of 32 to 1024"
     if card.abstention and card.abstention.score not in ("energy", "mahalanobis"):
-        return f"the score {card.abstention.score!r}; it is 'energy' or 'mahalanobis'"
+        return f"the score {card.abstention.score[:40]!r}; it is 'energy' or 'mahalanobis'"
     model = card.coefficients
     if model is not None:
         wanted = 1 + len(model.terms)
-        numbers = [model.intercept, *(x for t in model.terms for x in (t.mean, t.deviation, t.weight))]
-        numbers += [x for sample in model.resamples for x in sample]
-        if len(ids) != 2 or not all(math.isfinite(x) for x in numbers) or not all(t.deviation > 0 for t in model.terms):
-            return "coefficients that are no logistic model; it takes two classes, finite numbers, deviations above 0"
+        if len(ids) != 2 or not all(term.deviation > 0 for term in model.terms):
+            return "coefficients that are no logistic model; it takes two classes, and deviations above 0"
         if any(len(sample) != wanted for sample in model.resamples):
             return f"resamples of another length than {wanted}, the intercept and the weights"
-        if model.prevalence is not None and not 0 <= model.prevalence <= 1:
-            return f"the prevalence {model.prevalence}; it is a share, from 0 to 1"
     return ""
 
 
@@ -268,18 +319,56 @@ def common_problem(card: ModelCard) -> str:
     """What is wrong with the rest of the card; empty when nothing is."""
     spec = card.input
     if spec.plane not in PLANES:
-        return f"the plane {spec.plane!r}; planes are {', '.join(PLANES)}"
+        return f"the plane {spec.plane[:40]!r}; planes are {', '.join(PLANES)}"
     if not is_range(spec.window) or not is_range(card.gate.extent_mm):
-        return f"the window {spec.window} and the extent {card.gate.extent_mm}; the lower limit comes first"
-    if not spec.channels or not 0 <= spec.neighbours <= 16:
-        return f"{len(spec.channels)} channels and {spec.neighbours} neighbours; use 1 or more, 0 to 16"
-    if not (spec.spacing is None or 0 < spec.spacing < math.inf) or not spec.spacing_tolerance >= 1:
-        return f"the spacing {spec.spacing} and its tolerance; they are above 0 mm and at least 1"
-    if not (card.calibration.temperature > 0 and 0 < card.calibration.threshold < 1):
-        return f"the calibration {card.calibration}; temperature is above 0, threshold between 0 and 1"
-    if not (is_pattern(card.gate.sequence) and is_pattern(card.gate.not_sequence)):
-        return f"the patterns {card.gate.sequence!r} and {card.gate.not_sequence!r}; use regular expressions"
+        return "a window or an extent that is no range; the lower limit comes first"
+    if not 1 <= len(spec.channels) <= MAX_CHANNELS:
+        return f"{len(spec.channels)} channels; use 1 to {MAX_CHANNELS}"
+    if not 0 < card.calibration.threshold < 1:
+        return f"the threshold {card.calibration.threshold:g}; it lies between 0 and 1"
+    phrases = (*card.gate.sequence, *card.gate.not_sequence)
+    if len(phrases) > MAX_PHRASES:
+        return f"{len(phrases)} phrases for the sequence; use at most {MAX_PHRASES}"
+    if wrong := [phrase for phrase in phrases if not is_phrase(phrase)]:
+        return f"the phrase {wrong[0][:80]!r} for the sequence; use words such as 'dwi', 't1*' or '*flair* -t1*'"
     return ""
+
+
+def range_problem(card: ModelCard) -> str:
+    """The first number of the card that cannot be meant, with its range; empty when there is none."""
+    for what, values, low, high in ranges(card):
+        for value in values:
+            if not low <= value <= high:  # so neither is NaN
+                return f"the {what} {str(value)[:40]}; it lies between {low:g} and {high:g}"
+    return ""
+
+
+def ranges(card: ModelCard) -> Iterator[tuple[str, Sequence[float], float, float]]:
+    """What a number is called, its values in the card, and its lowest and highest plausible value."""
+    spec, cleanup, model = card.input, card.cleanup, card.coefficients
+    yield "spacing", () if spec.spacing is None else (spec.spacing,), 0.001, 100  # mm
+    yield "spacing tolerance", (spec.spacing_tolerance,), 1, 100
+    yield "window limit", spec.window or (), -1e5, 1e5  # HU
+    yield "number of neighbours", (spec.neighbours,), 0, 16
+    yield "distance of neighbours", (spec.neighbour_mm,), 0, 1000
+    yield "side", () if spec.side is None else (spec.side,), 32, 1024
+    yield "temperature", (card.calibration.temperature,), 0.001, 1000
+    yield "smallest volume in mL", (cleanup.min_ml,), 0, 1e5
+    yield "smallest share", (cleanup.min_share,), 0, 1
+    yield "smallest number of pixels", (cleanup.min_pixels,), 0, 1e9
+    yield "extent in mm", card.gate.extent_mm or (), 0, 1e5
+    yield "statistic", [limit for pair in card.gate.statistics.values() for limit in pair], -1e6, 1e6
+    yield "colour", [part for label in card.labels for part in label.colour], 0, 1
+    if card.abstention is not None:
+        yield "threshold of the score", (card.abstention.threshold,), -1e9, 1e9
+        yield "smallest probability", (card.abstention.min_probability,), 0, 1
+    if model is not None:
+        yield "coefficient", (model.intercept, *(x for t in model.terms for x in (t.mean, t.weight))), -1e9, 1e9
+        yield "deviation", [term.deviation for term in model.terms], 1e-9, 1e9
+        yield "number of resamples", (sum(map(len, model.resamples)),), 0, MAX_RESAMPLE_NUMBERS
+        yield "coefficient of a resample", [number for sample in model.resamples for number in sample], -1e9, 1e9
+        yield "label value", model.values, 1, 65535
+        yield "prevalence", () if model.prevalence is None else (model.prevalence,), 0, 1
 
 
 def is_range(limits: tuple[float, float] | None) -> bool:
@@ -287,10 +376,47 @@ def is_range(limits: tuple[float, float] | None) -> bool:
     return limits is None or (limits[0] < limits[1] and math.isfinite(limits[0]) and math.isfinite(limits[1]))
 
 
-def is_pattern(text: str) -> bool:
-    """True when the text is a regular expression."""
-    try:
-        re.compile(text)
-    except re.error:
-        return False
-    return True
+def anonymised(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A card's entry `training` in which the cases of each tuning are numbered: "case 1" instead of a file name, and no
+    hash of an image's voxels. Slices, labels and counts stay; what is numbered already stays as it is."""
+    records = [_anonymous_record(record) for record in _records(training)]
+    return {**training, **({"tuned": records} if records else {})}
+
+
+def anonymised_readme(text: str, training: Mapping[str, Any]) -> str:
+    """The card for people of a tuned model with its cases numbered as `anonymised` numbers them."""
+    lines = text.split("\n")
+    for record in _records(training):
+        start = 0
+        for seed, numbered in zip(_seeds(record), _seeds(_anonymous_record(record)), strict=True):
+            line = f"- {seed.get('case')}, slice {seed.get('slice')}"
+            if line in lines[start:]:
+                start = lines.index(line, start)
+                lines[start] = f"- {numbered['case']}, slice {seed.get('slice')}"
+                start += 1
+    return "\n".join(lines)
+
+
+def _anonymous_record(record: Any) -> Any:
+    """The record of a tuning without names and hashes of images."""
+    if not _seeds(record):
+        return record
+    cases: dict[tuple[str, str], str] = {}
+    seeds = []
+    for seed in _seeds(record):
+        image = (str(seed.get("case")), str(seed.get("image_sha256")))
+        number = cases.setdefault(image, f"case {len(cases) + 1}")
+        seeds.append({"case": number, **{key: seed[key] for key in ("slice", "labels") if key in seed}})
+    return {**record, "seeds": seeds}
+
+
+def _records(training: Mapping[str, Any]) -> Sequence[Any]:
+    """The records of the tunings; none where the entry has another form."""
+    records = training.get("tuned")
+    return records if isinstance(records, list | tuple) else ()
+
+
+def _seeds(record: Any) -> Sequence[Mapping[str, Any]]:
+    """The SEEDs of the record of a tuning."""
+    seeds = record.get("seeds") if isinstance(record, Mapping) else None
+    return [seed for seed in seeds if isinstance(seed, Mapping)] if isinstance(seeds, list | tuple) else []

@@ -3,10 +3,11 @@
 `NETWORKS[name](**arguments)` gives a `Network`; the arguments are what a model card stores.
 """
 
+import inspect
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import ModelError
 
@@ -297,22 +299,82 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "swinunetr2d": SwinUnetr2d,
     "classifier2d": Classifier2d,
 }
+# The lowest and highest value of the networks' whole numbers.
+RANGES = {
+    "channels": (1, 528),  # of a card: 16 with 16 neighbours on each side
+    "labels": (1, 255),
+    "classes": (2, 255),
+    "features": (1, 4096),
+    "size": (16, 4096),
+    "hidden": (1, 8192),
+    "heads": (1, 64),
+    "mixed": (1, 8192),
+}
 
 
-def build(name: str, arguments: dict[str, Any]) -> Network:
+def build(name: str, arguments: Mapping[str, Any]) -> Network:
     """The network of that name with random (or the named encoder) weights.
 
-    Raises: ModelError when the name or the arguments are unknown.
+    Raises: ModelError when the name or the arguments are unknown, or a value is not plausible.
     """
     if name not in NETWORKS:
         raise ModelError(
-            f"Expected a network of {', '.join(NETWORKS)}, found {name!r}. Update MedTL or choose another."
+            f"Expected a network of {', '.join(NETWORKS)}, found {name[:80]!r}. Update MedTL or choose another."
+        )
+    known = inspect.signature(NETWORKS[name]).parameters
+    wrong = [key for key, value in arguments.items() if key not in known or not is_plausible(key, value)]
+    if wrong:
+        raise ModelError(
+            f"The network {name} does not take the arguments {str(dict(arguments))[:200]}: {wrong[0][:40]!r} is "
+            "unknown or has a value that cannot be. Choose another model."
         )
     try:
         return NETWORKS[name](**arguments)
-    except (TypeError, ValueError, KeyError, RuntimeError, OSError, ArithmeticError) as error:
+    except (ModelError, MemoryError):
+        raise
+    except Exception as error:  # timm, smp and MONAI raise what they like where arguments do not go together
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"The network {name} does not take the arguments {arguments}: {reason}") from error
+        raise ModelError(
+            f"The network {name} does not take the arguments {str(dict(arguments))[:200]}: {reason}"
+        ) from error
+
+
+def is_plausible(key: str, value: Any) -> bool:
+    """True where an argument of a network has the type and size that it can have."""
+    if key == "features" and isinstance(value, list | tuple):
+        return len(value) == 6 and all(is_plausible(key, each) for each in value)
+    if key in RANGES:
+        return type(value) is int and RANGES[key][0] <= value <= RANGES[key][1]
+    if key == "dropout":
+        return isinstance(value, float | int) and 0 <= value < 1
+    if key in ("frozen", "strangeness"):
+        return isinstance(value, bool)
+    return isinstance(value, str) or (key == "encoder_weights" and value is None)
+
+
+def shapes(name: str, arguments: Mapping[str, Any]) -> dict[str, tuple[bool, tuple[int, ...]]]:
+    """Of each layer of the network's weights, whether it is of floating point, and its shape. No memory is taken for
+    weights: a network of any size can be asked about.
+
+    Raises: ModelError as `build` does.
+    """
+    with torch.device("meta"), SmallNumbersOnCpu():
+        state = build(name, arguments).state_dict()
+    return {key: (value.is_floating_point(), tuple(value.shape)) for key, value in state.items()}
+
+
+class SmallNumbersOnCpu(TorchFunctionMode):
+    """Lets networks read the numbers of a `linspace` while they are made without memory: rates of dropping paths."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if (
+            func is torch.linspace
+            and isinstance(steps := kwargs.get("steps", (*args, 0, 0, 0)[2]), int)
+            and steps < 1000
+        ):
+            kwargs["device"] = "cpu"
+        return func(*args, **kwargs)
 
 
 def is_file(weights: str) -> bool:

@@ -8,31 +8,40 @@ A model is a MONAI bundle folder. Nothing in it is evaluated, no pickle is ever 
 <name>/LICENSE                   terms of the weights
 """
 
+import errno
 import hashlib
 import json
-import lzma
 import os
-import shutil
+import re
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from ..errors import InputError, ModelError
 from ..typed_json import encode
-from .card import METADATA, Coefficients, ModelCard, load_card
+from .card import METADATA, RESERVED, Coefficients, ModelCard, load_card
+from .card_text import is_invisible
+from .files import open_file, reason_of
+from .files import read_text_file as read_text_file  # for those who show or copy a bundle's texts
 
 WEIGHTS = "models/model.safetensors"
+FILES = ("LICENSE", METADATA, WEIGHTS)  # and texts in docs
 MAX_BUNDLE_BYTES = 500_000_000
 MAX_BUNDLE_FILES = 200
+BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Found:
-    """A bundle that was found; `name` is its folder's, by which it is asked for. `card` is None where it cannot be
-    used, and `problem` says why."""
+class ModelEntry:
+    """A bundle of a store; `name` is its folder's, by which it is asked for. `card` is None where it cannot be used,
+    and `problem` says why."""
 
     name: str
     folder: Path
@@ -65,20 +74,41 @@ def stores() -> tuple[tuple[str, Path], ...]:
         return shipped
 
 
-def list_models() -> tuple[Found, ...]:
-    """All bundles, shipped ones first; damaged ones with the problem."""
-    found = []
-    for source, root in stores():
-        for folder in sorted(root.iterdir()) if root.is_dir() else ():
-            if folder.name.startswith(".") or not folder.is_dir():
-                continue
-            try:
-                card = load_card(folder)
-                check_weights(folder, card)
-                found.append(Found(folder.name, folder, source, card))
-            except ModelError as error:
-                found.append(Found(folder.name, folder, source, None, str(error)))
-    return tuple(found)
+def list_models() -> tuple[ModelEntry, ...]:
+    """All bundles, shipped ones first; damaged ones, and stores that cannot be read, with the problem."""
+    return tuple(entry for source, root in stores() for entry in entries(source, root))
+
+
+def entries(source: str, root: Path) -> Iterator[ModelEntry]:
+    """The bundles of one store."""
+    try:
+        folders = folders_of(root)
+    except OSError as error:
+        problem = f"The model store {root} cannot be read: {reason_of(error)}. Check your rights."
+        yield ModelEntry(root.name, root, source, None, problem)
+        return
+    for folder in folders:
+        try:
+            if any(is_invisible(character) for character in folder.name):
+                raise ModelError("The name of its folder holds characters that cannot be shown. Rename the folder.")
+            card = load_card(folder)
+            check_weights(folder, card)
+            yield ModelEntry(folder.name, folder, source, card)
+        except (ModelError, OSError) as error:
+            name = "".join(ascii(c)[1:-1] if is_invisible(c) else c for c in folder.name)
+            yield ModelEntry(name, folder, source, None, str(error))
+
+
+def folders_of(root: Path) -> list[Path]:
+    """The folders of a store that may be bundles; none where there is no store.
+
+    Raises: OSError when the store cannot be read.
+    """
+    try:
+        found = sorted(root.iterdir())
+    except FileNotFoundError:
+        return []
+    return [folder for folder in found if not folder.name.startswith(".") and folder.is_dir()]
 
 
 def find_model(name_or_dir: str) -> Path:
@@ -93,22 +123,22 @@ def find_model(name_or_dir: str) -> Path:
         try:
             if (folder / METADATA).is_file():
                 return folder.resolve()
-        except OSError:  # a name that is too long for the file system is no name
+        except (OSError, ValueError, RuntimeError):  # too long for the file system, unreadable, or links in a circle
             continue
-    names = ", ".join(dict.fromkeys(m.name for m in list_models() if m.card)) or "none"
+    names = ", ".join(dict.fromkeys(entry.name for entry in list_models() if entry.card)) or "none"
     raise ModelError(f"Expected the name or the folder of a model, found {name_or_dir!r}. Models here: {names}.")
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal.
+def sha256_of(folder: Path) -> str:
+    """SHA-256 of a bundle's weights, hexadecimal.
 
-    Raises: ModelError when it cannot be read.
+    Raises: ModelError when they cannot be read.
     """
-    try:
-        with path.open("rb") as stream:
+    with open_file(folder, WEIGHTS, MAX_BUNDLE_BYTES) as stream:
+        try:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"Expected weights at {path}, found none that can be read. Import the model again.") from error
+        except OSError as error:
+            raise ModelError(f"The weights in {folder} cannot be read: {reason_of(error)}. Import it again.") from error
 
 
 def sha256_of_numbers(coefficients: Coefficients | None) -> str:
@@ -121,11 +151,11 @@ def sha256_of_numbers(coefficients: Coefficients | None) -> str:
 
 def check_weights(folder: Path, card: ModelCard) -> None:
     """Raise ModelError when the weights are not those that the card was written for."""
-    found = sha256_of(folder / WEIGHTS) if card.networks else sha256_of_numbers(card.coefficients)
-    if found != card.sha256:
+    actual = sha256_of(folder) if card.networks else sha256_of_numbers(card.coefficients)
+    if actual != card.sha256:
         raise ModelError(
             f"The weights of {card.name} in {folder} are damaged: expected SHA-256 {card.sha256[:12]}…, "
-            f"found {found[:12]}…. Install or import the model again."
+            f"found {actual[:12]}…. Install or import the model again."
         )
 
 
@@ -135,10 +165,10 @@ def import_bundle(source: Path) -> Path:
     Raises: ModelError when it is no bundle, is damaged, holds paths that lead out of it, is too large, or a model of
     that name is there already.
     """
-    if not source.exists():
-        raise ModelError(f"Expected a bundle folder or zip, found nothing at {source}. Check the path.")
     store = user_store()
     try:
+        if not source.exists():
+            raise ModelError(f"Expected a bundle folder or zip, found nothing at {source}. Check the path.")
         store.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=store, prefix=".part-") as temporary:
             part = Path(temporary) / "bundle"
@@ -149,19 +179,35 @@ def import_bundle(source: Path) -> Path:
                 check_weights(part, card)
             except ModelError as error:  # it names the copy, which the user does not know
                 raise ModelError(str(error).replace(str(part), str(source))) from error
-            target = store / card.name
-            if target.exists() or any((root / card.name).exists() for root in shipped_folders()):
-                raise ModelError(f"A model named {card.name} is here already. Delete it first, or rename the new one.")
-            part.rename(target)
-            return target
-    except OSError as error:
+            check_name_is_free(card.name)
+            move_into_place(part, store / card.name)
+            return store / card.name
+    except (OSError, ValueError) as error:
         raise ModelError(
-            f"Could not import {source} into {store}: {error.strerror or error}. Check space and rights."
+            f"Could not import {source} into {store}: {reason_of(error)}. Check space and rights."
         ) from error
 
 
+def check_name_is_free(name: str) -> None:
+    """Raise ModelError when a store has a folder of that name, in capitals or not: some file systems, and people, take
+    them for one."""
+    for _, root in stores():
+        if root.is_dir() and name.casefold() in [path.name.casefold() for path in root.iterdir()]:
+            raise ModelError(f"A model named {name} is here already. Delete it first, or rename the new one.")
+
+
+def move_into_place(part: Path, target: Path) -> None:
+    """Rename a folder to a name that nothing has.
+
+    Raises: OSError when something has it by now.
+    """
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    part.rename(target)
+
+
 def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
-    """Write the model as a zip that `import_bundle` takes, whole or not at all.
+    """Write the model as a zip that `import_bundle` takes, whole or not at all. Links are not followed.
 
     Raises: ModelError when there is no such model or it is damaged; InputError when `path` exists (without `force`),
     is no .zip or cannot be written.
@@ -171,6 +217,7 @@ def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
     folder = find_model(name_or_dir)
     card = load_card(folder)
     check_weights(folder, card)
+    names = names_in(folder)
     if path.suffix.lower() != ".zip" or path.is_dir():
         raise InputError(f"Expected a file that ends in .zip for the model, found {path}. Rename it.")
     if path.exists() and not force:
@@ -178,8 +225,7 @@ def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
 
     def write(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            for file, inside in wanted_files(folder):
-                archive.write(file, f"{card.name}/{inside}")
+            copy_files(folder, names, lambda name: archive.open(f"{card.name}/{name}", "w"))
 
     write_whole(path, write)
 
@@ -190,85 +236,133 @@ def delete_bundle(name: str) -> Path:
     Raises: ModelError when there is no such model, or it comes with MedTL or lies elsewhere, or cannot be deleted.
     """
     store = user_store()
-    own = {f.name: f for f in (store.iterdir() if store.is_dir() else ()) if f.is_dir() and f.name[0] != "."}
+    try:
+        own = {folder.name: folder for folder in folders_of(store)}
+    except OSError as error:
+        raise ModelError(f"The model store {store} cannot be read: {reason_of(error)}. Check your rights.") from error
     if name not in own:
-        found = find_model(name)
-        if found.parent in [folder.resolve() for folder in shipped_folders()]:
+        folder = find_model(name)
+        if folder.parent in [root.resolve() for root in shipped_folders()]:
             raise ModelError(f"Expected a model of your own, found {name!r}, which comes with MedTL: it stays.")
-        raise ModelError(f"Expected the name of a model in {store}, found {found}. Delete a folder elsewhere by hand.")
+        raise ModelError(f"Expected the name of a model in {store}, found {folder}. Delete a folder elsewhere by hand.")
     try:
         with tempfile.TemporaryDirectory(dir=store, prefix=".part-", ignore_cleanup_errors=True) as temporary:
             own[name].rename(Path(temporary) / "bundle")  # it is listed no more, however far deleting gets
     except OSError as error:
         raise ModelError(
-            f"Could not delete {own[name]}: {error.strerror or error}. Close what uses it, and check your rights."
+            f"Could not delete {own[name]}: {reason_of(error)}. Close what uses it, and check your rights."
         ) from error
     return own[name]
 
 
-def wanted_file(path: PurePosixPath) -> bool:
+def is_wanted(path: PurePosixPath) -> bool:
     """True for the files of a bundle that MedTL reads; the rest (pickles, scripts, images) is left behind."""
-    return str(path) in (METADATA, WEIGHTS, "LICENSE") or (
-        path.parts[:1] == ("docs",) and path.suffix in (".md", ".txt")
-    )
+    if str(path) in FILES:
+        return True
+    return path.parts[:1] == ("docs",) and path.suffix in (".md", ".txt") and all(map(is_plain, path.parts))
 
 
-def wanted_files(folder: Path) -> list[tuple[Path, str]]:
-    """The files of a bundle folder that MedTL reads, and where they lie in it; links are not followed."""
-    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and not f.is_symlink()]
-    inside = [(f, f.relative_to(folder).as_posix()) for f in files]
-    return [(f, name) for f, name in inside if wanted_file(PurePosixPath(name))]
+def is_plain(part: str) -> bool:
+    """True for the name of a file or folder that every system takes."""
+    return re.fullmatch(r"\w([\w ()+,.-]{0,98}\w)?", part) is not None and re.fullmatch(RESERVED, part) is None
+
+
+def names_in(folder: Path) -> list[str]:
+    """The files of a bundle folder that MedTL reads, by their path in it. Links among its texts are passed over.
+
+    Raises: ModelError when they are too many or too large.
+    """
+    names = [name for name in FILES if os.path.lexists(folder / name)]
+    docs = folder / "docs"
+    for directory, folders, files in () if docs.is_symlink() else os.walk(docs):
+        folders[:] = [name for name in folders if not (Path(directory) / name).is_symlink()]
+        paths = [Path(directory) / file for file in files]
+        inside = [path.relative_to(folder).as_posix() for path in paths if stat.S_ISREG(path.lstat().st_mode)]
+        names += [name for name in inside if is_wanted(PurePosixPath(name))]
+    check_size(len(names), sum((folder / name).lstat().st_size for name in names), folder)
+    return names
 
 
 def copy_folder(source: Path, part: Path) -> None:
     """Copy a bundle folder's files."""
-    wanted = wanted_files(source)
-    check_size(len(wanted), sum(f.stat().st_size for f, _ in wanted), source)
-    for file, name in wanted:
-        target = part / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
+    copy_files(source, names_in(source), lambda name: new_file(part, name))
+
+
+def copy_files(folder: Path, names: list[str], create: Callable[[str], IO[bytes]]) -> None:
+    """Copy files of a bundle folder into those that `create` opens for their names."""
+    for name in names:
+        with open_file(folder, name, MAX_BUNDLE_BYTES) as stream, create(name) as out:
+            copy(stream, out, name, MAX_BUNDLE_BYTES)
+
+
+def new_file(part: Path, name: str) -> IO[bytes]:
+    """A file that was not there, open for writing, in folders made for it."""
+    target = part / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.open("xb")
 
 
 def unpack(source: Path, part: Path) -> None:
     """Unpack a zip that holds a bundle, at its top or in one folder."""
-    try:
-        with zipfile.ZipFile(source) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir()]
-            for member in members:
-                path = PurePosixPath(member.filename.replace("\\", "/"))
-                link = stat.S_ISLNK(member.external_attr >> 16)
-                if path.is_absolute() or ".." in path.parts or ":" in member.filename or link:
-                    raise ModelError(
-                        f"{source} holds {member.filename!r}, which leads out of the bundle. Do not trust it."
-                    )
-            check_size(len(members), sum(m.file_size for m in members), source)
-            found = [PurePosixPath(m.filename).parts for m in members]
-            tops = [parts[:-2] for parts in found if "/".join(parts[-2:]) == METADATA and len(parts) <= 3]
-            if not tops:
-                raise ModelError(f"Expected {METADATA} at the top of {source} or in one folder of it, found none.")
-            top = min(tops, key=len)
-            for member, parts in zip(members, found, strict=True):
-                inside = PurePosixPath(*parts[len(top) :])
-                if parts[: len(top)] == top and wanted_file(inside):
-                    target = part / inside
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    extract(archive, member, target)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, ValueError, EOFError) as error:
+    if not source.is_file():
+        raise ModelError(f"Expected a bundle folder or a zip, {source} is neither. Choose another.")
+    check_size(1, source.stat().st_size, source)
+    with bad_zips(source), zipfile.ZipFile(source) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        for member in members:
+            check_member(member, source)
+        check_size(len(members), sum(member.file_size for member in members), source)
+        paths = [PurePosixPath(member.filename).parts for member in members]
+        if len({"/".join(path).casefold() for path in paths}) < len(paths):
+            raise ModelError(f"{source} holds two files of one name. Do not trust it.")
+        tops = [path[:-2] for path in paths if "/".join(path[-2:]) == METADATA and len(path) <= 3]
+        if not tops:
+            raise ModelError(f"Expected {METADATA} at the top of {source} or in one folder of it, found none.")
+        top = min(tops, key=len)
+        left = MAX_BUNDLE_BYTES
+        for member, path in zip(members, paths, strict=True):
+            inside = PurePosixPath(*path[len(top) :])
+            if path[: len(top)] == top and is_wanted(inside):
+                with archive.open(member) as stream, new_file(part, str(inside)) as out:
+                    left -= copy(stream, out, member.filename, min(left, member.file_size))
+
+
+def check_member(member: zipfile.ZipInfo, source: Path) -> None:
+    """Raise ModelError when a file of a zip leads out of the bundle, is a link, or is packed in a way whose unpacking
+    has no bound."""
+    path = PurePosixPath(member.filename.replace("\\", "/"))
+    link = stat.S_ISLNK(member.external_attr >> 16)
+    if path.is_absolute() or ".." in path.parts or ":" in member.filename or link:
+        raise ModelError(f"{source} holds {member.filename[:80]!r}, which leads out of the bundle. Do not trust it.")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ModelError(
-            f"Expected a bundle folder or a zip, {source} is neither ({error}). Download it again."
+            f"Expected a zip whose files are stored or deflated, {source} has another compression. Pack it again."
+        )
+
+
+@contextmanager
+def bad_zips(source: Path) -> Iterator[None]:
+    """Turns what zipfile raises of a damaged or hostile file into one ModelError."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, ValueError, LookupError, EOFError) as error:
+        raise ModelError(
+            f"Expected a bundle folder or a zip, {source} is neither ({reason_of(error)}). Download it again."
         ) from error
 
 
-def extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    """Unpack one file, no more of it than its header states."""
-    with archive.open(member) as stream, target.open("wb") as out:
-        left = member.file_size
-        while chunk := stream.read(min(1 << 20, left + 1)):
-            left -= len(chunk)
-            if left < 0:
-                raise ModelError(f"{member.filename!r} is larger than its header says. Do not trust this file.")
-            out.write(chunk)
+def copy(stream: IO[bytes], out: IO[bytes], name: str, limit: int) -> int:
+    """Copy at most `limit` bytes; how many there were.
+
+    Raises: ModelError when there are more.
+    """
+    count = 0
+    while block := stream.read(min(BLOCK, limit - count + 1)):
+        count += len(block)
+        if count > limit:
+            raise ModelError(f"{name[:80]!r} is larger than it says. Do not trust this file.")
+        out.write(block)
+    return count
 
 
 def check_size(count: int, size: int, source: Path) -> None:
@@ -276,5 +370,5 @@ def check_size(count: int, size: int, source: Path) -> None:
     if count > MAX_BUNDLE_FILES or size > MAX_BUNDLE_BYTES:
         raise ModelError(
             f"Expected a bundle of at most {MAX_BUNDLE_FILES} files and {MAX_BUNDLE_BYTES // 10**6} MB, "
-            f"{source} has {count} files and {size // 10**6} MB."
+            f"{source} has {count} files and {size // 10**6} MB or more."
         )

@@ -17,7 +17,7 @@ from ..cases import CaseFiles
 from ..errors import InputError
 from ..io.read import read_labelmap, read_volume
 from ..model.card import InputSpec
-from ..preprocess import prepare, turn
+from ..preprocess import prepare, to_tissue_units, turn
 from ..progress import Progress, no_progress
 from ..typed_json import encode
 from ..volume import voxels_sha256
@@ -88,7 +88,7 @@ def prepare_case(case: CaseFiles, spec: InputSpec, binary: bool) -> CachedCase:
         ready.statistics,
         np.clip(image, *ready.clip).astype(np.float16),
         (label > 0).astype(np.uint8) if binary else label.astype(np.uint8),
-        brain_mask((image + 1.0) / 0.8),
+        brain_mask(to_tissue_units(image)),
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import slicer
 
 import medtl
-from medtl import errors
+from medtl import errors, progress
 from medtl.io.write import write_whole
 
 PACKAGES = {  # what is imported, and what installs it
@@ -32,10 +32,8 @@ PACKAGES = {  # what is imported, and what installs it
     "vtk": "vtk",
 }
 KINDS = ("InputError", "ModelError", "DeviceError", "InternalError", "WorkerMissing", "WorkerRefused", "WorkerDied")
-STAGES = (
-    *("start", "load", "read", "prepare", "infer", "clean", "write", "fill"),  # of Segment
-    *("encode", "check", "tune", "guard", "result"),  # of Fine-tune, besides
-)
+# The panel's own stages stand before and after those of the engine.
+STAGES = ("start", *dict.fromkeys(stage for stages in progress.STAGES.values() for stage in stages), "fill")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 FRAME = re.compile(r'^\s*File "(.+)", line (\d+)')
 RAISED = re.compile(r"^(?:\w+\.)*(\w+)(?::|$)")

@@ -14,7 +14,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from medtl.errors import InputError
-from medtl.gate import misfits
+from medtl.gate import mismatches
 from medtl.io.write import write_whole
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry
@@ -126,7 +126,7 @@ def facts_of(node: Any) -> Facts:
 
 def misfits_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> tuple[str, ...]:
     """The reasons why a volume of which this is known does not fit the model; none where it fits."""
-    return misfits(
+    return mismatches(
         card,
         modality=facts.modality,
         description=facts.description or facts.name.replace("_", " "),  # the name of a file often tells
@@ -303,6 +303,20 @@ def place_beside(node: Any, volume: Any) -> None:
     volume_item = items.GetItemByDataNode(volume) or items.CreateItem(root, volume)
     item = items.GetItemByDataNode(node) or items.CreateItem(root, node)
     items.SetItemParent(item, items.GetItemParent(volume_item))
+
+
+def add_hidden(scene: Any, node: Any) -> None:
+    """Add the node to the scene, hidden from lists and trees.
+
+    Slicer makes no subject hierarchy item for a node that is hidden, and its plugins report an error for each segment
+    without one: so the item is made here and left out of the tree.
+    """
+    node.SetHideFromEditors(True)  # before it is added: so no selector offers it for a moment
+    scene.AddNode(node)
+    items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = items.GetItemByDataNode(node) or items.CreateItem(items.GetSceneItemID(), node)
+    names = slicer.vtkMRMLSubjectHierarchyConstants
+    items.SetItemAttribute(item, names.GetSubjectHierarchyExcludeFromTreeAttributeName(), "1")
 
 
 def check_segmentation(node: Any) -> None:

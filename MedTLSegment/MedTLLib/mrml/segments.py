@@ -7,11 +7,12 @@ import numpy as np
 import slicer
 
 from medtl.errors import InputError
+from medtl.labels import is_own
 from medtl.volume import Geometry, Segment
 
 from .boxes import Box, around, box_of, whole
 from .scene import array_on, grid_image, image_of, labelmap_image, place_beside, placed, values_of
-from .tags import MODEL_TAG, tag_of
+from .tags import MODEL_TAG, described
 
 
 def new_segmentation(volume: Any | None, geometry: Geometry, name: str) -> Any:
@@ -105,8 +106,8 @@ def check_target(segmentation: Any, ids: tuple[str, ...], model: str, geometry: 
             "representation in the module Segmentations, or choose a new segmentation."
         )
     for segment_id in ids:
-        segment = segments.GetSegment(segment_id)
-        if segment is not None and tag_of(segment, MODEL_TAG) != model:
+        there = segments.GetSegment(segment_id) is not None
+        if there and not is_own(described(segmentation, segment_id), model):
             raise InputError(
                 f"Expected a segment of the model {model} under the id {segment_id}, found one that is not the model's "
                 f"in {name}. Choose a new segmentation."

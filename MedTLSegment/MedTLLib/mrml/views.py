@@ -29,6 +29,18 @@ def show_result(
         jump(centre_ras)
 
 
+def show_volume(volume: Any) -> None:
+    """Show the volume in the background of all slice views, all of it; nothing happens where there are no views."""
+    if slicer.app.layoutManager() is not None:
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+
+
+def reset_3d() -> None:
+    """Move the camera of each 3D view so that all it shows is in view; nothing happens where there are no views."""
+    if slicer.app.layoutManager() is not None:
+        slicer.util.resetThreeDViews()
+
+
 def jump(centre_ras: tuple[float, float, float]) -> None:
     """Centre all slice views on a point (RAS mm) and put the crosshair there."""
     for node in slice_nodes():

@@ -6,13 +6,14 @@ import qt
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-from medtl.model.store import Found
+from medtl.model.store import ModelEntry
 from medtl.volume import array_axis
 from MedTLLib.jobs import finetune as finetune_job
 from MedTLLib.jobs.segment import SPACING
 from MedTLLib.mrml import views
 from MedTLLib.results.compare import Changed, Comparison
 
+from .form import fitList
 from .hold import HeldKey
 
 LISTED = 10  # slices
@@ -33,7 +34,7 @@ class ComparePanel:
         ui.changedList.connect("itemActivated(QListWidgetItem*)", self.onSlice)
         self.end()
 
-    def begin(self, tuned: finetune_job.Tuned, found: Found | None) -> None:
+    def begin(self, tuned: finetune_job.Tuned, found: ModelEntry | None) -> None:
         """Compare a run's result with the segmentation that was marked; `found` is its model."""
         self.end()
         segmentation = finetune_job.segmentation_of(tuned)
@@ -51,6 +52,7 @@ class ComparePanel:
             item = qt.QListWidgetItem(changedText(one, known))
             item.setData(qt.Qt.UserRole, number)
             self.ui.changedList.addItem(item)
+        fitList(self.ui.changedList)
         self.ui.changedCaption.text = _("Slices that change most:") if self.slices else _("No slice changes.")
         self.ui.changedList.visible = bool(self.slices)
         self.ui.compareBox.visible = True

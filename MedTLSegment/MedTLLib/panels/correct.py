@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import qt
 import slicer
 
 from medtl.model.card import ModelCard
@@ -34,6 +35,14 @@ class CorrectPanel:
         editor.installKeyboardShortcuts()
         editor.setActiveEffectByName("Paint")
         self.ui.editorFrame.visible = True
+        qt.QTimer.singleShot(0, self.scroll)  # once the frame has its height
+
+    def scroll(self) -> None:
+        """Bring the editor into the visible part of Slicer's module panel; where it is too high, its upper part."""
+        area = scrollAreaOf(self.ui.editorFrame)
+        if area is not None and self.ui.editorFrame.visible:
+            area.ensureWidgetVisible(self.ui.editorFrame)
+            area.ensureWidgetVisible(self.ui.correctButton)
 
     def close(self) -> None:
         """Put the brush down, give the keys and the views back, and let go of the segmentation: its history must not
@@ -61,3 +70,10 @@ class CorrectPanel:
         editor.setMRMLScene(slicer.mrmlScene)
         self.ui.editorFrame.layout().addWidget(editor)
         return editor
+
+
+def scrollAreaOf(widget: Any) -> Any:
+    """The scroll area that the widget lies in; None where it lies in none."""
+    while widget is not None and not isinstance(widget, qt.QScrollArea):
+        widget = widget.parentWidget()
+    return widget

@@ -153,7 +153,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui.tuneProgressBar.setRange(0, 100)
         self.ui.tuneProgressBar.value = round(100 * min(1 - left / job.choices.budget, 0.99))
         text = _("{stage}, {seconds} s left") if left >= 1 else _("{stage}, nearly done")
-        self.say(text.format(stage=stageText(stage), seconds=round(left)))
+        self.say(text.format(stage=stageText("finetune", stage), seconds=round(left)))
 
     def onValues(self, job: finetune_job.Job, values: dict[str, float]) -> None:
         if job is self.job and self._began and "loss" in values:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError, ModelError
@@ -13,7 +12,7 @@ from medtl.model.card import METADATA
 from medtl.model.store import delete_bundle, user_store
 from MedTLLib.jobs import logbundle
 
-from .form import enable, fillTable, say
+from .form import confirm, enable, fillTable, say
 
 
 class MaintenancePanel:
@@ -78,7 +77,7 @@ class MaintenancePanel:
         self.update()
 
     def ask(self, question: str) -> bool:
-        return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL")))
+        return confirm(question)
 
     def onUnload(self) -> None:
         self.logic.worker.stop()

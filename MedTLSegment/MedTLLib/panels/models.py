@@ -1,6 +1,5 @@
 """The list of models: those that fit the volume, the rest with the reason; each one's card, export and deletion."""
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,15 @@ import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
-from medtl.model.store import Found, delete_bundle, export_bundle, import_bundle, list_models, stores
+from medtl.model.store import ModelEntry, delete_bundle, export_bundle, import_bundle, list_models, stores
 from medtl.volume import Geometry
 from MedTLLib.mrml import scene
 
-from .form import enable, say
+from .card import cardText, openLink, showCard
+from .form import confirm, enable, say
+from .texts import plainTip
 
+REASON = qt.Qt.UserRole + 1  # of an item: why the model does not fit
 PREFERRED = "MedTL/model"  # the user's setting, by the name of the family
 
 
@@ -24,12 +26,13 @@ class ModelPanel:
     def __init__(self, ui: Any, logic: Any, task: str) -> None:
         self.ui, self.logic, self.task = ui, logic, task
         self.parameters: Any = None
-        self.models: tuple[Found, ...] = ()
+        self.models: tuple[ModelEntry, ...] = ()
         self._listed: tuple[object, ...] = ()
         self._folders: tuple[Path, ...] = ()
         self._card = ""
         ui.modelCombo.connect("currentIndexChanged(int)", self.onModel)
         ui.cardButton.connect("toggled(bool)", self.onCard)
+        ui.cardBrowser.connect("anchorClicked(QUrl)", openLink)
         ui.exportModelButton.connect("clicked()", self.onExport)
         ui.deleteModelButton.connect("clicked()", self.onDelete)
         self.read()
@@ -60,10 +63,7 @@ class ModelPanel:
         reason = self.reason(combo.currentIndex)
         say(self.ui.fitLabel, reason)
         combo.enabled = combo.count > 0
-        if combo.count:
-            combo.toolTip = reason or _("Models that fit this volume.")
-        else:
-            combo.toolTip = self.whyNone()
+        combo.toolTip = plainTip(reason or _("Models that fit this volume.") if combo.count else self.whyNone())
         none = "" if self.chosen() else _("No model is chosen.")
         enable(self.ui.cardButton, none, _("What the model is for, its training, how good it is, its licence."))
         enable(self.ui.exportModelButton, none, _("Write the chosen model as a .zip, to be imported elsewhere."))
@@ -79,11 +79,12 @@ class ModelPanel:
                 text = _("{name} (does not fit)") if found.card else _("{name} (cannot be used)")
                 combo.addItem(text.format(name=found.name) if reason else found.name)
                 combo.setItemData(combo.count - 1, found.name)
-                combo.setItemData(combo.count - 1, reason, qt.Qt.ToolTipRole)
+                combo.setItemData(combo.count - 1, reason, REASON)
+                combo.setItemData(combo.count - 1, plainTip(reason), qt.Qt.ToolTipRole)
 
     def reason(self, index: int) -> str:
         """Why the model of a row does not fit the volume; empty when it does."""
-        return str(self.ui.modelCombo.itemData(index, qt.Qt.ToolTipRole) or "") if index >= 0 else ""
+        return str(self.ui.modelCombo.itemData(index, REASON) or "") if index >= 0 else ""
 
     def whyNone(self) -> str:
         """Why no model can be chosen."""
@@ -93,7 +94,7 @@ class ModelPanel:
             return str(_("No model for classification is installed. Import one under Advanced."))
         return str(_("No model is installed. Import one under Advanced."))
 
-    def chosen(self) -> Found | None:
+    def chosen(self) -> ModelEntry | None:
         """The chosen model."""
         name = self.ui.modelCombo.currentData
         return next((found for found in self.models if found.name == name), None)
@@ -130,7 +131,7 @@ class ModelPanel:
         name = found.name if found else ""
         if self.ui.cardButton.checked and name != self._card:
             self._card = name
-            self.ui.cardBrowser.html = cardText(found) if found else ""
+            showCard(self.ui.cardBrowser, cardText(found) if found else "")
 
     def onExport(self) -> None:
         """Write the chosen model as a zip and say where it is."""
@@ -184,7 +185,7 @@ class ModelPanel:
         say(self.ui.statusLabel, _("Deleted: {name}.").format(name=found.name))
 
     def ask(self, question: str) -> bool:
-        return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL")))
+        return confirm(question)
 
     def bringIn(self, path: Path) -> str:
         """Import a bundle and say what came of it."""
@@ -204,30 +205,8 @@ def folders() -> tuple[Path, ...]:
     return tuple(sorted(folder for _source, root in stores() if root.is_dir() for folder in root.iterdir()))
 
 
-def reasonAgainst(found: Found, facts: scene.Facts | None, geometry: Geometry | None) -> str:
+def reasonAgainst(found: ModelEntry, facts: scene.Facts | None, geometry: Geometry | None) -> str:
     """Why the model does not fit the volume; empty when it does, or while there is no volume."""
     if found.card is None:
         return found.problem
     return "; ".join(scene.misfits_of(found.card, facts, geometry)) if facts else ""
-
-
-def cardText(found: Found) -> str:
-    """The card of a model as HTML: what, on what, how good, licence."""
-    if found.card is None:
-        return f"<p>{escape(found.problem)}</p>"
-    document = qt.QTextDocument()
-    document.setMarkdown(textOf(found.folder / "docs" / "README.md"))
-    version = _("Version {version}.").format(version=found.card.version)
-    licence = escape(textOf(found.folder / "LICENSE")).replace("\n\n", "<br><br>")
-    return (
-        f"<p><b>{_('Research use, not for diagnosis.')}</b> {escape(version)} {escape(found.card.description)}</p>"
-        f"{document.toHtml()}<h3>{_('Licence of the weights')}</h3><p>{licence or _('not stated')}</p>"
-    )
-
-
-def textOf(path: Path) -> str:
-    """The text of a file; empty where there is none that can be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -9,7 +9,8 @@ from slicer.i18n import tr as _
 from MedTLLib.prediction import writer
 from MedTLLib.prediction.masks import protected_segments
 
-from .form import enable
+from .form import enable, fitList
+from .texts import plainTip
 
 
 class ProtectionPanel:
@@ -33,12 +34,14 @@ class ProtectionPanel:
         shown.clear()
         for segmentId, name, protected, completed in rows:
             item = qt.QListWidgetItem(name)
+            item.setToolTip(plainTip(name))
             item.setData(qt.Qt.UserRole, segmentId)
             item.setCheckState(qt.Qt.Checked if protected else qt.Qt.Unchecked)
             if completed:  # that is for the Segment Editor to undo
                 item.setFlags(qt.Qt.NoItemFlags)
             shown.addItem(item)
         shown.blockSignals(blocked)
+        fitList(shown)
         none = "" if rows else _("Choose a segmentation under Result in: its segments are listed here.")
         enable(shown, none, _("Ticked segments lose no voxel to a prediction, as those whose status is Completed."))
 

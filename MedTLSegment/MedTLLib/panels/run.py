@@ -14,18 +14,16 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from medtl.errors import MedTLError
+from medtl.progress import STAGES, overall_fraction
 from MedTLLib.jobs import logbundle
 from MedTLLib.jobs import segment as segment_job
 from MedTLLib.mrml import scene, views
 
-from .form import enable, say
+from .form import confirm, enable, say
 from .models import ModelPanel
 from .texts import factsText, stageText
 
 T = TypeVar("T")
-
-# The share of the progress bar at which each stage of the engine begins.
-BEGIN = {"load": 0, "read": 10, "prepare": 12, "infer": 20, "clean": 90, "write": 96, "": 100}
 
 # Of the chosen nodes: what may change whether the job can be run on them, or what is listed.
 EVENTS = (
@@ -43,6 +41,8 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
 
     A panel made of it has an `update`, an `onDone`, a button that starts the job, and widgets of the same names.
     """
+
+    kind = "segment"  # of the job, in the table of stages
 
     def __init__(self, ui: Any, logic: Any, task: str) -> None:
         VTKObservationMixin.__init__(self)
@@ -166,24 +166,19 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         return volume
 
     def ask(self, question: str) -> bool:
-        return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL")))
+        return confirm(question)
 
     def onProgress(self, job: Any, stage: str, fraction: float, secondsLeft: float | None) -> None:
         if job is not self.job or self.cancelling:
             return
         self.stage = stage
-        names = list(BEGIN)
-        begin = BEGIN.get(stage, 0)
-        end = BEGIN[names[names.index(stage) + 1]] if stage in BEGIN else 100
         self.ui.progressBar.setRange(0, 100)
-        self.ui.progressBar.value = round(begin + (end - begin) * fraction)
-        text = self.stageText(stage)
+        if stage in STAGES[self.kind]:
+            self.ui.progressBar.value = round(100 * overall_fraction(self.kind, stage, fraction))
+        text = stageText(self.kind, stage)
         if secondsLeft is not None and stage == "infer":
             text = _("{stage}, {seconds} s left").format(stage=text, seconds=max(1, round(secondsLeft)))
         self.say(text)
-
-    def stageText(self, stage: str) -> str:
-        return stageText(stage)
 
     def attempt(self, step: Callable[[], T]) -> T | None:
         """What a step of the end gives; None where it fails. Whatever happened, the panel can be used again."""

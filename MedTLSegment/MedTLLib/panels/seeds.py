@@ -15,9 +15,9 @@ from MedTLLib.mrml import editors, views
 from MedTLLib.seeds import marks, slice_view, slices
 
 from .correct import CorrectPanel
-from .form import enable, say
+from .form import enable, fitList, say
 from .models import ModelPanel
-from .report import ReportPanel
+from .results import ResultsPanel
 from .texts import sliceText, stateText
 
 SEEDS = 5  # as many as are proposed; more are welcome
@@ -46,9 +46,9 @@ Case = tuple[Any, Any, ModelCard]  # the segmentation, its volume, the chosen mo
 class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
     """Is about the segmentation of Results and the chosen model. Does nothing while it is folded or not on screen."""
 
-    def __init__(self, ui: Any, models: ModelPanel, report: ReportPanel) -> None:
+    def __init__(self, ui: Any, models: ModelPanel, results: ResultsPanel) -> None:
         VTKObservationMixin.__init__(self)
-        self.ui, self.models, self.report = ui, models, report
+        self.ui, self.models, self.results = ui, models, results
         self.correct = CorrectPanel(ui)
         self.entered = False
         self.case: Case | None = None
@@ -120,13 +120,13 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def _find(self) -> tuple[Case | None, str]:
         """The case, or why there is none."""
-        segmentation, found = self.report.segmentation(), self.models.chosen()
+        segmentation, found = self.results.segmentation(), self.models.chosen()
         if segmentation is None:
             return None, _("There is no result yet. Press Segment, or choose a segmentation.")
         if found is None or found.card is None:
             return None, _("No model is chosen.")
         try:
-            volume = self.report.volume()
+            volume = self.results.volume()
             slices.check_labels(segmentation, volume, found.card)
         except InputError as error:
             return None, str(error)
@@ -139,7 +139,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self.case, self._reason = self._find()
         self.known, self.edited = marks.Marks(()), ()
         if self.case is None:
-            p = self.report.parameters
+            p = self.results.parameters
             self._watch(*((p.resultSegmentation, p.inputVolume) if p else ()))
         else:
             nodes = views.slice_nodes()
@@ -206,6 +206,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
                 item = qt.QListWidgetItem(sliceText(k, text))
                 item.setData(qt.Qt.UserRole, k)
                 self.ui.seedsList.addItem(item)
+            fitList(self.ui.seedsList)
         self.ui.seedsList.visible = bool(rows)
 
     def _write(self, name: str, text: str) -> None:

@@ -1,13 +1,21 @@
-"""What the job controls tell of a volume and of the engine."""
+"""Texts that the panels show: volumes, stages, slices, verdicts; and how foreign text is shown as plain text."""
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from slicer.i18n import tr as _
 
+from medtl.progress import STAGES
 from MedTLLib.jobs import finetune as finetune_job
 from MedTLLib.mrml import scene
 from MedTLLib.seeds.marks import Mark
+
+
+def plainTip(text: str) -> str:
+    """The text as HTML that shows it letter by letter: for tool tips, which Qt otherwise takes for HTML where they look
+    like it. Names, descriptions and paths come from files, and HTML opens files and hosts. Empty for an empty text."""
+    return f"<p>{escape(text).replace(chr(10), '<br>')}</p>" if text else ""
 
 
 def factsText(facts: scene.Facts) -> str:
@@ -19,22 +27,9 @@ def factsText(facts: scene.Facts) -> str:
     return " · ".join(part for part in (kind, facts.date, grid, facts.frame) if part)
 
 
-def stageText(stage: str) -> str:
-    """What the engine does in a stage, for the user."""
-    texts = {
-        "load": _("Loading the model"),
-        "read": _("Reading the volume"),
-        "prepare": _("Preparing the volume"),
-        "infer": _("Segmenting"),
-        "clean": _("Cleaning up"),
-        "write": _("Writing the result"),
-        "encode": _("Looking at the SEED slices"),
-        "check": _("Trying it with some SEEDs left out"),
-        "tune": _("Tuning"),
-        "guard": _("Checking what the model knew"),
-        "result": _("Segmenting this case"),
-    }
-    return str(texts.get(stage, stage))
+def stageText(job: str, stage: str) -> str:
+    """What the engine does in a stage of a kind of job, for the user."""
+    return str(_(STAGES[job][stage].text)) if stage in STAGES[job] else stage
 
 
 def stateText(mark: Mark) -> str:

@@ -17,7 +17,7 @@ import slicer
 from medtl.volume import Geometry
 
 from ..mrml.boxes import Box, around, box_of, pasted, shape_of, shifted, start_of, whole
-from ..mrml.scene import geometry_of, ras_of, values_of
+from ..mrml.scene import add_hidden, geometry_of, ras_of, values_of
 from ..mrml.tags import MODEL_TAG
 
 ROLE = "MedTL.snapshot"
@@ -82,7 +82,6 @@ def keep(segmentation: Any, model: str, snapshot: Snapshot) -> None:
     box = shifted(used, start_of(snapshot.box))
     node = slicer.vtkMRMLLabelMapVolumeNode()
     node.SetName(scene.GenerateUniqueName(f"{segmentation.GetName()} last prediction"))
-    node.SetHideFromEditors(True)
     node.SetAttribute(MODEL_TAG, model)
     node.SetAttribute(SEGMENTS_ATTRIBUTE, json.dumps(snapshot.segment_ids))
     node.SetAttribute(RUN_ATTRIBUTE, snapshot.run)
@@ -91,7 +90,7 @@ def keep(segmentation: Any, model: str, snapshot: Snapshot) -> None:
     to_ras[:, 3] = to_ras @ (*start_of(box)[::-1], 1.0)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(to_ras))
     slicer.util.updateVolumeFromArray(node, snapshot.part[used])
-    scene.AddNode(node)
+    add_hidden(scene, node)
     node.SetNodeReferenceID(OWNER_ROLE, segmentation.GetID())
     old = [each for each in _nodes(segmentation, model) if each.GetAttribute(RUN_ATTRIBUTE) != NOTHING]
     _refer(segmentation, model, [node, *old[: KEPT - 1]])

@@ -14,12 +14,13 @@ import numpy as np
 import vtk
 
 from medtl.errors import InputError
-from medtl.volume import Geometry, Labelmap, Segment
+from medtl.labels import family_of
+from medtl.volume import Geometry, Labelmap
 
 from ..mrml.boxes import Box, box_of, start_of, whole
 from ..mrml.scene import array_on, check_volume, geometry_of, image_of, labelmap_image
 from ..mrml.segments import add, check_place, check_target, new_segmentation, put, replace, stamp
-from ..mrml.tags import MODEL_TAG, PROTECTED_TAG
+from ..mrml.tags import PROTECTED_TAG
 from . import snapshots
 from .edits import box_around, edited_slices, indices, nearest, segments_in
 from .masks import outside_editor_masks, protected_segments, union
@@ -263,14 +264,10 @@ def _check_labels(labelmap: Labelmap, used: Box | None, geometry: Geometry, volu
     known[[0, *(segment.value for segment in labelmap.segments)]] = True
     if not labelmap.segments or not known[labelmap.array[used or whole(geometry.shape)]].all():
         raise InputError("Expected a name for every label, found labels without. Segment the volume again.")
-    models = {_model_of(segment) for segment in labelmap.segments}
+    models = {family_of(segment) for segment in labelmap.segments}
     if len(models) != 1:
         raise InputError(f"Expected labels of one model, found {', '.join(sorted(models))}. Write them one by one.")
     return models.pop()
-
-
-def _model_of(segment: Segment) -> str:
-    return dict(segment.tags).get(MODEL_TAG) or segment.id.rpartition(".")[0]
 
 
 def _restore(segmentation: Any, change: Change, before: dict[str, Any]) -> None:

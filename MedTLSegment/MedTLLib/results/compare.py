@@ -11,7 +11,7 @@ from medtl.errors import InputError
 from medtl.volume import Geometry, Labelmap
 
 from ..mrml.boxes import whole
-from ..mrml.scene import array_on, grid_image, ras_of
+from ..mrml.scene import add_hidden, array_on, grid_image, ras_of
 from ..mrml.segments import add, put
 from ..mrml.states import node_of, reference_to
 
@@ -58,9 +58,8 @@ class Comparison:
         self._shown = self._hid = False  # the new one is visible; the old one was and is not because of it
         node = slicer.vtkMRMLSegmentationNode()
         node.SetName(slicer.mrmlScene.GenerateUniqueName(f"{segmentation.GetName()} new result"))
-        node.SetHideFromEditors(True)  # before it is added: so it enters no list of the user's
         node.SetSaveWithScene(False)
-        slicer.mrmlScene.AddNode(node)
+        add_hidden(slicer.mrmlScene, node)
         self._new = reference_to(node)
         try:
             _fill(node, labelmap)

@@ -1,7 +1,9 @@
 """Bundles: saved and loaded; damaged and hostile ones are refused."""
 
 import json
+import math
 import pickle
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from small_model import a_card, edit, save
 from medtl.errors import DeviceError, InputError, ModelError
 from medtl.model import bundle
 from medtl.model.bundle import load_model
-from medtl.model.card import METADATA, InputSpec, Label, ModelCard, NetworkSpec, Parent
+from medtl.model.card import METADATA, Calibration, InputSpec, Label, ModelCard, NetworkSpec, Parent
 from medtl.model.device import choose_device
 from medtl.model.store import WEIGHTS, sha256_of
 from medtl.segmentation import segment
@@ -34,7 +36,7 @@ def saved(tmp_path) -> Path:
 def with_weights(folder: Path, write: Callable[[Path], object]) -> None:
     """Replace the weights and make the card agree with them."""
     write(folder / WEIGHTS)
-    edit(folder, lambda block: block.update(sha256=sha256_of(folder / WEIGHTS)))
+    edit(folder, lambda block: block.update(sha256=sha256_of(folder)))
 
 
 def test_a_saved_bundle_loads_with_the_same_card_and_weights_to_half_precision(tmp_path):
@@ -42,7 +44,7 @@ def test_a_saved_bundle_loads_with_the_same_card_and_weights_to_half_precision(t
     network = bundle_network(card, seed=4)
     weights = {"net." + k: v for k, v in network.state_dict().items()}
     written = bundle.save_bundle(tmp_path / "m", card, weights, "# Card", "Terms", {"authors": "Someone"})
-    assert written == replace(card, sha256=sha256_of(tmp_path / "m" / WEIGHTS))
+    assert written == replace(card, sha256=sha256_of(tmp_path / "m"))
     model = load_model(str(tmp_path / "m"), "cpu")
     assert model.card == written
     assert model.sha256 == written.sha256
@@ -131,7 +133,7 @@ def test_weights_that_were_changed_are_refused(saved):
 
 def test_missing_weights_are_said(saved):
     (saved / WEIGHTS).unlink()
-    with pytest.raises(ModelError, match="Expected weights at"):
+    with pytest.raises(ModelError, match=r"Expected models/model\.safetensors in .*, found none"):
         load_model(str(saved), "cpu")
 
 
@@ -172,13 +174,105 @@ def change_weights(folder: Path, change: Callable[[dict], object]) -> None:
         lambda w: w.pop("net.unet.final_conv.bias"),
         lambda w: w.update({"net.more": torch.zeros(1)}),
         lambda w: w.update({"net.unet.final_conv.bias": torch.zeros(5)}),
+        lambda w: w.update({"net.unet.final_conv.bias": torch.zeros(2, dtype=torch.int8)}),
+        lambda w: w.update({"net.unet.final_conv.bias": torch.zeros(2, dtype=torch.complex64)}),
         lambda w: w.clear(),
     ],
-    ids=["a layer missing", "a layer more", "a layer of another shape", "none"],
+    ids=["a layer missing", "a layer more", "another shape", "whole numbers", "complex numbers", "none"],
 )
 def test_weights_that_do_not_fit_the_network_are_refused(change, saved):
     change_weights(saved, change)
     with pytest.raises(ModelError, match="weights of small do not fit its network basicunet2d") as raised:
+        load_model(str(saved), "cpu")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_weight_that_is_no_number_is_an_error_and_no_finding(value, saved):
+    change_weights(saved, lambda w: w["net.unet.conv_0.conv_0.conv.weight"].view(-1)[:1].fill_(value))
+    with pytest.raises(ModelError, match=r"weights in .* are no finite numbers in 1 of \d+ layers"):
+        load_model(str(saved), "cpu")
+
+
+def test_a_double_that_is_infinite_in_single_precision_is_an_error(saved):
+    change_weights(
+        saved, lambda w: w.update({"net.unet.final_conv.bias": torch.full((2,), 1e300, dtype=torch.float64)})
+    )
+    with pytest.raises(ModelError, match="are no finite numbers"):
+        load_model(str(saved), "cpu")
+
+
+def test_finite_weights_whose_network_gives_no_numbers_are_an_error(saved):
+    def negative(weights):
+        for name, value in weights.items():
+            if name.endswith("running_var"):
+                value.fill_(-1.0)
+
+    change_weights(saved, negative)
+    with pytest.raises(ModelError, match="network of small gives no finite numbers"):
+        load_model(str(saved), "cpu")
+
+
+@pytest.mark.parametrize("value", [math.nan, 1e5])
+def test_weights_that_are_no_numbers_in_half_precision_are_not_saved(value, tmp_path):
+    weights = {"net." + key: layer for key, layer in bundle_network(a_card(), 1).state_dict().items()}
+    weights["net.unet.final_conv.bias"] = torch.full((2,), value)
+    with pytest.raises(ModelError, match="weights of small are not all finite numbers: nothing was written"):
+        bundle.save_bundle(tmp_path / "m", a_card(), weights, "", "", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_card_that_could_not_be_read_again_is_not_saved(tmp_path):
+    with pytest.raises(ModelError, match="the temperature nan"):
+        save(tmp_path / "m", replace(a_card(), calibration=Calibration(math.nan)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_files_in_what_a_model_learned_from_may_hold_anything(tmp_path):
+    training = {"cases": ["a\nb", "c\udc80", "d\x1b[31m"], "e\u202e": 1}
+    save(tmp_path / "m", replace(a_card(), training=training))
+    found = load_model(str(tmp_path / "m"), "cpu").card.training
+    assert found["cases"] == ["a\\nb", "c\\udc80", "d\\x1b[31m"]
+    assert "e\\u202e" in found
+
+
+GIANTS = {
+    "features": ("basicunet2d", {"channels": 1, "labels": 1, "features": [2048] * 6}),
+    "hidden": ("unetr2d", {"channels": 1, "labels": 1, "hidden": 8192, "size": 64}),
+    "encoder": ("unet2d", {"encoder": "convnext_xxlarge", "channels": 1, "labels": 1}),
+    "mixed": ("classifier2d", {"encoder": "vit_giant_patch14_dinov2", "channels": 1, "classes": 2}),
+}
+
+
+@pytest.mark.parametrize(("network", "arguments"), GIANTS.values(), ids=GIANTS)
+def test_a_giant_network_is_refused_before_it_takes_memory(network, arguments, saved):
+    edit(saved, lambda block: block.update(networks=[{"name": network, "arguments": arguments, "prefix": "net."}]))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=f"weights of small do not fit its network {network}"):
+        load_model(str(saved), "cpu")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB; each would take 3 GB or more
+
+
+def header(content: bytes, length: int | None = None) -> bytes:
+    return (len(content) if length is None else length).to_bytes(8, "little") + content
+
+
+HEADERS = {
+    "longer than the file": header(b"{}", 10**6),
+    "without end": header(b"{}", 2**64 - 1),
+    "too long": header(b'{"a": "' + b" " * 9_000_000 + b'"}'),
+    "nested": header(b'{"a":' + b"[" * 100_000),
+    "a list": header(b"[]"),
+    "a layer that is a number": header(b'{"net.a": 7}'),
+    "a layer without a type": header(b'{"net.a": {"shape": [1], "data_offsets": [0, 4]}}') + b"\0" * 4,
+    "a layer twice": header(b'{"net.a": {}, "net.a": {}}'),
+}
+
+
+@pytest.mark.parametrize("content", HEADERS.values(), ids=HEADERS)
+def test_a_head_of_the_weights_that_is_none_is_refused(content, saved):
+    with_weights(saved, lambda path: path.write_bytes(content))
+    with pytest.raises(ModelError, match="cannot be read") as raised:
         load_model(str(saved), "cpu")
     assert "\n" not in str(raised.value)
 

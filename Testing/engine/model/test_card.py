@@ -1,7 +1,6 @@
 """What a model says about itself: read strictly, written back unchanged."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def rich() -> ModelCard:
         sha256="ab" * 32,
         calibration=Calibration(1.3, 0.4),
         cleanup=Cleanup(0.1, 0.05, True),
-        gate=Gate("MR", "flair", r"\bdwi\b", (150.0, 300.0), {"dark": (0.1, 0.9)}),
+        gate=Gate("MR", ("*flair* -t1*",), ("dwi", "*t2* c"), (150.0, 300.0), {"dark": (0.1, 0.9)}),
         training={"data": "some", "dice": {"mean": 0.87, "n": 15}},
         parent=Parent("older", "cd" * 32),
     )
@@ -112,6 +111,7 @@ def test_an_entry_of_the_wrong_type_is_named(change, message, tmp_path):
 
 
 LABEL = {"value": 1, "id": "a", "name": "A"}
+LABEL_B = {"value": 2, "id": "b", "name": "B"}
 CLASS = {"id": "a", "name": "A"}
 CLASSIFIER = {
     "task": "classification",
@@ -130,12 +130,12 @@ CONTRADICTIONS = {
     "too long a name": ({"name": "a" * 65}, "the name"),
     "another task": ({"task": "detection"}, "the task 'detection'"),
     "classes of a segmentation": ({"classes": [CLASS, CLASS | {"id": "b"}]}, "belong to the task 'classification'"),
-    "labels of a classification": ({"task": "classification"}, "two classes or more, unique, and no labels"),
-    "one class": (CLASSIFIER | {"classes": [CLASS]}, "needs two classes"),
+    "labels of a classification": ({"task": "classification"}, "needs 2 classes or more, unique, and no labels"),
+    "one class": (CLASSIFIER | {"classes": [CLASS]}, "1 classes"),
     "one class twice": (CLASSIFIER | {"classes": [CLASS, CLASS]}, "unique"),
     "classes without a network": (CLASSIFIER | {"networks": []}, "has one, or coefficients and none"),
     "a classifier that is shown volumes": (CLASSIFIER | {"input": {"scaling": "tissue", "side": 64}}, "is 'picture'"),
-    "a classifier without a side": (CLASSIFIER | {"input": {"scaling": "picture"}}, "with 32 to 1024 pixels"),
+    "a classifier without a side": (CLASSIFIER | {"input": {"scaling": "picture"}}, "a side of 32 to 1024"),
     "another score": (
         CLASSIFIER | {"abstention": {"score": "mood", "threshold": 1, "min_probability": 0.5}},
         "the score 'mood'",
@@ -150,17 +150,13 @@ CONTRADICTIONS = {
         "resamples of another length than 2",
     ),
     "a prevalence that is no share": (PLAIN | {"coefficients": NUMBERS | {"prevalence": 91}}, "the prevalence 91"),
-    "a prevalence without a value": (
-        PLAIN | {"coefficients": NUMBERS | {"prevalence": math.nan}},
-        "the prevalence nan",
-    ),
     "three classes by plain numbers": (
         PLAIN | {"classes": [CLASS, CLASS | {"id": "b"}, CLASS | {"id": "c"}]},
         "takes two classes",
     ),
-    "no labels": ({"labels": []}, "the label values"),
-    "label 0": ({"labels": [LABEL | {"value": 0}]}, "values from 1 to 65534"),
-    "label 65535": ({"labels": [LABEL | {"value": 65535}]}, "values from 1 to 65534"),
+    "no labels": ({"labels": []}, "0 labels; .* 1 to 255"),
+    "label 0": ({"labels": [LABEL | {"value": 0}]}, "value 0; label values are from 1 to 65534"),
+    "label 65535": ({"labels": [LABEL | {"value": 65535}]}, "value 65535; label values are from 1 to 65534"),
     "one value twice": ({"labels": [LABEL, LABEL | {"id": "b"}]}, "must be unique"),
     "one id twice": ({"labels": [LABEL, LABEL | {"value": 2}]}, "must be unique"),
     "no network": ({"networks": []}, "0 networks"),
@@ -170,18 +166,58 @@ CONTRADICTIONS = {
     "a window scaling without a window": ({"input": {"scaling": "window"}}, "with a window in HU"),
     "a window that is not used": ({"input": {"window": [0, 1]}}, "with a window in HU"),
     "an empty window": ({"input": {"scaling": "window", "window": [5, 5]}}, "lower limit comes first"),
-    "a window without an end": ({"input": {"scaling": "window", "window": [0, math.inf]}}, "lower limit comes first"),
     "extent the wrong way round": ({"gate": {"extent_mm": [300, 100]}}, "lower limit comes first"),
     "no channels": ({"input": {"channels": []}}, "0 channels"),
-    "negative neighbours": ({"input": {"neighbours": -1}}, "-1 neighbours"),
-    "a million neighbours": ({"input": {"neighbours": 10**6}}, "1000000 neighbours"),
+    "negative neighbours": ({"input": {"neighbours": -1}}, "neighbours -1; it lies between 0 and 16"),
+    "a million neighbours": ({"input": {"neighbours": 10**6}}, "neighbours 1000000"),
     "no spacing": ({"input": {"spacing": 0}}, "the spacing 0"),
-    "spacing without a value": ({"input": {"spacing": math.nan}}, "the spacing nan"),
-    "a tolerance under 1": ({"input": {"spacing_tolerance": 0.5}}, "its tolerance"),
-    "no temperature": ({"calibration": {"temperature": 0}}, "the calibration"),
-    "temperature without a value": ({"calibration": {"temperature": math.nan}}, "the calibration"),
-    "threshold 1": ({"calibration": {"threshold": 1}}, "the calibration"),
-    "a pattern that is none": ({"gate": {"not_sequence": "t1("}}, "regular expressions"),
+    "a tolerance under 1": ({"input": {"spacing_tolerance": 0.5}}, "the spacing tolerance 0.5"),
+    "no temperature": ({"calibration": {"temperature": 0}}, "the temperature 0"),
+    "threshold 1": ({"calibration": {"threshold": 1}}, "the threshold 1; it lies between 0 and 1"),
+    "the name of a device": ({"name": "COM1.old"}, "the name 'COM1.old'"),
+    "a name that ends in a dot": ({"name": "small."}, "the name 'small.'"),
+    "a parent of a name that leads elsewhere": ({"parent": {"name": "../x", "sha256": "a"}}, "the name '../x'"),
+    "256 labels": (
+        {"labels": [LABEL | {"value": value, "id": str(value)} for value in range(1, 257)]},
+        "256 labels; .* 1 to 255",
+    ),
+    "a label value of 4000 digits": ({"labels": [LABEL | {"value": 10**4000}]}, "the label value 1000000000"),
+    "a colour above 1": ({"labels": [LABEL, LABEL_B | {"colour": [0, 1.5, 0]}]}, "the colour 1.5; .* between 0 and 1"),
+    "a colour below 0": ({"labels": [LABEL | {"colour": [0, -5, 0]}]}, "the colour -5"),
+    "a thousand channels": ({"input": {"channels": ["x"] * 1000}}, "1000 channels; use 1 to 16"),
+    "a spacing of kilometres": ({"input": {"spacing": 1e9}}, "the spacing 1000000000.0; it lies between 0.001 and 100"),
+    "a spacing of nanometres": ({"input": {"spacing": 1e-9}}, "the spacing 1e-09"),
+    "a tolerance without end": ({"input": {"spacing_tolerance": 1e300}}, "the spacing tolerance 1e"),
+    "neighbours beyond the world": ({"input": {"neighbour_mm": 1e7}}, "the distance of neighbours"),
+    "neighbours behind": ({"input": {"neighbour_mm": -1}}, "the distance of neighbours"),
+    "a side of nothing": ({"input": {"side": 0}}, "the side 0"),
+    "a window of a million": ({"input": {"scaling": "window", "window": [0, 1e6]}}, "the window limit 1000000"),
+    "a tiny temperature": ({"calibration": {"temperature": 1e-320}}, "the temperature 1e-320"),
+    "a huge temperature": ({"calibration": {"temperature": 1e300}}, "the temperature 1e"),
+    "a negative volume": ({"cleanup": {"min_ml": -1}}, "the smallest volume in mL -1"),
+    "a share above 1": ({"cleanup": {"min_share": 1e300}}, "the smallest share 1e"),
+    "negative pixels": ({"cleanup": {"min_pixels": -1}}, "the smallest number of pixels -1"),
+    "an extent of a galaxy": ({"gate": {"extent_mm": [0, 1e30]}}, "the extent in mm 1e"),
+    "a statistic beyond reason": ({"gate": {"statistics": {"dark": [0, 1e300]}}}, "the statistic 1e"),
+    "a score beyond reason": (
+        CLASSIFIER | {"abstention": {"score": "energy", "threshold": 1e300, "min_probability": 0.5}},
+        "the threshold of the score 1e",
+    ),
+    "a probability above 1": (
+        CLASSIFIER | {"abstention": {"score": "energy", "threshold": 1, "min_probability": 2}},
+        "the smallest probability 2",
+    ),
+    "a coefficient beyond reason": (PLAIN | {"coefficients": NUMBERS | {"intercept": 1e300}}, "the coefficient 1e"),
+    "a region of label 0": (PLAIN | {"coefficients": NUMBERS | {"values": [0]}}, "the label value 0"),
+    "a pattern": ({"gate": {"not_sequence": ["(a+)+$"]}}, r"the phrase '\(a\+\)\+\$' for the sequence"),
+    "an empty phrase": ({"gate": {"sequence": [""]}}, "the phrase '' for the sequence"),
+    "a phrase of what must not be": ({"gate": {"sequence": ["-t1*"]}}, "the phrase '-t1"),
+    "a thousand phrases": ({"gate": {"sequence": ["dwi"] * 1000}}, "1000 phrases"),
+    "a terminal escape": ({"labels": [LABEL | {"name": "\x1b[2J"}]}, r"the text '\\x1b\[2J'; use no line breaks"),
+    "text that runs backwards": ({"labels": [LABEL | {"id": "a\u202eb"}]}, r"the text 'a\\u202eb'"),
+    "half a character": ({"labels": [LABEL | {"snomed": "\ud800"}]}, r"the text '\\ud800'"),
+    "a line break in an entry's name": ({"training": {"a\nb": 1}}, r"the text 'a\\nb'"),
+    "a text of a book's length": ({"training": {"a": "x" * 5000}}, "a text of 5000 characters"),
 }
 
 
@@ -199,6 +235,16 @@ def test_a_card_that_contradicts_itself_is_refused(change, message, tmp_path):
         (b'{"medtl": ', "is not valid JSON"),
         (b"\xff\xfe{}", "is not valid JSON"),
         (b"[" * 100_000, "is not valid JSON"),
+        (b"[" * 50 + b"]" * 50, "nested more than 40 deep"),
+        (b'{"a": ' * 900 + b"1" + b"}" * 900, "nested more than 40 deep"),
+        (b'{"x": NaN}', "NaN is no number"),
+        (b'{"medtl": {"calibration": {"temperature": Infinity}}}', "Infinity is no number"),
+        (b'{"x": [-Infinity]}', "-Infinity is no number"),
+        (b'{"x": 1e999}', "the number 1e999 is too large"),
+        (b'{"x": ' + b"9" * 5000 + b"}", "is not valid JSON"),
+        (b'{"name": 1, "name": 2}', "has 'name' twice"),
+        (b"\xef\xbb\xbf{}", "is not valid JSON"),
+        (b'{"medtl": {"schema": true}}', "has schema True, expected 1"),
         (b"[]", "has no block 'medtl'"),
         (b"{}", "has no block 'medtl'"),
         (b'{"medtl": [1]}', "has no block 'medtl'"),
@@ -212,6 +258,43 @@ def test_a_file_that_is_no_card_is_refused(content, message, tmp_path):
     (tmp_path / METADATA).write_bytes(content)
     with pytest.raises(ModelError, match=message):
         load_card(tmp_path)
+
+
+def test_a_card_of_megabytes_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "configs").mkdir()
+    with (tmp_path / METADATA).open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(ModelError, match=r"at most 8 MB, found 1000000\.0 MB"):
+        load_card(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "phrases"),
+    [
+        ("", ()),
+        ("flair", ("*flair*",)),
+        (r"\bt1|DWI", ("t1*", "*dwi*")),
+        (r"\bt[12]|dark.?fluid|\badc\b", ("t1*", "t2*", "*dark* *fluid*", "adc")),
+        (r"^(?!.*\bt1.{0,4}flair).*(flair|tirm|dark.?fluid)", ("*flair* -t1*", "*tirm*", "*dark* *fluid*")),
+    ],
+)
+def test_plain_words_of_a_card_with_regular_expressions_are_understood(pattern, phrases, tmp_path):
+    def change(metadata):
+        metadata["medtl"]["gate"] = {"sequence": pattern}
+
+    assert load_card(written(tmp_path, a_card(), change)).gate == Gate(sequence=phrases)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(.*)*(.*)*(.*)*!", "(a+)+$", "a{1,1000}", "(" * 10_000 + ")" * 10_000, "t1(", "a|b|"]
+)
+def test_any_other_regular_expression_is_refused_and_never_run(pattern, tmp_path):
+    def change(metadata):
+        metadata["medtl"]["gate"] = {"not_sequence": pattern}
+
+    with pytest.raises(ModelError, match=r"these are no longer run\. Write a list of words") as raised:
+        load_card(written(tmp_path, a_card(), change))
+    assert len(str(raised.value)) < 400 + len(str(tmp_path))
 
 
 def test_a_folder_without_a_card_is_no_model(tmp_path):

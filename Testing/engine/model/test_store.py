@@ -1,5 +1,7 @@
 """The model store: bundles found, listed, imported, exported, deleted; hostile ones leave nothing behind."""
 
+import math
+import os
 import re
 import stat
 import sys
@@ -91,6 +93,70 @@ def test_all_models_are_listed_damaged_ones_with_the_problem(saved, store, tmp_p
     for name, problem in (("broken", "damaged"), ("cut", "not valid JSON"), ("deep", "not valid JSON")):
         assert found[name].card is None
         assert problem in found[name].problem
+
+
+def test_one_bad_folder_hides_no_other_model(saved, store, tmp_path):
+    import_bundle(saved)
+    pattern = "(" * 10_000 + ")" * 10_000
+    for name in ("bad-pattern", "pipe", "no-numbers", "link"):
+        save(store / name, replace(a_card(), name=name))
+    edit(store / "bad-pattern", lambda block: block["gate"].update(sequence=pattern))
+    edit(store / "no-numbers", lambda block: block["calibration"].update(temperature=math.inf))
+    for name, put in (("pipe", os.mkfifo), ("link", lambda path: path.symlink_to("/dev/zero"))):
+        (store / name / METADATA).unlink()
+        put(store / name / METADATA)
+    os.mkdir(os.fsencode(store) + b"/latin\xe9")  # noqa: PTH102
+    (store / "red\x1b[31m").mkdir()
+    (store / "circle").symlink_to(store / "circle")
+    (store / "file-behind").symlink_to(saved / "LICENSE")
+    found = {entry.name: entry.problem for entry in list_models()}
+    assert found.pop("small") == ""
+    assert sorted(found) == ["bad-pattern", "latin\\udce9", "link", "no-numbers", "pipe", "red\\x1b[31m"]
+    assert all(problem and problem.isprintable() for problem in found.values())
+    assert find_model("small") == store / "small"
+    with pytest.raises(ModelError, match=r"Models here: small\."):
+        find_model("latin\udce9")
+
+
+def test_a_folder_that_may_not_be_read_is_listed_as_damaged(saved, store, monkeypatch):
+    import_bundle(saved)
+    save(store / "locked", replace(a_card(), name="locked"))
+    opened = os.open
+
+    def refuse(path, *args, **kwargs):
+        if "locked" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
+    found = {entry.name: entry.problem for entry in list_models()}
+    assert found["small"] == ""
+    assert "Permission denied" in found["locked"]
+
+
+@pytest.mark.parametrize("kind", ["a file", "locked"])
+def test_a_store_that_cannot_be_read_is_listed_with_the_reason(kind, store, tmp_path, monkeypatch):
+    (tmp_path / "shipped").mkdir()
+    save(tmp_path / "shipped" / "first", replace(a_card(), name="first"))
+    if kind == "a file":
+        store.parent.mkdir()
+        store.write_text("")
+    else:
+        listed = Path.iterdir
+
+        def refuse(path):
+            if path == store:
+                raise PermissionError(13, "Permission denied")
+            return listed(path)
+
+        monkeypatch.setattr(Path, "iterdir", refuse)
+    first, second = list_models()
+    assert (first.name, first.problem) == ("first", "")
+    assert second.card is None
+    assert re.search(r"model store .* cannot be read: (Not a directory|Permission denied)", second.problem)
+    assert find_model("first") == tmp_path / "shipped" / "first"
+    with pytest.raises(ModelError, match="cannot be read"):
+        delete_bundle("first")
 
 
 def zipped(folder: Path, target: Path, below: str = "", more: dict[str, str] | None = None) -> Path:
@@ -236,11 +302,90 @@ def damage(source: Path, kind: str) -> None:
     source.write_bytes(content)
 
 
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=["bzip2", "lzma"])
+def test_a_compression_whose_unpacking_has_no_bound_is_refused(kind, saved, store, tmp_path):
+    source = zipped(saved, tmp_path / "m.zip")
+    with zipfile.ZipFile(source, "a", kind) as archive:
+        archive.writestr("docs/zeros.md", "0" * 100_000)
+    with pytest.raises(ModelError, match=r"files are stored or deflated, .* has another compression"):
+        import_bundle(source)
+    assert nothing_came(tmp_path / "home", store)
+
+
+def test_what_is_unpacked_is_counted_over_all_files(saved, store, tmp_path, monkeypatch):
+    source = zipped(saved, tmp_path / "m.zip", more={f"docs/{n}.md": "0" * 30_000 for n in range(3)})
+    monkeypatch.setattr(models, "MAX_BUNDLE_BYTES", 60_000)
+    monkeypatch.setattr(models, "check_size", lambda *_: None)
+    with pytest.raises(ModelError, match="is larger than it says"):
+        import_bundle(source)
+    assert nothing_came(tmp_path / "home", store)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", [METADATA, "LICENSE", "docs/readme.MD"])
+def test_a_zip_with_two_files_of_one_name_is_refused(name, saved, store, tmp_path):
+    source = zipped(saved, tmp_path / "m.zip", more={name: "{}"})
+    with pytest.raises(ModelError, match="two files of one name"):
+        import_bundle(source)
+    assert nothing_came(tmp_path / "home", store)
+
+
+def test_texts_whose_names_no_system_takes_or_nobody_can_read_are_left_behind(saved, store, tmp_path):
+    names = ("con.md", "LPT1.txt", "a\x1b[31m.md", "a\nb.md", "x" * 120 + ".md", ".hidden.md", "a\u202eb.md", "d./x.md")
+    source = zipped(saved, tmp_path / "m.zip", more={f"docs/{name}": "x" for name in names})
+    assert names_in(import_bundle(source)) == BUNDLE
+
+
+@pytest.mark.parametrize("name", ["LICENSE", METADATA, WEIGHTS])
+@pytest.mark.parametrize("verb", ["import", "export"])
+def test_a_link_in_place_of_a_file_copies_nothing(verb, name, saved, store, tmp_path):
+    (tmp_path / "secret").write_bytes((saved / name).read_bytes())
+    (saved / name).unlink()
+    (saved / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(ModelError, match="found a link"):
+        import_bundle(saved) if verb == "import" else export_bundle(str(saved), tmp_path / "small.zip")
+    assert nothing_came(tmp_path / "home", store)
+    assert not (tmp_path / "small.zip").exists()
+
+
+def test_a_folder_of_texts_that_is_a_link_is_passed_over(saved, store, tmp_path):
+    (saved / "docs").rename(tmp_path / "elsewhere")
+    (saved / "docs").symlink_to(tmp_path / "elsewhere")
+    assert names_in(import_bundle(saved)) == [name for name in BUNDLE if not name.startswith("docs")]
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(saved, store, tmp_path):
+    (saved / "LICENSE").unlink()
+    os.mkfifo(saved / "LICENSE")
+    with pytest.raises(ModelError, match="found a folder or a device"):
+        import_bundle(saved)
+    os.mkfifo(tmp_path / "pipe.zip")
+    with pytest.raises(ModelError, match="Expected a bundle folder or a zip"):
+        import_bundle(tmp_path / "pipe.zip")
+    assert nothing_came(tmp_path / "home", store)
+
+
+@pytest.mark.parametrize("other", ["Small", "SMALL"])
+def test_a_name_that_differs_only_in_capitals_is_taken(other, saved, store):
+    import_bundle(saved)
+    edit(saved, lambda block: block.update(name=other))
+    with pytest.raises(ModelError, match=f"A model named {other} is here already"):
+        import_bundle(saved)
+
+
+def test_a_model_that_appears_meanwhile_is_not_replaced(saved, store, monkeypatch):
+    monkeypatch.setattr(models, "check_name_is_free", lambda name: save(store / name))
+    with pytest.raises(ModelError, match=r"Could not import .*File exists"):
+        import_bundle(saved)
+    assert [path.name for path in store.iterdir()] == ["small"]
+
+
 @pytest.mark.parametrize("kind", ["cut off", "noise inside", "no zip", "empty", "encrypted", "unknown compression"])
 def test_a_damaged_zip_is_refused_in_one_line(kind, saved, store, tmp_path):
     source = zipped(saved, tmp_path / "m.zip")
     damage(source, kind)
-    with pytest.raises(ModelError, match="Expected a bundle folder or a zip") as raised:
+    expected = "a zip whose files are stored or deflated" if "compression" in kind else "a bundle folder or a zip"
+    with pytest.raises(ModelError, match=f"Expected {expected}") as raised:
         import_bundle(source)
     assert "\n" not in str(raised.value)
     assert nothing_came(tmp_path / "home", store)
@@ -253,7 +398,7 @@ def test_a_damaged_zip_is_refused_in_one_line(kind, saved, store, tmp_path):
         (lambda f: (f / METADATA).unlink(), r"Expected configs/metadata\.json"),
         (lambda f: (f / METADATA).write_text("{"), "not valid JSON"),
         (lambda f: (f / METADATA).write_text('{"version": "1"}'), "no block 'medtl'"),
-        (lambda f: (f / WEIGHTS).unlink(), "Expected weights at"),
+        (lambda f: (f / WEIGHTS).unlink(), r"Expected models/model\.safetensors in"),
         (lambda f: (f / WEIGHTS).write_bytes(b"x"), "damaged"),
         (lambda f: edit(f, lambda b: b.update(name="../stray")), "states the name"),
     ],
@@ -392,11 +537,11 @@ def test_an_export_that_fills_the_disk_leaves_the_older_file(saved, tmp_path, mo
     path = tmp_path / "small.zip"
     path.write_text("precious")
 
-    def full(self, file, *_):
-        self.fp.write(b"half")
+    def full(stream, out, *_):
+        out.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(zipfile.ZipFile, "write", full)
+    monkeypatch.setattr(models, "copy", full)
     with pytest.raises(InputError, match="No space left on device"):
         export_bundle(str(saved), path, force=True)
     assert path.read_text() == "precious"

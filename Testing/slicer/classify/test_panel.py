@@ -18,7 +18,7 @@ import qt
 import slicer
 from class_user import BRAIN, MODULE, RENAL, STRANGE, UNSURE, ClassUser, card, install, renal
 from panel_user import MODULE as SEGMENT_MODULE
-from panel_user import PHANTOM, ROOT, grid
+from panel_user import PHANTOM, ROOT, grid, tip
 
 from medtl.io.write import store_image
 from medtl.model.store import user_store
@@ -118,7 +118,7 @@ def test_a_model_of_plain_numbers_waits_for_a_segment(user):
     volume = user.load()
     user.choose(RENAL)
     assert not user.ui.classifyButton.enabled
-    assert "measures the shape" in user.ui.classifyButton.toolTip
+    assert "measures the shape" in tip(user.ui.classifyButton)
     node = user.segmentation(volume)
     assert "has no segment" in user.ui.reasonLabel.text
     node.GetSegmentation().AddEmptySegment("tumour", "Tumour")
@@ -170,7 +170,7 @@ def test_the_answer_is_a_class_a_probability_and_a_bar_for_each(user):
     user.worker.progress("infer", 0.5, 12.0)
     assert user.status() == "Looking at the slices, 12 s left"
     user.worker.progress("heat", 0.5)
-    assert user.status() == "Asking where it looked"
+    assert user.status() == "Computing the heat map"
     user.worker.classified()
     assert user.status().startswith("Done in")
     assert user.ui.classLabel.text == "Glioma, 91 %"
@@ -224,7 +224,7 @@ def test_a_model_of_plain_numbers_shows_what_spoke_for_it_and_how_sure_it_is(use
     assert not user.ui.votesLabel.visible
     assert not user.ui.votesButton.visible
     assert not user.ui.heatmapCheckBox.enabled
-    assert "looks at the shape" in user.ui.heatmapCheckBox.toolTip
+    assert "looks at the shape" in tip(user.ui.heatmapCheckBox)
 
 
 def test_features_speak_for_the_class_that_is_shown(user):
@@ -382,7 +382,7 @@ def test_an_answer_to_another_question_is_visibly_stale(user, what):
     assert not user.ui.answerBox.enabled
     assert not any(bar.enabled for _name, bar in user.widget.classify.result._bars)
     assert not user.ui.heatmapCheckBox.enabled
-    assert user.ui.heatmapCheckBox.toolTip
+    assert tip(user.ui.heatmapCheckBox)
 
 
 def test_the_answer_to_the_question_that_is_asked_again_is_shown_again(user):
@@ -482,6 +482,18 @@ def test_the_plot_shows_every_class_in_its_colour(user):
         assert colour in seen, colour
     for name in ("Glioma", "Meningioma", "Pituitary tumour", "No tumour"):
         assert name in user.ui.legendLabel.text
+
+
+def test_the_plot_of_an_answer_without_slices_stays_empty(user):
+    volume = user.load()
+    user.choose(RENAL)
+    user.segmentation(volume, "tumour")
+    user.ui.classifyButton.click()
+    user.worker.shape()
+    user.ui.votesButton.collapsed = False  # hidden for such an answer, but a script may open it
+    slicer.app.processEvents()
+    user.ui.sliceSlider.value = 3
+    assert user.ui.sliceLabel.text == ""
 
 
 def test_a_curve_runs_from_left_to_right_with_0_at_the_bottom():
@@ -584,8 +596,9 @@ def test_a_result_that_was_deleted_is_gone(user):
 def test_text_from_a_file_is_shown_as_it_is(user):
     user.load(name="<b>bold</b>")
     user.classify()
-    for label in (user.ui.aboutLabel, user.ui.reasonsLabel, user.ui.warningsLabel, user.ui.statusLabel):
-        assert label.textFormat == qt.Qt.PlainText
+    marked = {"noticeLabel", "legendLabel", "plotLabel"}  # our own words, names that are escaped, a picture
+    labels = [w.get("name") for w in form().iter("widget") if w.get("class") == "QLabel"]
+    assert {name for name in labels if getattr(user.ui, name).textFormat != qt.Qt.PlainText} == marked
     assert "<b>bold</b>" in user.ui.aboutLabel.text
 
 

@@ -366,7 +366,7 @@ def test_a_heat_map_a_label_map_and_nothing_are_no_images(volume, tmp_path):
 
 
 def test_what_slicer_knows_of_the_image_is_held_against_the_answer(volume, worker, monkeypatch):
-    gate = replace(card(BRAIN).gate, not_sequence="flair")
+    gate = replace(card(BRAIN).gate, not_sequence=("*flair*",))
     volume.SetName("head_FLAIR")
     monkeypatch.setattr(classify_job, "load_card", lambda folder: card(BRAIN, gate=gate))
     found = class_result.read(classify_job.run(worker, volume, BRAIN))

@@ -21,10 +21,10 @@ from medtl.io.write import write_image
 from medtl.phantom import head
 from MedTLLib.jobs.worker import Worker
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-LAUNCHER = [sys.executable, str(HERE / "fake_launcher.py")]
-FAKE = [*LAUNCHER, sys.executable, "-u", "-P", str(HERE / "fake_worker.py")]
+SLICER_TESTS = Path(__file__).resolve().parents[1]
+ROOT = SLICER_TESTS.parents[1]
+LAUNCHER = [sys.executable, str(SLICER_TESTS / "fake_launcher.py")]
+FAKE = [*LAUNCHER, sys.executable, "-u", "-P", str(SLICER_TESTS / "fake_worker.py")]
 ENGINE_PYTHON = os.environ.get("MEDTL_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
 ENGINE = [*LAUNCHER, ENGINE_PYTHON, "-u", "-P", "-m", "medtl.worker"]
 PATIENCE = 60.0  # seconds until a wait is given up, on a loaded machine
@@ -318,8 +318,13 @@ def test_the_engine_is_the_module_of_the_extension_run_by_pythonslicer(
 
 
 def test_without_a_folder_a_temporary_one_is_used_and_removed_at_the_end() -> None:
-    code = "import host; host.start(); from MedTLLib.worker import Worker; print(Worker().folder.resolve(strict=True))"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (HERE.parent, ROOT / "MedTLSegment", ROOT)))}
+    code = (
+        "import host; host.start()\n"
+        "from MedTLLib.jobs.worker import Worker; print(Worker().folder.resolve(strict=True))"
+    )
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, (SLICER_TESTS.parent, ROOT / "MedTLSegment", ROOT)))
+    }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     folder = Path(done.stdout.splitlines()[-1])
     assert folder.name.startswith("MedTL-")

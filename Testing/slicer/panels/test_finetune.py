@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from panel_user import LESION, MODEL, PHANTOM, paint, voxels
+from panel_user import LESION, MODEL, PHANTOM, paint, tip, voxels
 from PySide6.QtTest import QTest
 from test_module import ENGINE_PYTHON, needs_engine
 from tuning_user import SLICES, TRUTH, TUNED, TuningUser, bundle, record
@@ -58,8 +58,8 @@ def test_the_button_is_grey_until_a_slice_is_marked_and_says_why(user):
     segmentation = user.segment()
     user.wait()
     assert not user.ui.tuneButton.enabled
-    assert "Mark at least one slice" in user.ui.tuneButton.toolTip
-    assert user.ui.tuneReasonLabel.text == user.ui.tuneButton.toolTip
+    assert "Mark at least one slice" in tip(user.ui.tuneButton)
+    assert user.ui.tuneReasonLabel.text == tip(user.ui.tuneButton)
     user.mark(segmentation, volume, SLICES)
     assert user.ui.tuneButton.enabled
     assert not user.ui.tuneReasonLabel.visible
@@ -98,7 +98,7 @@ def test_a_model_that_does_not_fit_is_not_tuned(user):
     user.ui.modelCombo.currentIndex = 0
     user.wait()
     assert not user.ui.tuneButton.enabled
-    assert user.ui.tuneButton.toolTip == user.ui.fitLabel.text
+    assert tip(user.ui.tuneButton) == user.ui.fitLabel.text
     assert segmentation.GetScene() is not None
 
 
@@ -199,7 +199,7 @@ def test_one_engine_works_for_both_so_while_one_runs_the_other_waits(user):
     user.case()
     user.ui.tuneButton.click()
     assert not user.ui.segmentButton.enabled
-    assert user.ui.segmentButton.toolTip == "Fine-tune is running."
+    assert tip(user.ui.segmentButton) == "Fine-tune is running."
     user.worker.tuned()
     assert user.ui.segmentButton.enabled
     user.wait()
@@ -208,7 +208,7 @@ def test_one_engine_works_for_both_so_while_one_runs_the_other_waits(user):
     user.wait()
     assert not user.ui.tuneButton.enabled
     assert not user.ui.putButton.enabled
-    assert user.ui.tuneButton.toolTip == "A job is running."
+    assert tip(user.ui.tuneButton) == "A job is running."
     user.worker.done()
     user.wait()
     assert user.ui.tuneButton.enabled
@@ -354,7 +354,7 @@ def test_use_makes_it_the_model_and_back_brings_the_old_one(user):
     user.ui.useButton.click()
     assert user.ui.modelCombo.currentText == TUNED
     assert not user.ui.useButton.enabled
-    assert user.ui.useButton.toolTip == "This model is in use."
+    assert tip(user.ui.useButton) == "This model is in use."
     user.ui.segmentButton.click()
     assert user.worker.requests[-1]["model"] == TUNED
     user.worker.done()
@@ -417,7 +417,7 @@ def test_back_to_another_model_of_the_same_name_is_grey(user):
     user.widget.segment.readModels()
     user.wait()
     assert not user.ui.previousButton.enabled
-    assert user.ui.previousButton.toolTip == f"The model that is called {TUNED} now is another one."
+    assert tip(user.ui.previousButton) == f"The model that is called {TUNED} now is another one."
 
 
 def test_back_to_a_model_that_was_deleted_is_grey(user):
@@ -431,7 +431,7 @@ def test_back_to_a_model_that_was_deleted_is_grey(user):
     user.widget.segment.readModels()
     user.wait()
     assert not user.ui.previousButton.enabled
-    assert user.ui.previousButton.toolTip == f"{TUNED} is not installed."
+    assert tip(user.ui.previousButton) == f"{TUNED} is not installed."
     assert user.ui.shippedButton.enabled
 
 
@@ -486,7 +486,7 @@ def test_several_cases_have_no_result_and_the_button_says_what_to_do(user):
     user.worker.tuned()
     assert user.ui.useButton.enabled
     assert not user.ui.putButton.enabled
-    assert "press Segment" in user.ui.putButton.toolTip
+    assert "press Segment" in tip(user.ui.putButton)
     assert not user.ui.compareBox.visible
 
 
@@ -516,7 +516,7 @@ def test_what_does_not_fit_any_more_gets_no_result_and_the_model_is_kept(user, w
         slicer.mrmlScene.RemoveNode(volume if what == "volume deleted" else segmentation)
     user.worker.tuned(mask=MOVED)
     assert not user.ui.putButton.enabled
-    assert what.split()[-1] in user.ui.putButton.toolTip
+    assert what.split()[-1] in tip(user.ui.putButton)
     assert not user.ui.compareBox.visible
     if what in ("volume changed", "under a transform"):
         segmentation.SetAndObserveTransformNodeID(None)
@@ -635,7 +635,7 @@ def test_what_a_run_uses_cannot_be_deleted_meanwhile(user):
     for row in range(user.ui.storageTable.rowCount):
         user.ui.storageTable.selectRow(row)
         assert not user.ui.deleteButton.enabled
-        assert user.ui.deleteButton.toolTip == "Fine-tune is running."
+        assert tip(user.ui.deleteButton) == "Fine-tune is running."
     user.worker.tuned()
     user.ui.storageTable.clearSelection()
     user.ui.storageTable.selectRow(0)

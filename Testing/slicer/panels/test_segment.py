@@ -17,7 +17,7 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, MODEL, MODULE, PHANTOM, User, paint, voxels
+from panel_user import LESION, MODEL, MODULE, PHANTOM, User, paint, tip, voxels
 
 from medtl.errors import Cancelled
 from medtl.io.read import read_labelmap
@@ -52,7 +52,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
 def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
     assert not user.ui.segmentButton.enabled
     assert "Expected a volume" in user.ui.reasonLabel.text
-    assert user.ui.segmentButton.toolTip == user.ui.reasonLabel.text
+    assert tip(user.ui.segmentButton) == user.ui.reasonLabel.text
     user.load()
     assert user.ui.segmentButton.enabled
     assert not user.ui.reasonLabel.visible
@@ -96,6 +96,95 @@ def test_the_card_is_one_click_away(user):
     text = user.ui.cardBrowser.plainText
     for part in ("Research use, not for diagnosis", "TCGA-LGG", "Dice", "0.837", "15 patients", "CC BY-NC-SA"):
         assert part in text, part
+
+
+HOSTILE = """# <img src="file:///etc/hostname"/> A card
+
+![a](//attacker/share/x.png) !![b](file:///etc/hostname) [run](file:///bin/sh) [ref][r] [web](https://example.org)
+
+[r]: file:///bin/sh
+
+- **Bold**: the rest of the item is not
+"""
+
+
+def hostile_card(user: User, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
+    """The browser with the card of a model whose README is this text."""
+    monkeypatch.setattr(panels.card, "textOf", lambda path: text)
+    user.load()
+    user.ui.cardButton.click()
+    slicer.app.processEvents()
+    return user.ui.cardBrowser
+
+
+def test_a_card_opens_no_file_and_no_host_when_it_is_shown(user, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(qt.QTextBrowser, "loadResource", lambda self, kind, url: loaded.append(url), raising=False)
+    browser = hostile_card(user, monkeypatch, HOSTILE)
+    assert "<img" not in browser.html
+    assert '<img src="file:///etc/hostname"/> A card' in browser.plainText
+    assert re.findall('href="([^"]*)"', browser.html) == ["https://example.org"]
+    assert loaded == []
+
+
+def test_an_image_that_cleaning_missed_is_shown_as_text(user, monkeypatch):
+    monkeypatch.setattr(panels.card, "cleanMarkdown", lambda text: text)
+    browser = hostile_card(user, monkeypatch, HOSTILE)
+    assert "<img" not in browser.html
+    assert "![a](//attacker/share/x.png)" in browser.plainText
+
+
+@pytest.mark.parametrize(
+    ("link", "opened"),
+    [("https://example.org", True), ("http://example.org", False), ("file:///bin/sh", False), ("//host/share", False)],
+)
+def test_of_a_card_s_links_only_those_to_https_are_opened(user, monkeypatch, link, opened):
+    found = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", found.append)
+    browser = hostile_card(user, monkeypatch, HOSTILE)
+    browser.anchorClicked.emit(qt.QUrl(link))
+    assert [url.toString() for url in found] == ([link] if opened else [])
+    assert not browser.openLinks
+    assert not browser.openExternalLinks
+
+
+def test_in_a_list_of_a_card_only_what_is_marked_is_bold(user, monkeypatch):
+    browser = hostile_card(user, monkeypatch, HOSTILE)
+    cursor = browser.document.find("the rest of the item")
+    assert cursor.charFormat().fontWeight() == qt.QFont.Normal
+
+
+def test_licence_and_description_are_shown_letter_by_letter(user, monkeypatch):
+    text = "* 1. _a_ <b>b</b> [c](https://c.org) ![d](file:///d) `e` https://f.org\n\n    # second paragraph"
+    monkeypatch.setattr(panels.card, "cleanMarkdown", lambda text: "")
+    browser = hostile_card(user, monkeypatch, text)
+    assert text.splitlines()[0] in browser.plainText
+    assert "\n# second paragraph" in browser.plainText
+    assert "<a href" not in browser.html
+
+
+@pytest.mark.parametrize("name", ['<img src="file:///etc/hostname">', "T1 <b>post</b>", "a & b\n<img src=x>"])
+def test_a_name_in_a_tool_tip_or_a_question_is_shown_letter_by_letter(user, name):
+    user.load(name=name)
+    user.chosen.allModels = True
+    combo = user.ui.modelCombo
+    tips = [combo.toolTip, *(combo.itemData(k, qt.Qt.ToolTipRole) for k in range(combo.count))]
+    segmentation = user.segment() if user.ui.segmentButton.enabled else None
+    if segmentation is not None:
+        segmentation.SetName(name)
+        user.chosen.resultSegmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+        tips.append(user.ui.undoButton.toolTip)
+        assert "&lt;" in tips[-1]
+    for each in filter(None, tips):
+        document = qt.QTextDocument()
+        document.setHtml(each)
+        assert each.startswith("<p>")
+        assert "<img" not in each
+        assert "<b>" not in each
+    asked = []
+    host.answer(lambda dialog: asked.append(dialog.textFormat) or qt.QMessageBox.Cancel)
+    assert not panels.form.confirm(name)
+    assert asked == [qt.Qt.PlainText]
 
 
 def test_a_frame_of_a_sequence_is_told(user):
@@ -219,8 +308,8 @@ def test_segmenting_puts_the_result_where_the_labels_are_and_shows_it(user):
     assert user.ui.segmentButton.enabled
     assert not user.ui.cancelButton.enabled
     assert not user.ui.progressBar.visible
-    assert user.rows()[0][:2] == ["Glioma (FLAIR abnormality)", "all"]
-    assert float(user.rows()[0][2]) == pytest.approx(PHANTOM.lesion_ml, abs=0.01)
+    assert [row[0] for row in user.rows()] == ["Glioma (FLAIR abnormality)", "Lesion 1"]
+    assert float(user.rows()[0][1]) == pytest.approx(PHANTOM.lesion_ml, abs=0.01)
     display = segmentation.GetDisplayNode()
     assert not (display.GetSegmentVisibility2DFill(LESION) and display.GetVisibility2DFill())
     assert display.GetSegmentVisibility2DOutline(LESION)
@@ -550,7 +639,7 @@ def test_without_a_red_view_its_slice_cannot_be_chosen(user):
 def test_undo_takes_the_prediction_and_leaves_the_paint(user):
     volume = user.load()
     assert not user.ui.undoButton.enabled
-    assert "no prediction" in user.ui.undoButton.toolTip
+    assert "no prediction" in tip(user.ui.undoButton)
     segmentation = user.segment()
     paint_mask = np.zeros_like(TRUTH)
     paint_mask[0, :3, :3] = True
@@ -598,7 +687,7 @@ def test_a_click_on_a_row_centres_every_view_on_the_lesion(user):
     two = np.zeros_like(TRUTH)
     two[2, 10:20, 10:20], two[7, 40:45, 40:45] = True, True
     user.segment(two)
-    assert [row[1] for row in user.rows()] == ["all", "1", "2"]
+    assert [row[0] for row in user.rows()] == ["Glioma (FLAIR abnormality)", "Lesion 1", "Lesion 2"]
     user.ui.resultTable.cellClicked.emit(2, 0)
     for name in ("Red", "Green", "Yellow"):
         node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()
@@ -648,6 +737,48 @@ def test_the_surface_is_made_on_demand(user):
     assert not segmentation.GetDisplayNode().GetVisibility3D()
 
 
+@pytest.mark.parametrize(("lesions", "shown"), [(1, 2), (4, 5), (20, 10)])
+def test_the_table_is_as_high_as_its_rows_up_to_ten(user, lesions, shown):
+    user.load()
+    mask = np.zeros_like(TRUTH)
+    for number in range(lesions):
+        row, column = divmod(number, 5)
+        mask[4:6, 4 + 10 * row : 8 + 10 * row, 4 + 10 * column : 8 + 10 * column] = True
+    user.segment(mask)
+    table = user.ui.resultTable
+    slicer.app.processEvents()
+    assert table.rowCount == lesions + 1
+    assert table.viewport().height == shown * table.rowHeight(0)
+
+
+def test_at_300_pixels_no_row_of_the_table_is_cut(user, tmp_path):
+    user.load()
+    user.segment()
+    host.screenshot(user.widget.parent, tmp_path / "panel.png", 300)
+    table = user.ui.resultTable
+    for row in range(table.rowCount):
+        item = table.item(row, 0)
+        assert table.fontMetrics().horizontalAdvance(item.text()) + 6 <= table.columnWidth(0)
+        assert item.text() in item.toolTip()
+
+
+def test_show_3d_brings_the_surface_into_view(user):
+    user.load()
+    user.segment()
+    user.ui.show3DButton.click()
+    assert slicer.app.layoutManager()._host_resets == 1
+    user.ui.show3DButton.click()
+    assert slicer.app.layoutManager()._host_resets == 1
+
+
+def test_show_3d_works_without_views(user):
+    user.load()
+    segmentation = user.segment()
+    slicer.app._host_layout = None
+    user.ui.show3DButton.click()
+    assert segmentation.GetDisplayNode().GetVisibility3D()
+
+
 def test_an_empty_result_is_told(user):
     user.load()
     user.segment(np.zeros_like(TRUTH))
@@ -665,9 +796,9 @@ def test_where_the_image_states_no_spacing_no_figure_is_shown(user):
     user.load()
     user.ui.segmentButton.click()
     user.worker.done(ml=None)
-    assert [row[2:] for row in user.rows()] == [["–", "–"]] * 2
+    assert [row[1:] for row in user.rows()] == [["–", "–"]] * 2
     user.ui.tableButton.click()
-    assert [row[2:] for row in user.rows()] == [["–", "–"]] * 2
+    assert [row[1:] for row in user.rows()] == [["–", "–"]] * 2
 
 
 def test_the_table_is_measured_again_after_painting(user):
@@ -675,7 +806,7 @@ def test_the_table_is_measured_again_after_painting(user):
     segmentation = user.segment()
     paint(segmentation, volume, np.zeros_like(TRUTH))
     user.ui.tableButton.click()
-    assert user.rows() == [["Glioma (FLAIR abnormality)", "all", "0.00", "0.0"]]
+    assert user.rows() == [["Glioma (FLAIR abnormality)", "0.00", "0.0"]]
     user.ui.resultTable.cellActivated.emit(0, 0)
     assert user.result() == "This segment is empty."
 
@@ -727,6 +858,7 @@ def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user, mon
     assert not user.ui.runBox.visible
     for part in ("torch", "download.pytorch.org", "MB", "minutes"):
         assert part in user.ui.setupTextLabel.text
+    monkeypatch.setattr(type(slicer.app), "testingEnabled", staticmethod(lambda: True))
     user.ui.setupButton.click()  # in testing mode nothing is installed, and that is said
     assert "testing mode" in user.ui.setupStatusLabel.text
     assert user.worker.requests == []
@@ -786,7 +918,7 @@ def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user):
     user.ui.maintenanceButton.collapsed = False
     assert user.ui.storageTable.rowCount == 1
     assert not user.ui.deleteButton.enabled
-    assert user.ui.deleteButton.toolTip == "Choose an entry of the list."
+    assert tip(user.ui.deleteButton) == "Choose an entry of the list."
     user.ui.storageTable.selectRow(0)
     questions = []
     user.widget.maintenance.ask = lambda question: questions.append(question) or len(questions) > 1
@@ -904,11 +1036,11 @@ def test_after_deleting_the_parent_is_chosen_or_the_first_that_fits(parent, then
 def test_what_cannot_be_deleted_or_exported_is_grey_with_the_reason(user):
     export, delete = user.ui.exportModelButton, user.ui.deleteModelButton
     user.load(name="t1_head")  # no model fits
-    assert (export.enabled, export.toolTip) == (False, "No model is chosen.")
-    assert (delete.enabled, delete.toolTip) == (False, "No model is chosen.")
+    assert (export.enabled, tip(export)) == (False, "No model is chosen.")
+    assert (delete.enabled, tip(delete)) == (False, "No model is chosen.")
     user.load()
     assert export.enabled
-    assert (delete.enabled, delete.toolTip) == (False, f"{MODEL} comes with MedTL and stays.")
+    assert (delete.enabled, tip(delete)) == (False, f"{MODEL} comes with MedTL and stays.")
     imported(user, "tuned")
     choose(user, "tuned")
     assert delete.enabled
@@ -918,7 +1050,7 @@ def test_what_cannot_be_deleted_or_exported_is_grey_with_the_reason(user):
     assert find_model("tuned")
     user.worker.state = "ready"
     user.ui.segmentButton.click()
-    assert (delete.enabled, delete.toolTip) == (False, "A job is running.")
+    assert (delete.enabled, tip(delete)) == (False, "A job is running.")
     user.worker.done()
     assert delete.enabled
 
@@ -1101,7 +1233,7 @@ def test_undo_is_grey_while_another_segmentation_is_shown(user):
     other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
     user.ui.targetSelector.setCurrentNode(other)
     assert not user.ui.undoButton.enabled
-    assert segmentation.GetName() in user.ui.undoButton.toolTip
+    assert segmentation.GetName() in tip(user.ui.undoButton)
 
 
 def test_figures_are_never_measured_on_the_grid_of_another_volume(user, tmp_path):
@@ -1163,10 +1295,12 @@ def test_the_panel_follows_the_red_view_until_the_user_chooses_himself(user):
     assert user.chosen.inputVolume is third
 
 
-def test_text_from_a_file_is_shown_as_it_is(user):
+def test_every_label_shows_text_from_a_file_as_it_is(user):
     user.load(name="<b>bold</b>")
-    for label in (user.ui.factsLabel, user.ui.nameLabel, user.ui.statusLabel, user.ui.resultLabel):
-        assert label.textFormat == qt.Qt.PlainText
+    drawn = {"curveLabel"}  # a picture
+    labels = [w.get("name") for w in form().iter("widget") if w.get("class") == "QLabel"]
+    rich = [name for name in labels if getattr(user.ui, name).textFormat != qt.Qt.PlainText]
+    assert set(rich) == drawn
 
 
 def test_the_list_of_protected_segments_says_what_the_writer_does(user):
@@ -1246,7 +1380,7 @@ def test_the_editor_s_undo_brings_back_what_the_panel_s_undo_took(user):
 def test_the_window_of_the_card_is_the_window_of_the_volume(user, monkeypatch):
     card = load_card(find_model(MODEL))
     card = replace(card, input=replace(card.input, window=(-160.0, 240.0)))
-    monkeypatch.setattr(panels.report, "cardOf", lambda segmentation: card)
+    monkeypatch.setattr(panels.results, "cardOf", lambda segmentation: card)
     volume = user.load()
     user.segment()
     display = volume.GetDisplayNode()

@@ -19,15 +19,15 @@ from MedTLLib.prediction import writer
 from MedTLLib.results import volume_table
 from MedTLLib.results.export import export
 
-from .form import enable, fillTable, say
+from .form import confirm, enable, fillTable, say
 
 FORMATS = (".seg.nrrd", ".nrrd", ".nii.gz")
 FORBIDDEN = re.compile(r'[/\\:*?"<>|]')  # in file names, on one system or another
 FOLDER, SUFFIX = "MedTL/exportFolder", "MedTL/exportSuffix"
 
 
-class ReportPanel:
-    """Is about one segmentation: the last result, or the one that the user chose since to write into."""
+class ResultsPanel:
+    """Shows one segmentation: the last result, or the one that the user has chosen since to write into."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
@@ -124,9 +124,8 @@ class ReportPanel:
         if key == self._filled:
             return
         self._filled = key
-        columns = (_("Segment"), _("Lesion"), _("mL"), _("mm"))
-        count = table.GetNumberOfRows() if table else 0
-        rows = [[cellText(table, row, column) for column in range(len(columns))] for row in range(count)]
+        columns = (_("Segment"), _("mL"), _("mm"))
+        rows = [rowTexts(table, row) for row in range(table.GetNumberOfRows() if table else 0)]
         fillTable(self.ui.resultTable, columns, rows, wide=0, numbers=1)
         self.ui.resultTable.visible = bool(rows)
 
@@ -190,6 +189,8 @@ class ReportPanel:
             with slicer.util.WaitCursor():
                 node.CreateClosedSurfaceRepresentation()
         node.GetDisplayNode().SetVisibility3D(shown)
+        if shown:
+            views.reset_3d()
 
     def onExport(self) -> None:
         """Save the segmentation where the user says, read it back and compare."""
@@ -203,7 +204,7 @@ class ReportPanel:
         if not path.name.lower().endswith(FORMATS):  # typed without; then nobody has asked yet whether to replace
             path = path.with_name(path.name + suffix)
             question = _("{path} exists already. Replace it?").format(path=path)
-            if path.exists() and not slicer.util.confirmOkCancelDisplay(question, _("MedTL")):
+            if path.exists() and not confirm(question):
                 return
         try:
             self.say(export(node, self.volume(), path, cardOf(node), replace=True))
@@ -245,13 +246,13 @@ def shown3D(segmentation: Any) -> bool:
     )
 
 
-def cellText(table: Any, row: int, column: int) -> str:
-    """What a cell of the volume table shows: mL with two digits after the point, mm with one."""
-    text = str(table.GetCellText(row, column))
-    if column < 2:
-        return text
-    value = table.GetTable().GetValue(row, column).ToDouble()
-    return "–" if value != value else f"{value:.{2 if column == 2 else 1}f}"
+def rowTexts(table: Any, row: int) -> list[str]:
+    """What a row of the volume table shows: a segment's name or "Lesion 1", mL with two digits after the point, mm with
+    one."""
+    lesion = table.GetCellText(row, 1)
+    first = table.GetCellText(row, 0) if lesion == volume_table.ALL else _("Lesion {number}").format(number=lesion)
+    ml, mm = (table.GetTable().GetValue(row, column).ToDouble() for column in (2, 3))
+    return [str(first), "–" if ml != ml else f"{ml:.2f}", "–" if mm != mm else f"{mm:.1f}"]
 
 
 def largest(table: Any, segmentIds: tuple[str, ...], segmentation: Any) -> tuple[float, float, float] | None:

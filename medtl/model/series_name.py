@@ -1,0 +1,85 @@
+"""Which sequence the name of a series tells, by lists of words. No regular expression of a bundle is ever run.
+
+A phrase is words in the order in which they occur in the name: `dwi` is a whole word, `t1*` the start of one, `*t1c`
+its end, `*flair*` any part of it. A word after `-` must not occur anywhere. Case does not count; words are runs of
+letters and digits, and `+` is a word of its own. So "*t1* ce" matches "AX T1 CE", and "*flair* -t1*" matches
+"t2_flair_tra" but not "T1 FLAIR".
+"""
+
+import re
+from collections.abc import Sequence
+
+MAX_PHRASES = 100
+MAX_PHRASE = 80  # characters
+MAX_NAME = 256  # characters that are compared; DICOM allows 64
+
+_WORD = re.compile(r"[^\W_]+|\+")
+_PHRASE_WORD = re.compile(r"-?(?:\*?[a-z0-9]+\*?|\+)")
+_PLAIN = re.compile(r"(\\b)?([a-z0-9]+)(?:\[([a-z0-9]+)]|\.\?([a-z0-9]+))?(\\b)?")
+# The patterns of cards that were written when they were regular expressions, where they are more than plain words.
+_OLD_PATTERNS = {
+    r"^(?!.*\bt1.{0,4}flair).*(flair|tirm|dark.?fluid)": ("*flair* -t1*", "*tirm*", "*dark* *fluid*"),
+    r"t1.{0,16}((?<![a-z])ce?(?![a-z])|gd|gad|(?<![a-z])km|post|contrast|\+)|(gd|gad|post|contrast).{0,16}t1": (
+        *("*t1c", "*t1ce", "*t1* c", "*t1* ce", "*t1* *gd*", "*t1* *gad*", "*t1* km*", "*t1* *post*"),
+        *("*t1* *contrast*", "*t1* +", "*gd* *t1*", "*gad* *t1*", "*post* *t1*", "*contrast* *t1*"),
+    ),
+}
+
+
+def matches(phrases: Sequence[str], name: str) -> bool:
+    """True where the name of a series holds one of the phrases."""
+    words = _WORD.findall(name[:MAX_NAME].lower())
+    return any(_holds(phrase.split(), words) for phrase in phrases)
+
+
+def _holds(phrase: list[str], words: list[str]) -> bool:
+    start = 0
+    for wanted in phrase:
+        if wanted.startswith("-"):
+            if any(_is(wanted[1:], word) for word in words):
+                return False
+            continue
+        found = next((i for i in range(start, len(words)) if _is(wanted, words[i])), None)
+        if found is None:
+            return False
+        start = found  # one word may be two of the phrase: "darkfluid" is "*dark* *fluid*"
+    return True
+
+
+def _is(wanted: str, word: str) -> bool:
+    core = wanted.strip("*")
+    if wanted.startswith("*") and wanted.endswith("*"):
+        return core in word
+    if wanted.startswith("*"):
+        return word.endswith(core)
+    return word.startswith(core) if wanted.endswith("*") else word == core
+
+
+def is_phrase(text: str) -> bool:
+    """True where the text is a phrase: words of which one at least must occur."""
+    words = text.split(" ")
+    return (
+        len(text) <= MAX_PHRASE
+        and all(_PHRASE_WORD.fullmatch(word) for word in words)
+        and any(not word.startswith("-") for word in words)
+    )
+
+
+def phrases_of_pattern(pattern: str) -> tuple[str, ...] | None:
+    r"""The phrases that say what an older card's regular expression said; None where it is more than alternatives of
+    plain words such as `\bt[12]|dark.?fluid|\bdwi\b`."""
+    if pattern in _OLD_PATTERNS:
+        return _OLD_PATTERNS[pattern]
+    if not pattern:
+        return ()
+    phrases: list[str] = []
+    for alternative in pattern.lower().split("|")[: MAX_PHRASES + 1]:
+        plain = _PLAIN.fullmatch(alternative)
+        if plain is None:
+            return None
+        start, end = ("" if plain[1] else "*"), ("" if plain[5] else "*")
+        if plain[4]:
+            phrases.append(f"{start}{plain[2]}* *{plain[4]}{end}")
+        else:
+            phrases += [f"{start}{plain[2]}{last}{end}" for last in plain[3] or [""]]
+    return tuple(phrases)
