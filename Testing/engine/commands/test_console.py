@@ -1,6 +1,7 @@
 """What all commands share: what they print, how they end, and what they leave behind."""
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -8,7 +9,9 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+import failing_reader
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -17,6 +20,7 @@ from small_model import bands
 
 from medtl.commands import cli, console
 from medtl.errors import InputError
+from medtl.io.isolated import IsolatedReader
 from medtl.io.write import write_labelmap
 from medtl.volume import Geometry, Labelmap, Segment
 
@@ -219,8 +223,8 @@ def test_an_input_ends_in_a_sentence_whatever_is_raised_and_the_others_go_on(
             raise error
         return read.read_volume(path, **options)
 
-    module = "medtl.segmentation" if verb == "segment" else "medtl.classification.classify"
-    monkeypatch.setattr(f"{module}.read_volume", failing)
+    reader = SimpleNamespace(read_volume=failing, read_labelmap=read.read_labelmap)
+    monkeypatch.setattr("medtl.io.isolated.reader_of", lambda *_: contextlib.nullcontext(reader))
     output = ["--output", str(tmp_path / "out/")] if verb == "segment" else []
     assert cli.main([verb, str(odd), str(good), "--model", "m", "--json", *output]) == 1
     done = capsys.readouterr()
@@ -228,6 +232,22 @@ def test_an_input_ends_in_a_sentence_whatever_is_raised_and_the_others_go_on(
     assert [one["input"] for one in answer["results"]] == [str(good)]
     assert [one["input"] for one in answer["errors"]] == [str(odd)]
     assert "Traceback" not in done.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("verb", ["segment", "classify"])
+def test_a_file_that_crashes_the_reader_is_one_sentence_and_the_others_go_on(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: bands() if verb == "segment" else spots())
+    reader = IsolatedReader(command=failing_reader.COMMAND)
+    monkeypatch.setattr("medtl.io.isolated.reader_of", lambda *_: reader)
+    first, crash, last = (picture(tmp_path / f"{name}.nrrd") for name in ("first", "crash", "last"))
+    output = ["--output", str(tmp_path / "out/")] if verb == "segment" else []
+    assert cli.main([verb, str(first), str(crash), str(last), "--model", "m", "--json", *output]) == 1
+    done = capsys.readouterr()
+    answer = json.loads(done.out)
+    assert [one["input"] for one in answer["results"]] == [str(first), str(last)]
+    assert "the reader crashed (SIGSEGV)" in answer["errors"][0]["message"]
+    assert [line for line in done.err.splitlines() if "crash" in line] == [f"medtl: {answer['errors'][0]['message']}"]
 
 
 @pytest.mark.parametrize("verb", ["segment", "classify", "suggest", "evaluate"])

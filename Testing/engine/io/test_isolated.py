@@ -10,44 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from failing_reader import COMMAND as FAILING
 from PIL import Image
 
 from medtl.errors import Cancelled, InputError, MedTLError
-from medtl.io import isolated, read
+from medtl.io import read
 from medtl.io.isolated import IsolatedReader, reader_of
 from medtl.io.write import write_labelmap
 from medtl.volume import Geometry, Labelmap, Segment
 
-# A child whose reader fails as the file's name says.
-CHILD = f"""
-import ctypes, os, sys
-sys.path.insert(0, {str(Path(isolated.__file__).parents[2])!r})
-from pathlib import Path
-from medtl.io import isolated, read
-
-class Failing:
-    read_labelmap = read.read_labelmap
-
-    def read_volume(self, path, **options):
-        if path.name == "crash.png":
-            ctypes.string_at(0)
-        if path.name == "exit.png":
-            print("a library says farewell", flush=True)
-            os._exit(3)
-        if path.name == "killed.png":
-            os.kill(os.getpid(), 9)
-        if path.name == "hang.png":
-            library = ctypes.PyDLL(None if os.name == "posix" else "msvcrt")  # as C code does, it holds Python's lock
-            library.sleep(600) if os.name == "posix" else library._sleep(600000)
-        if path.name == "bug.png":
-            raise ZeroDivisionError("one\\nbug")
-        return read.read_volume(path, **options)
-
-answers = os.fdopen(os.dup(1), "wb")
-os.dup2(2, 1)
-isolated.serve(Path(sys.argv[1]), Failing(), sys.stdin.buffer, answers)
-"""
-FAILING = (sys.executable, "-P", "-c", CHILD)
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
 
 
@@ -96,6 +67,7 @@ def test_volumes_and_labelmaps_come_back_as_reading_here_gives_them(tmp_path: Pa
             )
             ours, labels = read.read_labelmap(tmp_path / "l.seg.nrrd"), reader.read_labelmap(tmp_path / "l.seg.nrrd")
             np.testing.assert_array_equal(ours.array, labels.array)
+            np.testing.assert_array_equal(ours.covered, labels.covered)
             assert (ours.geometry, ours.segments, ours.warnings) == (labels.geometry, labels.segments, labels.warnings)
 
 
@@ -178,11 +150,11 @@ def test_behind_a_launcher_the_reader_itself_is_ended(picture: Path, tmp_path: P
     launcher = tmp_path / "launcher"
     launcher.write_text(f"""#!/bin/sh
 exec 3<&0 4>{tmp_path / "alive"}
-{sys.executable} -P -c "$1" "$2" <&3 3<&- &
+"$@" <&3 3<&- &
 wait $!
 """)
     launcher.chmod(0o755)
-    with IsolatedReader(command=(str(launcher), CHILD), seconds=0.5) as reader:
+    with IsolatedReader(command=(str(launcher), *FAILING), seconds=0.5) as reader:
         assert "ok" in volumes(reader, picture)
         assert "too long" in volumes(reader, picture.with_name("hang.png"))[0]
         assert select.select([alive], [], [], 10) == ([alive], [], [])
