@@ -259,7 +259,8 @@ def is_wanted(path: PurePosixPath) -> bool:
     """True for the files of a bundle that MedTL reads; the rest (pickles, scripts, images) is left behind."""
     if str(path) in FILES:
         return True
-    return path.parts[:1] == ("docs",) and path.suffix in (".md", ".txt") and all(map(is_plain, path.parts))
+    texts = path.parts[:1] == ("docs",) and path.suffix in (".md", ".txt")
+    return texts and len(path.parts) <= 8 and all(map(is_plain, path.parts))
 
 
 def is_plain(part: str) -> bool:
