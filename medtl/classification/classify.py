@@ -213,7 +213,7 @@ def looked_at(
             rows, columns = features[0].shape[2:]
             features.append(functional.adaptive_avg_pool2d(masks, (rows, columns))[:, 0])
         with torch.no_grad():
-            found, attention = network.judge(features)
+            found, attention = network.attend(features)
             logits.append(found.cpu())
             interest.append(attention.flatten(1).logsumexp(1).cpu())
             scores.append(strangeness(network, features, found, model.card).cpu())

@@ -174,7 +174,7 @@ def fit_head(network: Classifier2d, pictures: Pictures, options: ClassFit, progr
     for step in range(options.head):
         progress("head", step / options.head)
         drawn = torch.randint(len(features), (4 * options.batch,), generator=random)
-        loss = loss_of(*network.judge([features[drawn].float()]), truth[drawn], tumours[drawn])
+        loss = loss_of(*network.attend([features[drawn].float()]), truth[drawn], tumours[drawn])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -217,7 +217,7 @@ def fit_pictures(
     measured = classification_loss(pictures.classes, network.head.out_features, options)
 
     def loss_of(seen: Classifier2d, image: Tensor, truth: tuple[Tensor, Tensor]) -> Tensor:
-        logits, attention = seen.judge(seen.encode(image))
+        logits, attention = seen.attend(seen.encode(image))
         with torch.autocast("cpu", enabled=False):
             return measured(logits, attention, *truth)
 
