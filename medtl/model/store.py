@@ -66,8 +66,8 @@ def user_store() -> Path:
 
 
 def stores() -> tuple[tuple[str, Path], ...]:
-    """Source and folder of each store, shipped models first. Without platformdirs, as in Slicer before its set-up, there
-    is no user store."""
+    """Source and folder of each store, shipped models first. Without platformdirs, as in Slicer before its set-up,
+    there is no user store."""
     shipped = tuple(("shipped", folder) for folder in shipped_folders())
     try:
         return *shipped, ("user", user_store())
