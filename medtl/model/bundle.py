@@ -15,7 +15,14 @@ from .card import METADATA, SCHEMA, ModelCard, check_card, load_card
 from .card_text import is_invisible
 from .device import choose_device
 from .files import open_file, parse_json, reason_of
-from .store import MAX_BUNDLE_BYTES, WEIGHTS, check_weights, find_model, sha256_of, sha256_of_numbers
+from .store import (
+    MAX_BUNDLE_BYTES,
+    WEIGHTS,
+    check_weights,
+    find_model,
+    sha256_of,
+    sha256_of_numbers,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +46,7 @@ class TensorFacts(NamedTuple):
 class Model:
     """A loaded model: its card, its folder, and its networks on a device, in evaluation mode.
 
-    `bf16` is True where a probe of the loaded network found bfloat16 worth it. A model of plain numbers has none.
+    `bf16` is True where bfloat16 was measured to be faster. A model of plain numbers has no network.
     """
 
     card: ModelCard
@@ -55,10 +62,10 @@ class Model:
 
 
 def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segmentation") -> Model:
-    """The model, ready to run; `task` is what it must be for, None any.
+    """The model, ready to run. `task` is the task that it must have, None for any.
 
-    Raises: ModelError when the bundle is missing, damaged, for another task or needs a network unknown here;
-    DeviceError for the device.
+    Raises: ModelError when the bundle is missing, damaged or for another task, its network is unknown, or its weights
+    do not fit or are not finite; DeviceError when the device is not there or its memory does not suffice.
     """
     folder = find_model(name_or_dir)
     card = load_card(folder)
@@ -71,7 +78,7 @@ def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segme
 
     chosen = choose_device(device)
     (spec,) = card.networks
-    # The bundle's own weights follow: nothing is fetched from a hub to be overwritten.
+    # The bundle has its own weights: none are fetched from a hub.
     arguments = {key: value for key, value in spec.arguments.items() if key != "encoder_weights"}
     stored = weights_header(folder)
     shapes = {key.removeprefix(spec.prefix): stored[key] for key in stored if key.startswith(spec.prefix)}
