@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import re
 import shutil
 import stat
 import sys
@@ -42,9 +43,8 @@ class TuningOutput:
                 f"Expected {self.folder} free for this tuning, found another one that writes there. Wait for its end, "
                 "or choose another output."
             )
-        for name in named_in(self._claim):
-            checkpoint = self.folder.with_name(name)
-            if name.startswith(f"{self.folder.name}.best-") and is_checkpoint(checkpoint):
+        for checkpoint in named_in(self._claim, self.folder):
+            if is_checkpoint(checkpoint):
                 shutil.rmtree(checkpoint, ignore_errors=True)
         self._claim.seek(0)
         self._claim.truncate()
@@ -178,11 +178,11 @@ def release(stream: IO[str], path: Path) -> None:
     stream.close()
 
 
-def named_in(stream: IO[str]) -> list[str]:
-    """The checkpoints that a claim names."""
+def named_in(stream: IO[str], folder: Path) -> list[Path]:
+    """The checkpoints of an output folder that its claim names."""
     stream.seek(0)
-    names = stream.read(1_000_000).splitlines()[1:]
-    return [name for name in names if Path(name).name == name]
+    pattern = re.escape(folder.name) + r"\.best-[0-9]+"
+    return [folder.with_name(name) for name in stream.read(1_000_000).splitlines() if re.fullmatch(pattern, name)]
 
 
 def remove_dead_claims(folder: Path) -> None:
@@ -192,7 +192,8 @@ def remove_dead_claims(folder: Path) -> None:
             stream = claim(path, create=False)
             if stream is None:
                 continue
-            left = [name for name in named_in(stream) if os.path.lexists(path.with_name(name))]
+            output = path.with_name(path.name.removeprefix(".").removesuffix(".tuning"))
+            left = [checkpoint for checkpoint in named_in(stream, output) if os.path.lexists(checkpoint)]
             if left or path.stat().st_size == 0:
                 stream.close()
             else:
