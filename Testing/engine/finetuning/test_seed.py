@@ -222,6 +222,10 @@ REFUSED = r"Expected a list of SEEDs .* Mark the slices again"
         (header("(" + "(" * 900 + ")" * 900 + ")"), b""),
         ("no header", b""),
     ],
+    ids=[
+        *("a claim", "a claim that overflows", "too short", "too long", "empty", "three dimensions", "negative"),
+        *("objects", "floats", "signed", "fields", "deep", "no header"),
+    ],
 )
 def test_masks_whose_headers_cannot_be_are_refused(tmp_path, text, content):
     path = a_list(tmp_path)
@@ -299,7 +303,9 @@ def test_records_that_cannot_be_are_refused(tmp_path, changes):
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100000 + "]" * 100000, "null", "3", '{"schema": 1, "seeds": 3}', '{"schema": 1}']
+    "text",
+    ["[" * 100000 + "]" * 100000, "null", "3", '{"schema": 1, "seeds": 3}', '{"schema": 1}'],
+    ids=["deep", "null", "a number", "no list", "no seeds"],
 )
 def test_json_of_another_form_is_refused(tmp_path, text):
     path = a_list(tmp_path)
