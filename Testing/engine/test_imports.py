@@ -55,6 +55,7 @@ WITHIN = {
 TORCH_FREE = {
     *("errors", "progress", "typed_json", "volume", "io", "phantom", "cases", "gate", "measurement", "worker"),
     *("model.card", "model.store", "model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate"),
+    *("finetuning.run", "finetuning.output"),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
     *("commands.demo", "commands.preview"),

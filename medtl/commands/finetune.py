@@ -94,6 +94,7 @@ def suggest(args: argparse.Namespace, out: TextIO) -> int:
         record = suggest_file(args.image, model, args.count, options, progress)
     finally:
         progress.close()
+    say(sys.stderr, *(f"medtl: {warning}" for warning in record["warnings"]))
     if args.json:
         emit(out, record)
     else:

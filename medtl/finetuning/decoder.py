@@ -44,7 +44,7 @@ class Trained:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user must be told."""
+        """Sentences for the user."""
         if not self.diverged:
             return ()
         return (

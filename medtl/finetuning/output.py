@@ -25,7 +25,7 @@ class TuningOutput:
     NAME.best-N beside the output; a newer one is whole before the older is removed.
 
     The claim is the locked file .NAME.tuning. The system unlocks it when its process ends, however that happens, so a
-    later run of the same output knows that the checkpoints it names are nobody's, and removes them.
+    later run of the same output knows that no process uses the checkpoints it names, and removes them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -105,11 +105,11 @@ def is_checkpoint(folder: Path) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     try:
-        records = load_card(folder).training.get("tuned", ())
+        unfinished = load_card(folder).unfinished
     except ModelError:
         return False
     files = {file for file in folder.rglob("*") if not file.is_dir()}
-    return bool(records and records[-1].get("unfinished")) and files == {file for file, _ in wanted_files(folder)}
+    return unfinished and files == {file for file, _ in wanted_files(folder)}
 
 
 def claim_path(folder: Path) -> Path:

@@ -1,5 +1,7 @@
-"""Which slice next: evenly spaced over what the model found, which active choices have yet to beat."""
+"""Which slices to correct next: evenly spaced over what the model segments. Choosing by uncertainty did not do better
+(`Testing/benchmarks/finetune_seeds.py`)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,33 +11,50 @@ from ..io.read import read_volume
 from ..model.bundle import Model
 from ..progress import Progress, no_progress
 from ..segmentation import SegmentOptions, segment
+from ..typed_json import encode
 from ..volume import Volume, array_axis
+
+
+@dataclass(frozen=True)
+class SuggestedSlice:
+    """A slice to correct: its 0-based index along the array axis nearest the plane's normal, and a score from 0 to 1,
+    highest in the middle."""
+
+    index: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """The slices to correct next, in order, and the warnings of the segmentation that they come from."""
+
+    slices: tuple[SuggestedSlice, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def suggest(
     volume: Volume, model: Model, count: int, options: SegmentOptions, progress: Progress = no_progress
-) -> list[dict[str, float | int]]:
-    """Up to `count` slices to correct, each as {"index", "score"}: 0-based along the array axis nearest the plane's
-    normal, the middle one first in worth.
+) -> Suggestion:
+    """Up to `count` slices to correct.
 
     Raises: as `segment` does.
     """
-    found = segment(volume, model, options, progress)
-    planes = np.moveaxis(found.labelmap.array, array_axis(volume.geometry, model.card.input.plane), 0)
-    there = np.flatnonzero(planes.any(axis=(1, 2)))
-    first, last = (int(there[0]), int(there[-1])) if len(there) else (0, len(planes) - 1)
-    return evenly_spaced(first, last, count)
+    result = segment(volume, model, options, progress)
+    planes = np.moveaxis(result.labelmap.array, array_axis(volume.geometry, model.card.input.plane), 0)
+    labelled = np.flatnonzero(planes.any(axis=(1, 2)))
+    first, last = (int(labelled[0]), int(labelled[-1])) if len(labelled) else (0, len(planes) - 1)
+    return Suggestion(evenly_spaced(first, last, count), result.warnings)
 
 
-def evenly_spaced(first: int, last: int, count: int) -> list[dict[str, float | int]]:
+def evenly_spaced(first: int, last: int, count: int) -> tuple[SuggestedSlice, ...]:
     """`count` slices from `first` to `last`, both ends half a step away, scored by their nearness to the middle."""
     span = last - first + 1
     wanted = (first + (np.arange(count) + 0.5) * span / count).astype(int)
     middle = (first + last) / 2
-    return [
-        {"index": int(k), "score": round(1.0 - abs(float(k) - middle) / span, 4)}
+    return tuple(
+        SuggestedSlice(int(k), round(1.0 - abs(float(k) - middle) / span, 4))
         for k in np.unique(np.clip(wanted, first, last))
-    ]
+    )
 
 
 def suggest_file(
@@ -46,5 +65,5 @@ def suggest_file(
     Raises: as reading and `segment` do.
     """
     progress("read", 0.0)
-    volume = read_volume(image)
-    return {"input": str(image), "model": model.card.name, "slices": suggest(volume, model, count, options, progress)}
+    suggestion = suggest(read_volume(image), model, count, options, progress)
+    return {"input": str(image), "model": model.card.name, **encode(suggestion)}

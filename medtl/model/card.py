@@ -175,6 +175,12 @@ class ModelCard:
     abstention: Abstention | None = None
 
     @property
+    def unfinished(self) -> bool:
+        """True for the best model so far of a tuning that was stopped."""
+        records = _records(self.training)
+        return bool(records) and isinstance(records[-1], Mapping) and bool(records[-1].get("unfinished"))
+
+    @property
     def family(self) -> str:
         """The model that this one and its relatives were tuned from: they write the same segments."""
         return self.name if self.parent is None else self.parent.family or self.parent.name
