@@ -65,7 +65,8 @@ WITHIN = {
 TORCH_FREE = {
     *("errors", "progress", "results", "typed_json", "volume", "io", "phantom", "cases", "gate", "labels"),
     *("measurement", "worker", "model.card", "model.card_text", "model.files", "model.series_name", "model.store"),
-    *("model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate"),
+    *("model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate", "finetuning.run"),
+    *("finetuning.output",),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
     *("commands.demo", "commands.preview"),
