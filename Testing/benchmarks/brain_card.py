@@ -1,24 +1,22 @@
-"""The figures of `brain-tumour-4class`: on test groups, on images unlike its training, where it looks, volumes.
+"""Figures of `brain-tumour-4class`: test groups, images of another kind, heat maps, volumes.
 
     python Testing/benchmarks/brain_card.py --model DIR --cases near-patient.csv
         [--brats DIR] [--ct CSV] [--photos FILE…] [--choose] [--write]
 
-Test pictures of the near-patient split, as `medtl classify` says of them: four classes and the three tumours alone
-(pictures of tumours, the other probabilities scaled to 1), and what abstaining leaves.
+- Test pictures of the near-patient split, classified as by `medtl classify`: four classes, and the three tumours alone
+  (pictures of tumours, the other probabilities scaled to 1); accuracy without the pictures that the model abstains
+  from.
+- Images of another kind: how many the model abstains from, and the AUC of its score and of the other one (energy,
+  Mahalanobis) against the test pictures. Slices of abdominal CT (--ct), T2 and FLAIR of `brats` (skull-stripped, with a
+  tumour), noise, and parts of photographs. T2 and FLAIR are not very different: the training pictures of healthy heads
+  are of such sequences.
+- Heat maps: how often the highest point of the map of the true class lies inside the outline of the tumour (the list's
+  masks), beside the share of the head that the outlines cover, which is chance.
+- Volumes: the class of the T1c volumes of `brats` (gliomas, skull-stripped, of other sites), alone and with the
+  reference segmentation.
 
-Strangeness: of images that are no head on T1 with contrast how many the model abstains from, and how well its score
-and, beside it, the other one (energy, Mahalanobis) tell them from the test pictures (AUC): slices of abdominal CT
-(--ct), T2 and FLAIR of `brats` (skull-stripped, with a tumour), noise, and parts of photographs. T2 and FLAIR are not
-that strange: the training pictures of healthy heads are of such sequences.
-
-Heat: whether the highest point of the heat map of the true class lies within the outline of the tumour (the list's
-masks), beside the share of the head that the outlines cover, which chance would give.
-
-Volumes: the class of the T1c volumes of `brats` (gliomas, skull-stripped, of other sites), alone and with the reference
-segmentation.
-
-In brackets the bootstrap 95 % interval over groups. `--choose` reads no test picture, but those of training that only
-gave temperature and limits. `--write` puts the figures into the card and the tables between the markers of its README.
+In brackets the bootstrap 95 % interval over groups. `--choose` reads no test picture, only the training pictures that
+gave temperature and limits. `--write` writes the figures into the card and its README.
 """
 
 import argparse

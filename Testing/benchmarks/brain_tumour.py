@@ -1,22 +1,22 @@
-"""What kind of tumour: networks compared on the official split, which leaks, and on the near-patient split.
+"""Networks for `brain-tumour-4class` compared, on the official split, which leaks, and on the near-patient split.
 
     python Testing/benchmarks/brain_tumour.py --official CSV --near-patient CSV --work DIR
         [--weights lite0=FILE lite1=FILE …] [--rows NAME…] [--epochs N] [--threads N] [--quick]
 
-The lists are those of `brain_cases.py`. Each row is a training of the recipe `brain-tumour-4class` with another
-encoder: from ImageNet weights where a file of them is given, from scratch for `scratch`; a row without weights says how
-to fill it. Of each: accuracy, F1 (weighted), the recall of each class, AUC, calibration error with 95 % intervals over
-groups, the confusion table, and the same for the three tumours alone (pictures of tumours, the other probabilities
-scaled to 1). On the official split also those test pictures whose slice is not in training.
+`brain_cases.py` writes the lists. Each row is a training of the recipe `brain-tumour-4class` with another encoder: from
+ImageNet weights where a file is given, from scratch for `scratch`; a row without weights shows how to fill it. Columns:
+accuracy, F1 (weighted), the recall of each class, AUC, calibration error, with 95 % intervals over groups; then the
+confusion table, and the same for the three tumours alone (pictures of tumours, the other probabilities scaled to 1). On
+the official split also the accuracy on test pictures whose slice is not in training.
 
-Two baselines that should be bad, on the pictures as they are and not in their frames: thumbnails of 16×16 pixels, and
-the border of the picture alone (the outer tenth on each side), each by a network of one hidden layer.
+Two baselines, on the pictures as they are and not in their frames: thumbnails of 16×16 pixels, and the border of the
+picture alone (the outer tenth on each side), each with a network of one hidden layer.
 
-Beside each row the accuracy on the training groups that were kept back for temperature and limits ("kept back"): what
-to choose a network by, for the test is to be read, not chosen by.
+"Kept back" is the accuracy on the training groups used only for temperature and limits: choose a network by it, not by
+the test.
 
-`--work` keeps bundles and checkpoints; a run that is cut short goes on from there. `--quick` checks that everything
-runs: its figures mean nothing.
+`--work` keeps bundles and checkpoints; an interrupted run continues from there. `--quick` checks that everything runs;
+its figures have no meaning.
 """
 
 import argparse

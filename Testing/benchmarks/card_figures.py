@@ -1,11 +1,11 @@
-"""The figures on a model's card, measured once and written where they are read.
+"""The figures on a model's card, measured and written.
 
     python Testing/benchmarks/card_figures.py --model Resources/Models/glioma-flair --test CSV --outside CSV
         [--speed FILE] [--flip] [--write]
 
-`--test`: of its cases, those that the card holds out, known by name and by the SHA-256 of their voxels; all of them
-must be there. `--outside`: cases of other sites, without those that may be patients of the training collection.
-`--speed`: what `speed.py --json` wrote. `--write` puts the figures into the card (`configs/metadata.json`) and the
+`--test`: the cases that the card holds out, recognised by name and by the SHA-256 of their voxels; all of them must be
+in the list. `--outside`: cases of other sites, without those that may be patients of the training collection.
+`--speed`: the output of `speed.py --json`. `--write` writes the figures into the card (`configs/metadata.json`) and the
 table between the markers of `docs/README.md` and, for a model of this checkout, of the project's README.
 """
 

@@ -1,4 +1,4 @@
-"""Networks that know the liver in one set of CT slices: where `finetune_ct.py` begins."""
+"""Networks trained for the liver on one set of CT slices: the models that `finetune_ct.py` tunes."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,23 +1,22 @@
-"""One CT after another, five SEED slices each: what a network gains on the new device, and loses on the old ones.
+"""Fine-tuning from one CT device to the next, on five SEED slices each: gain on the new device, loss on the old.
 
     python Testing/benchmarks/finetune_ct.py --data DIR --work DIR [--encoder-weights FILE] [--networks NAME…]
         [--budget 60] [--draws 2] [--quick]
 
 `DIR` holds `liver-ct-a`, `-b` and `-c`, unpacked. Each network learns the liver from set a, without four patients who
-are the source's test; it is then tuned on 5 SEED slices of set b, and what comes of that on 5 of set c. The SEEDs are
-those of one or two patients, drawn anew with each draw; the other patients of the set are its test. The guard set is
-cases that were accepted before: three patients of set a that the network learned from, and for set c the SEED slices of
-set b as well. Beside that, tuning without a guard set, as is done where no list of accepted cases is given (the
-synthetic heads are no CT), and all weights tuned plainly on the same SEEDs for the same time. A tuned model with the
-verdict "worse" is not used, as in the panel. Dice is that of all slices of a patient together, and the 95 % interval is
-over patients (bootstrap; the mean of a patient's draws counts once).
+are the source's test. It is then tuned on 5 SEED slices of set b, and the result on 5 of set c. The SEEDs are those of
+one or two patients, drawn anew with each draw; the other patients of the set are its test. The guard set is three
+patients of set a that the network learned from, and for set c also the SEED slices of set b. Compared with: tuning
+without a guard set, as without a list of accepted cases (the synthetic heads are no CT), and all weights tuned plainly
+on the same SEEDs for the same time. A tuned model with the verdict "worse" is not used, as in the panel. Dice is over
+all slices of a patient together; the 95 % interval is over patients (bootstrap; a patient's draws are averaged first).
 
-All slices are brought to 192×192 pixels, whatever their spacing, which is not known. Values from 0 to 255 are the
+All slices are resampled to 192×192 pixels, whatever their spacing, which is not known. Values from 0 to 255 become the
 network's -1 to 1 in every set: HU in a and b, but in c each slice's own scale, which no window of HU undoes.
 
-`--work` keeps the trained networks and `finetune_ct.jsonl`, a line for each network and draw; a run that is cut short
-goes on from there. Tuning is measured by the clock, so nothing else should run meanwhile; `--draws 0` trains alone.
-`--quick` checks that everything runs: its figures mean nothing.
+`--work` keeps the trained networks and `finetune_ct.jsonl`, a line for each network and draw; an interrupted run
+continues from there. The clock ends the tuning, so run nothing else meanwhile; `--draws 0` trains only. `--quick`
+checks that everything runs; its figures have no meaning.
 """
 
 import argparse

@@ -1,15 +1,15 @@
-"""Does the guard foretell what a tuned model forgets? Its figures beside those of the source's held-out patients.
+"""Whether the guard predicts what a tuned model forgets: its change against that of the source's held-out patients.
 
     python Testing/benchmarks/finetune_guard.py --model glioma-flair --target CSV --source CSV --work DIR
         [--budget 30] [--cases 6] [--exclude PATTERN…] [--quick]
 
-Each target case is tuned on with 5 SEED slices as they should be, and with bad ones: each outline drawn 4 pixels too
-wide, 4 too narrow, or forgotten. Of each tuning three states are looked at, a quarter, half and all of the way from the
-old weights to the tuned ones, without the guard's search for a harmless one. For each state the mean change of Dice on
-the guard set (synthetic heads) is set against that on the source's held-out patients, which no guard ever sees.
-Reported: rank correlation, and how often the guard warns (mean change under -0.01) where the source loses more than
-0.01 and where it does not, with 95 % intervals; last, the source's change for the states that `finetune` chose itself.
-`DIR/finetune_guard.jsonl` holds a line for each finished tuning; a run that is cut short goes on from there.
+Each target case is tuned on with 5 correct SEED slices, and with bad ones: each outline 4 pixels too wide, 4 too
+narrow, or missing. Three states of each tuning are scored, at a quarter, half and all of the way from the old weights
+to the tuned ones, without the guard's search for a harmless one. For each state the mean change of Dice on the guard
+set (synthetic heads) is compared with that on the source's held-out patients, which no guard sees. Output: rank
+correlation; how often the guard warns (mean change under -0.01) where the source loses more than 0.01 and where it does
+not, with 95 % intervals; and the source's change for the states that `finetune` chose itself.
+`DIR/finetune_guard.jsonl` holds a line for each finished tuning; an interrupted run continues from there.
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""Five SEED slices of one case, a minute, and what comes of it: for that case, for the next ones, for the old ones.
+"""Fine-tuning on five SEED slices of one case for a minute: the effect on that case, the next ones and the source.
 
     python Testing/benchmarks/finetune_mri.py --model glioma-flair --target CSV --source CSV --work DIR
         [--budget 60] [--cases N] [--only NAME…] [--exclude PATTERN…] [--quick]
 
-Each target case is tuned on once: 5 evenly spaced SEED slices of its own labels. Reported are the Dice of the rest of
-that case, of the other target cases (same site and other sites apart) and of the source's held-out patients (those that
-the card names; `--source-site` takes other ones), before and after, with the 95 % interval over cases; beside it plain
-fine-tuning of all weights in the same time, batch statistics estimated anew from the unlabelled volume, and filling
-between the slices without any network. `DIR/finetune_mri.jsonl` holds a line for each finished case, and a run that is
-cut short goes on from there. `--quick` looks at 2 cases for 20 s each: its figures mean nothing.
+Each target case is tuned on once, with 5 evenly spaced SEED slices of its own labels. Output: the Dice before and
+after, with the 95 % interval over cases, of the rest of that case, of the other target cases (same site and other sites
+separately) and of the source's held-out patients (those that the card names; `--source-site` takes other ones).
+Compared with: plain fine-tuning of all weights in the same time, batch statistics estimated from the unlabelled volume,
+and filling between the slices without a network. `DIR/finetune_mri.jsonl` holds a line for each finished case; an
+interrupted run continues from there. `--quick` takes 2 cases for 20 s each; its figures have no meaning.
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""CT muscle from nothing but three SEED slices: the structure is new, and no model of it is at hand.
+"""A new structure, muscle on CT, learned from three SEED slices.
 
     python Testing/benchmarks/finetune_muscle.py --data DIR --work DIR [--model BUNDLE] [--encoder-weights FILE]
         [--budget 120] [--seeds 3] [--threads N]
 
 DIR holds `ct-volumes/totalseg-A-tissue_{image,label}.nrrd`. The SEEDs are evenly spaced slices, all others are the
-test: Dice of skeletal muscle, and muscle as it is reported, area a slice and mean HU, against the reference. Learned
-from an encoder pretrained on ImageNet (--encoder-weights, for EfficientNet-Lite0) and from that of a bundle (--model,
-such as the liver VNet that `finetune_ct.py --draws 0` leaves in its --work); beside them filling between the SEEDs, the
-body mask with a window of -29 to 150 HU, the usual semi-automatic tool, and both together. `muscle.json` in --work
-holds the figures. One patient, whose reference was drawn by TotalSegmentator and not by hand.
+test: Dice of skeletal muscle, and its area a slice and mean HU, against the reference. The encoder is pretrained on
+ImageNet (--encoder-weights, for EfficientNet-Lite0) or that of a bundle (--model, such as the liver VNet that
+`finetune_ct.py --draws 0` leaves in its --work). Compared with: filling between the SEEDs, the body mask with a window
+of -29 to 150 HU (the usual semi-automatic tool), and both together. `muscle.json` in --work holds the figures. One
+patient, with a reference by TotalSegmentator, not drawn by hand.
 """
 
 import argparse

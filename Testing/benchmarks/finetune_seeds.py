@@ -3,11 +3,11 @@
     python Testing/benchmarks/finetune_seeds.py --model glioma-flair --target CSV --work DIR
         [--budget 20] [--cases 6] [--counts 1 3 5 10] [--exclude PATTERN…] [--quick]
 
-Each of the cases is tuned on anew for each number and each way. Reported are the Dice of the whole case with its SEEDs
-as drawn (what the user has in the end) and of the tuned model alone on the slices that are no SEEDs, and for each way
-its difference from even spacing on the same case, with the 95 % interval over cases. `random` is the mean of two draws.
-`unsure` takes the slices of the highest mean entropy, each at least half a step of even spacing from the others.
-`DIR/finetune_seeds.jsonl` holds a line for each finished run; one that is cut short goes on from there.
+Each case is tuned on anew for each number and each way. Output: the Dice of the whole case with its SEEDs as drawn (the
+user's result), of the tuned model alone on the slices that are no SEEDs, and for each way its difference from even
+spacing on the same case, with the 95 % interval over cases. `random` is the mean of two draws. `unsure` takes the
+slices of the highest mean entropy, each at least half a step of even spacing from the others.
+`DIR/finetune_seeds.jsonl` holds a line for each finished run; an interrupted run continues from there.
 """
 
 import argparse

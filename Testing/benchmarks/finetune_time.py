@@ -1,13 +1,13 @@
-"""Seconds until fine-tuning has given 95 % of what it will give: the default against tuning all weights plainly.
+"""Seconds until fine-tuning reaches 95 % of its gain: the default against tuning all weights plainly.
 
     python Testing/benchmarks/finetune_time.py --model glioma-flair --target CSV [--seconds 60] [--plain-seconds 240]
         [--cases 3] [--exclude PATTERN…] [--quick]
 
-Both begin from the same network, with the same 5 SEED slices of a case, in one run of this script, one after the other.
-The Dice of the rest of the case (without clean-up) is looked at while the clock stands still. Encoding and augmenting
-SEEDs count for both. A way's gain is its best figure less that before; its time is when the first look reaches 95 % of
-it. The ratio of the two times is printed for each case, and how long the default takes to be as good as the plain way
-at its own 95 %.
+Both start from the same network, with the same 5 SEED slices of a case, one after the other in one run of this script.
+The Dice of the rest of the case (without clean-up) is scored with the clock stopped. Encoding and augmenting SEEDs
+count for both. A way's gain is its best Dice minus that before; its time is that of the first score that reaches 95 %
+of the gain. Output for each case: the ratio of the two times, and the time after which the default is as good as the
+plain way at its own 95 %.
 """
 
 import argparse

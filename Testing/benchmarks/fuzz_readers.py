@@ -1,9 +1,9 @@
-"""Every reader against broken files, for as long as wished: nothing but a MedTLError may come out, and nothing crashes.
+"""Every reader against broken files, for as long as wanted: only a MedTLError may be raised, and nothing may crash.
 
     .venv/bin/python Testing/benchmarks/fuzz_readers.py --minutes 120 [--only raw.nrrd,a.nii] [--start 0]
 
 Batches run in child processes with a memory limit and a time limit. Each finding is one line: the target, the seed that
-repeats it and what happened. Exit status 1 where there is one.
+repeats it, and what happened. Exit status 1 if there is one.
 """
 
 import argparse

@@ -1,8 +1,11 @@
-"""How long the panel holds Slicer up: seconds for handing a volume over and for filling the segments, and the longest
-time in which a timer did not fire between the click on Segment and the result, with the real engine.
+"""Seconds of each step on Slicer's main thread, and the longest gap in which Slicer does not answer.
 
-The small volume is the phantom, the large one has the size of a CT: 512×512×300 voxels, the phantom with every voxel
-repeated. The first run of each starts the engine, the second finds it warm.
+    .venv-slicer/bin/python Testing/benchmarks/panel.py [--quick]
+
+The steps are handing a volume over, reading the result, filling the segments, and updating the table and the views. The
+gap is the longest time in which a timer did not fire between the click on Segment and the result, with the real engine.
+The small volume is the phantom. The large one has the size of a CT, 512×512×300 voxels: the phantom with every voxel
+repeated. The first run of each starts the engine (cold), the second one uses it (warm).
 """
 
 import argparse

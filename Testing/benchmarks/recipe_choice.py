@@ -1,11 +1,11 @@
-"""Variants of the recipe of `glioma-flair`: short runs with one site of the training patients left out.
+"""Variants of the recipe of `glioma-flair`: short trainings, scored on one held-out site of the training patients.
 
     python Testing/benchmarks/recipe_choice.py --cases CSV --encoder-weights FILE --work DIR [--epochs 3] [VARIANT…]
 
-The recipe's test patients are put aside first and never read. Variants: `same` (a slice three times instead of with its
+The recipe's test patients are removed first and never read. Variants: `same` (a slice three times instead of with its
 neighbours), `neighbours` (the recipe), `plain` (the recipe without changes of lesions and with less of contrast and
-skull removal). Each is scored on the site left out as it is and with the skull removed. Runs take some ten minutes
-each; one that is cut short goes on where it was.
+skull removal). Each is scored on the held-out site as it is and with the skull removed. A run takes some ten minutes;
+an interrupted run continues where it was.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""How well a renal tumour's shape tells benign from malignant, as Markdown tables.
+"""How well a renal tumour's shape separates benign from malignant, as Markdown tables.
 
     python Testing/benchmarks/renal.py --data DIR --work DIR [--encoder-weights FILE]
 
-DIR of the data holds `kidney-ct-masks` and `kidney-ct-slices` (see `renal_masks.py`, `renal_slices.py`). Measuring
-every mask takes long: what is measured is kept in the working folder, and so is `cases.csv`, the list for
+DIR of the data holds `kidney-ct-masks` and `kidney-ct-slices` (see `renal_masks.py`, `renal_slices.py`). Measuring all
+masks takes long, so the working folder keeps the measurements, and `cases.csv`, the list for
 `medtl train renal-malignancy`. Without the encoder's weights the last table has no deep features.
 """
 

@@ -1,4 +1,4 @@
-"""Shape features of the tumours of `kidney-ct-masks`, on true and on altered masks, kept in a file: see `renal.py`."""
+"""Shape features of the tumours of `kidney-ct-masks`, on true and on altered masks, kept in a file; for `renal.py`."""
 
 import csv
 import subprocess

@@ -1,8 +1,8 @@
-"""Radiomics, deep features and both on the 28 patients of `kidney-ct-slices`: a demonstration, for `renal.py`.
+"""Radiomics, deep features and both on the 28 patients of `kidney-ct-slices`: a demonstration; for `renal.py`.
 
-A patient is one row: the mean over his slices that show the tumour, so that a patient of 18 slices counts as one of a
-single slice. Every part is a ridge logistic regression on the leading principal components of its features; radiomics
-and both are the mean log-odds of their parts, of those that a patient has: nothing is fitted to join them.
+A patient is one row: the mean over his slices that show the tumour, so a patient with 18 slices counts as one with a
+single slice. Each part is a ridge logistic regression on the leading principal components of its features. Radiomics
+and both are the mean log-odds of the parts that a patient has; no further fit joins them.
 """
 
 import csv

@@ -1,13 +1,13 @@
-"""How fast a model segments, file to file: stages, memory, cost against size, and MONAI's inferer beside it.
+"""Speed of a model, file to file: stages, memory, cost against size, and MONAI's inferer beside it.
 
     python Testing/benchmarks/speed.py [--model glioma-flair] [--json FILE] [--quick]
 
-Seconds depend on the machine, so what is compared runs in one go, alternating; medians of `--repeats` runs. Volumes
-are synthetic heads (`medtl.phantom`). Memory is that of a fresh process each.
+Seconds depend on the machine, so both sides of a comparison run in one go, alternating; medians of `--repeats` runs.
+Volumes are synthetic heads (`medtl.phantom`). Memory is measured in a fresh process each.
 
-MONAI's side: `SlidingWindowInferer` over the same slices, windows of 192×192 (overlap 0.25, as is its default) or whole
-slices. End to end it also reads, turns (SimpleITK, as MONAI's own readers and its Orientation need packages that MedTL
-does not), scales by percentiles, decides and writes; fp32 and PyTorch's plain memory layout, as it comes.
+MONAI's side: `SlidingWindowInferer` over the same slices, with windows of 192×192 (overlap 0.25, its default) or whole
+slices. File to file it also reads, reorients (SimpleITK, because MONAI's own readers and its Orientation need packages
+that MedTL does not), scales by percentiles, thresholds and writes; fp32 and PyTorch's default memory layout.
 """
 
 import argparse

@@ -1,7 +1,9 @@
-"""Seconds of a training step of the encoders that MedTL trains, with the gradients of depthwise convolutions in float32
-where bfloat16 is slow (as `medtl train` does it) and without, in turns; the ratio is what counts.
+"""Seconds of a training step of MedTL's encoders, with and without the float32 gradients of depthwise convolutions.
 
     python Testing/benchmarks/train_step.py [--steps N] [--threads N]
+
+`medtl train` computes these gradients in float32 where bfloat16 is slow. Both ways run alternately; only the ratio
+counts.
 """
 
 import argparse

@@ -1,16 +1,16 @@
-"""The figures of `tumour-t1c`, on the case lists that `t1c_cases.py` wrote.
+"""Figures of `tumour-t1c`, on the case lists that `t1c_cases.py` writes.
 
     python Testing/benchmarks/tumour_t1c.py --model DIR --cases DIR [--write]
     python Testing/benchmarks/tumour_t1c.py --model DIR --cases DIR --choose
 
-Stated are, of the near-patient test groups, Dice of each class (mean over slices) and the share of tumour-free slices
-with any finding, and of the outside volumes Dice of the tumour's core and the share of slices without it that have a
-finding. In brackets the bootstrap 95 % interval over groups; three outside volumes have none. `--write` puts the
-figures into the card and the table between the markers of its README.
+Near-patient test groups: Dice of each class (mean over slices) and the share of tumour-free slices with any finding.
+Outside volumes: Dice of the tumour's core, and the share of slices without it that have a finding. In brackets the
+bootstrap 95 % interval over groups; three outside volumes have none. `--write` writes the figures into the card and the
+table between the markers of its README.
 
-`--choose` never reads a test list: on the training groups that the card holds out it states Dice and findings at each
-probability threshold and smallest size of a finding, and the setting with the best mean Dice of the classes less the
-share of tumour-free slices with a finding. The recipe's `Calibration` and `Cleanup` are taken from it.
+`--choose` never reads a test list. On the training groups that the card holds out it prints Dice and findings at each
+probability threshold and smallest size of a finding, and the setting with the best mean Dice of the classes minus the
+share of tumour-free slices with a finding. The recipe's `Calibration` and `Cleanup` have this setting.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Does the uncertainty map point at the errors? Voxel by voxel, on labelled cases.
+"""Whether the uncertainty map points at the errors, voxel by voxel, on labelled cases.
 
     python Testing/benchmarks/uncertainty.py [--model NAME] --cases CSV [--only held-out|outside] [--flip] [--json FILE]
 
-An error is a voxel where the segmentation and the reader differ. Stated are, for the body and for what lies within
-`NEAR` pixels of the lesion or its prediction: the AUROC of the entropy as a sign of error (0.5 is chance), the share of
-all errors among the most uncertain 1, 5 and 10 % of voxels, and the share of those voxels that are errors. In brackets
-the bootstrap 95 % interval over patients. Every label value above 0 counts as lesion. `--only` takes
-of the cases those that the model's card holds out, or those that are surely not of the collection it was trained on.
+An error is a voxel where the segmentation and the reader differ. Output, for the body and for voxels within `NEAR`
+pixels of the lesion or its prediction: the AUROC of the entropy as a sign of error (0.5 is chance), the share of all
+errors among the most uncertain 1, 5 and 10 % of voxels, and the share of those voxels that are errors. In brackets the
+bootstrap 95 % interval over patients. Every label value above 0 counts as lesion. `--only` takes the cases that the
+model's card holds out, or those that are certainly not of the collection it was trained on.
 """
 
 import argparse

@@ -1,8 +1,10 @@
-"""Whether a killed engine loses a job: the client of the panel against the real engine, killed at random moments.
+"""Whether a killed engine loses a job: the panel's client against the real engine, killed at random moments.
 
-Each round submits two jobs and kills the engine some time later, be it loading, at work or idle again. A job is lost
-when it has no answer or more than one, when it is "done" without a whole result, or when it failed and left a part of
-one. After the last kill one more job must be served.
+    python Testing/benchmarks/worker_kills.py [--kills 50]
+
+Each round submits two jobs and kills the engine some time later, while it loads, works or is idle again. A job is lost
+if it has no answer or more than one, if it is "done" without a whole result, or if it failed and left a part of one.
+After the last kill one more job must be served.
 """
 
 import argparse

@@ -1,41 +1,40 @@
-"""The case lists of `brain-tumour-4class`: the official split, and one that keeps patients apart as far as can be told.
+"""The case lists of `brain-tumour-4class`: the official split, and one that separates patients as far as possible.
 
     python Testing/datasets/brain_cases.py --data DIR --output DIR [--seed 0] [--unseen-batch]
         [--sheet PNG] [--candidates PNG]
 
-`DIR` of `--data` holds `index.csv`, `tumour-outlines.csv`, `Training` and `Testing`. Written are `official.csv` and
-`near-patient.csv`: image,label,patient,split,fold,mask, where `patient` is the near-patient group, `fold` (0 to 4)
-parts the training groups and `mask` is where the tumour was drawn, if it was. `official.csv` also has `leak`: 1 where
-the slice of a test picture is shown by a training picture. Pictures whose class is another than that of the figshare
-slice they show get that of figshare, except in the official test, which stays as published.
+`DIR` of `--data` holds `index.csv`, `tumour-outlines.csv`, `Training` and `Testing`. Output: `official.csv` and
+`near-patient.csv` with the columns image,label,patient,split,fold,mask. `patient` is the near-patient group, `fold`
+(0 to 4) divides the training groups, and `mask` is where the tumour was drawn, if it was. `official.csv` also has
+`leak`: 1 if a training picture shows the slice of a test picture. A picture whose class differs from that of its
+figshare slice gets the class of figshare, except in the official test, which stays as published.
 
-How the groups are made. Within a class figshare's numbers run through the same patients in the same order, first in
-axial slices, then in coronal, then in sagittal ones: the contact sheet of the pictures shows it, the same tumours come
-by in the same order. `SECTIONS` has the borders as seen there, `batch` being a run through patients of its own. How far
-a slice is in its section is about how far its patient is in the batch, so a bin of equal shares of the three planes
-holds two to three patients. One group are the pictures of a bin, of a slice (`slice_group`, `dup_group` of the index),
-and the pairs in `brain_matches.csv`: slices, by figshare number or picture name, that look as if of one head and were
-checked by eye (patients with two numbers, and slices that were sharpened, brightened or cut anew).
+Groups. Within a class figshare's numbers run through the same patients in the same order, first in axial slices, then
+in coronal, then in sagittal ones; the contact sheet of the pictures shows it. `SECTIONS` has the borders, read from
+that sheet; a batch is a run through patients of its own. A slice's position in its section is about its patient's
+position in the batch, so a bin of equal shares of the three planes holds two to three patients. One group are the
+pictures of a bin, of a slice (`slice_group`, `dup_group` of the index), and the pairs in `brain_matches.csv`: slices,
+by figshare number or picture name, that look as if of one head and were checked by eye (patients with two numbers, and
+slices that were sharpened, brightened or cropped again).
 
-How they are split. Tested are bins in a row: the last of the first batch of gliomas, of the meningiomas and of the
-pituitary tumours, about a fifth of the latter two. A bin's border cuts through a patient, and planes are out of step by
-a patient or two, in the first batch of gliomas, whose last patients have no axial slices, by more: the groups within
-`MARGIN` bins of the test are "left-out", in neither side. The gliomas of 1841 to 3062 stay in training: their patients
-recur there under several numbers. What is not from figshare is drawn by `--seed`. Until a network trained without any
-glioma of the first batch had missed two thirds of them, all of that batch was the test: `--unseen-batch` writes this
-harder split.
-`BIN` and `MARGIN` were set by a look at the folds by patient that the set's author published, until none lay on both
-sides; nothing of them is used here.
+Split. The test has bins in a row: the last of the first batch of gliomas, of the meningiomas and of the pituitary
+tumours, about a fifth of the latter two. A bin's border cuts through a patient, and planes are out of step by a patient
+or two, more in the first batch of gliomas, whose last patients have no axial slices. So the groups within `MARGIN` bins
+of the test are "left-out", on neither side. The gliomas of 1841 to 3062 stay in training, because their patients recur
+there under several numbers. Pictures that are not from figshare are drawn by `--seed`. `--unseen-batch` writes a harder
+split: all gliomas of the first batch are the test. The default was chosen after a network trained without any of them
+had missed two thirds of them. `BIN` and `MARGIN` were set with the folds by patient that the set's author published, so
+that no fold lies on both sides; the folds are not used here.
 
-What remains, hence near-patient and not by patient: a patient who comes again far away and looks different there, one
-whose planes are out of step by more than the margin, slices of one head among the pictures that are not from figshare,
-since nothing says which belong together; and between folds, which have no margin, the patients at the borders. A bin is
-several patients and a patient may be in two bins: intervals over groups are near, not exact.
+What remains, so near-patient and not by patient: a patient who recurs far away and looks different there, one whose
+planes are out of step by more than the margin, slices of one head among the pictures that are not from figshare, since
+nothing links them; and between folds, which have no margin, the patients at the borders. A bin is several patients and
+a patient may be in two bins, so intervals over groups are approximate.
 
-Printed are the pictures, slices and groups of each class and side, and how alike the heads of each test slice and of
-the training slice most like it are (correlation of their details at 128 pixels, 0.9 and more being the same slice as a
-rule). `--sheet` draws the 20 closest of these pairs, `--candidates` the 100 closest pairs of groups that are not
-neighbours: look at these before a line is added to `brain_matches.csv`.
+Printed are the pictures, slices and groups of each class and side, and how similar the heads of each test slice and of
+the nearest training slice are (correlation of their details at 128 pixels; 0.9 and more is usually the same slice).
+`--sheet` draws the 20 closest of these pairs, `--candidates` the 100 closest pairs of groups that are not neighbours:
+check these before you add a line to `brain_matches.csv`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The borders of the tumours that were drawn on figshare's slices (`tumour-outlines.csv`), as masks of pictures."""
+"""Masks of pictures from the borders of the tumours on figshare's slices (`tumour-outlines.csv`)."""
 
 import csv
 from dataclasses import dataclass

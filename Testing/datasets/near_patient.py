@@ -1,4 +1,4 @@
-"""Groups for pictures whose patients are not known: what is likely of one patient is in one group, on one side."""
+"""Groups for pictures of unknown patients: pictures that may be of one patient are in one group, on one side."""
 
 import random
 from collections import Counter, defaultdict

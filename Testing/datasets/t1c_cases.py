@@ -4,13 +4,13 @@
 
 `--pictures`: `brain-tumour-4class` with its `index.csv` and `tumour-outlines.csv` (the figshare set of Cheng 2017).
 `--split`: the near-patient split that `brain_cases.py` writes (columns image,patient,split). `--brats`: the T1c cases
-of BraTS. Written are `train.csv`, `test.csv` and `outside.csv` as `medtl train` and `medtl evaluate` read them (the
-column site is the picture's class, or brats), beside the labels they name.
+of BraTS. Output: `train.csv`, `test.csv` and `outside.csv` for `medtl train` and `medtl evaluate` (the column site is
+the picture's class, or brats), and the labels that they name.
 
-A slice of figshare is there once, however many pictures show it. The pictures without tumour show some 500 slices over
-and over, turned, sharpened or brightened: all that differ are trained on, one a slice is tested on. Of the first BraTS
-case by name only the slices away from the tumour are trained on; the others are the outside test, their label being the
-tumour's core (labels 1 and 4: what enhances and what it encloses), as the outlines are drawn.
+A slice of figshare is in the lists once, even if several pictures show it. The pictures without tumour show some 500
+slices many times, rotated, sharpened or brightened: training has all that differ, the test one for each slice. Of the
+first BraTS case by name only the slices away from the tumour are in training; the others are the outside test, with the
+tumour's core as label (labels 1 and 4: what enhances and what it encloses), as the outlines are drawn.
 """
 
 import argparse
