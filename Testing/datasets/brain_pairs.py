@@ -1,4 +1,4 @@
-"""The pictures of `brain-tumour-4class` and pairs that look alike, as lists and contact sheets; for `brain_cases.py`."""
+"""The pictures of `brain-tumour-4class` and the pairs that look alike, with contact sheets; for `brain_cases.py`."""
 
 import csv
 from collections.abc import Sequence
