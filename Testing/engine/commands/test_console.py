@@ -9,7 +9,9 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+import failing_reader
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -18,6 +20,7 @@ from small_model import bands
 
 from medtl.commands import cli, console
 from medtl.errors import InputError
+from medtl.io.isolated import IsolatedReader
 from medtl.io.write import write_labelmap
 from medtl.volume import Geometry, Labelmap, Segment
 
@@ -228,6 +231,22 @@ def test_an_input_ends_in_a_sentence_whatever_is_raised_and_the_others_go_on(
     assert [one["input"] for one in answer["results"]] == [str(good)]
     assert [one["input"] for one in answer["errors"]] == [str(odd)]
     assert "Traceback" not in done.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("verb", ["segment", "classify"])
+def test_a_file_that_crashes_the_reader_is_one_sentence_and_the_others_go_on(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: bands() if verb == "segment" else spots())
+    reader = IsolatedReader(command=failing_reader.COMMAND)
+    monkeypatch.setattr("medtl.io.isolated.reader_of", lambda *_: reader)
+    first, crash, last = (picture(tmp_path / f"{name}.nrrd") for name in ("first", "crash", "last"))
+    output = ["--output", str(tmp_path / "out/")] if verb == "segment" else []
+    assert cli.main([verb, str(first), str(crash), str(last), "--model", "m", "--json", *output]) == 1
+    done = capsys.readouterr()
+    answer = json.loads(done.out)
+    assert [one["input"] for one in answer["results"]] == [str(first), str(last)]
+    assert "the reader crashed (SIGSEGV)" in answer["errors"][0]["message"]
+    assert [line for line in done.err.splitlines() if "crash" in line] == [f"medtl: {answer['errors'][0]['message']}"]
 
 
 @pytest.mark.parametrize("verb", ["segment", "classify", "suggest", "evaluate"])

@@ -77,7 +77,7 @@ def test_training_gives_a_bundle_that_classifies(trained, case_list):
     folder, _ = trained
     model = load_model(str(folder), "cpu", "classification")
     found = classify_file(case_list.parent / "41.png", model)
-    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-3)
     assert model.card.calibration.temperature > 0
 
 
