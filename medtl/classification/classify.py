@@ -219,7 +219,7 @@ def run_network(
             rows, columns = features[0].shape[2:]
             features.append(functional.adaptive_avg_pool2d(batch, (rows, columns))[:, 0])
         with torch.no_grad():
-            some, places = network.judge(features)
+            some, places = network.attend(features)
             logits.append(some.cpu())
             attention.append(places.flatten(1).logsumexp(1).cpu())
             scores.append(novelty_score(network, features, some, model.card).cpu())

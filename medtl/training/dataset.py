@@ -1,4 +1,4 @@
-"""Step one of training: cases (files) to a cache of arrays, one `.npz` a case. Step two, fit, needs nothing else.
+"""Step one of training: cases (files) to a cache of arrays, one `.npz` a case. Step two, fit, reads the cache alone.
 
 A cached case is in the model's plane: `image` float16 in the network's units, `label` uint8, `brain` bool (all
 (slices, rows, columns)), so fit runs wherever torch is.
@@ -21,7 +21,7 @@ from ..model.card import ModelCard
 from ..preprocess import prepare, to_tissue_units, turn
 from ..progress import Progress, no_progress
 from ..typed_json import encode
-from ..volume import Labelmap, voxels_sha256
+from ..volume import Labelmap, check_same_grid, voxels_sha256
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def prepare_cases(
         if ready is None:
             ready = prepare_case(case, card, binary)
             store(path, ready, key)
-        # Who the patient is stands in the case list, and may have been corrected there.
+        # Patient and site come from the case list, where they may have been corrected.
         prepared.append(replace(ready, patient=case.patient, site=case.site))
     progress("prepare", 1.0)
     return tuple(prepared)
@@ -67,11 +67,7 @@ def prepare_case(case: CaseFiles, card: ModelCard, binary: bool) -> CachedCase:
     """One case, read from its files and turned into the model's plane."""
     spec = card.input
     volume, truth = read_volume(case.image), read_labelmap(case.label)
-    if not volume.geometry.close_to(truth.geometry):
-        raise InputError(
-            f"Expected the label {case.label} on the grid of {case.image}, found {truth.geometry.size} voxels beside "
-            f"{volume.geometry.size} or another position. Resample the label onto the image."
-        )
+    check_same_grid(truth.geometry, volume.geometry, case.label, case.image)
     ready = prepare(volume, spec)
     if ready.resampled:
         raise InputError(
@@ -126,11 +122,11 @@ def load(path: Path, key: str) -> CachedCase | None:
     """The cached case of a file; None where there is none, it is damaged or its key is another one."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            found, case, patient, site, sha256, slice_mm, statistics = json.loads(str(stored["facts"]))
+            stored_key, case, patient, site, sha256, slice_mm, statistics = json.loads(str(stored["facts"]))
             arrays = (stored["image"], stored["label"], stored["brain"])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
-    return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays) if found == key else None
+    return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays) if stored_key == key else None
 
 
 def brain_mask(tissue: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ def test_slices_count_as_they_would_in_one_attention_over_all_their_places():
     frames = [framed(plane, 64) for plane in np.random.default_rng(0).uniform(50, 200, (3, 40, 40))]
     seen = module.run_network(frames, Model(card, None, (network,), "cpu", False), lambda s, f: 0)
     with torch.no_grad():
-        attention = network.judge(seen.features[0])[1].double().flatten(1)
+        attention = network.attend(seen.features[0])[1].double().flatten(1)
     share = attention.exp() / attention.exp().sum()
     same = np.full(3, 0.4)
     np.testing.assert_allclose(module.slice_weights(seen.attention, same, False), share.sum(1).numpy(), rtol=1e-5)
