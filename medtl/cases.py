@@ -45,12 +45,17 @@ def read_cases(path: Path) -> tuple[CaseFiles, ...]:
 
     Raises: InputError for a missing column, file or partner, two cases of one image, or an empty list.
     """
-    if path.is_dir():
-        cases = _from_folder(path)
-    elif path.exists():
-        cases = _from_csv(path)
-    else:
-        raise InputError(f"Expected a CSV file or a folder of cases, found nothing at {path}. Check the path.")
+    try:
+        if path.is_dir():
+            cases = _from_folder(path)
+        elif path.exists():
+            cases = _from_csv(path)
+        else:
+            raise InputError(f"Expected a CSV file or a folder of cases, found nothing at {path}. Check the path.")
+    except OSError as error:  # a name that is too long, a folder without rights
+        raise InputError(
+            f"Expected paths that can be looked up in {path}, found one that cannot: {error.strerror}. Correct it."
+        ) from error
     if not cases:
         raise InputError(f"Expected at least one case, found none in {path}. List images and labels there.")
     return cases

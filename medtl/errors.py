@@ -10,8 +10,6 @@ A message says what was expected, what was found and what to do, in one line.
 """
 
 import re
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,7 +21,15 @@ class MedTLError(Exception):
 
 
 class InputError(MedTLError):
-    """A file, volume or option cannot be used."""
+    """A file, volume or option cannot be used.
+
+    `option` names the setting that resolves it, without dashes, as "frame". The message does not name it: the command
+    line adds the option where its command has it.
+    """
+
+    def __init__(self, message: str = "", *, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class ModelError(MedTLError):
@@ -53,19 +59,24 @@ def memory_errors(message: str) -> Iterator[None]:
         raise
 
 
-# What a file, a library or a mistake of ours may raise: one line each. KeyboardInterrupt and Cancelled stop all work.
-FAILURES = (
-    *(MedTLError, OSError, MemoryError, RuntimeError, ValueError, ImportError, TypeError, LookupError),
-    *(ArithmeticError, AttributeError, AssertionError, EOFError, struct.error, zlib.error),
-)
-
-
+# What may end one input of a batch, and no more than that: libraries raise errors of every class, some of them
+# (pydicom's) derived from Exception alone.
+FAILURES = (Exception,)
+# KeyboardInterrupt ends all work.
 STOPPABLE = (*FAILURES, KeyboardInterrupt)
 
 
 def explain(error: BaseException) -> str:
-    """The error in one line."""
+    """The error in one line, with what to do where that is known."""
     text = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt | Cancelled):
         return text or "Cancelled."
-    return text if isinstance(error, MedTLError) else f"{type(error).__name__}: {text} (--debug shows where)"
+    if isinstance(error, MedTLError):
+        return text
+    if isinstance(error, MemoryError):
+        return "Not enough memory. Close other programs or use a smaller volume."
+    if isinstance(error, RecursionError):
+        return "Expected a file of ordinary depth, found entries nested too deeply. Check where the file comes from."
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"Could not use {error.filename}: {error.strerror}. Check the path, its rights and the space there."
+    return f"{type(error).__name__}: {text} (--debug shows where)"

@@ -33,8 +33,13 @@ def mismatches(
     if gate.modality and modality and modality != gate.modality:
         reasons.append(f"{card.name} was trained on {gate.modality}, this volume is {modality}")
     if matches(gate.not_sequence, description) and not matches(gate.sequence, description):
-        reasons.append(f"{card.name} expects {', '.join(card.input.channels)}, the series is called {description!r}")
-    if gate.extent_mm and spacing is not None:
+        if card.networks:
+            expected = ", ".join(card.input.channels)
+            reasons.append(f"{card.name} expects {expected}, the series is called {description!r}")
+        else:
+            reasons.append(f"{card.name} is not for images called {description!r}")
+    # A model of shapes reads no image: a stated modality is enough, and an image may be cut to the organ.
+    if gate.extent_mm and spacing is not None and (card.networks or not modality):
         low, high = gate.extent_mm
         across = (0, 1, 2) if direction is None else (slice_axis(card.input.plane, direction),)
         extents = [max(size[i] * spacing[i] for i in range(3) if i != axis) for axis in across]

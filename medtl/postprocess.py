@@ -10,7 +10,7 @@ from .progress import Progress
 from .volume import Volume
 
 
-def clean(labels: np.ndarray, prepared: Prepared, volume: Volume, card: ModelCard, report: Progress) -> np.ndarray:
+def clean(labels: np.ndarray, prepared: Prepared, volume: Volume, card: ModelCard, progress: Progress) -> np.ndarray:
     """Labels after the card's clean-up, one label after the other."""
     rule = card.cleanup
     if rule == Cleanup():
@@ -18,7 +18,7 @@ def clean(labels: np.ndarray, prepared: Prepared, volume: Volume, card: ModelCar
     cleaned = labels.copy()
     smallest = rule.min_ml / volume.geometry.voxel_ml if volume.real_spacing else rule.min_pixels
     for number, label in enumerate(card.labels):
-        report("clean", number / len(card.labels))
+        progress("clean", number / len(card.labels))
         mask = labels == label.value
         if not mask.any():
             continue

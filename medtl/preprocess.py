@@ -8,6 +8,7 @@ and finds the box that holds the body. `restore` undoes it: same grid, same voxe
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -15,6 +16,9 @@ from scipy import ndimage
 
 from .model.card import InputSpec
 from .volume import Geometry, Volume
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # LPS axis of a plane's slice direction, rows and columns, and the sign in which each runs.
 ORIENTATIONS = {
@@ -27,6 +31,23 @@ ORIENTATIONS = {
 PICTURE_MM = 230.0
 
 LARGEST_MM = 700.0
+
+# What a network with the scaling "tissue" sees: air is AIR, deep tissue AIR + TISSUE_GAIN, all else within TISSUE_CLIP.
+AIR = -1.0
+TISSUE_GAIN = 0.8
+TISSUE_CLIP = (AIR, 2.2)
+
+Numbers = TypeVar("Numbers", np.ndarray, "Tensor")
+
+
+def to_tissue_units(image: Numbers) -> Numbers:
+    """The network's input (an array or a tensor) in tissue units: air is 0, deep tissue 1."""
+    return (image - AIR) / TISSUE_GAIN
+
+
+def from_tissue_units(tissue: Numbers) -> Numbers:
+    """Tissue units as the network's input, not clipped; the inverse of `to_tissue_units`."""
+    return tissue * TISSUE_GAIN + AIR
 
 
 @dataclass(frozen=True)
@@ -226,7 +247,7 @@ def scale(array: np.ndarray, spec: InputSpec) -> Scaling:
     coarse = np.clip(coarse, max(float(low), floor), high) - floor
     depth = body_depth(coarse)
     level, statistics = tissue_level(coarse, depth)
-    return Scaling(0.8 / level, -0.8 * floor / level - 1.0, (-1.0, 2.2), depth, step, statistics)
+    return Scaling(TISSUE_GAIN / level, -TISSUE_GAIN * floor / level + AIR, TISSUE_CLIP, depth, step, statistics)
 
 
 def covering_box(body: np.ndarray, step: int, shape: tuple[int, int], multiple: int) -> tuple[slice, slice]:

@@ -1,15 +1,91 @@
 """Progress and cancel in one callable: `progress(stage, fraction)`.
 
-The work calls it often; whoever watches may raise `Cancelled` from it, and that is how work stops.
+The work calls it often. The callable may raise `Cancelled`, and that stops the work.
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TextIO
 
 Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a job: what is done in it, for people, and its share of the job's progress bar."""
+
+    text: str
+    share: float
+
+
+# The stages of each kind of job, in the order of the work. The shares of a job are 1 in all.
+# The order of Fine-tune's stages varies and its time is given, so its bar follows the clock: no shares.
+# After ("write", 1.0) a job counts as done: from there on it cannot be cancelled.
+STAGES: dict[str, dict[str, Stage]] = {
+    "segment": {
+        "load": Stage("Loading the model", 0.10),
+        "read": Stage("Reading the volume", 0.02),
+        "prepare": Stage("Preparing the volume", 0.08),
+        "infer": Stage("Segmenting", 0.70),
+        "clean": Stage("Cleaning up", 0.06),
+        "write": Stage("Writing the result", 0.04),
+    },
+    "suggest": {
+        "load": Stage("Loading the model", 0.10),
+        "read": Stage("Reading the volume", 0.02),
+        "prepare": Stage("Preparing the volume", 0.08),
+        "infer": Stage("Segmenting", 0.70),
+        "clean": Stage("Cleaning up", 0.10),
+    },
+    "classify": {
+        "load": Stage("Loading the model", 0.10),
+        "read": Stage("Reading the volume", 0.05),
+        "prepare": Stage("Preparing the volume", 0.10),
+        "infer": Stage("Looking at the slices", 0.50),
+        "heat": Stage("Computing the heat map", 0.20),
+        "write": Stage("Writing the result", 0.05),
+    },
+    "finetune": {
+        "load": Stage("Loading the model", 0.0),
+        "read": Stage("Reading the volumes", 0.0),
+        "prepare": Stage("Preparing the volumes", 0.0),
+        "encode": Stage("Computing the features of the SEED slices", 0.0),
+        "check": Stage("Testing on held-out SEEDs", 0.0),
+        "tune": Stage("Tuning", 0.0),
+        "guard": Stage("Checking what the model knew before", 0.0),
+        "result": Stage("Segmenting this case", 0.0),
+        "write": Stage("Writing the result", 0.0),
+    },
+    "demo": {
+        "load": Stage("Loading the model", 0.10),
+        "phantom": Stage("Making a synthetic head", 0.05),
+        "read": Stage("Reading the volume", 0.02),
+        "prepare": Stage("Preparing the volume", 0.08),
+        "infer": Stage("Segmenting", 0.60),
+        "clean": Stage("Cleaning up", 0.06),
+        "write": Stage("Writing the result", 0.04),
+        "preview": Stage("Drawing a preview", 0.05),
+    },
+}
+
+
+def overall_fraction(job: str, stage: str, fraction: float) -> float:
+    """How much of a job is done, 0 to 1, when `fraction` of a stage is.
+
+    Raises: KeyError for a job or a stage that STAGES does not hold.
+    """
+    stages = STAGES[job]
+    before = list(stages)[: list(stages).index(stage)] if stage in stages else []
+    return sum(stages[name].share for name in before) + stages[stage].share * fraction
+
+
+def rounded_seconds(job: str, seconds: dict[str, float]) -> dict[str, float]:
+    """Seconds by stage to the millisecond, in the order of the work."""
+    return {stage: round(seconds[stage], 3) for stage in STAGES[job] if stage in seconds}
 
 
 def no_progress(stage: str, fraction: float) -> None:
@@ -17,9 +93,9 @@ def no_progress(stage: str, fraction: float) -> None:
 
 
 class Stopwatch:
-    """A report that passes everything on and keeps the seconds that each stage took, in `seconds`.
+    """A `Progress` that passes every call on and measures the seconds that each stage took, in `seconds`.
 
-    A stage is everything from its first report until the first report of another stage or `stop()`.
+    A stage lasts from its first call until the first call of another stage or `stop()`.
     """
 
     def __init__(self, progress: Progress = no_progress) -> None:
@@ -59,7 +135,7 @@ class Remaining:
 
 
 class TerminalProgress:
-    """A progress bar on one line of a terminal; no_progress where the stream is not a terminal."""
+    """A progress bar on one line of a terminal; nothing where the stream is no terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -69,21 +145,24 @@ class TerminalProgress:
     def __call__(self, stage: str, fraction: float) -> None:
         left = self._remaining(stage, fraction)
         now = time.monotonic()
-        if not self._stream.isatty() or (0.0 < fraction < 1.0 and now - self._shown < 0.1):
+        if 0.0 < fraction < 1.0 and now - self._shown < 0.1:
             return
         self._shown = now
         bar = "#" * round(30 * fraction)
         seconds = "" if left is None or fraction >= 1.0 else f" {left:.0f} s left"
-        self._stream.write(f"\r\x1b[K{stage:<10} [{bar:<30}] {100 * fraction:3.0f} %{seconds}")
-        self._stream.flush()
+        self._write(f"{stage:<10} [{bar:<30}] {100 * fraction:3.0f} %{seconds}")
 
     def close(self) -> None:
         """Remove the bar."""
-        if self._stream.isatty():
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        self._write("")
+
+    def _write(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # the terminal was closed
+            if self._stream.isatty():
+                self._stream.write(f"\r\x1b[K{line}")
+                self._stream.flush()
 
 
 def json_line(record: dict[str, object]) -> str:
-    """One ASCII line of JSON, as the worker speaks it."""
+    """One ASCII line of JSON, as the worker sends it."""
     return json.dumps(record, ensure_ascii=True, allow_nan=False) + "\n"

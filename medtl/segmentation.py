@@ -1,25 +1,28 @@
 """Segment: a volume and a model in, a labelmap on the volume's own grid out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from .errors import InputError, memory_errors
+from .errors import InputError, ModelError, memory_errors
 from .gate import gate_warnings
+from .io import read
 from .io.files import identities
-from .io.read import read_volume
+from .io.isolated import Reader
 from .io.write import Write, check_output, store_image, store_labelmap, write_together
+from .labels import LABEL_TAG, MODEL_TAG, id_of
 from .measurement import lesions
-from .model.card import Calibration, Label, ModelCard
-from .model.device import limited_threads, memory_advice
+from .model.card import Label, ModelCard
+from .model.device import check_threads, limited_threads, memory_advice
 from .postprocess import clean
 from .preprocess import Prepared, batch, neighbour_steps, prepare, restore
 from .progress import Progress, Stopwatch, no_progress
+from .results import LesionFigures, SegmentedFile, SegmentFigures
 from .volume import Geometry, Labelmap, Segment, Volume
 
 if TYPE_CHECKING:
@@ -31,29 +34,47 @@ BATCH_PIXELS = 8 * 256 * 256
 
 
 @dataclass(frozen=True)
-class SegmentOptions:
-    """Choices of one run. `frame`, `component` and `series` choose the image (see `read_volume`).
-
-    `flip` averages with the left-right mirrored input; `cleanup` applies the card's clean-up; `threads` limits the CPU.
-    `probabilities` and `uncertainty` are files to write; `keep_probabilities` and `keep_uncertainty` return the arrays.
-    """
+class ReadOptions:
+    """Which image of a file is meant: the `frame` of a 4D file, the `component` of a colour file, the DICOM `series`
+    (see `medtl.io.read.read_volume`)."""
 
     frame: int | None = None
     component: int | None = None
     series: str | None = None
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How a volume is segmented. `flip` averages with the left-right mirrored input; `cleanup` applies the card's
+    clean-up; `threads` limits the CPU; the other two ask for more results. The device is the loaded model's.
+
+    Raises: InputError for an impossible number of threads.
+    """
+
     flip: bool = False
     cleanup: bool = True
-    device: str = "auto"
     threads: int | None = None
-    probabilities: Path | None = None
-    uncertainty: Path | None = None
-    force: bool = False
     keep_probabilities: bool = False
     keep_uncertainty: bool = False
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"Expected 1 thread or more, found {self.threads}.")
+        check_threads(self.threads)
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """The files to write: the labelmap, and where a path is given the probabilities of the labels and the uncertainty.
+    Existing files are replaced only with `force`."""
+
+    labelmap: Path
+    probabilities: Path | None = None
+    uncertainty: Path | None = None
+    force: bool = False
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files that will be written, the labelmap first."""
+        return tuple(path for path in (self.labelmap, self.probabilities, self.uncertainty) if path is not None)
 
 
 @dataclass(frozen=True)
@@ -74,11 +95,12 @@ class Segmentation:
 
 
 def segment(
-    volume: Volume, model: "Model", options: SegmentOptions = SegmentOptions(), progress: Progress = no_progress
+    volume: Volume, model: "Model", options: InferenceOptions = InferenceOptions(), progress: Progress = no_progress
 ) -> Segmentation:
     """The model's labels on the volume's own grid.
 
-    Raises: InputError when the volume does not fit the model; DeviceError when memory runs out; Cancelled.
+    Raises: InputError when the volume does not fit the model; ModelError when the network's output is not finite;
+    DeviceError when memory runs out; Cancelled.
     """
     watch = Stopwatch(progress)
     card = model.card
@@ -86,13 +108,13 @@ def segment(
         watch("prepare", 0.0)
         prepared = prepare(volume, card.input, model.networks[0].multiple)
         watch("prepare", 1.0)
-        result = infer(prepared, model, options, watch)
+        predicted = infer(prepared, model, options, watch)
         watch("clean", 0.0)
-        labels = clean(result.labels, prepared, volume, card, watch) if options.cleanup else result.labels
+        labels = clean(predicted.labels, prepared, volume, card, watch) if options.cleanup else predicted.labels
         restored = restore(labels, prepared)
         probabilities, uncertainty = (
-            None if a is None else np.stack([restore(one, prepared) for one in a])
-            for a in (result.probabilities, result.uncertainty)
+            None if maps is None else np.stack([restore(one, prepared) for one in maps])
+            for maps in (predicted.probabilities, predicted.uncertainty)
         )
         watch("clean", 1.0)
     watch.stop()
@@ -110,33 +132,35 @@ def segment(
 def segment_of(card: ModelCard, label: Label) -> Segment:
     """The segment of a label: its id is a contract, `<model>.<label id>`; a tuned model writes those of its family."""
     tags = (
-        ("MedTL.label", label.id),
-        ("MedTL.model", card.family),
+        (LABEL_TAG, label.id),
+        (MODEL_TAG, card.family),
         ("DICOM.SegmentAlgorithmType", "AUTOMATIC"),  # without these two Slicer's DICOM export calls it manual
         ("DICOM.SegmentAlgorithmName", f"{card.name} {card.version}"[:64]),
     )
-    return Segment(label.value, f"{card.family}.{label.id}", label.name, label.colour, label.snomed, tags)
+    return Segment(label.value, id_of(card, label.id), label.name, label.colour, label.snomed, tags)
 
 
 @dataclass(frozen=True)
-class Inferred:
-    """What the network said, on the turned grid: labels (S, R, C); probabilities (labels, S, R, C) and uncertainty
-    (1, S, R, C) where asked for."""
+class Prediction:
+    """The network's output on the model's axes: labels (S, R, C); probabilities (labels, S, R, C) and uncertainty
+    (1, S, R, C), None unless asked for."""
 
     labels: np.ndarray
     probabilities: np.ndarray | None
     uncertainty: np.ndarray | None
 
 
-def infer(prepared: Prepared, model: "Model", options: SegmentOptions, progress: Progress) -> Inferred:
-    """Run the network over batches of slices; only labels are kept of a slice unless more is asked for."""
+def infer(prepared: Prepared, model: "Model", options: InferenceOptions, progress: Progress) -> Prediction:
+    """The network's output, computed over batches of slices; of each slice only labels are kept unless more is asked
+    for.
+
+    Raises: ModelError when the network's output is not finite.
+    """
     card, shape = model.card, prepared.turned_shape
     values = np.array([0, *(label.value for label in card.labels)], dtype=np.uint16 if needs_16_bit(card) else np.uint8)
     labels = np.zeros(shape, values.dtype)
-    keep_probabilities = options.keep_probabilities or options.probabilities is not None
-    keep_uncertainty = options.keep_uncertainty or options.uncertainty is not None
-    probabilities = np.zeros((len(card.labels), *shape), np.float32) if keep_probabilities else None
-    uncertainty = np.zeros((1, *shape), np.float32) if keep_uncertainty else None
+    probabilities = np.zeros((len(card.labels), *shape), np.float32) if options.keep_probabilities else None
+    uncertainty = np.zeros((1, *shape), np.float32) if options.keep_uncertainty else None
     steps = neighbour_steps(card.input, prepared.slice_mm)
     slices = np.flatnonzero(prepared.occupied)
     size = max(1, BATCH_PIXELS // max(1, prepared.computed_pixels))
@@ -144,7 +168,7 @@ def infer(prepared: Prepared, model: "Model", options: SegmentOptions, progress:
         progress("infer", begin / len(slices))
         chosen = slices[begin : begin + size]
         image = batch(prepared, chosen, steps, model.networks[0].multiple)
-        probability = forward(model, image, card.calibration, options.flip)
+        probability = forward(model, image, options.flip)
         probability, (rows, columns) = on_own_grid(probability, prepared)
         if probabilities is not None:
             probabilities[:, chosen, rows, columns] = probability[:, 1:].movedim(1, 0).cpu().numpy()
@@ -152,7 +176,7 @@ def infer(prepared: Prepared, model: "Model", options: SegmentOptions, progress:
             uncertainty[0, chosen, rows, columns] = entropy(probability).cpu().numpy()
         labels[chosen, rows, columns] = values[decide(probability, card.calibration.threshold).cpu().numpy()]
     progress("infer", 1.0)
-    return Inferred(labels, probabilities, uncertainty)
+    return Prediction(labels, probabilities, uncertainty)
 
 
 def needs_16_bit(card: ModelCard) -> bool:
@@ -161,18 +185,37 @@ def needs_16_bit(card: ModelCard) -> bool:
 
 
 @torch.inference_mode()
-def forward(model: "Model", image: np.ndarray, calibration: Calibration, flip: bool) -> Tensor:
-    """Temperature-scaled probabilities (n, 1 + labels, h, w), float32, background first; `flip`: the mean of both."""
-    network = model.networks[0]
+def forward(model: "Model", image: np.ndarray, flip: bool) -> Tensor:
+    """Temperature-scaled probabilities (n, 1 + labels, h, w), float32, background first; with `flip` the mean over the
+    image and its mirror image.
+
+    Raises: ModelError when they are not finite.
+    """
+    network, temperature = model.networks[0], model.card.calibration.temperature
     x = torch.from_numpy(image).to(model.device).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
-        logits = network(x).float()
-        mirrored = network(x.flip(3)).float().flip(3) if flip else None
-    probability: Tensor = (logits / calibration.temperature).softmax(1)
-    if mirrored is None:
+
+    def probability_of(x: Tensor) -> Tensor:
+        with torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
+            logits = network(x).float()
+        probability: Tensor = (logits / temperature).softmax(1)
+        check_finite(model.card, logits, probability)
         return probability
-    both: Tensor = (probability + (mirrored / calibration.temperature).softmax(1)) / 2
-    return both
+
+    probability = probability_of(x)
+    if not flip:
+        return probability
+    mean: Tensor = (probability + probability_of(x.flip(3)).flip(3)) / 2
+    return mean
+
+
+def check_finite(card: ModelCard, *outputs: Tensor) -> None:
+    """Raise ModelError when a network's output holds NaN or infinity; one that does looks like an empty result."""
+    for output in outputs:
+        if not torch.isfinite(output.sum()) and not torch.isfinite(output).all():
+            raise ModelError(
+                f"Expected finite numbers from the network of {card.name}, found NaN or infinity: its weights are "
+                "damaged, or it does not fit this image. Import the model again or choose another."
+            )
 
 
 def on_own_grid(probability: Tensor, prepared: Prepared) -> tuple[Tensor, tuple[slice, slice]]:
@@ -206,60 +249,74 @@ def entropy(probability: Tensor) -> Tensor:
 def segment_file(
     source: Path,
     model: "Model",
-    output: Path,
-    options: SegmentOptions = SegmentOptions(),
+    outputs: OutputOptions,
+    reading: ReadOptions = ReadOptions(),
+    options: InferenceOptions = InferenceOptions(),
     progress: Progress = no_progress,
-) -> dict[str, Any]:
-    """The record of one segmented file, as `medtl segment --json` prints it.
+    reader: Reader = read,
+) -> SegmentedFile:
+    """The figures of one segmented file.
 
     Each file is written whole or not at all, and none before all are whole; `progress("write", 1.0)` comes right before
     the renames, so raising there leaves nothing behind.
 
     Raises: MedTLError as reading, segmenting and writing do; InputError when an output exists and not `force`.
     """
-    files = [f for f in (output, options.probabilities, options.uncertainty) if f is not None]
     inputs = identities([source])
-    for file in files:
-        check_output(file, inputs, options.force)
-    if len({file.resolve() for file in files}) < len(files):
-        raise InputError(f"Two outputs have the same name, {output}. Choose another for one of them.")
+    for path in outputs.paths:
+        check_output(path, inputs, outputs.force)
+    if len({path.resolve() for path in outputs.paths}) < len(outputs.paths):
+        raise InputError(f"Two outputs have the same name, {outputs.labelmap}. Choose another for one of them.")
     watch = Stopwatch(progress)
     watch("read", 0.0)
     with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
-        volume = read_volume(source, frame=options.frame, component=options.component, series=options.series)
+        volume = reader.read_volume(source, frame=reading.frame, component=reading.component, series=reading.series)
     watch("read", 1.0)
     watch.stop()
+    options = replace(
+        options,
+        keep_probabilities=options.keep_probabilities or outputs.probabilities is not None,
+        keep_uncertainty=options.keep_uncertainty or outputs.uncertainty is not None,
+    )
     result = segment(volume, model, options, progress)
     watch("write", 0.0)
-    array, grid, real = result.labelmap.array, volume.geometry, volume.real_spacing
-    found = [lesion_records(array == s.value, grid, real) for s in result.labelmap.segments]
-
-    writes: list[Write] = [(output, lambda part: store_labelmap(part, result.labelmap))]
-    maps = result.probabilities
-    if options.probabilities is not None and maps is not None:
-        channels = maps[0] if len(maps) == 1 else maps
-        writes.append((options.probabilities, lambda part: store_image(part, channels, volume.geometry)))
-    entropies = result.uncertainty
-    if options.uncertainty is not None and entropies is not None:
-        writes.append((options.uncertainty, lambda part: store_image(part, entropies, volume.geometry)))
-    inexact = write_together(writes, lambda: watch("write", 1.0))
+    segments = segment_figures(result, volume)
+    inexact = write_together(files_of(result, outputs), lambda: watch("write", 1.0), outputs.force)
     watch.stop()
     seconds = {"read": watch.seconds["read"], **result.seconds, "write": watch.seconds["write"]}
-    return {
-        "input": str(source),
-        "output": str(output),
-        "segments": [
-            {"id": s.id, "name": s.name, "volume_ml": ml, "lesions": parts}
-            for s, ml, parts in zip(result.labelmap.segments, result.volumes_ml, found, strict=True)
-        ],
-        "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
-        "warnings": [*result.warnings, *inexact],
-    }
+    return SegmentedFile(
+        str(source),
+        str(outputs.labelmap),
+        segments,
+        {stage: round(spent, 3) for stage, spent in seconds.items()},
+        (*result.warnings, *inexact),
+    )
 
 
-def lesion_records(mask: np.ndarray, grid: Geometry, real_spacing: bool) -> list[dict[str, Any]]:
-    """The lesions of a mask (Z, Y, X), the largest first: mL, mm, and a centre in LPS mm."""
-    return [
-        {"volume_ml": one.volume_ml, "diameter_mm": one.diameter_mm, "centre": list(one.centre)}
-        for one in lesions(mask, grid, real_spacing)
-    ]
+def files_of(result: Segmentation, outputs: OutputOptions) -> list[Write]:
+    """What to write into each output."""
+    geometry = result.labelmap.geometry
+    writes = [Write(outputs.labelmap, lambda part: store_labelmap(part, result.labelmap))]
+    probabilities = result.probabilities
+    if outputs.probabilities is not None and probabilities is not None:
+        channels = probabilities[0] if len(probabilities) == 1 else probabilities
+        writes.append(Write(outputs.probabilities, lambda part: store_image(part, channels, geometry)))
+    uncertainty = result.uncertainty
+    if outputs.uncertainty is not None and uncertainty is not None:
+        writes.append(Write(outputs.uncertainty, lambda part: store_image(part, uncertainty, geometry)))
+    return writes
+
+
+def segment_figures(result: Segmentation, volume: Volume) -> tuple[SegmentFigures, ...]:
+    """Volume and lesions of each segment."""
+    array, segments = result.labelmap.array, result.labelmap.segments
+    return tuple(
+        SegmentFigures(one.id, one.name, ml, lesion_figures(array == one.value, volume.geometry, volume.real_spacing))
+        for one, ml in zip(segments, result.volumes_ml, strict=True)
+    )
+
+
+def lesion_figures(mask: np.ndarray, geometry: Geometry, real_spacing: bool) -> tuple[LesionFigures, ...]:
+    """The lesions of a mask (Z, Y, X), the largest first."""
+    found = lesions(mask, geometry, real_spacing)
+    return tuple(LesionFigures(one.volume_ml, one.diameter_mm, one.centre) for one in found)

@@ -44,10 +44,24 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     raise ModelError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {str(value)[:80]!r}.")
 
 
+# Metadata of a dataclass's field, for `encode`: a field that is left out where it is None, and a mapping whose entries
+# stand beside the other fields. {"key": "class"} is the key of a field whose name cannot be that.
+OPTIONAL = MappingProxyType({"optional": True})
+SPREAD = MappingProxyType({"spread": True})
+
+
 def encode(value: Any) -> Any:
-    """The value as JSON has it; the inverse of `decode`."""
+    """The value as JSON has it, entries in the order of the fields; the inverse of `decode` for dataclasses without
+    metadata."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
+        record: dict[str, Any] = {}
+        for f in fields(value):
+            item = encode(getattr(value, f.name))
+            if f.metadata.get("spread"):
+                record |= item
+            elif item is not None or not f.metadata.get("optional"):
+                record[f.metadata.get("key", f.name)] = item
+        return record
     if isinstance(value, Mapping):
         return {str(k): encode(v) for k, v in value.items()}
     if isinstance(value, tuple | list):

@@ -1,16 +1,19 @@
-"""Volumes and their geometry; reading and writing them.
+"""Volumes and their geometry.
 
 Arrays are (Z, Y, X); a `Geometry` is LPS millimetres in (x, y, z) order, as ITK has it.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
+
+SMALLEST_SPACING, LARGEST_SPACING = 1e-6, 1e4  # mm: one nanometre to ten metres
+FARTHEST_ORIGIN = 1e7  # mm
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Geometry:
 
     `direction` is the 3×3 matrix row by row, its columns are the unit vectors of the x, y and z index axes.
 
-    Raises: InputError when the spacing is not positive or the axes are not orthonormal.
+    Raises: InputError when the spacing is not from 1e-6 to 1e4 mm, the origin not within 1e7 mm, or the axes are not
+    orthonormal.
     """
 
     size: tuple[int, int, int]
@@ -28,13 +32,21 @@ class Geometry:
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
-        if not all(np.isfinite(s) and s > 0 for s in self.spacing):
-            raise InputError(f"Expected spacings above 0 mm, found {self.spacing}. Correct the header of the file.")
+        if not all(SMALLEST_SPACING <= s <= LARGEST_SPACING for s in self.spacing):
+            raise InputError(
+                f"Expected spacings above 0 mm, from {SMALLEST_SPACING:g} to {LARGEST_SPACING:g}, found "
+                f"{' × '.join(f'{s:g}' for s in self.spacing)}. Correct the header of the file."
+            )
+        if not all(abs(o) <= FARTHEST_ORIGIN for o in self.origin):
+            raise InputError(
+                f"Expected an origin within {FARTHEST_ORIGIN:g} mm, found "
+                f"({', '.join(f'{o:g}' for o in self.origin)}). Correct the header of the file."
+            )
         axes = self.axes
         if not np.isfinite(axes).all() or not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
             raise InputError(
-                f"Expected orthonormal axes, found the direction {tuple(round(float(d), 4) for d in self.direction)}. "
-                "Resample a sheared volume onto a regular grid first."
+                "Expected orthonormal axes, found a sheared or singular direction "
+                f"{tuple(round(float(d), 4) for d in self.direction)}. Resample it onto a regular grid first."
             )
 
     @property
@@ -69,9 +81,29 @@ class Geometry:
         corners[:, :3] *= np.array(self.size) - 1
         return float(np.abs(corners @ (self.affine - other.affine).T).max())
 
-    def close_to(self, other: "Geometry", mm: float = 1e-3) -> bool:
-        """True when both grids have one size and all their voxels lie within `mm` of each other on each axis."""
-        return self.distance(other) <= mm
+    @property
+    def rounding(self) -> float:
+        """How far the rounding of file formats may move a voxel, mm.
+
+        DICOM and text headers often have directions of 3 or 4 decimals and positions of 3, NIfTI has 32-bit numbers
+        and a rotation that is orthonormal. So it is 1e-3 mm, and of the longest side 1e-4 and as much as the axes
+        depart from orthonormal.
+        """
+        longest = max(n * s for n, s in zip(self.size, self.spacing, strict=True))
+        departure = float(np.linalg.norm(self.axes.T @ self.axes - np.eye(3)))
+        return 1e-3 + (1e-4 + departure) * longest
+
+    @property
+    def tolerance(self) -> float:
+        """How far a voxel of the same grid may lie off, mm: `rounding`, but at most a fifth of the smallest spacing."""
+        return min(self.rounding, 0.2 * min(self.spacing))
+
+    def close_to(self, other: "Geometry", mm: float | None = None) -> bool:
+        """True when both grids have one size and all their voxels lie within `mm` of each other on each axis.
+
+        Without `mm`, the larger of both grids' `tolerance` counts: the rule for two files that show the same grid.
+        """
+        return self.distance(other) <= (max(self.tolerance, other.tolerance) if mm is None else mm)
 
 
 @dataclass(frozen=True)
@@ -105,12 +137,40 @@ class Segment:
 
 @dataclass(frozen=True)
 class Labelmap:
-    """Labels: array uint8 or uint16 (Z, Y, X), 0 is background. `warnings` says what reading had to change."""
+    """Labels: array uint8 or uint16 (Z, Y, X), 0 is background. `warnings` says what reading had to change.
+
+    Where segments of a file overlap, the array has the later one. `covered` has the voxels that a segment lost in this
+    way, int64 (n, 2): the label value and the voxel's flat index into the array.
+    """
 
     array: np.ndarray
     geometry: Geometry
     segments: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()
+    covered: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+
+    def mask(self, *values: int) -> np.ndarray:
+        """The voxels with one of these labels, bool (Z, Y, X), also those that a later segment covers."""
+        mask: np.ndarray = self.array == values[0] if len(values) == 1 else np.isin(self.array, values)
+        np.put(mask, self.covered[np.isin(self.covered[:, 0], values), 1], True)
+        return mask
+
+
+def check_same_grid(labels: Geometry, image: Geometry, labels_name: object, image_name: object) -> None:
+    """Raise InputError where labels do not lie on the grid of their image, by `Geometry.close_to`."""
+    if labels.close_to(image):
+        return
+    if labels.size != image.size:
+        found = f"{_sizes(labels)} voxels beside {_sizes(image)}"
+    else:
+        found = f"voxels up to {labels.distance(image):.3g} mm beside those of the image"
+    raise InputError(
+        f"Expected {labels_name} on the grid of {image_name}, found {found}. Resample the labels onto the image."
+    )
+
+
+def _sizes(geometry: Geometry) -> str:
+    return " × ".join(str(n) for n in geometry.size)
 
 
 def geometry_of(image: sitk.Image) -> Geometry:

@@ -8,28 +8,30 @@ Out: {"event": "ready", "pid", "version", "path"}; for each job {"id", "event": 
      "done", "result"} or {"id", "event": "error", "kind", "message"}.
      A line that is no request is answered by an error, too; its id may be null.
 
-The main thread works, one job at a time. A second one listens, so that a cancel or the end of input is answered
-while the first sits in one long library call.
+The main thread works, one job at a time. A second thread reads the requests, so that a cancel or the end of input is
+answered while the first is in one long library call.
 """
 
 import functools
-import gc
 import json
 import math
 import os
-import tempfile
+import signal
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar, get_args, get_type_hints
 
 from . import __version__
 from .errors import Cancelled, InputError, MedTLError
-from .progress import Progress, Remaining, Stopwatch, json_line
+from .io.parts import remove_temporary_folders
+from .progress import Progress, Remaining, Stopwatch, json_line, rounded_seconds
+from .results import SegmentedBatch
+from .typed_json import encode
 
 if TYPE_CHECKING:
     from .model.bundle import Model
@@ -42,8 +44,8 @@ GRACE_SECONDS = 0.8  # for a job to unwind at the end of input
 PROGRESS_SECONDS = 0.1  # between two progress lines of a stage
 
 
-class Desk:
-    """What both threads share: the jobs that wait, the one that runs, and the stream of answers, under one lock."""
+class JobQueue:
+    """What both threads share under one lock: the waiting jobs, the running job and the stream of answers."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -68,7 +70,7 @@ class Desk:
             return True
 
     def cancel(self, job_id: object) -> None:
-        """Answer the job with "Cancelled" and forget it; too late once its output stands, and then ignored."""
+        """Answer the job with "Cancelled" and drop it; ignored when its output is already in place."""
         with self._changed:
             waiting = [request for request in self._waiting if request["id"] == job_id]
             if waiting:
@@ -77,9 +79,9 @@ class Desk:
                 self._cancelled = True
             else:
                 return
-            self.send({"id": job_id, **failure(Cancelled("The job was cancelled."))})
+            self.send({"id": job_id, **error_event(Cancelled("The job was cancelled."))})
 
-    def take(self) -> Request:
+    def next_job(self) -> Request:
         """Wait for the next job and mark it as running."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting)
@@ -90,63 +92,61 @@ class Desk:
     def progress(
         self, stage: str, fraction: float, seconds_left: float | None, shown: bool, values: Mapping[str, float] = {}
     ) -> None:
-        """Pass on a report of the running job. Raises: Cancelled when the job was cancelled or input has ended."""
+        """Send the progress of the running job where it is to be shown. Raises: Cancelled when the job was cancelled or
+        input has ended."""
         with self._changed:
             if self._cancelled or self._ended:
                 raise Cancelled("The job was cancelled.")
-            # The engine reports this between writing its file and renaming it: from here on the answer is "done".
+            # The engine calls this between writing its file and renaming it: from here on the answer is "done".
             self._committed = self._committed or (stage == "write" and fraction >= 1.0)
             if shown:
                 record = {"event": "progress", "stage": stage, "fraction": fraction, "seconds_left": seconds_left}
                 self.send({"id": self._running, **record, **({"values": dict(values)} if values else {})})
 
-    def answer(self, record: Request) -> None:
-        """End the running job; what a cancelled one came to is dropped, it has been answered."""
+    def finish(self, event: Request) -> None:
+        """End the running job and send its last event; a cancelled job has been answered already."""
         with self._changed:
             if not self._cancelled and not self._ended:
-                self.send({"id": self._running, **record})
+                self.send({"id": self._running, **event})
             self._running = None
             self._changed.notify_all()
 
-    def end(self) -> None:
-        """End the process, without a temporary folder left; a running job gets a moment to unwind by itself."""
-        # The lock is not to be had while the worker is stuck in a full pipe that nobody reads.
+    def shut_down(self, status: int = 0) -> NoReturn:
+        """End the process and leave no temporary folder; a running job gets a moment to unwind by itself."""
+        # The lock cannot be had while the worker waits at a full pipe that nobody reads.
         if self._changed.acquire(timeout=GRACE_SECONDS):
             self._ended = True
             self._waiting.clear()
             self._changed.wait_for(lambda: self._running is None, GRACE_SECONDS)
-        for item in gc.get_objects():
-            if type(item) is tempfile.TemporaryDirectory:
-                with suppress(OSError):  # a file that is still open, on Windows
-                    item.cleanup()
-        os._exit(0)
+        remove_temporary_folders()
+        os._exit(status)
 
 
-def failure(error: Exception) -> Request:
-    """The error event; all that is no MedTLError is "InternalError"."""
+def error_event(error: Exception) -> Request:
+    """The error event; the kind of whatever is no MedTLError is "InternalError"."""
     meant = isinstance(error, MedTLError)
     message = " ".join((str(error) if meant else repr(error)).split())
     return {"event": "error", "kind": type(error).__name__ if meant else "InternalError", "message": message}
 
 
-def outcome(work: Callable[[], object]) -> Request:
-    """The event that the work ended with: done, or error."""
+def run_job(work: Callable[[], object]) -> Request:
+    """The last event of a job: done with its result, or error."""
     try:
         event: Request = {"event": "done", "result": work()}
         json_line(event)  # a result that is no JSON is this job's error too
-    except Exception as error:  # one broken job must not take the warm process along
+    except Exception as error:  # one broken job must not end the warm process
         if not isinstance(error, MedTLError):
             traceback.print_exc()
-        return failure(error)
+        return error_event(error)
     return event
 
 
-class Reporter:
-    """A report that sends the first and the last of each stage and otherwise about ten lines a second. What was noted
-    goes out with the next line."""
+class JobProgress:
+    """A `Progress` that sends the first and the last call of each stage and otherwise about ten lines a second; figures
+    that were noted go out with the next line."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk, self._remaining = desk, Remaining()
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue, self._remaining = queue, Remaining()
         self._last = ("", 0.0, 0.0)  # stage, fraction and time
         self._values: dict[str, float] = {}
 
@@ -159,13 +159,13 @@ class Reporter:
         left = self._remaining(stage, fraction)
         last_stage, last_fraction, last_time = self._last
         shown = stage != last_stage or fraction >= 1.0 > last_fraction or now - last_time >= PROGRESS_SECONDS
-        self._desk.progress(stage, fraction, None if left is None else round(left, 1), shown, self._values)
+        self._queue.progress(stage, fraction, None if left is None else round(left, 1), shown, self._values)
         if shown:
             self._last, self._values = (stage, fraction, now), {}
 
 
-def understand(line: bytes, desk: Desk, jobs: Mapping[str, JobFunction]) -> None:
-    """Do what one line asks for: queue a job or cancel one. A line that asks for neither is answered by an error."""
+def handle_line(line: bytes, queue: JobQueue, jobs: Mapping[str, JobFunction]) -> None:
+    """Queue or cancel the job that the line asks for; a line that asks for neither is answered by an error."""
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):
@@ -173,39 +173,83 @@ def understand(line: bytes, desk: Desk, jobs: Mapping[str, JobFunction]) -> None
     request = request if isinstance(request, dict) else {}
     job_id = request.get("id") if type(request.get("id")) in (int, str) else None
     if "cancel" in request:
-        desk.cancel(request["cancel"])
+        queue.cancel(request["cancel"])
     elif job_id is None or request.get("job") not in tuple(jobs):
         found = line[:80].decode("ascii", "backslashreplace").strip()
         wanted = f"an id and one of the jobs {', '.join(jobs)}, or a cancel"
-        desk.send({"id": job_id, **failure(InputError(f"Expected {wanted}, found {found}. Send one object a line."))})
-    elif not desk.add(request):  # an error under this id would end the other job in the client's eyes
+        error = InputError(f"Expected {wanted}, found {found}. Send one object a line.")
+        queue.send({"id": job_id, **error_event(error)})
+    elif not queue.add(request):  # an error under this id would end the other job in the client's eyes
         error = InputError(f"Expected a new id, found {job_id!r} of an unfinished job. Count the ids up.")
-        desk.send({"id": None, **failure(error)})
+        queue.send({"id": None, **error_event(error)})
 
 
-def listen(commands: BinaryIO, desk: Desk, jobs: Mapping[str, JobFunction]) -> None:
-    """Read requests until the end of input, then end the process."""
+def read_requests(commands: BinaryIO, queue: JobQueue, jobs: Mapping[str, JobFunction]) -> None:
+    """Handle requests until the end of input, then end the process."""
     try:
         for line in commands:
             if line.strip():
-                understand(line, desk, jobs)
+                handle_line(line, queue, jobs)
     finally:
-        desk.end()
+        queue.shut_down()
 
 
-def build_options(kind: type[Options], given: dict[str, object]) -> Options:
-    """The options of a job from its JSON object. Raises: InputError for an unknown name or a value of a wrong type."""
-    types = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(kind).items()}
-    values: dict[str, object] = {}
-    for name, value in given.items():
-        if name not in types:
-            raise InputError(f"Expected options among {', '.join(types)}, found {name!r}. Correct it or leave it out.")
-        allowed = types[name]
+def shut_down_on_signals(queue: JobQueue) -> None:
+    """Let SIGTERM and SIGHUP end the process as the end of input does."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            # In a thread of its own: the main thread, which runs the handler, may hold the lock or be the job.
+            def shut_down(number: int, frame: object) -> None:
+                threading.Thread(target=queue.shut_down, args=(128 + number,), daemon=True).start()
+
+            signal.signal(number, shut_down)
+
+
+def build_options(kind: type[Options], given: Mapping[str, object], **more: object) -> Options:
+    """The options of that kind among those given, and `more` beside them. Raises: InputError for a value of a wrong
+    type."""
+    values: dict[str, object] = dict(more)
+    for name, allowed in types_of(kind).items():
+        if name not in given or name in more:
+            continue
+        value = given[name]
         values[name] = Path(value) if Path in allowed and isinstance(value, str) else value
         if not isinstance(values[name], allowed) or (isinstance(value, bool) and bool not in allowed):
             wanted = " or ".join(each.__name__ for each in allowed)
             raise InputError(f"Expected {wanted} for the option {name}, found {value!r}. Correct it or leave it out.")
     return kind(**values)
+
+
+def types_of(kind: type) -> dict[str, tuple[type, ...]]:
+    """The types that each option of that kind may have."""
+    return {name: get_args(hint) or (hint,) for name, hint in get_type_hints(kind).items()}
+
+
+def check_names(given: Mapping[str, object], *kinds: type, without: str = "") -> None:
+    """Raise InputError for an option that none of these kinds has; `without` is a field that is no option."""
+    names = [name for kind in kinds for name in types_of(kind) if name != without]
+    for name in given:
+        if name not in names:
+            raise InputError(f"Expected options among {', '.join(names)}, found {name!r}. Correct it or leave it out.")
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """Where a model is loaded."""
+
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class SuggestOptions:
+    """How many slices are proposed. Raises: InputError when there is none."""
+
+    count: int = 5
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"Expected 1 slice or more for the option count, found {self.count}. Correct it.")
 
 
 def warm_model(name: str, device: str, task: str = "segmentation") -> "Model":
@@ -225,8 +269,8 @@ def _load(folder: str, device: str, task: str, state: tuple[tuple[int, int], ...
     return load_model(folder, device, task)
 
 
-def checked(request: Request, *names: str) -> Request:
-    """The request with options. Raises: InputError when one of these texts, or an object of options, is not there."""
+def check_request(request: Request, *names: str) -> Request:
+    """The request with options. Raises: InputError when one of these texts, or an object of options, is missing."""
     request = {"options": {}, **request}
     for name, kind in {**dict.fromkeys(names, str), "options": dict}.items():
         if not isinstance(request.get(name), kind) or request[name] == "":
@@ -235,60 +279,66 @@ def checked(request: Request, *names: str) -> Request:
 
 
 def run_segment(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl segment --json` for one input."""
-    from .segmentation import SegmentOptions, segment_file
+    """The object of `medtl segment --json` for one input; `options` holds the reading, inference and output options
+    side by side."""
+    from .segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
 
-    request = checked(request, "model", "input", "output")
-    options = build_options(SegmentOptions, request["options"])
+    request = check_request(request, "model", "input", "output")
+    given = request["options"]
+    check_names(given, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, without="labelmap")
+    outputs = build_options(OutputOptions, given, labelmap=Path(request["output"]))
+    reading, inference = build_options(ReadOptions, given), build_options(InferenceOptions, given)
     loading = Stopwatch(progress)
     loading("load", 0.0)
-    model = warm_model(request["model"], options.device)
+    model = warm_model(request["model"], build_options(DeviceOptions, given).device)
     loading("load", 1.0)
     loading.stop()
-    result = segment_file(Path(request["input"]), model, Path(request["output"]), options, progress)
-    result["seconds"] = {"load": round(loading.seconds["load"], 3), **result["seconds"]}
-    return {"model": model.card.name, "sha256": model.sha256, "results": [result], "errors": []}
+    result = segment_file(Path(request["input"]), model, outputs, reading, inference, progress)
+    result = replace(result, seconds=rounded_seconds("segment", {**loading.seconds, **result.seconds}))
+    answer: dict[str, Any] = encode(SegmentedBatch(model.card.name, model.sha256, (result,), ()))
+    return answer
 
 
 def run_finetune(request: Request, progress: Progress) -> dict[str, Any]:
     """The object of `medtl finetune --json` for a list of SEEDs."""
-    from .finetuning.files import finetune_files
-    from .finetuning.finetune import FinetuneOptions
-    from .finetuning.held_out import Clock, unheard
+    from .finetuning.files import TuningFiles, finetune_files
+    from .finetuning.run import FinetuneOptions, TimeBudget, ignore_values
 
-    request = checked(request, "model", "seeds", "output")
+    request = check_request(request, "model", "seeds", "output")
+    check_names(request["options"], FinetuneOptions)
     options = build_options(FinetuneOptions, request["options"])
-    clock = Clock(options.budget)
+    budget = TimeBudget(options.budget)
     progress("load", 0.0)
     model = warm_model(request["model"], options.device)
-    note = progress.note if isinstance(progress, Reporter) else unheard
-    return finetune_files(model, (), Path(request["seeds"]), request["output"], options, progress, note, clock)
+    on_values = progress.note if isinstance(progress, JobProgress) else ignore_values
+    files = TuningFiles(request["output"], seeds=Path(request["seeds"]))
+    return finetune_files(model, files, options, progress, on_values, budget)
 
 
 def run_suggest(request: Request, progress: Progress) -> dict[str, Any]:
     """The object of `medtl suggest --json` for one input; `count` is among the options."""
     from .finetuning.suggest import suggest_file
-    from .segmentation import SegmentOptions
+    from .segmentation import InferenceOptions, OutputOptions, ReadOptions
 
-    request = checked(request, "model", "input")
-    given = dict(request["options"])
-    count = given.pop("count", 5)
-    if type(count) is not int or count < 1:
-        raise InputError(f"Expected 1 slice or more for the option count, found {count!r}. Correct it.")
-    options = build_options(SegmentOptions, given)
+    request = check_request(request, "model", "input")
+    given = request["options"]
+    check_names(given, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, SuggestOptions, without="labelmap")
+    count, inference = build_options(SuggestOptions, given).count, build_options(InferenceOptions, given)
     progress("load", 0.0)
-    return suggest_file(Path(request["input"]), warm_model(request["model"], options.device), count, options, progress)
+    model = warm_model(request["model"], build_options(DeviceOptions, given).device)
+    return suggest_file(Path(request["input"]), model, count, inference, progress)
 
 
 def run_classify(request: Request, progress: Progress) -> dict[str, Any]:
     """The object of `medtl classify --json` for one input."""
     from .classification.classify import ClassifyOptions, classify_file
 
-    request = checked(request, "model", "input")
+    request = check_request(request, "model", "input")
+    check_names(request["options"], ClassifyOptions)
     options = build_options(ClassifyOptions, request["options"])
     progress("load", 0.0)
     model = warm_model(request["model"], options.device, "classification")
-    result = classify_file(Path(request["input"]), model, options, progress)
+    result = encode(classify_file(Path(request["input"]), model, options, progress))
     facts = {"model": model.card.name, "version": model.card.version, "sha256": model.sha256}
     return {**facts, "results": [result], "errors": []}
 
@@ -314,14 +364,15 @@ def main(jobs: Mapping[str, JobFunction] = JOBS, prepare: Callable[[], None] = w
     commands, stream = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    desk = Desk(stream)
+    queue = JobQueue(stream)
     path = str(Path(__file__).resolve().parents[1])
-    desk.send({"event": "ready", "pid": os.getpid(), "version": __version__, "path": path})
-    threading.Thread(target=listen, args=(commands, desk, jobs), daemon=True).start()
-    outcome(prepare)
+    shut_down_on_signals(queue)
+    queue.send({"event": "ready", "pid": os.getpid(), "version": __version__, "path": path})
+    threading.Thread(target=read_requests, args=(commands, queue, jobs), daemon=True).start()
+    run_job(prepare)
     while True:
-        request = desk.take()
-        desk.answer(outcome(functools.partial(jobs[request["job"]], request, Reporter(desk))))
+        request = queue.next_job()
+        queue.finish(run_job(functools.partial(jobs[request["job"]], request, JobProgress(queue))))
 
 
 if __name__ == "__main__":

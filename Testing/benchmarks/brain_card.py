@@ -29,19 +29,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from card_figures import interval, number, rounded, table, write_figures
+from card_figures import rounded, write_figures
 from PIL import Image
+from tables import interval, number, table
 
 from medtl.cases import ClassifiedFile, read_cases, read_classified
-from medtl.classification.classify import Classification, classify, heat_maps, looked_at, on_slices
+from medtl.classification.classify import Classification, classify, heat_maps, on_slices, run_network
 from medtl.classification.frames import framed
 from medtl.errors import MedTLError
-from medtl.evaluation.classification import class_figures, one_against_rest
+from medtl.evaluation import metrics
+from medtl.evaluation.classification import class_figures
 from medtl.evaluation.metrics import bootstrap_ci
 from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, load_model
 from medtl.progress import no_progress
-from medtl.training.classifier import WATCHED
+from medtl.training.classifier import CALIBRATION_FOLD
+from medtl.typed_json import encode
 from medtl.volume import Geometry, Volume
 
 SIDE = 224
@@ -69,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = load_model(str(args.model), "cpu", "classification")
         ids = tuple(one.id for one in model.card.classes)
-        side = ("train", WATCHED) if args.choose else ("test", "")
+        side = ("train", CALIBRATION_FOLD) if args.choose else ("test", "")
         cases = [case for case in read_classified(args.cases, ids) if (case.split, case.fold) == side]
         figures = rounded(measure(model, ids, cases, args), 6)
         text = markdown(figures, ids)
@@ -96,12 +99,14 @@ def measure(model: Model, ids: Sequence[str], cases: Sequence[ClassifiedFile], a
     scaled = probabilities[:, columns] / probabilities[:, columns].sum(1, keepdims=True)
     right = probabilities.argmax(1) == truth
     return {
-        "test": class_figures(truth, probabilities, groups, ids),
-        "tumours": class_figures(
-            np.array([names.index(case.label) for case in cases if case.label != "notumor"]),
-            scaled[tumour],
-            [group for group, one in zip(groups, tumour, strict=True) if one],
-            names,
+        "test": encode(class_figures(truth, probabilities, groups, ids)),
+        "tumours": encode(
+            class_figures(
+                np.array([names.index(case.label) for case in cases if case.label != "notumor"]),
+                scaled[tumour],
+                [group for group, one in zip(groups, tumour, strict=True) if one],
+                names,
+            )
         ),
         "abstained": float(1 - kept.mean()),
         "accuracy_kept": float(right[kept].mean()),
@@ -156,8 +161,7 @@ def auc(usual: Sequence[float | None], strange: Sequence[float | None]) -> float
     if not strange:
         return None
     values = np.array([*usual, *strange], dtype=float)
-    truth = np.repeat([0, 1], [len(usual), len(strange)])
-    return one_against_rest(truth, np.stack([-values, values], 1))[1]
+    return float(metrics.auc(metrics.value_table(np.arange(len(values)) >= len(usual), values)))
 
 
 def strangers(args: argparse.Namespace) -> Iterator[tuple[str, Volume]]:
@@ -197,7 +201,7 @@ def pointing_figures(
         mask = read_labelmap(case.mask).array[0] > 0
         frame = framed(volume.array[0], model.card.input.side or SIDE)
         assert frame is not None
-        maps = heat_maps(looked_at([frame], model, no_progress).features, model, ids.index(case.label), no_progress)
+        maps = heat_maps(run_network([frame], model, no_progress).features, model, ids.index(case.label), no_progress)
         heat = on_slices(maps, {0: frame}, volume.array.shape)[0]
         peak = np.unravel_index(int(heat.argmax()), heat.shape)
         share = float(mask.sum() / (frame.area * mask.size))

@@ -27,12 +27,12 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 from PIL import Image
+from tables import header, interval, line
 
 from medtl.cases import ClassifiedFile, read_classified
 from medtl.errors import MedTLError
@@ -40,9 +40,11 @@ from medtl.evaluation.classification import class_figures, confusion
 from medtl.model.bundle import load_model
 from medtl.model.networks import parameter_count
 from medtl.progress import TerminalProgress
-from medtl.training.classifier import WATCHED, ClassRecipe, outputs_of, prepare_pictures, train_classifier
+from medtl.training.classifier import CALIBRATION_FOLD, outputs_of, prepare_pictures
 from medtl.training.fit import CHECKPOINT
-from medtl.training.recipes.brain_tumour_4class import ENCODERS, recipe
+from medtl.training.recipe import TrainingRun
+from medtl.training.recipes.brain_tumour_4class import ENCODERS, RECIPE, recipe_with
+from medtl.typed_json import encode
 
 ROWS = {
     "lite0": "EfficientNet-Lite0",
@@ -99,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(split: str, cases: Path, weights: Mapping[str, str], args: argparse.Namespace) -> None:
     """Train what is not trained yet on a split, and print its tables."""
-    ids = tuple(one.id for one in recipe().card.classes)
+    ids = tuple(one.id for one in RECIPE.card.classes)
     listed = [c for c in read_classified(cases, ids) if not args.quick or zlib.crc32(c.patient.encode()) % 6 == 0]
     tested = [c for c in listed if c.split == "test"]
     learned = [c for c in listed if c.split in ("", "train")]
@@ -138,7 +140,7 @@ def trained(
     args: argparse.Namespace,
 ) -> Row:
     """What the row says of the test pictures after training."""
-    made: ClassRecipe = recipe(ENCODERS[ROWS[name]])
+    made = recipe_with(ENCODERS[ROWS[name]])
     epochs = 1 if args.quick else args.epochs or made.fit.epochs
     made = replace(made, encoder_weights=None, fit=replace(made.fit, epochs=epochs))
     folder = work / name
@@ -146,20 +148,20 @@ def trained(
     if not (folder / made.card.name).exists():
         began = time.perf_counter()
         resume = (folder / CHECKPOINT).exists()
-        train_classifier(made, cases, folder, resume=resume, encoder_weights=weights, progress=progress)
+        made.train(TrainingRun(cases, folder, resume=resume, encoder_weights=weights), progress)
         (folder / "minutes.txt").write_text(f"{(time.perf_counter() - began) / 60:.1f}")
     progress.close()
     model = load_model(str(folder / made.card.name), "cpu", "classification")
     network, side = model.networks[0], model.card.input.side or 224
-    held = [case for case in learned if case.fold == WATCHED]
+    held = [case for case in learned if case.fold == CALIBRATION_FOLD]
     probabilities = []
     for part, cache in ((tested, "cache-test"), (held, "cache-kept-back")):
         logits, _, _ = outputs_of(network, prepare_pictures(part, ids, side, work / cache))  # type: ignore[arg-type]
         probabilities.append((logits / model.card.calibration.temperature).softmax(1).numpy())
     truth = np.array([ids.index(case.label) for case in held])
-    kept_back = class_figures(truth, probabilities[1], [case.patient for case in held], ids)["accuracy"]
+    kept_back = encode(class_figures(truth, probabilities[1], [case.patient for case in held], ids))["accuracy"]
     about = f"{parameter_count(network) / 1e6:.1f} M, {epochs} epochs, {(folder / 'minutes.txt').read_text()} min"
-    return Row(probabilities[0], text(kept_back), about)
+    return Row(probabilities[0], interval(kept_back), about)
 
 
 def baseline(
@@ -213,45 +215,37 @@ def summarise(
         names = ids if chosen.all() else TUMOURS
         head = ["network", *FIGURES, *(f"recall {name}" for name in names)]
         head += ["kept back", "trained"] if chosen.all() else ["trained"]
-        print(f"\n{title}, n = {chosen.sum()}\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
+        print(f"\n{title}, n = {chosen.sum()}\n", *header(head), sep="\n")
         for name, row in found.items():
             if not len(row.probabilities):
                 if chosen.all():
-                    print(f"| {name} | {' | '.join(['-'] * (len(head) - 2))} | {row.about} |")
+                    print(line([name, *["–"] * (len(head) - 2), row.about]))
                 continue
             p = row.probabilities[chosen] if chosen.all() else scaled(row.probabilities[chosen][:, columns])
             true = truth[chosen] if chosen.all() else tumours[chosen]
-            figures = class_figures(true, p, [g for g, c in zip(groups, chosen) if c], names)
-            cells = [text(figures[key]) for key in (*FIGURES, *(f"recall_{one}" for one in names))]
+            figures = encode(class_figures(true, p, [g for g, c in zip(groups, chosen) if c], names))
+            cells = [interval(figures[key]) for key in (*FIGURES, *(f"recall_{one}" for one in names))]
             cells += [row.kept_back, row.about] if chosen.all() else [row.about]
-            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+            print(line([name, *cells]), flush=True)
     new = np.array([str(case.image) in lacking for case in tested])
     head = ["network", *ids, "mean of one class against the rest"]
     head += [f"right of the {new.sum()} whose slice is not in training"] if new.any() else []
     print(f"\nPictures of each class, and how many were called {', '.join(ids)}")
-    print(f"\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
+    print("", *header(head), sep="\n")
     for name, row in found.items():
         if len(row.probabilities):
             called = row.probabilities.argmax(1)
             table = confusion(truth, called, len(ids))
             rest = [table.sum() - table[k].sum() - table[:, k].sum() + 2 * table[k, k] for k in range(len(ids))]
-            cells = [*(" ".join(map(str, line)) for line in table), f"{np.mean(rest) / table.sum():.4f}"]
+            cells = [*(" ".join(map(str, row)) for row in table), f"{np.mean(rest) / table.sum():.4f}"]
             cells += [f"{(called == truth)[new].mean():.3f}"] if new.any() else []
-            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+            print(line([name, *cells]), flush=True)
 
 
 def scaled(probabilities: np.ndarray) -> np.ndarray:
     """Rows that sum to 1; where all is 0, as a baseline may be that sure of another class, all alike."""
     raised = probabilities + 1e-9
     return raised / raised.sum(1, keepdims=True)
-
-
-def text(figure: Mapping[str, Any]) -> str:
-    """A figure with its interval; a dash where there is none, as of a class without pictures in a quick run."""
-    if figure["ci95"] is None:
-        return "-"
-    low, high = figure["ci95"]
-    return f"{figure['mean']:.3f} ({low:.3f}–{high:.3f})"
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from tables import interval, number, table
+
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError, MedTLError
 from medtl.evaluation.segmentation import evaluate
@@ -27,7 +29,8 @@ from medtl.io.write import write_whole
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import METADATA, ModelCard, load_card
 from medtl.progress import Progress, TerminalProgress
-from medtl.segmentation import SegmentOptions
+from medtl.segmentation import InferenceOptions
+from medtl.typed_json import encode
 from medtl.volume import voxels_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = load_model(str(args.model), "cpu")
         speed = json.loads(args.speed.read_text(encoding="utf-8")) if args.speed else None
-        figures = measure(model, args.test, args.outside, SegmentOptions(flip=args.flip), progress)
+        figures = measure(model, args.test, args.outside, InferenceOptions(flip=args.flip), progress)
         if speed is not None:
             figures["speed"] = speed_figures(speed, model.card)
         progress.close()
@@ -78,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(model: Model, test: Path, outside: Path, options: SegmentOptions, progress: Progress) -> Figures:
+def measure(model: Model, test: Path, outside: Path, options: InferenceOptions, progress: Progress) -> Figures:
     """The figures on the held-out patients and on the outside set, with and without cases of unknown patients."""
     away = outside_cases(model.card, read_cases(outside))
     sets = {
@@ -89,7 +92,8 @@ def measure(model: Model, test: Path, outside: Path, options: SegmentOptions, pr
     figures: Figures = {"flip": options.flip, "binary": True}
     with tempfile.TemporaryDirectory() as folder:
         for name, cases in sets.items():
-            found = evaluate(model, write_list(Path(folder) / f"{name}.csv", cases), options, progress, binary=True)
+            listed = write_list(Path(folder) / f"{name}.csv", cases)
+            found = encode(evaluate(model, listed, options, progress, binary=True))
             if found["errors"]:  # figures of the others would be those of another set
                 raise InputError(found["errors"][0]["message"])
             figures[name] = summary(found)
@@ -215,28 +219,9 @@ def markdown(figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def interval(value: Figures, digits: int = 3, bold: bool = False) -> str:
-    """A mean and its interval."""
-    if value["mean"] is None:
-        return "–"
-    low, high = value["ci95"]
-    mean = number(value["mean"], digits)
-    return f"{f'**{mean}**' if bold else mean} ({number(low, digits)}–{number(high, digits)})"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A figure with its decimals."""
-    return f"{value:.{digits}f}"
-
-
 def unit(name: str) -> str:
     """A unit in words."""
     return {"px": "pixels"}.get(name, name)
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def write_figures(bundle: Path, figures: Figures, text: str, readmes: Sequence[Path] = ()) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from medtl.cases import read_cases
-from medtl.finetuning.features import Marked, changed, mark
+from medtl.finetuning.features import SeedCase, augment_seeds, prepare_case
 from medtl.finetuning.seed import Seed, seeds_of
 from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, save_bundle
@@ -19,7 +19,7 @@ from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec
 from medtl.model.networks import bf16_pays, build, parameter_count, place
 from medtl.preprocess import resize
 from medtl.progress import no_progress
-from medtl.training.fit import CHECKPOINT, Fit, load_checkpoint, save_checkpoint, start, train_epoch
+from medtl.training.fit import CHECKPOINT, Fit, save_checkpoint, start, train_epoch
 from medtl.volume import Geometry, Labelmap, Volume
 
 LIVER = Label(1, "liver", "Liver")
@@ -72,13 +72,11 @@ def trained(name: str, patients: Patients, work: Path, epochs: int, encoder_weig
     card = ModelCard(
         f"liver-{name}", "1.0.0", "Liver in CT", "segmentation", (LIVER,), (NetworkSpec(name, arguments),), SPEC, name
     )
-    cases = [mark(p.volume, seeds_for(p, card), SPEC, network.multiple) for p in patients]
+    cases = [prepare_case(p.volume, seeds_for(p, card), SPEC, network.multiple) for p in patients]
     images, truth = stacked(cases)
     options = Fit(epochs=epochs, batch=4, rate=RATES[name], average=0.98)
     folder = work / "-".join([name, str(epochs), str(images.shape[-1]), *(["pretrained"] if weights else [])])
-    state = start(network, options)
-    if (folder / CHECKPOINT).exists():
-        load_checkpoint(folder, state)
+    state = start(network, options, folder if (folder / CHECKPOINT).exists() else None)
     total = options.epochs * (len(images) // options.batch)
     while state.epoch < options.epochs:
         began = time.perf_counter()
@@ -104,11 +102,11 @@ def batches(images: Tensor, truth: Tensor, size: int, epoch: int) -> Iterator[tu
     random = torch.Generator().manual_seed(epoch)
     for some in torch.randperm(len(images), generator=random).split(size):
         if len(some) == size:
-            image, classes = changed(images[some], truth[some], SPEC, random)
+            image, classes = augment_seeds(images[some], truth[some], SPEC, random)
             yield image.clamp(-1, 1), classes.where(classes <= 1, 0)  # beyond the border is air
 
 
-def stacked(cases: Sequence[Marked]) -> tuple[Tensor, Tensor]:
+def stacked(cases: Sequence[SeedCase]) -> tuple[Tensor, Tensor]:
     """The SEEDs of all cases as the network sees them, and their classes."""
     images = torch.cat([case.images(sorted(case.truth)) for case in cases])
     return images, torch.from_numpy(np.stack([case.truth[k] for case in cases for k in sorted(case.truth)]))

@@ -34,17 +34,20 @@ from typing import Any
 import numpy as np
 import torch
 from ct_source import NETWORKS, SPEC, TITLES, Patients, load, seeds_for, stacked, trained
-from finetune_mri import interval, line
+from tables import header, line, mean_interval
 
 from medtl.errors import MedTLError
-from medtl.finetuning.decoder import Tuning, loss_of
-from medtl.finetuning.features import changed, mark
-from medtl.finetuning.finetune import FinetuneOptions, finetune
-from medtl.finetuning.seed import Seed
+from medtl.evaluation.metrics import dice
+from medtl.finetuning.decoder import Tuning
+from medtl.finetuning.features import augment_seeds, prepare_case
+from medtl.finetuning.finetune import finetune
+from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
+from medtl.finetuning.seed import IGNORE, Seed
 from medtl.io.write import store_image
 from medtl.model.bundle import Model
 from medtl.model.card import ModelCard
 from medtl.segmentation import segment
+from medtl.training.loss import dice_and_cross_entropy
 from medtl.volume import Volume
 
 SETS = ("a", "b", "c")
@@ -150,7 +153,7 @@ def guarded(
 ) -> tuple[Model, str]:
     """The model that is used after tuning, the old one where the verdict is "worse", and what was said."""
     began, busy = time.perf_counter(), time.process_time()
-    done = finetune(model, cases, FinetuneOptions(budget, guard=guard))
+    done = finetune(model, cases, Run(FinetuneOptions(budget, guard=guard), TimeBudget(budget)))
     seconds, busy = time.perf_counter() - began, time.process_time() - busy
     said = f"{done.verdict}, alpha {done.alpha:.2f}, {done.steps} steps, {seconds:.0f} s"
     # Fewer cores than there are: others were at work.
@@ -180,14 +183,10 @@ def written(cases: Sequence[tuple[Volume, np.ndarray]], folder: Path) -> Path:
 
 def dices_of(model: Model, tests: Mapping[str, Patients]) -> dict[str, dict[str, float]]:
     """Dice of each patient of each set."""
-    found: dict[str, dict[str, float]] = {}
-    for name, patients in tests.items():
-        found[name] = {}
-        for one in patients:
-            labels, truth = segment(one.volume, model).labelmap.array > 0, one.truth > 0
-            total = int(labels.sum() + truth.sum())
-            found[name][one.name] = 2 * int((labels & truth).sum()) / total if total else 1.0
-    return found
+    return {
+        name: {one.name: dice(one.truth, segment(one.volume, model).labelmap.array) for one in patients}
+        for name, patients in tests.items()
+    }
 
 
 def plainly_tuned(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]], budget: float) -> tuple[Model, int]:
@@ -195,17 +194,17 @@ def plainly_tuned(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]], 
     statistics of the batches), and the number of steps."""
     began = time.perf_counter()
     network = copy.deepcopy(model.networks[0]).train()
-    marked = [mark(volume, seeds, SPEC, network.multiple) for volume, seeds in cases]
+    marked = [prepare_case(volume, seeds, SPEC, network.multiple) for volume, seeds in cases]
     images, truth = stacked(marked)
     random = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     steps = 0
     while time.perf_counter() - began < budget:
-        image, classes = changed(images, truth, SPEC, random)
+        image, classes = augment_seeds(images, truth, SPEC, random)
         with torch.autocast("cpu", torch.bfloat16, enabled=model.bf16):
             logits = network(image.clamp(-1, 1).contiguous(memory_format=torch.channels_last))
         optimizer.zero_grad(set_to_none=True)
-        loss_of(logits.float(), classes).backward()
+        dice_and_cross_entropy(logits.float(), classes, IGNORE).backward()
         optimizer.step()
         steps += 1
     return replace(model, networks=(network.eval(),)), steps
@@ -227,7 +226,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> No
     print(f"\nDice [95 % interval over patients], {args.draws} SEED draws, {args.budget:g} s a step; n = {patients}.")
     print("A change is since training for set a, and since the step before for b and c.\n")
     head = ["network", "tuned on", *(text for one in SETS for text in (one, f"change of {one}")), "draws"]
-    print(line(head), line(["---"] * len(head)), sep="\n")
+    print(*header(head), sep="\n")
     for name in args.networks:
         mine = [row for row in rows if row["name"] == name]
         for state in STATES:
@@ -235,8 +234,8 @@ def summarise(rows: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> No
             cells = [TITLES[name], f"{step}: {WAYS[way]}" if way else "nothing yet"]
             for one in SETS:
                 since = "before" if one == "a" or step == "b" else f"b {way}"
-                cells.append(interval(by_patient(mine, state, one)))
-                cells.append(interval(by_patient(mine, state, one, since)) if way else "-")
+                cells.append(mean_interval(by_patient(mine, state, one)))
+                cells.append(mean_interval(by_patient(mine, state, one, since)) if way else "-")
             print(line([*cells, "; ".join(row[f"{state} said"] for row in mine) if way else "-"]))
     print()
     for way, title in WAYS.items():

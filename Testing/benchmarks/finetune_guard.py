@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finetune_mri import Loaded, interval, line, listed, load, seeds_for, slices_of, spread
+from finetune_mri import Loaded, listed, load, seeds_for, slices_of, spread
 from scipy import ndimage, stats
+from tables import header, line, mean_interval
 
 from medtl.errors import MedTLError
-from medtl.finetuning.features import Cached, cached
-from medtl.finetuning.finetune import FinetuneOptions, finetune
-from medtl.finetuning.guard import MARGIN, guard_set, marked, scores
+from medtl.finetuning.features import EncodedSlices, encode_slices
+from medtl.finetuning.finetune import finetune
+from medtl.finetuning.guard import MARGIN, guard_set, labelled_case, scores
+from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import Seed
 from medtl.model.bundle import Model, load_model
 from medtl.progress import no_progress
@@ -66,14 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def whole(model: Model, one: Loaded) -> Cached:
+def whole(model: Model, one: Loaded) -> EncodedSlices:
     """All slices of a case that show something, as the decoder gets them: tuning leaves the encoder alone."""
     truth = Labelmap(one[2] * np.uint16(model.card.labels[0].value), one[1].geometry)
-    case = marked(model, one[1], truth)
-    return cached(model, case, [k for k in sorted(case.truth) if case.prepared.occupied[k]])
+    case = labelled_case(model, one[1], truth)
+    return encode_slices(model, case, [k for k in sorted(case.truth) if case.prepared.occupied[k]])
 
 
-def run(model: Model, cases: list[Loaded], source: list[Cached], args: argparse.Namespace) -> list[dict[str, Any]]:
+def run(
+    model: Model, cases: list[Loaded], source: list[EncodedSlices], args: argparse.Namespace
+) -> list[dict[str, Any]]:
     """Tune what is not done yet; a row for each case and kind of SEEDs."""
     args.work.mkdir(parents=True, exist_ok=True)
     log = args.work / "finetune_guard.jsonl"
@@ -87,7 +91,7 @@ def run(model: Model, cases: list[Loaded], source: list[Cached], args: argparse.
             if any((row["case"], row["kind"]) == (one[0].case, kind) for row in rows):
                 continue
             seeds = [replace(seed, mask=spoilt(seed, kind)) for seed in seeds_for(model, one)]
-            done = finetune(model, [(one[1], seeds)], FinetuneOptions(args.budget))
+            done = finetune(model, [(one[1], seeds)], Run(FinetuneOptions(args.budget), TimeBudget(args.budget)))
             row = {**key, "case": one[0].case, "kind": kind, "verdict": done.verdict, "alpha": done.alpha}
             row |= {"chosen": [done.guard.mean, float((scores(done.model, source) - old).mean())], "states": []}
             for alpha in STATES:
@@ -119,18 +123,19 @@ def summarise(rows: Sequence[dict[str, Any]], sources: int) -> None:
     heads, lost = states[:, 1], states[:, 2]
     rho = stats.spearmanr(heads, lost).statistic
     print(f"\n{len(rows)} tunings, {len(states)} states, {sources} source patients; Spearman's rho {rho:.2f}\n")
-    print(line(["source", "states", "guard warns", "share [95 %, Wilson]"]), line(["---"] * 4), sep="\n")
+    print(*header(["source", "states", "guard warns", "share [95 %, Wilson]"]), sep="\n")
     for name, some in (("loses more than 0.01", lost < -0.01), ("does not", lost >= -0.01)):
         warned = int(np.count_nonzero(heads[some] < -MARGIN))
         print(line([name, str(int(some.sum())), str(warned), share(warned, int(some.sum()))]))
     print("\nWhat `finetune` chose itself\n")
-    print(line(["SEEDs", "n", "way gone", "guard's change", "source's change [95 %]"]), line(["---"] * 5), sep="\n")
+    print(*header(["SEEDs", "n", "way gone", "guard's change", "source's change [95 %]"]), sep="\n")
     for kind in KINDS:
         some = [row for row in rows if row["kind"] == kind]
         if some:
             way = np.mean([row["alpha"] for row in some])
             seen = np.mean([row["chosen"][0] for row in some])
-            print(line([kind, str(len(some)), f"{way:.2f}", f"{seen:+.3f}", interval([r["chosen"][1] for r in some])]))
+            lost = mean_interval([r["chosen"][1] for r in some])
+            print(line([kind, str(len(some)), f"{way:.2f}", f"{seen:+.3f}", lost]))
 
 
 def share(count: int, total: int) -> str:

@@ -24,21 +24,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from tables import header, line, mean_interval
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import MedTLError
-from medtl.evaluation.metrics import bootstrap_ci
-from medtl.finetuning.case_result import this_case
-from medtl.finetuning.decoder import loss_of
-from medtl.finetuning.features import changed, mark
-from medtl.finetuning.finetune import FinetuneOptions, finetune
-from medtl.finetuning.held_out import Clock
+from medtl.evaluation.metrics import dice
+from medtl.finetuning.case_result import case_result
+from medtl.finetuning.features import augment_seeds, prepare_case
+from medtl.finetuning.finetune import finetune
 from medtl.finetuning.interpolate import filled
-from medtl.finetuning.seed import Seed, seeds_of
+from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
+from medtl.finetuning.seed import IGNORE, Seed, seeds_of
 from medtl.finetuning.suggest import evenly_spaced
 from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, load_model
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
+from medtl.training.loss import dice_and_cross_entropy
 from medtl.volume import Labelmap, Volume, array_axis
 
 SEEDS = 5
@@ -109,7 +110,7 @@ def run(model: Model, target: list[Loaded], source: list[Loaded], args: argparse
     print(f"before: target {np.mean([old[o[0].case] for o in target]):.3f}, ", end="")
     print(f"source {np.mean([old[o[0].case] for o in source]):.3f}", flush=True)
     head = ["case", "rest: before", "tuned", "result", "filled", "plain", "statistics", "others", "plain", "source"]
-    print(line([*head, "plain", "verdict", "alpha", "steps", "s"]), line(["---"] * 15), sep="\n", flush=True)
+    print(*header([*head, "plain", "verdict", "alpha", "steps", "s"]), sep="\n", flush=True)
     for one in chosen:
         row = next((r for r in rows if r["case"] == one[0].case), None)
         if row is None:
@@ -139,11 +140,9 @@ def seeds_for(model: Model, one: Loaded) -> tuple[Seed, ...]:
 
 def dice_of(model: Model, one: Loaded, without: Sequence[int] = (), labels: np.ndarray | None = None) -> float:
     """Dice of the whole case, or of it without some slices, by the model or of `labels`."""
-    found = segment(one[1], model, SegmentOptions()).labelmap.array if labels is None else labels
+    found = segment(one[1], model, InferenceOptions()).labelmap.array if labels is None else labels
     axis = array_axis(one[1].geometry, model.card.input.plane)
-    a, b = (np.delete(part > 0, list(without), axis) for part in (found, one[2]))
-    total = np.count_nonzero(a) + np.count_nonzero(b)
-    return 2 * np.count_nonzero(a & b) / total if total else 1.0
+    return dice(*(np.delete(part, list(without), axis) for part in (one[2], found)))
 
 
 def measure(
@@ -156,10 +155,10 @@ def measure(
 ) -> dict[str, Any]:
     """All figures of a case."""
     seeds, slices = seeds_for(model, one), slices_of(model, one)
-    clock = Clock(args.budget)
+    clock = TimeBudget(args.budget)
     later = one[1].array.shape[array_axis(one[1].geometry, model.card.input.plane)]
-    done = finetune(model, [(one[1], seeds)], FinetuneOptions(args.budget), clock=clock, later=later)
-    result, weight = this_case(done, one[1], seeds, lambda stage, share: None)
+    done = finetune(model, [(one[1], seeds)], Run(FinetuneOptions(args.budget), clock, later_slices=later))
+    result, weight = case_result(done, one[1], seeds, lambda stage, share: None)
     seconds = clock.used
     row: dict[str, Any] = {
         "case": one[0].case,
@@ -213,7 +212,7 @@ def estimated(model: Model, one: Loaded) -> Model:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.train()
-    case = mark(one[1], (), model.card.input, network.multiple)
+    case = prepare_case(one[1], (), model.card.input, network.multiple)
     slices = np.flatnonzero(case.prepared.occupied)
     with torch.inference_mode():
         for k in range(0, len(slices), 8):
@@ -235,17 +234,17 @@ def plain_steps(model: Model, one: Loaded, seeds: Sequence[Seed]) -> Iterator[No
     """Tune the model's network as one would at first, a step a time: Adam on all weights, augmented slices, whole loss,
     batch statistics of the batches."""
     network = model.networks[0].train()
-    case = mark(one[1], seeds, model.card.input, network.multiple)
+    case = prepare_case(one[1], seeds, model.card.input, network.multiple)
     slices = sorted(case.truth)
     images, truth = case.images(slices), torch.from_numpy(np.stack([case.truth[k] for k in slices]))
     random = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     while True:
-        image, classes = changed(images, truth, model.card.input, random)
+        image, classes = augment_seeds(images, truth, model.card.input, random)
         image = image.clamp(*case.prepared.clip).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=model.bf16):
             logits = network(image)
-        loss = loss_of(logits.float(), classes)
+        loss = dice_and_cross_entropy(logits.float(), classes, IGNORE)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -272,39 +271,26 @@ def changes(row: dict[str, Any], name: str, prefix: str) -> list[float]:
 def summarise(rows: Sequence[dict[str, Any]]) -> None:
     """Means over the tuned cases with their 95 % intervals, and what the guard foretold."""
     print(f"\nMean over n = {len(rows)} tuned cases [95 % interval, bootstrap over them]\n")
-    print(line(["figure", "ours", "plain fine-tuning"]), line(["---"] * 3), sep="\n")
+    print(*header(["figure", "ours", "plain fine-tuning"]), sep="\n")
     for name in ("before", "tuned", "result", "filled", "statistics"):
         other = [r["plain"] for r in rows if "plain" in r] if name == "tuned" else []
-        print(line([f"rest of the case: {name}", interval([r[name] for r in rows]), interval(other)]))
+        print(line([f"rest of the case: {name}", mean_interval([r[name] for r in rows]), mean_interval(other)]))
     best = [r["result"] - max(r[n] for n in ("tuned", "filled", "statistics", "plain") if n in r) for r in rows]
-    print(line(["result minus the best of the others, paired", interval(best), ""]))
+    print(line(["result minus the best of the others, paired", mean_interval(best), ""]))
     filled_gain = [r["result"] - r["filled"] for r in rows]
-    print(line(["result minus filled, paired", interval(filled_gain), ""]))
+    print(line(["result minus filled, paired", mean_interval(filled_gain), ""]))
     for name in ("same_site", "other_sites", "others", "source"):
         figures = []
         for prefix in ("", "plain_"):
-            figures.append(interval([float(np.mean(v)) for r in rows if (v := changes(r, name, prefix))]))
+            figures.append(mean_interval([float(np.mean(v)) for r in rows if (v := changes(r, name, prefix))]))
         print(line([f"change: {name.replace('_', ' ')}", *figures]))
     print("\nThe guard against the source, a row a verdict\n")
-    print(line(["verdict", "n", "guard's change", "source's change"]), line(["---"] * 4), sep="\n")
+    print(*header(["verdict", "n", "guard's change", "source's change"]), sep="\n")
     for name in ("better", "same", "worse"):
         some = [r for r in rows if r["verdict"] == name]
         if some:
-            lost = interval([float(np.mean(r["source"])) for r in some])
-            print(line([name, str(len(some)), interval([r["guard_change"] for r in some]), lost]))
-
-
-def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % interval."""
-    if not values:
-        return "-"
-    low, high = bootstrap_ci(values)
-    return f"{np.mean(values):.3f} [{low:.3f}, {high:.3f}]"
-
-
-def line(values: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(values)} |"
+            lost = mean_interval([float(np.mean(r["source"])) for r in some])
+            print(line([name, str(len(some)), mean_interval([r["guard_change"] for r in some]), lost]))
 
 
 if __name__ == "__main__":

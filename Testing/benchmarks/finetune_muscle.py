@@ -20,20 +20,21 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
+from tables import header, line
 
 from medtl.errors import MedTLError
-from medtl.finetuning.case_result import this_case
-from medtl.finetuning.finetune import FinetuneOptions
-from medtl.finetuning.held_out import Clock
+from medtl.evaluation.metrics import dice
+from medtl.finetuning.case_result import case_result
 from medtl.finetuning.interpolate import filled
-from medtl.finetuning.new_structure import Structure, begun, fresh_card, learn
+from medtl.finetuning.new_structure import Structure, start_model, structure_card, train_structure
+from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import Seed, seeds_of
 from medtl.finetuning.suggest import evenly_spaced
 from medtl.io.read import read_labelmap, read_volume
 from medtl.model import networks
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
 from medtl.volume import Labelmap, Volume
 
 CASE = "ct-volumes/totalseg-A-tissue"
@@ -116,7 +117,7 @@ def run(volume: Volume, truth: Labelmap, origins: dict[str, Model], args: argpar
         "s",
         "steps",
     ]
-    print(line(head), line(["---"] * len(head)), sep="\n")
+    print(*header(head), sep="\n")
     for name in found:
         print(line(cells(name, rows[name])))
     areas, level = areas_of(truth.array > 0, volume)[rest], float(volume.array[rest][truth.array[rest] > 0].mean())
@@ -127,15 +128,15 @@ def learned(
     volume: Volume, truth: Labelmap, origin: Model, slices: Sequence[int], args: argparse.Namespace
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The network's word and the result of this case, as masks, and what the learning tells."""
-    clock = Clock(args.budget)
-    card = fresh_card(origin.card, "muscle", Structure(("muscle",), "axial", WINDOW))
+    clock = TimeBudget(args.budget)
+    card = structure_card(origin.card, "muscle", Structure(("muscle",), "axial", WINDOW))
     seeds: Sequence[Seed] = seeds_of(truth, card, Path(CASE), "x", slices)
     options = FinetuneOptions(args.budget, threads=args.threads)
-    own = begun(origin, card, volume, options.seed)
-    done = learn(own, [(volume, seeds)], options, clock=clock, later=len(truth.array))
-    result, weight = this_case(done, volume, seeds, lambda stage, share: None)
+    own = start_model(origin, card, volume, options.seed)
+    done = train_structure(own, [(volume, seeds)], Run(options, clock, later_slices=len(truth.array)))
+    result, weight = case_result(done, volume, seeds, lambda stage, share: None)
     facts = {"seconds": clock.used, "steps": done.steps, "left_out": done.seeds.after.tolist(), "weight": weight}
-    alone = segment(volume, done.model, SegmentOptions(threads=args.threads)).labelmap.array > 0
+    alone = segment(volume, done.model, InferenceOptions(threads=args.threads)).labelmap.array > 0
     return {"network": alone, f"result (weight {weight:g})": result.array > 0}, facts
 
 
@@ -175,23 +176,12 @@ def figures(mask: np.ndarray, truth: np.ndarray, volume: Volume, rest: Sequence[
     }
 
 
-def dice(found: np.ndarray, truth: np.ndarray) -> float:
-    """Dice of two masks; 1 where both are empty."""
-    total = np.count_nonzero(found) + np.count_nonzero(truth)
-    return 2 * np.count_nonzero(found & truth) / total if total else 1.0
-
-
 def cells(name: str, row: dict[str, Any]) -> list[str]:
     """The row of a way."""
     hu = "-" if row["hu_error"] is None else f"{row['hu_error']:+.1f}"
     text = [name, f"{row['dice']:.3f}", f"{row['lowest']:.3f}", f"{row['area_error']:+.1f}"]
     text += [f"{row['area_absolute_error']:.1f}", hu]
     return [*text, f"{row['seconds']:.0f}" if "seconds" in row else "-", str(row.get("steps", "-"))]
-
-
-def line(values: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(values)} |"
 
 
 if __name__ == "__main__":

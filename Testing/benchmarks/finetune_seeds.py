@@ -18,16 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finetune_mri import Loaded, dice_of, interval, line, listed, load
+from finetune_mri import Loaded, dice_of, listed, load
+from tables import header, line, mean_interval
 
 from medtl.errors import MedTLError
-from medtl.finetuning.case_result import this_case
-from medtl.finetuning.finetune import FinetuneOptions, finetune
-from medtl.finetuning.held_out import Clock
+from medtl.finetuning.case_result import case_result
+from medtl.finetuning.finetune import finetune
+from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import seeds_of
 from medtl.finetuning.suggest import evenly_spaced
 from medtl.model.bundle import Model, load_model
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
 from medtl.volume import Labelmap, array_axis
 
 DRAWS = 2
@@ -81,11 +82,11 @@ def run(model: Model, cases: list[Loaded], args: argparse.Namespace) -> None:
                     print(rows[-1], file=sys.stderr, flush=True)
     for figure, title in (("whole", "Whole case, SEEDs as drawn"), ("rest", "Tuned model alone, on the other slices")):
         print(f"\n{title}: mean Dice over n = {len(cases)} cases [95 %], budget {args.budget:g} s\n")
-        print(line(["SEEDs", *WAYS, "random - even", "unsure - even"]), line(["---"] * 6), sep="\n")
+        print(*header(["SEEDs", *WAYS, "random - even", "unsure - even"]), sep="\n")
         for count in args.counts:
             values = {way: [mean_of(rows, one[0].case, count, way, figure) for one in cases] for way in WAYS}
-            paired = [interval(np.subtract(values[way], values["even"]).tolist()) for way in WAYS[1:]]
-            print(line([str(count), *(interval(values[way]) for way in WAYS), *paired]))
+            paired = [mean_interval(np.subtract(values[way], values["even"]).tolist()) for way in WAYS[1:]]
+            print(line([str(count), *(mean_interval(values[way]) for way in WAYS), *paired]))
 
 
 def mean_of(rows: Sequence[dict[str, Any]], case: str, count: int, way: str, figure: str) -> float:
@@ -98,7 +99,7 @@ def seen_by(model: Model, one: Loaded) -> tuple[tuple[int, int], np.ndarray]:
     """The first and last slice of what the model finds (of all slices where that is nothing), and the mean entropy of
     each slice's head."""
     axis = array_axis(one[1].geometry, model.card.input.plane)
-    found = segment(one[1], model, SegmentOptions(keep_uncertainty=True))
+    found = segment(one[1], model, InferenceOptions(keep_uncertainty=True))
     assert found.uncertainty is not None
     there = np.flatnonzero(np.moveaxis(found.labelmap.array, axis, 0).any(axis=(1, 2)))
     planes = np.moveaxis(found.uncertainty, axis, 0)
@@ -126,10 +127,10 @@ def measure(model: Model, one: Loaded, slices: Sequence[int], budget: float) -> 
     """The figures of one run."""
     truth = Labelmap(one[2] * np.uint16(model.card.labels[0].value), one[1].geometry)
     seeds = seeds_of(truth, model.card, one[0].image, one[0].case, slices)
-    clock = Clock(budget)
+    clock = TimeBudget(budget)
     later = one[1].array.shape[array_axis(one[1].geometry, model.card.input.plane)]
-    done = finetune(model, [(one[1], seeds)], FinetuneOptions(budget), clock=clock, later=later)
-    result, weight = this_case(done, one[1], seeds, lambda stage, share: None)
+    done = finetune(model, [(one[1], seeds)], Run(FinetuneOptions(budget), clock, later_slices=later))
+    result, weight = case_result(done, one[1], seeds, lambda stage, share: None)
     return {
         "seconds": clock.used,
         "steps": done.steps,

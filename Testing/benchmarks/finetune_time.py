@@ -20,12 +20,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from finetune_mri import Loaded, line, listed, load, plain_steps, seeds_for, slices_of, spread
+from finetune_mri import Loaded, listed, load, plain_steps, seeds_for, slices_of, spread
+from tables import header, line
 
 from medtl.errors import MedTLError
-from medtl.finetuning.decoder import Tuned, Tuning, tune
-from medtl.finetuning.features import Cached, Marked, cached, copies, decided, dices, mark
-from medtl.finetuning.guard import marked, some_of
+from medtl.finetuning.decoder import DecoderWeights, Tuning, tune
+from medtl.finetuning.features import (
+    EncodedSlices,
+    SeedCase,
+    augmented_copies,
+    dices,
+    encode_slices,
+    predict,
+    prepare_case,
+)
+from medtl.finetuning.guard import labelled_case, spread_slices
 from medtl.model.bundle import Model, load_model
 from medtl.volume import Labelmap
 
@@ -75,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = load_model(args.model, "cpu")
         head = ["case", "before", "default: best", "95 % after s", "plain: best", "95 % after s", "ratio"]
-        print(line([*head, "default as good as plain's 95 % after s"]), line(["---"] * 8), sep="\n", flush=True)
+        print(*header([*head, "default as good as plain's 95 % after s"]), sep="\n", flush=True)
         for case in spread(listed(args.target, args.exclude), args.cases):
             print(line(row(model, load(case), args.seconds, args.plain_seconds)), flush=True)
     except MedTLError as error:
@@ -101,28 +110,28 @@ def row(model: Model, one: Loaded, seconds: float, plain_seconds: float) -> list
     return [*cells, ratio, "never" if same is None else f"{same:.1f}"]
 
 
-def rest_of(model: Model, one: Loaded) -> tuple[Marked, list[int]]:
+def rest_of(model: Model, one: Loaded) -> tuple[SeedCase, list[int]]:
     """The case with all its truth, and slices that are no SEEDs."""
     truth = Labelmap(one[2] * np.uint16(model.card.labels[0].value), one[1].geometry)
-    case = marked(model, one[1], truth)
+    case = labelled_case(model, one[1], truth)
     count = case.prepared.turned_shape[0]
     seeds = {count - 1 - k if 0 in case.prepared.flips else k for k in slices_of(model, one)}
-    return case, [k for k in some_of(case, 60) if k not in seeds]
+    return case, [k for k in spread_slices(case, 60) if k not in seeds]
 
 
 def default_curve(model: Model, one: Loaded, seconds: float) -> Curve:
     """Tuning as `finetune` does it on all SEEDs, without the guard and the SEEDs left out."""
     own = replace(model, networks=(copy.deepcopy(model.networks[0]),))
     case, rest = rest_of(own, one)
-    looked: Cached = cached(own, case, rest)
+    looked: EncodedSlices = encode_slices(own, case, rest)
     labels = len(model.card.labels)
     tuning = Tuning()
-    curve = Curve(lambda: float(dices(decided(own, looked), looked.truth, labels, True)[0]))
+    curve = Curve(lambda: float(dices(predict(own, looked), looked.truth, labels, True)[0]))
     curve.stop()
     random = torch.Generator().manual_seed(0)
-    material = mark(one[1], seeds_for(model, one), model.card.input, own.networks[0].multiple)
-    caches = list(copies(own, material, sorted(material.truth), model.card.input, tuning.copies, random))
-    tuned = Tuned(own, caches[0])
+    seed_case = prepare_case(one[1], seeds_for(model, one), model.card.input, own.networks[0].multiple)
+    caches = list(augmented_copies(own, seed_case, sorted(seed_case.truth), tuning.copies, random))
+    tuned = DecoderWeights(own, caches[0])
     next_look = curve.used()
 
     def step_done(share: float, loss: float) -> None:
@@ -151,8 +160,8 @@ def plain_curve(model: Model, one: Loaded, seconds: float) -> Curve:
 
     def look() -> float:
         network.eval()
-        found = Cached(case.case, tuple(rest), cached(own, case, rest).features, truth)
-        score = float(dices(decided(own, found), truth, labels, True)[0])
+        found = EncodedSlices(case.case, tuple(rest), encode_slices(own, case, rest).features, truth)
+        score = float(dices(predict(own, found), truth, labels, True)[0])
         network.train()
         return score
 

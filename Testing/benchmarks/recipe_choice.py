@@ -19,18 +19,20 @@ from unittest import mock
 
 import numpy as np
 import torch
+from tables import header, line
 
 from medtl.cases import read_cases
 from medtl.errors import MedTLError
+from medtl.evaluation.metrics import dice
 from medtl.model.card import InputSpec
 from medtl.model.networks import Network, build
+from medtl.preprocess import TISSUE_CLIP, from_tissue_units, to_tissue_units
 from medtl.progress import TerminalProgress
 from medtl.training import fit as training
 from medtl.training.augment import Augmentation
 from medtl.training.dataset import CachedCase, prepare_cases
-from medtl.training.recipe import Recipe
 from medtl.training.recipes import recipe_named
-from medtl.training.train import held_out_patients
+from medtl.training.segmenter import SegmentationRecipe, held_out_patients
 
 PLAIN = Augmentation(p_strip=0.35, p_faint=0.0, p_necrosis=0.0, contrast=0.2)
 VARIANTS = ("same", "neighbours", "plain")
@@ -53,16 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress = TerminalProgress()
     try:
         recipe = recipe_named(args.recipe)
-        if not isinstance(recipe, Recipe):
+        if not isinstance(recipe, SegmentationRecipe):
             parser.error(f"expected the recipe of a segmentation, found {args.recipe}")
         listed = read_cases(args.cases)
         held = held_out_patients(recipe, listed, None)
         ours = tuple(case for case in listed if case.patient not in held)
-        cases = prepare_cases(ours, recipe.card.input, args.work / "cache", recipe.binary, progress)
+        cases = prepare_cases(ours, recipe.card, args.work / "cache", recipe.binary, progress)
         trained = [case for case in cases if case.site != args.site]
         left_out = [case for case in cases if case.site == args.site]
         head = ["variant", "head", *(f"mean / median Dice at {t}" for t in THRESHOLDS), "volume, found / true"]
-        print(line(head), line(["---"] * len(head)), sep="\n", flush=True)
+        print(*header(head), sep="\n", flush=True)
         for name in args.variants or VARIANTS:
             network = trained_network(recipe, name, trained, args.encoder_weights, args.epochs, args.work, progress)
             progress.close()
@@ -78,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def trained_network(
-    recipe: Recipe,
+    recipe: SegmentationRecipe,
     name: str,
     cases: Sequence[CachedCase],
     weights: str,
@@ -92,9 +94,10 @@ def trained_network(
     folder = work / f"{name}-{epochs}"
     torch.manual_seed(options.seed)
     network = build(spec.name, dict(spec.arguments) | {"encoder_weights": weights})
-    resume = (folder / training.CHECKPOINT).exists()
+    resume_from = folder if (folder / training.CHECKPOINT).exists() else None
     with neighbours_of(name):
-        network = training.fit(network, cases, recipe.card.input, options, folder, resume=resume, progress=progress)
+        state = training.start(network, options, resume_from)
+        network = training.fit(state, cases, recipe.card.input, options, folder, progress)
     history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     print(f"{name}: loss {history[-1]['loss']:.3f} after {epochs} epochs", file=sys.stderr)
     return network
@@ -119,7 +122,7 @@ def scores(network: Network, cases: Sequence[CachedCase], spec: InputSpec) -> li
     rows, ratios = [], []
     for case in cases:
         probability, truth = training.predict(network, case, spec), case.label > 0
-        rows.append([training.dice(probability > threshold, truth) for threshold in THRESHOLDS])
+        rows.append([dice(probability > threshold, truth) for threshold in THRESHOLDS])
         ratios.append((probability > 0.5).sum() / max(truth.sum(), 1))
     found = np.array(rows)
     means, medians = found.mean(0), np.median(found, axis=0)
@@ -128,15 +131,10 @@ def scores(network: Network, cases: Sequence[CachedCase], spec: InputSpec) -> li
 
 def stripped(case: CachedCase) -> CachedCase:
     """The case with nothing but its brain (and lesion), scaled anew by what is left, as a stripped volume would be."""
-    tissue = (case.image.astype(np.float32) + 1.0) / 0.8
+    tissue = to_tissue_units(case.image.astype(np.float32))
     tissue[~(case.brain | (case.label > 0))] = 0.0
     level = float(np.median(tissue[case.brain])) if case.brain.any() else 1.0
-    return replace(case, image=np.clip(tissue * (0.8 / level) - 1.0, -1.0, 2.2).astype(np.float16))
-
-
-def line(cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
+    return replace(case, image=np.clip(from_tissue_units(tissue / level), *TISSUE_CLIP).astype(np.float16))
 
 
 if __name__ == "__main__":

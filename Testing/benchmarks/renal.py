@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from renal_masks import MILLIMETRES, measured_masks, table_of
 from renal_slices import demonstration
+from tables import header, interval, line
 
 from medtl.classification.shape import FEATURES as SHAPES
-from medtl.classification.shape import little, predict
+from medtl.classification.shape import predict, weak_evidence
 from medtl.evaluation.reliability import auc, bootstrap
-from medtl.training.recipes.renal_malignancy import FEATURES, FIGURES, interval
+from medtl.training.recipes.renal_malignancy import FEATURES, FIGURES
 from medtl.training.renal import REPEATS, SEED, Table, figures, final_model, fold_models, out_of_fold, splits
 
 # The penalties of the model that was settled on before any figure was seen.
@@ -66,8 +67,7 @@ def thickness(kept: dict[str, dict[str, list[float]]]) -> list[str]:
     lines = [
         f"## Slices of 5 mm instead of 1 mm or less (n = {len(cases)} masks, no diagnosis looked at)",
         "",
-        "| feature | as drawn: mean change in SD | r | common grid: mean change in SD | r |",
-        "| --- | --- | --- | --- | --- |",
+        *header(["feature", "as drawn: mean change in SD", "r", "common grid: mean change in SD", "r"]),
     ]
     for number, name in enumerate(SHAPES):
         if name == "volume":
@@ -76,7 +76,7 @@ def thickness(kept: dict[str, dict[str, list[float]]]) -> list[str]:
         for thin, thick in (("thin, as drawn", "thick, as drawn"), ("true", "thick")):
             a, b = (np.array([kept[variant][case][number] for case in cases]) for variant in (thin, thick))
             cells += [f"{(b - a).mean() / a.std():+.2f}", f"{np.corrcoef(a, b)[0, 1]:.2f}"]
-        lines.append(f"| {SHAPES[name]} | {' | '.join(cells)} |")
+        lines.append(line([SHAPES[name], *cells]))
     return lines
 
 
@@ -101,27 +101,26 @@ def models_compared(table: Table, index: Sequence[dict[str, str]], models: Any) 
     lines = [
         f"## Benign or malignant by shape (n = {len(table.cases)}, {np.count_nonzero(~table.malignant)} benign)",
         "",
-        f"| | {' | '.join(FIGURES.values())} | AUC minus that of volume alone | AUC of all pairs |",
-        f"| --- | {'--- | ' * len(FIGURES)}--- | --- |",
+        *header(["", *FIGURES.values(), "AUC minus that of volume alone", "AUC of all pairs"]),
     ]
     base = rows[1][2]
     for name, one, said in rows:
         found = figures(one, *said)
         gap = "" if said is base else interval(difference(table, said, base))
         pooled = interval(area_of(one, said[0], np.zeros_like(said[1])))
-        lines.append(f"| {name} | {' | '.join(interval(found[key]) for key in FIGURES)} | {gap} | {pooled} |")
+        lines.append(line([name, *(interval(found[key]) for key in FIGURES), gap, pooled]))
     known = np.array([bool(row["radiographic_size_cm"]) for row in index])
     size = np.array([float(row["radiographic_size_cm"] or 0) for row in index])[known]
     one = area_of(rows_of(table, known), size[None], np.zeros((1, len(size)), int))
     lines.append(
-        f"| diameter in the report (n = {known.sum()}), nothing fitted | {interval(one)} |{' |' * (len(FIGURES) + 1)}"
+        line([f"diameter in the report (n = {known.sum()}), nothing fitted", interval(one), *[""] * (len(FIGURES) + 1)])
     )
     model = final_model(shape)
     lines += ["", f"Intercept {model.intercept:+.3f}. Log-odds of malignant for a standard deviation, all cases:", ""]
-    lines += ["| feature | weight | 95 % of resamples |", "| --- | --- | --- |"]
+    lines += header(["feature", "weight", "95 % of resamples"])
     for number, term in enumerate(model.terms, start=1):
         low, high = np.percentile([sample[number] for sample in model.resamples], (2.5, 97.5))
-        lines.append(f"| {term.feature} | {term.weight:+.2f} | {low:+.2f} to {high:+.2f} |")
+        lines.append(line([term.feature, f"{term.weight:+.2f}", f"{low:+.2f} to {high:+.2f}"]))
     return lines
 
 
@@ -165,7 +164,7 @@ def abstentions(table: Table) -> list[str]:
             for case in test:
                 said = predict(dict(zip(table.features, table.values[case])), model)
                 above[repeat, case] = said.probability > (model.prevalence or 0)
-                abstained[repeat, case] = bool(little(said, model, ""))
+                abstained[repeat, case] = bool(weak_evidence(said, model, ""))
     groups = {
         "abstained from": abstained,
         "**answered, above the share**": ~abstained & above,
@@ -176,8 +175,7 @@ def abstentions(table: Table) -> list[str]:
     lines = [
         f"## Abstaining where the interval holds the share of malignant tumours, {table.malignant.mean():.1%}",
         "",
-        f"| tumours | n of {shape[1]} | benign, of {np.count_nonzero(~table.malignant)} | malignant |",
-        "| --- | --- | --- | --- |",
+        *header(["tumours", f"n of {shape[1]}", f"benign, of {np.count_nonzero(~table.malignant)}", "malignant"]),
     ]
     for name, group in groups.items():
 
@@ -188,7 +186,7 @@ def abstentions(table: Table) -> list[str]:
         limits = bootstrap(counted, table.malignant, table.patients).T
         found = zip(counted(np.arange(shape[1])), limits, (".0f", ".1f", ".1f"), ("", "", " %"))
         cells = [f"{value:{form}}{unit} ({low:{form}} to {high:{form}})" for value, (low, high), form, unit in found]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(line([name, *cells]))
     return lines
 
 
@@ -200,8 +198,7 @@ def alterations(
     lines = [
         "## The same masks altered, models fitted to the true ones",
         "",
-        "| mask | n (benign) | AUC | mean change of probability | mean size of the change | largest |",
-        "| --- | --- | --- | --- | --- | --- |",
+        *header(["mask", "n (benign)", "AUC", "mean change of probability", "mean size of the change", "largest"]),
     ]
     for name in ("true", *VARIANTS):
         other = table_of(index, kept[name])
@@ -214,10 +211,9 @@ def alterations(
         one = area_of(inside, said[:, there], folds[:, there])
         change = (said - true)[:, there].mean(axis=0)
         benign = np.count_nonzero(~inside.malignant)
-        lines.append(
-            f"| {name} | {there.sum()} ({benign}) | {interval(one)} | {change.mean():+.3f} | "
-            f"{np.abs(change).mean():.3f} | {np.abs(change).max():.3f} |"
-        )
+        size = np.abs(change)
+        cells = [f"{there.sum()} ({benign})", interval(one), f"{change.mean():+.3f}"]
+        lines.append(line([name, *cells, f"{size.mean():.3f}", f"{size.max():.3f}"]))
     return lines
 
 

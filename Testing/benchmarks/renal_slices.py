@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from renal_masks import unpacked
+from tables import header, interval, line
 
 from medtl.evaluation.reliability import auc
-from medtl.training.recipes.renal_malignancy import FEATURES, VALUES, interval
+from medtl.training.recipes.renal_malignancy import FEATURES, VALUES
 from medtl.training.renal import Table, fit
 
 SLICES = "kidney-ct-slices"
@@ -55,8 +56,7 @@ def demonstration(data: Path, work: Path, table: Table, encoder_weights: Path | 
         f"## Radiomics, deep features, both ({len(patients)} patients, {np.count_nonzero(~outcome)} benign): "
         "a demonstration",
         "",
-        "| features | patients that have them (benign) | AUC | with benign patients drawn at random |",
-        "| --- | --- | --- | --- |",
+        *header(["features", "patients that have them (benign)", "AUC", "with benign patients drawn at random"]),
     ]
     chance = {
         f"{mark}{name}{mark}": by_chance(parts[name])
@@ -67,7 +67,7 @@ def demonstration(data: Path, work: Path, table: Table, encoder_weights: Path | 
         there = ~np.isnan(said[0])
         one = figure(outcome[there], said[:, there])
         count = f"{there.sum()} ({np.count_nonzero(~outcome[there])})"
-        lines.append(f"| {name} | {count} | {interval(one)} | {chance.get(name, '')} |")
+        lines.append(line([name, count, interval(one), chance.get(name, "")]))
     lines += ["", "So few benign patients that no row is better than another."]
     return lines
 

@@ -24,6 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tables import table
+
 SHAPES = {"24 × 256 × 256": (24, 256, 256), "155 × 240 × 240": (155, 240, 240)}
 SPACINGS = {24: (0.9, 0.9, 5.0), 155: (1.0, 1.0, 1.0)}
 GROWTH = (1, 4, 16)
@@ -132,13 +134,14 @@ def repeated(path: Path, source: Path, times: int) -> Path:
 
 def run(model: Any, source: Path, repeats: int, flip: bool = False) -> Record:
     """Median seconds of each stage and in total, warm, file to file."""
-    from medtl.segmentation import SegmentOptions, segment_file
+    from medtl.segmentation import InferenceOptions, OutputOptions, segment_file
 
     output = source.with_suffix(".out.seg.nrrd")
     records, totals = [], []
     for attempt in range(repeats + 1):
         began = time.perf_counter()
-        record = segment_file(source, model, output, SegmentOptions(flip=flip, force=True))["seconds"]
+        outputs = OutputOptions(output, force=True)
+        record = segment_file(source, model, outputs, options=InferenceOptions(flip=flip)).seconds
         if attempt:  # the first run warms up
             totals.append(time.perf_counter() - began)
             records.append(record)
@@ -185,13 +188,13 @@ def memory_here(model: str, source: Path, dtype: str) -> Record:
     """What `memory_of` returns, measured in this process."""
     from medtl.io.read import read_volume
     from medtl.model.bundle import load_model
-    from medtl.segmentation import SegmentOptions, segment_file
+    from medtl.segmentation import OutputOptions, segment_file
 
     loaded = load_model(model, "cpu")
     if dtype != "default":
         loaded = replace(loaded, bf16=dtype == "bf16")
     before = peak_mb()
-    segment_file(source, loaded, source.with_suffix(".memory.seg.nrrd"), SegmentOptions(force=True))
+    segment_file(source, loaded, OutputOptions(source.with_suffix(".memory.seg.nrrd"), force=True))
     after = peak_mb()
     return {"loaded": before, "peak": after, "input": read_volume(source).array.nbytes / 1e6}
 
@@ -219,7 +222,7 @@ def beside_monai(model: Any, source: Path, repeats: int) -> Record:
     from medtl.io.read import read_volume
     from medtl.preprocess import batch, neighbour_steps, prepare
     from medtl.progress import no_progress
-    from medtl.segmentation import BATCH_PIXELS, SegmentOptions, infer
+    from medtl.segmentation import BATCH_PIXELS, InferenceOptions, infer
 
     spec, network = model.card.input, model.networks[0]
     prepared = prepare(read_volume(source), spec, network.multiple)
@@ -245,7 +248,7 @@ def beside_monai(model: Any, source: Path, repeats: int) -> Record:
         return work
 
     def ours() -> object:
-        return infer(prepared, model, SegmentOptions(), no_progress)
+        return infer(prepared, model, InferenceOptions(), no_progress)
 
     rivals = {f"windows {WINDOW}": theirs(whole, windows), "whole slices": theirs(whole, None)}
     rivals["whole slices, our box"] = theirs(prepared, None)
@@ -261,7 +264,7 @@ def end_to_end(model: Any, source: Path, repeats: int) -> Record:
 
     from medtl.model.bundle import load_model
     from medtl.preprocess import neighbour_steps
-    from medtl.segmentation import SegmentOptions, segment_file
+    from medtl.segmentation import OutputOptions, segment_file
 
     plain = load_model(str(model.folder), "cpu").networks[0].to(memory_format=torch.contiguous_format)
     scale = ScaleIntensityRangePercentiles(1, 99.5, -1.0, 1.0, clip=True)
@@ -270,7 +273,7 @@ def end_to_end(model: Any, source: Path, repeats: int) -> Record:
     outputs = [source.with_suffix(f".{name}.seg.nrrd") for name in ("ours", "theirs")]
 
     def ours() -> object:
-        return segment_file(source, model, outputs[0], SegmentOptions(force=True))
+        return segment_file(source, model, OutputOptions(outputs[0], force=True))
 
     @torch.inference_mode()
     def theirs() -> object:
@@ -397,11 +400,6 @@ def targets(figures: Record) -> list[str]:
             (f"{name}: {END_TO_END:.0f} times faster file to file", f"{ratio:.2f} times", ratio >= END_TO_END)
         )
     return table(["aim", "found", "holds"], [[a, b, "yes" if ok else "no"] for a, b, ok in claims])
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 import torch
+from tables import header, line
 
 from medtl.model.networks import Classifier2d, Network, UNet2d
 from medtl.training.fit import DepthwiseInFloat32
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    print("| network | float32 where faster, s | bfloat16 alone, s | ratio |\n| --- | --- | --- | --- |")
+    print(*header(["network", "float32 where faster, s", "bfloat16 alone, s", "ratio"]), sep="\n")
     for encoder in ENCODERS:
         for kind in (Classifier2d, UNet2d):
             network: Network = kind(encoder, 1, 4)
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     quick.append(times[0])
                     plain.append(times[1])
             ours, theirs = statistics.median(quick), statistics.median(plain)
-            print(f"| {kind.__name__} {encoder} | {ours:.2f} | {theirs:.2f} | {theirs / ours:.2f} |", flush=True)
+            cells = [f"{kind.__name__} {encoder}", *(f"{value:.2f}" for value in (ours, theirs, theirs / ours))]
+            print(line(cells), flush=True)
     return 0
 
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from card_figures import held_out_cases, interval, number, rounded, table, write_figures
+from card_figures import held_out_cases, rounded, write_figures
+from tables import interval, number, table
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError, MedTLError
@@ -31,7 +32,7 @@ from medtl.model.bundle import Model, load_model
 from medtl.model.card import ModelCard
 from medtl.postprocess import fill_holes, keep_components
 from medtl.progress import Progress, TerminalProgress
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
 from medtl.volume import Volume, voxels_sha256
 
 CLASSES = ("glioma", "meningioma", "pituitary")
@@ -185,7 +186,7 @@ def choice(model: Model, cases: Sequence[CaseFiles], progress: Progress) -> str:
     """The table of settings on these cases, and the best of them."""
     settings = [(threshold, pixels) for threshold in THRESHOLDS for pixels in SMALLEST]
     found: list[list[Found]] = [[] for _ in settings]
-    options = SegmentOptions(cleanup=False, keep_probabilities=True)
+    options = InferenceOptions(cleanup=False, keep_probabilities=True)
     for case, volume, truth in read_untrained(model.card, [case for case in cases if case.site != "brats"], progress):
         probabilities = segment(volume, model, options).probabilities
         assert probabilities is not None

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from card_figures import held_out_cases, outside_cases
 from scipy import ndimage
+from tables import interval, table
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import MedTLError
@@ -27,7 +28,7 @@ from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, load_model
 from medtl.preprocess import body_depth
 from medtl.progress import Progress, TerminalProgress
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
 
 NEAR = 15
 TOP = (0.01, 0.05, 0.10)
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model, cases = load_model(args.model), read_cases(args.cases)
         if args.only:
             cases = (held_out_cases if args.only == "held-out" else outside_cases)(model.card, cases)
-        figures = measure(model, cases, SegmentOptions(flip=args.flip), progress)
+        figures = measure(model, cases, InferenceOptions(flip=args.flip), progress)
     except MedTLError as error:
         progress.close()
         print(f"uncertainty: {error}", file=sys.stderr)
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(model: Model, cases: Sequence[CaseFiles], options: SegmentOptions, progress: Progress) -> dict[str, Any]:
+def measure(model: Model, cases: Sequence[CaseFiles], options: InferenceOptions, progress: Progress) -> dict[str, Any]:
     """The figures of both regions."""
     tables = []
     for number, case in enumerate(cases):
@@ -72,10 +73,10 @@ def measure(model: Model, cases: Sequence[CaseFiles], options: SegmentOptions, p
     return found | {name: figures_of([t[i] for t in tables], patients) for i, name in enumerate(REGIONS)}
 
 
-def tables_of(model: Model, case: CaseFiles, options: SegmentOptions) -> list[np.ndarray]:
+def tables_of(model: Model, case: CaseFiles, options: InferenceOptions) -> list[np.ndarray]:
     """For each region the histograms of the entropy, of errors and of the rest, int (2, BINS)."""
     volume, truth = read_volume(case.image), read_labelmap(case.label).array > 0
-    result = segment(volume, model, SegmentOptions(flip=options.flip, keep_uncertainty=True))
+    result = segment(volume, model, InferenceOptions(flip=options.flip, keep_uncertainty=True))
     assert result.uncertainty is not None
     lesion = result.labelmap.array > 0
     error = lesion != truth
@@ -123,13 +124,7 @@ def lines_of(figures: dict[str, Any]) -> list[str]:
     names = list(figures[REGIONS[0]])
     head = [f"{figures['model']}, {figures['n']} patients", *REGIONS]
     rows = [[name.replace("_", " "), *(interval(figures[region][name]) for region in REGIONS)] for name in names]
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-
-
-def interval(value: dict[str, Any]) -> str:
-    """A figure and its interval."""
-    low, high = value["ci95"]
-    return f"{value['mean']:.3f} ({low:.3f}–{high:.3f})"
+    return table(head, rows)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ import host  # noqa: E402
 
 host.start()
 
+from tables import table  # noqa: E402
+
 from medtl.io.read import read_labelmap  # noqa: E402
 from medtl.io.write import write_image  # noqa: E402
 from medtl.phantom import head  # noqa: E402
@@ -84,10 +86,8 @@ def main() -> None:
             host.process_until(lambda: worker.state == "stopped", PATIENCE, "The end of the engine")
         last = Job(worker, "last").wait().fate
         worker.stop()
-    print(f"| {options.kills} kills: {states['busy']} of a busy engine, {states['ready']} of an idle one | jobs |")
-    print("| --- | --- |")
-    for name in ("served", "reported", "lost"):
-        print(f"| {name} | {fates[name]} |")
+    kills = f"{options.kills} kills: {states['busy']} of a busy engine, {states['ready']} of an idle one"
+    print(*table([kills, "jobs"], [[name, str(fates[name])] for name in ("served", "reported", "lost")]), sep="\n")
     print(f"\nThe job after the last kill was {last}.")
     sys.exit(fates["lost"] > 0 or last != "served")
 

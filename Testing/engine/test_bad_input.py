@@ -156,9 +156,15 @@ FILES: dict[str, tuple[Maker, str]] = {
     "a text file named as gzip": (lambda d: bytes_in(d / "a.nii.gz", b"hello" * 99), "found something else"),
     "a packed text": (lambda d: bytes_in(d / "a.nii.gz", gzip.compress(b"hello" * 99)), "found something else"),
     "broken gzip": (lambda d: bytes_in(d / "a.nii.gz", b"\x1f\x8b" + b"rubbish" * 99), "found something else"),
-    "truncated NRRD": (lambda d: cut(written(d / "a.nrrd"), 30), "whole NRRD file, found one that is cut off"),
+    "truncated NRRD": (
+        lambda d: cut(written(d / "a.nrrd"), 30),
+        "Expected 120 bytes of data in .*a.nrrd, found 90: it is cut off",
+    ),
     "truncated packed NRRD": (lambda d: cut(written(d / "a.nrrd", packed=True), 30), "whole NRRD file"),
-    "truncated NIfTI": (lambda d: cut(written(d / "a.nii"), 30), "found fewer: it is cut off"),
+    "truncated NIfTI": (
+        lambda d: cut(written(d / "a.nii"), 30),
+        "Expected 120 bytes of data in .*, found 90: it is cut off",
+    ),
     "truncated packed NIfTI": (lambda d: cut(written(d / "a.nii.gz"), 30), "whole NIfTI file"),
     "changed packed NIfTI": (
         lambda d: scratched(packed_nifti(d / "a.nii.gz")),
@@ -169,44 +175,47 @@ FILES: dict[str, tuple[Maker, str]] = {
     "changed detached data": (lambda d: packed_nrrd(d / "a.nhdr", "a.raw.gz"), "whole NRRD .*packed data are cut off"),
     "short packed NIfTI": (
         lambda d: bytes_in(d / "a.nii.gz", gzip.compress(written(d / "b.nii").read_bytes()[:-2])),
-        "found fewer: it is cut off",
+        "Expected 120 bytes of data in .*, found 118: it is cut off",
     ),
     "very long name": (lambda d: d / ("a" * 300 + ".nrrd"), "found nothing at"),
-    "truncated MHA": (lambda d: cut(written(d / "a.mha"), 30), "whole MetaImage file"),
-    "truncated packed MHA": (lambda d: cut(written(d / "a.mha", packed=True), 30), "whole MetaImage file"),
+    "truncated MHA": (lambda d: cut(written(d / "a.mha"), 30), "Expected 120 bytes .*, found 90: it is cut off"),
+    "truncated packed MHA": (
+        lambda d: cut(written(d / "a.mha", packed=True), 30),
+        "bytes of data in .*a.mha, .*it is cut off",
+    ),
     "truncated PNG": (lambda d: cut(picture(d / "a.png", COLOURS), 40), "whole picture file"),
     "detached data missing": (
         lambda d: bytes_in(
             d / "a.nhdr", NRRD.format(directions="(1,0,0) (0,1,0) (0,0,1)")[:-1].encode() + b"data file: x.raw\n"
         ),
-        "without its data file",
+        "Expected the data file of .*a.nhdr, found .* at .*x.raw. Copy it there",
     ),
     "suffix lies": (
         lambda d: renamed(written(d / "a.nii.gz"), "a.nrrd"),
         "what it holds: NIfTI. Rename it to end in .nii",
     ),
-    "4D NIfTI": (lambda d: four_d(d / "a.nii.gz"), "found 3 frames in .*--frame N, N from 0 to 2"),
-    "4D NRRD": (lambda d: four_d(d / "a.nrrd", 2), "found 2 frames in .*--frame N, N from 0 to 1"),
+    "4D NIfTI": (lambda d: four_d(d / "a.nii.gz"), "found 3 frames in .*a.nii.gz, 0 to 2. Choose one"),
+    "4D NRRD": (lambda d: four_d(d / "a.nrrd", 2), "found 2 frames in .*a.nrrd, 0 to 1. Choose one"),
     "vector NRRD": (
         lambda d: written(d / "a.nrrd", NOISE.reshape(3, 2, 5, 2), vector=True),
-        "found 2 components in .*--component N, N from 0 to 1",
+        "found 2 components in .*a.nrrd, 0 to 1. Choose one",
     ),
-    "colour picture": (lambda d: picture(d / "a.png", COLOURS), "found 3 components in .*--component N"),
-    "colour JPEG": (lambda d: picture(d / "a.jpg", COLOURS), "found 3 components in .*--component N"),
+    "colour picture": (lambda d: picture(d / "a.png", COLOURS), "found 3 components in .*, 0 to 2. Choose one"),
+    "colour JPEG": (lambda d: picture(d / "a.jpg", COLOURS), "found 3 components in .*, 0 to 2. Choose one"),
     "complex": (lambda d: written(d / "a.nrrd", NOISE + 1j), "found complex ones .* Export the magnitude"),
     "NaN": (lambda d: written(d / "a.nrrd", holed(0.05)), "found 3 of 60 that are NaN or infinite"),
     "constant": (lambda d: written(d / "a.nrrd", np.full_like(NOISE, 7)), "found the value 7 in every voxel"),
     "zero spacing in NRRD": (
         lambda d: nrrd(d / "a.nrrd", "(0,0,0) (0,1,0) (0,0,1)"),
-        "spacings above 0 mm, found zero",
+        "spacings above 0 mm, .* found 0 × 1 × 1. .*a.nrrd",
     ),
-    "zero spacing in MHA": (lambda d: mha(d / "a.mha", "0 1 1"), "spacings above 0 mm, found zero"),
+    "zero spacing in MHA": (lambda d: mha(d / "a.mha", "0 1 1"), "spacings above 0 mm, .*found 0 × 1 × 1. .*a.mha"),
     "zero spacing in NIfTI": (lambda d: nifti(d / "a.nii", ("f", 84, (0.0,))), "found 0 on axis 2"),
     "NaN spacing in NIfTI": (lambda d: nifti(d / "a.nii", ("f", 88, (np.nan,))), "found nan on axis 3"),
     "infinite spacing in NIfTI": (lambda d: nifti(d / "a.nii", ("f", 80, (np.inf,))), "found inf on axis 1"),
     "huge values": (lambda d: written(d / "a.nrrd", NOISE * 1e300), "32-bit numbers can hold, found .*e\\+302"),
     "tiny values": (lambda d: written(d / "a.nrrd", NOISE * 1e-40), "32-bit numbers can hold, found .*e-38"),
-    "NaN spacing": (lambda d: nrrd(d / "a.nrrd", "(nan,0,0) (0,1,0) (0,0,1)"), "found zero or no number"),
+    "NaN spacing": (lambda d: nrrd(d / "a.nrrd", "(nan,0,0) (0,1,0) (0,0,1)"), "number.s. as a vector, found .nan 0 0"),
     "sheared NRRD": (lambda d: nrrd(d / "a.nrrd", "(1,0.5,0) (0,1,0) (0,0,1)"), "orthonormal axes.*a.nrrd"),
     "sheared MHA": (lambda d: mha(d / "a.mha", matrix="1 0.5 0 0 1 0 0 0 1"), "orthonormal axes.*regular grid.*a.mha"),
     "singular direction": (lambda d: nrrd(d / "a.nrrd", "(1,0,0) (1,0,0) (0,0,1)"), "sheared or singular direction"),
@@ -214,7 +223,7 @@ FILES: dict[str, tuple[Maker, str]] = {
         lambda d: nifti(d / "a.nii", ("h", 252, (0,)), ("4f", 280, (0.7, 0.4, 0.0, 0.0))),
         "sheared or singular direction",
     ),
-    "NIfTI without sizes": (lambda d: nifti(d / "a.nii", ("h", 42, (0,))), "whole NIfTI file"),
+    "NIfTI without sizes": (lambda d: nifti(d / "a.nii", ("h", 42, (0,))), "sizes of at least 1 voxel, found 0 4 3"),
 }
 
 FOLDERS: dict[str, tuple[Maker, str]] = {
@@ -251,7 +260,7 @@ FOLDERS: dict[str, tuple[Maker, str]] = {
     ),
     "two series": (
         lambda d: folder(d / "s", a=PLANES[0], b=Slice(uid="1.2.9", description="T1 c", position=(0, 0, 9))),
-        r"found 2 series at .*1\.2\.9 \(T1 c, MR, 1 slices\).*--series UID",
+        r"found 2 series at .*1\.2\.9 \(T1 c, MR, 1 slices\).*Choose one of them; a unique beginning of its UID",
     ),
     "missing slice": (
         lambda d: folder(d / "s", a=PLANES[0], b=PLANES[1], c=PLANES[2], e=PLANES[4], f=PLANES[5]),
@@ -291,12 +300,12 @@ FOLDERS: dict[str, tuple[Maker, str]] = {
 }
 
 OPTIONS: dict[str, tuple[Maker, dict[str, object], str]] = {
-    "frame past the end": (lambda d: four_d(d / "a.nii"), {"frame": 3}, "--frame from 0 to 2, found 3"),
-    "negative frame": (lambda d: four_d(d / "a.nii"), {"frame": -1}, "--frame from 0 to 2, found -1"),
-    "frame of a 3D file": (lambda d: written(d / "a.nii"), {"frame": 1}, "--frame from 0 to 0, found 1"),
-    "component of a grey file": (lambda d: written(d / "a.nii"), {"component": 1}, "--component from 0 to 0"),
-    "series of a file": (lambda d: written(d / "a.nii"), {"series": "1"}, "a DICOM folder for --series"),
-    "frame of a DICOM folder": (lambda d: folder(d / "s", a=PLANES[0]), {"frame": 2}, "--frame from 0 to 0"),
+    "frame past the end": (lambda d: four_d(d / "a.nii"), {"frame": 3}, "a frame from 0 to 2, found 3"),
+    "negative frame": (lambda d: four_d(d / "a.nii"), {"frame": -1}, "a frame from 0 to 2, found -1"),
+    "frame of a 3D file": (lambda d: written(d / "a.nii"), {"frame": 1}, "a frame from 0 to 0, found 1"),
+    "component of a grey file": (lambda d: written(d / "a.nii"), {"component": 1}, "a component from 0 to 0"),
+    "series of a file": (lambda d: written(d / "a.nii"), {"series": "1"}, "a DICOM folder to choose a series from"),
+    "frame of a DICOM folder": (lambda d: folder(d / "s", a=PLANES[0]), {"frame": 2}, "a frame from 0 to 0"),
     "unknown series": (
         lambda d: folder(d / "s", a=PLANES[0]),
         {"series": "9.9"},

@@ -7,7 +7,8 @@ import pytest
 from small_model import a_card
 
 from medtl.gate import gate_warnings, mismatches
-from medtl.model.card import Gate, InputSpec
+from medtl.model.card import Gate, InputSpec, load_card
+from medtl.model.store import find_model
 from medtl.phantom import head
 from medtl.preprocess import prepare
 from medtl.volume import Geometry, Volume
@@ -133,3 +134,22 @@ def test_without_a_direction_a_field_of_view_that_fits_in_one_plane_fits():
     assert mismatches(CARD, size=(100, 100, 200), **stored) == ()
     (reason,) = mismatches(CARD, size=(100, 100, 120), **stored)
     assert reason.startswith("the field of view is ")
+
+
+@pytest.mark.parametrize(
+    ("modality", "description", "spacing", "offered"),
+    [
+        ("CT", "Abdomen portal venous", 0.8, True),
+        ("CT", "kidney cut out", 0.2, True),
+        ("", "case_00012", 0.8, True),
+        ("", "case_00012", 0.5, False),
+        ("MR", "t2_tse_cor", 0.8, False),
+        ("CT", "Head without contrast", 0.8, False),
+        ("", "MRHead", 0.8, False),
+        ("", "BraTS-GLI-00012-t1c", 0.8, False),
+    ],
+)
+def test_the_model_of_renal_tumours_is_not_offered_for_a_brain(modality, description, spacing, offered):
+    card = load_card(find_model("renal-malignancy"))
+    header = {"size": (512, 512, 90), "spacing": (spacing, spacing, 3.0)}
+    assert (mismatches(card, modality=modality, description=description, **header) == ()) == offered

@@ -17,13 +17,13 @@ PACKAGES = {"medtl": "medtl", "MedTLLib": "MedTLSegment/MedTLLib", "MedTLClassif
 # one folder may import each other where WITHIN says nothing else.
 LAYERS = (
     {"errors"},
-    {"progress", "typed_json"},
+    {"progress", "results", "typed_json"},
     {"volume"},
     {"io"},
     {"phantom"},
     {"cases"},
     {"model"},
-    {"preprocess", "measurement"},
+    {"preprocess", "measurement", "labels"},
     {"gate", "postprocess"},
     {"segmentation"},
     {"classification"},
@@ -35,12 +35,22 @@ LAYERS = (
 )
 # The order within folders, again from the bottom up.
 WITHIN = {
-    "io": ({"files"}, {"itk", "seg_nrrd"}, {"pictures", "dicom"}, {"read", "write"}),
+    "io": (
+        {"choice", "limits", "packed", "parts"},
+        {"header"},
+        {"files"},
+        {"itk", "seg_nrrd", "nrrd", "meta_image", "nifti", "voxels"},
+        {"formats", "pictures", "dicom_file"},
+        {"dicom_pixels"},
+        {"dicom"},
+        {"read", "write"},
+        {"isolated"},
+    ),
     "model": ({"card_text", "files", "series_name"}, {"card", "device"}, {"store", "networks"}, {"bundle"}),
     "classification": ({"frames", "region", "report"}, {"shape"}, {"classify"}),
-    "evaluation": ({"metrics", "reliability"}, {"segmentation", "classification"}),
+    "evaluation": ({"metrics"}, {"segmentation", "classification", "reliability"}),
     "finetuning": (
-        {"seed"},
+        {"seed", "run", "output"},
         {"interpolate", "features"},
         {"decoder"},
         {"guard"},
@@ -53,17 +63,9 @@ WITHIN = {
 }
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
-    *("errors", "progress", "typed_json", "volume", "io", "phantom", "cases", "gate", "measurement", "worker"),
-    *(
-        "model.card",
-        "model.card_text",
-        "model.files",
-        "model.series_name",
-        "model.store",
-        "model.bundle",
-        "model.device",
-    ),
-    *("finetuning.seed", "finetuning.interpolate"),
+    *("errors", "progress", "results", "typed_json", "volume", "io", "phantom", "cases", "gate", "labels"),
+    *("measurement", "worker", "model.card", "model.card_text", "model.files", "model.series_name", "model.store"),
+    *("model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate"),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
     *("commands.demo", "commands.preview"),
@@ -72,10 +74,10 @@ HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib", "MedTLClassifyLib"}
 
 # Slicer's side, from the bottom up, and what it may import of the engine: nothing that needs torch.
-SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"})
+SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"}, {"module"})
 SLICER_SIDE_MAY = {
-    *("errors", "progress", "typed_json", "volume", "io", "phantom", "gate", "measurement"),
-    *("model.card", "model.card_text", "model.store", "finetuning.seed", "classification.report"),
+    *("errors", "progress", "typed_json", "volume", "io", "phantom", "gate", "measurement", "labels"),
+    *("model.card", "model.card_text", "model.files", "model.store", "finetuning.seed", "classification.report"),
 }
 
 

@@ -27,7 +27,7 @@ def shut(*arguments, **_):
 socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = shut
 socket.getaddrinfo = socket.gethostbyname = socket.create_connection = shut
 """
-RUN = "from medtl.cli import main; sys.exit(main(sys.argv[1:]))"
+RUN = "from medtl.commands.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def run(folder: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -17,12 +17,13 @@ from small_model import LESION, WINDOW, Bands, bands
 from strategies import geometries, rotation
 
 from medtl import segmentation as module
-from medtl.errors import Cancelled, DeviceError, InputError
+from medtl.errors import Cancelled, DeviceError, InputError, ModelError
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image
 from medtl.model.card import Calibration, Cleanup, InputSpec, Label
 from medtl.postprocess import fill_holes, keep_components
-from medtl.segmentation import SegmentOptions, segment, segment_file
+from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions, segment, segment_file
+from medtl.typed_json import encode
 from medtl.volume import PLANES, Geometry, Volume
 
 THREE = (Label(1, "a", "A"), Label(2, "b", "B"), Label(3, "c", "C"))
@@ -122,7 +123,7 @@ def image_of(array: np.ndarray, geometry: Geometry) -> sitk.Image:
 def test_tiny_and_odd_volumes_come_back_on_their_own_grid(size, mm, spec):
     axes = tuple(rotation((0.1, 0.3, -0.2)).ravel())
     volume = noise(Geometry(size, (mm, mm, 2.5), (1.5, 2.5, -9.5), axes))
-    options = SegmentOptions(keep_probabilities=True, keep_uncertainty=True)
+    options = InferenceOptions(keep_probabilities=True, keep_uncertainty=True)
     result = segment(volume, bands(spec=spec, cleanup=Cleanup(0.001, 0.1, True)), options)
     assert result.labelmap.array.shape == volume.array.shape
     assert result.labelmap.geometry.close_to(volume.geometry, 1e-6)
@@ -187,7 +188,7 @@ def test_probabilities_and_uncertainty_are_softmax_and_its_entropy(temperature):
     centres = (-1.0, 0.0, 0.6, 1.0)
     volume = noise(Geometry((7, 6, 5), (1, 1, 2)))
     model = bands(*centres, labels=THREE, sharpness=3.0, calibration=Calibration(temperature))
-    result = segment(volume, model, SegmentOptions(keep_probabilities=True, keep_uncertainty=True))
+    result = segment(volume, model, InferenceOptions(keep_probabilities=True, keep_uncertainty=True))
     wanted = twin_probabilities(volume, centres, 3.0, temperature)
     assert result.probabilities.shape == (3, 5, 6, 7)
     assert result.uncertainty.shape == (5, 6, 7)
@@ -216,7 +217,7 @@ def test_foreground_is_where_its_classes_together_exceed_the_threshold(threshold
 def test_a_hotter_temperature_makes_the_model_less_sure():
     volume = noise(Geometry((9, 9, 5)))
     sure, unsure = (
-        segment(volume, bands(sharpness=3.0, calibration=Calibration(t)), SegmentOptions(keep_uncertainty=True))
+        segment(volume, bands(sharpness=3.0, calibration=Calibration(t)), InferenceOptions(keep_uncertainty=True))
         for t in (1.0, 4.0)
     )
     assert unsure.uncertainty.mean() > sure.uncertainty.mean() + 0.1
@@ -224,7 +225,7 @@ def test_a_hotter_temperature_makes_the_model_less_sure():
 
 def test_flipping_averages_with_the_left_right_mirror_image():
     volume = noise(Geometry((8, 8, 3)), 5)
-    options = SegmentOptions(flip=True, keep_probabilities=True)
+    options = InferenceOptions(flip=True, keep_probabilities=True)
     result = segment(volume, bands(shift=(0, 1), sharpness=2.0), options)
     here, there = (
         twin_probabilities(replace(volume, array=np.roll(volume.array, s, axis=2)), (-1.0, 0.5), 2.0, 1.0)[1]
@@ -251,7 +252,7 @@ def test_empty_slices_are_not_computed_and_give_background():
     array = np.zeros((20, 64, 64), np.int16)
     array[8:11, 10:54, 10:54] = 150
     model = bands(2.0, -0.2, spec=InputSpec())  # whatever is seen is labelled
-    options = SegmentOptions(keep_probabilities=True, keep_uncertainty=True)
+    options = InferenceOptions(keep_probabilities=True, keep_uncertainty=True)
     result = segment(Volume(array, Geometry((64, 64, 20))), model, options)
     assert sum(shape[0] for shape in model.networks[0].seen) == 3
     assert result.labelmap.array[8:11, 20:40, 20:40].all()
@@ -339,7 +340,7 @@ def a_ring_and_a_speck() -> Volume:
 @pytest.mark.parametrize("on", [True, False])
 def test_cleaning_up_follows_the_card_and_can_be_switched_off(rule, speck, hole, on):
     volume = a_ring_and_a_speck()
-    labels = segment(volume, bands(cleanup=rule), SegmentOptions(cleanup=on)).labelmap.array
+    labels = segment(volume, bands(cleanup=rule), InferenceOptions(cleanup=on)).labelmap.array
     assert bool(labels[1, 10, 14]) == (speck or not on)
     assert bool(labels[1, 5, 5]) == (hole and on)
     assert labels[1, 3:8, 3].all()
@@ -399,11 +400,10 @@ def test_cancelling_at_any_stage_leaves_nothing(stage, at, scan, tmp_path, monke
     monkeypatch.setattr(module, "BATCH_PIXELS", 1)
     (tmp_path / "out").mkdir()
     outputs = [tmp_path / "out" / n for n in ("labels.seg.nrrd", "p.nrrd", "u.nrrd")]
-    options = SegmentOptions(probabilities=outputs[1], uncertainty=outputs[2])
     model = bands(cleanup=Cleanup(fill_holes=True))
     progress = StopAt(stage, at)
     with pytest.raises(Cancelled):
-        segment_file(scan, model, outputs[0], options, progress)
+        segment_file(scan, model, OutputOptions(*outputs), progress=progress)
     assert progress.calls[-1][0] == stage
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -412,21 +412,21 @@ def test_cancelling_keeps_an_older_result_whole(scan, tmp_path):
     output = tmp_path / "labels.seg.nrrd"
     output.write_text("precious")
     with pytest.raises(Cancelled):
-        segment_file(scan, bands(), output, SegmentOptions(force=True), StopAt("write", 1.0))
+        segment_file(scan, bands(), OutputOptions(output, force=True), progress=StopAt("write", 1.0))
     assert output.read_text() == "precious"
 
 
 def test_progress_goes_through_the_stages_in_order_and_fractions_rise(scan, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BATCH_PIXELS", 1)
     progress = StopAt("never")
-    record = segment_file(scan, bands(), tmp_path / "x.seg.nrrd", progress=progress)
+    result = segment_file(scan, bands(), OutputOptions(tmp_path / "x.seg.nrrd"), progress=progress)
     assert list(dict.fromkeys(stage for stage, _ in progress.calls)) == list(STAGES)
     for stage in STAGES:
         fractions = [f for s, f in progress.calls if s == stage]
         assert fractions == sorted(fractions)
         assert all(0 <= f <= 1 for f in fractions)
     assert len({f for s, f in progress.calls if s == "infer"}) == 7  # six slices and the end
-    assert set(record["seconds"]) == set(STAGES)
+    assert set(result.seconds) == set(STAGES)
 
 
 class Failing(Bands):
@@ -453,7 +453,7 @@ def test_running_out_of_memory_is_said_in_one_line_with_advice(error, scan, tmp_
     failing.error = error
     model = replace(bands(), networks=(failing,))
     with pytest.raises(DeviceError, match=r"Not enough memory for a volume of 12×10×6 voxels\. .*smaller volume"):
-        segment_file(scan, model, tmp_path / "x.nrrd")
+        segment_file(scan, model, OutputOptions(tmp_path / "x.nrrd"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
 
 
@@ -467,8 +467,8 @@ def test_a_limit_of_threads_holds_for_its_job_alone(scan, tmp_path):
     torch.set_num_threads(3)
     try:
         model = replace(bands(), networks=(Counting().eval(),))
-        segment_file(scan, model, tmp_path / "one.nrrd", SegmentOptions(threads=1))
-        segment_file(scan, model, tmp_path / "all.nrrd")
+        segment_file(scan, model, OutputOptions(tmp_path / "one.nrrd"), options=InferenceOptions(threads=1))
+        segment_file(scan, model, OutputOptions(tmp_path / "all.nrrd"))
     finally:
         torch.set_num_threads(before)
     assert (found[0], found[-1]) == (1, 3)
@@ -484,7 +484,7 @@ def test_another_failure_is_not_called_out_of_memory():
 @pytest.mark.parametrize("suffix", [".seg.nrrd", ".nrrd", ".nii.gz"])
 def test_a_second_reader_sees_the_labels_lie_on_the_input(suffix, scan, tmp_path):
     output = tmp_path / f"labels{suffix}"
-    record = segment_file(scan, bands(), output)
+    record = encode(segment_file(scan, bands(), OutputOptions(output)))
     image, labels = sitk.ReadImage(str(scan)), sitk.ReadImage(str(output))
     assert labels.GetSize() == image.GetSize()
     for corner in product(*((0, n - 1) for n in image.GetSize())):
@@ -504,7 +504,7 @@ def test_a_second_reader_sees_the_labels_lie_on_the_input(suffix, scan, tmp_path
 
 
 def test_the_segmentation_file_names_its_segments(scan, tmp_path):
-    segment_file(scan, bands(), tmp_path / "x.seg.nrrd")
+    segment_file(scan, bands(), OutputOptions(tmp_path / "x.seg.nrrd"))
     (found,) = read_labelmap(tmp_path / "x.seg.nrrd").segments
     assert (found.id, found.name, found.terminology) == ("small.lesion", "Lesion", LESION[0].snomed)
     assert found.colour == pytest.approx(LESION[0].colour)
@@ -513,9 +513,9 @@ def test_the_segmentation_file_names_its_segments(scan, tmp_path):
 
 def test_probabilities_and_uncertainty_are_written_on_the_input_s_grid(scan, tmp_path):
     volume = read_volume(scan)
-    options = SegmentOptions(probabilities=tmp_path / "p.nrrd", uncertainty=tmp_path / "u.nii.gz")
+    outputs = OutputOptions(tmp_path / "x.nrrd", tmp_path / "p.nrrd", tmp_path / "u.nii.gz")
     centres = (-1.0, 0.0, 0.6, 1.0)
-    segment_file(scan, bands(*centres, labels=THREE, sharpness=2.0), tmp_path / "x.nrrd", options)
+    segment_file(scan, bands(*centres, labels=THREE, sharpness=2.0), outputs)
     wanted = twin_probabilities(volume, centres, 2.0, 1.0)
     p = sitk.ReadImage(str(tmp_path / "p.nrrd"))
     assert p.GetNumberOfComponentsPerPixel() == 3
@@ -529,14 +529,14 @@ def test_probabilities_and_uncertainty_are_written_on_the_input_s_grid(scan, tmp
 def test_an_existing_output_is_refused_before_any_work_and_replaced_only_by_force(which, scan, tmp_path):
     files = {n: tmp_path / f"{n}.nrrd" for n in ("output", "probabilities", "uncertainty")}
     files[which].write_text("precious")
-    options = SegmentOptions(probabilities=files["probabilities"], uncertainty=files["uncertainty"])
+    outputs = OutputOptions(files["output"], files["probabilities"], files["uncertainty"])
     model = bands(sharpness=2.0)
     with pytest.raises(InputError, match="exists already"):
-        segment_file(scan, model, files["output"], options)
+        segment_file(scan, model, outputs)
     assert files[which].read_text() == "precious"
     assert model.networks[0].seen == []
     assert sum(f.exists() for f in files.values()) == 1
-    segment_file(scan, model, files["output"], replace(options, force=True))
+    segment_file(scan, model, replace(outputs, force=True))
     assert all(read_volume(f).array.shape == (6, 10, 12) for f in files.values())
 
 
@@ -551,7 +551,7 @@ def test_the_input_is_never_overwritten(which, link, scan, tmp_path):
     files = {"output": tmp_path / "o.nrrd", which: target}
     output = files.pop("output")
     with pytest.raises(InputError, match="is an input or a part of one"):
-        segment_file(scan, bands(), output, SegmentOptions(force=True, **files))
+        segment_file(scan, bands(), OutputOptions(output, force=True, **files))
     assert scan.read_bytes() == before
 
 
@@ -565,7 +565,7 @@ def test_the_data_of_a_detached_header_are_never_overwritten(which, tmp_path):
     before = (tmp_path / "c.nrrd").read_bytes()
     files = {"output": tmp_path / "o.nrrd", which: tmp_path / "c.nrrd"}
     with pytest.raises(InputError, match="is an input or a part of one"):
-        segment_file(tmp_path / "c.mhd", bands(), files.pop("output"), SegmentOptions(force=True, **files))
+        segment_file(tmp_path / "c.mhd", bands(), OutputOptions(files.pop("output"), force=True, **files))
     assert (tmp_path / "c.nrrd").read_bytes() == before
 
 
@@ -577,7 +577,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(which, bad,
     files = {"output": older, which: tmp_path / bad}
     output, model = files.pop("output"), bands()
     with pytest.raises(InputError):
-        segment_file(scan, model, output, SegmentOptions(force=True, **files))
+        segment_file(scan, model, OutputOptions(output, force=True, **files))
     assert model.networks[0].seen == []
     assert older.read_text() == "precious"
 
@@ -585,7 +585,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(which, bad,
 @pytest.mark.parametrize("which", ["probabilities", "uncertainty"])
 def test_two_outputs_to_one_file_are_refused(which, scan, tmp_path):
     with pytest.raises(InputError, match="same name"):
-        segment_file(scan, bands(), tmp_path / "x.nrrd", SegmentOptions(**{which: tmp_path / "in/../x.nrrd"}))
+        segment_file(scan, bands(), OutputOptions(tmp_path / "x.nrrd", **{which: tmp_path / "in/../x.nrrd"}))
     assert not (tmp_path / "x.nrrd").exists()
 
 
@@ -603,7 +603,7 @@ def test_a_failing_write_leaves_older_results_whole(which, scan, tmp_path, monke
 
     monkeypatch.setattr(module, which, full)
     with pytest.raises(InputError, match="No space left"):
-        segment_file(scan, bands(), output, SegmentOptions(force=True, probabilities=p, uncertainty=u))
+        segment_file(scan, bands(), OutputOptions(output, p, u, force=True))
     assert {f.name: f.read_text() for f in output.parent.iterdir()} == dict.fromkeys(names, "precious")
 
 
@@ -612,9 +612,9 @@ def test_a_picture_has_no_volume_in_ml(tmp_path):
 
     pixels = np.random.default_rng(0).choice([0, 50, 150], (20, 30)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "slice.png")
-    record = segment_file(tmp_path / "slice.png", bands(), tmp_path / "x.seg.nrrd")
-    assert record["segments"][0]["volume_ml"] is None
-    assert {(part["volume_ml"], part["diameter_mm"]) for part in record["segments"][0]["lesions"]} <= {(None, None)}
+    (found,) = segment_file(tmp_path / "slice.png", bands(), OutputOptions(tmp_path / "x.seg.nrrd")).segments
+    assert found.volume_ml is None
+    assert {(part.volume_ml, part.diameter_mm) for part in found.lesions} <= {(None, None)}
     np.testing.assert_array_equal(read_labelmap(tmp_path / "x.seg.nrrd").array[0], pixels == 150)
 
 
@@ -632,7 +632,7 @@ def test_frame_and_component_choose_what_is_segmented(tmp_path):
     sitk.WriteImage(image, str(tmp_path / "4d.nii.gz"))
     for frame, wanted in ((0, 0), (1, 119)):
         output = tmp_path / f"{frame}.nrrd"
-        segment_file(tmp_path / "4d.nii.gz", bands(), output, SegmentOptions(frame=frame))
+        segment_file(tmp_path / "4d.nii.gz", bands(), OutputOptions(output), ReadOptions(frame=frame))
         assert (read_labelmap(output).array > 0).sum() == pytest.approx(wanted, abs=1)
 
 
@@ -640,5 +640,63 @@ def test_warnings_of_the_volume_reach_the_record(tmp_path):
     array = np.random.default_rng(0).random((10, 12, 14)).astype(np.float32) * 200
     array[3, 4, 5] = np.nan
     sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "x.mha"))
-    record = segment_file(tmp_path / "x.mha", bands(), tmp_path / "x.nrrd")
-    assert any("NaN" in w for w in record["warnings"])
+    result = segment_file(tmp_path / "x.mha", bands(), OutputOptions(tmp_path / "x.nrrd"))
+    assert any("NaN" in w for w in result.warnings)
+
+
+@pytest.mark.parametrize("names", [("labels.seg.nrrd",), ("labels.nrrd", "p.nrrd", "u.nrrd")])
+def test_an_output_that_appears_meanwhile_stays_as_it_is(names, scan, tmp_path):
+    """Another program writes to the same name after our check and before our rename."""
+    (tmp_path / "out").mkdir()
+    paths = [tmp_path / "out" / name for name in names]
+
+    def appear(stage: str, fraction: float) -> None:
+        if (stage, fraction) == ("write", 1.0):
+            paths[-1].write_text("theirs")
+
+    with pytest.raises(InputError, match=f"{names[-1]} exists already"):
+        segment_file(scan, bands(), OutputOptions(*paths), progress=appear)
+    assert [f.name for f in (tmp_path / "out").iterdir()] == [names[-1]]
+    assert paths[-1].read_text() == "theirs"
+    segment_file(scan, bands(), OutputOptions(*paths, force=True), progress=appear)
+    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == sorted(names)
+    assert sitk.ReadImage(str(paths[-1])).GetSize() == (12, 10, 6)
+
+
+class Broken(Bands):
+    """Adds a value to the logits of one class, everywhere or at one pixel of one slice."""
+
+    def __init__(self, value: float, label: int, everywhere: bool) -> None:
+        super().__init__()
+        self.value, self.label, self.everywhere = value, label, everywhere
+
+    def decode(self, features):
+        logits = super().decode(features)
+        where = logits[:, self.label] if self.everywhere else logits[0, self.label, 0, 0]
+        where += self.value
+        return logits
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("everywhere", [False, True])
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_network_whose_output_is_not_finite_is_an_error_and_no_empty_result(
+    value, label, everywhere, flip, scan, tmp_path
+):
+    model = replace(bands(), networks=(Broken(value, label, everywhere).eval(),))
+    with pytest.raises(ModelError, match=r"finite numbers from the network of small, found NaN or infinity"):
+        segment_file(scan, model, OutputOptions(tmp_path / "x.nrrd"), options=InferenceOptions(flip=flip))
+    assert not (tmp_path / "x.nrrd").exists()
+
+
+def test_large_finite_logits_are_no_error():
+    volume = noise(Geometry((8, 8, 3)))
+    result = segment(volume, bands(sharpness=1e37))
+    np.testing.assert_array_equal(result.labelmap.array, bright(volume))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10**9, 10**30])
+def test_an_impossible_number_of_threads_is_refused(threads):
+    with pytest.raises(InputError, match=r"Expected 1 to \d+ threads, found .* CPU cores"):
+        InferenceOptions(threads=threads)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from medtl.io.write import write_image, write_whole
 from medtl.model.bundle import load_model
 from medtl.phantom import head
 from medtl.progress import Progress, no_progress
-from medtl.segmentation import segment_file
+from medtl.results import SegmentedFile
+from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("read", "load", "prepare", "infer", "clean", "write")
@@ -344,6 +346,27 @@ def test_a_cancel_of_a_job_that_is_not_there_is_ignored(client: Client, tmp_path
     assert client.rest() == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize("reports", [True, False], ids=["reporting", "in one long call"])
+def test_a_signal_ends_a_job_without_a_trace(
+    client: Client, tmp_path: Path, name: str, status: int, reports: bool
+) -> None:
+    case = make_case(tmp_path, 1, block="write", reports=reports)
+    client.send(case.request)
+    wait_until(case.here.exists)
+    assert len(case.left()) == 1
+    client.process.send_signal(getattr(signal, name))
+    assert client.process.wait(PATIENCE) == status
+    assert case.left() == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+def test_a_signal_ends_an_idle_worker(client: Client) -> None:
+    client.process.send_signal(signal.SIGTERM)
+    assert client.process.wait(PATIENCE) == 143
+
+
 def test_the_end_of_input_ends_an_idle_worker(client: Client) -> None:
     assert client.rest() == []
     assert client.process.returncode == 0
@@ -479,16 +502,6 @@ def test_a_job_that_fails_is_answered_on_one_line_and_the_next_one_works(client:
     assert client.complaints.count(b"Traceback") == 2  # none for the error that is the user's
 
 
-@dataclass(frozen=True)
-class FakeOptions:
-    """Stands in for SegmentOptions."""
-
-    device: str = "auto"
-    frame: int | None = None
-    cleanup: bool = True
-    uncertainty: Path | None = None
-
-
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     """A bundle on disk and an engine that counts how often it is loaded."""
@@ -503,20 +516,19 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         return SimpleNamespace(card=SimpleNamespace(name="glioma"), sha256=content, folder=folder)
 
     def segment_file(
-        source: Path, model: Any, output: Path, options: FakeOptions, progress: Progress
-    ) -> dict[str, Any]:
-        seen.calls.append((source, output, options))
-        return {"input": str(source), "output": str(output), "seconds": {"read": 0.25}}
+        source: Path,
+        model: Any,
+        outputs: OutputOptions,
+        reading: ReadOptions,
+        options: InferenceOptions,
+        progress: Progress,
+    ) -> SegmentedFile:
+        seen.calls.append((source, outputs, reading, options))
+        return SegmentedFile(str(source), str(outputs.labelmap), (), {"read": 0.25}, ("small field of view",))
 
-    fakes = {
-        "store": {"find_model": lambda name: folder},
-        "bundle": {"load_model": load_model},
-        "segment": {"SegmentOptions": FakeOptions, "segment_file": segment_file},
-    }
-    for name, content in fakes.items():
-        module = ModuleType(f"medtl.{name}")
-        vars(module).update(content)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("medtl.model.store.find_model", lambda name: folder)
+    monkeypatch.setattr("medtl.model.bundle.load_model", load_model)
+    monkeypatch.setattr("medtl.segmentation.segment_file", segment_file)
     worker._load.cache_clear()
     return seen
 
@@ -533,12 +545,14 @@ def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace)
     assert result == {
         "model": "glioma",
         "sha256": b"weights".hex(),
-        "results": [{"input": "a.nrrd", "output": "b.nrrd"}],
+        "results": [{"input": "a.nrrd", "output": "b.nrrd", "segments": [], "warnings": ["small field of view"]}],
         "errors": [],
     }
     assert (set(seconds), seconds["read"]) == ({"load", "read"}, 0.25)
     assert reports == [("load", 0.0), ("load", 1.0)]
-    assert engine.calls == [(Path("a.nrrd"), Path("b.nrrd"), FakeOptions("cpu", 2, False, Path("u.nrrd")))]
+    outputs = OutputOptions(Path("b.nrrd"), uncertainty=Path("u.nrrd"))
+    assert engine.calls == [(Path("a.nrrd"), outputs, ReadOptions(frame=2), InferenceOptions(cleanup=False))]
+    assert engine.loads == [(str(engine.folder.resolve()), "cpu")]
 
 
 def test_a_model_is_loaded_once_until_its_bundle_changes(engine: SimpleNamespace) -> None:
@@ -555,13 +569,15 @@ def test_options_may_be_left_out(engine: SimpleNamespace) -> None:
     request = segment_request()
     del request["options"]
     worker.run_segment(request, no_progress)
-    assert engine.calls[0][2] == FakeOptions()
+    assert engine.calls[0][1:] == (OutputOptions(Path("b.nrrd")), ReadOptions(), InferenceOptions())
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"colour": "red"}, "'colour'"),
+        ({"labelmap": "other.nrrd"}, "'labelmap'"),
+        ({"threads": 10**9}, "1 to .* threads, found 1000000000"),
         ({"frame": "2"}, "int or NoneType for the option frame"),
         ({"frame": True}, "option frame"),
         ({"frame": 1.5}, "option frame"),
@@ -611,7 +627,7 @@ def test_the_shipped_model_gives_in_the_worker_what_it_gives_in_this_process(
     done = client.answer()
     assert done["event"] == "done", done
     model = load_model("glioma-flair", "cpu")
-    segment_file(head_file, model, tmp_path / "here.seg.nrrd")
+    segment_file(head_file, model, OutputOptions(tmp_path / "here.seg.nrrd"))
     theirs, ours = (read_labelmap(tmp_path / f"{name}.seg.nrrd") for name in ("worker", "here"))
     # Whether bfloat16 pays is measured anew by each process: where they differ, a voxel of the border may.
     assert np.count_nonzero(theirs.array != ours.array) <= 0.02 * np.count_nonzero(ours.array)

@@ -70,6 +70,7 @@ def start() -> Any:
 def new_scene() -> Any:
     """A new, empty scene in place of the old one, with the logic of Slicer's modules that ours use."""
     from host.editor import SegmentEditorModule
+    from host.subject_hierarchy import observe
 
     slicer = _started[0]
     if getattr(slicer, "mrmlScene", None) is not None:
@@ -93,6 +94,7 @@ def new_scene() -> Any:
     slicer.vtkMRMLScene.GlobalWarningDisplayOn()
     slicer.modules.segmenteditor = SegmentEditorModule()
     slicer.moduleNames.SegmentEditor = "SegmentEditor"
+    observe(scene, errors)
     return scene
 
 
@@ -103,6 +105,16 @@ def open_views() -> None:
     slicer = _started[0]
     slicer.app._host_layout = qSlicerLayoutManager()
     slicer.app._host_layout._hostStart()
+
+
+def open_panel(widget: Any, width: int, height: int) -> Any:
+    """The scroll area (QScrollArea) of this size in pixels with the module's panel in it, as in Slicer's main window.
+
+    `widget` is what `load_module` returned. Without a call the panel stands alone, as high as it needs.
+    """
+    from host.modules import module_panel
+
+    return module_panel(widget.parent, width, height)
 
 
 def load_module(path: Path | str) -> Any:

@@ -30,7 +30,7 @@ class qSlicerModuleManager(QtCore.QObject):
 
 @standin
 class qSlicerApplication(QtWidgets.QApplication):
-    """`slicer.app`, in testing mode, without a main window."""
+    """`slicer.app`, without a main window. Testing mode is off, as for a user: a confirmation is a box."""
 
     startupCompleted = Signal()
     temporaryPath = stored("temporaryPath", str, "")
@@ -55,7 +55,7 @@ class qSlicerApplication(QtWidgets.QApplication):
 
     @staticmethod
     def testingEnabled() -> bool:
-        return True
+        return False
 
     def settings(self) -> QtCore.QSettings:
         return self._host_settings

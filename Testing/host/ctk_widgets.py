@@ -185,3 +185,11 @@ class ctkPathLineEdit(QtWidgets.QWidget):
             path = dialog.getOpenFileName(self, self.label, self.currentPath, ";;".join(self.nameFilters))
         if path:
             self.setCurrentPath(path)
+
+
+@standin
+class ctkMessageBox(QtWidgets.QMessageBox):
+    """A question with a box to tick that it need not be asked again."""
+
+    dontShowAgainVisible = stored("dontShowAgainVisible", bool, False)
+    dontShowAgainSettingsKey = stored("dontShowAgainSettingsKey", str, "")

@@ -27,10 +27,10 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         super().__init__(parent)
         self._host_logic = slicer.vtkSlicerSegmentEditorLogic()
         self._host_effects, self._host_keys, self._host_observes = [], [], False
-        # The segments table, the effects, their options: about as high as the real ones.
+        # The segments table, the effects and their options of Slicer 5.12.3 need so much.
         self.setLayout(QtWidgets.QVBoxLayout())
         self.layout().addWidget(QtWidgets.QLabel("Segment Editor (stand-in)"))
-        self.setMinimumHeight(120)
+        self.setMinimumHeight(458)
 
     def setMRMLScene(self, scene: Any) -> None:
         super().setMRMLScene(scene)

@@ -1,6 +1,7 @@
 # ruff: noqa: N802
-"""A form (.ui) becomes widgets: Qt's own loader, strict about every class, property and connection."""
+"""A form (.ui) becomes widgets: Qt's own loader, strict about every property and connection."""
 
+import warnings
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -20,7 +21,7 @@ ONLY_IN_FORMS = {
 
 @standin
 class QUiLoader(QtUiTools.QUiLoader):
-    """`qt.QUiLoader` with the stand-ins by name. Slicer only warns where this one raises."""
+    """`qt.QUiLoader` with the stand-ins by name. Of a class without a plugin it makes a plain QWidget and warns."""
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -50,8 +51,9 @@ class QUiLoader(QtUiTools.QUiLoader):
         data.open(QtCore.QIODevice.ReadOnly)
         with loading_a_form(device.fileName()):
             widget = super().load(data, parent)
-        if self._host_unknown:
-            raise RuntimeError(f"The stand-in has no class {', '.join(self._host_unknown)}: see Testing/host.")
+        for class_name in self._host_unknown:
+            text = f"unable to create a custom widget of the class '{class_name}'; defaulting to base class 'QWidget'."
+            warnings.warn(f"QFormBuilder was {text}", RuntimeWarning, stacklevel=2)
         named = {child.objectName: child for child in (widget, *widget.findChildren(QtCore.QObject))}
         for element in (*form.iter("widget"), *form.iter("layout"), *form.iter("action")):
             _check_properties(element, named.get(element.get("name", "")))
@@ -61,7 +63,8 @@ class QUiLoader(QtUiTools.QUiLoader):
 
 
 def _check_properties(element: ET.Element, made: Any) -> None:
-    if made is None:
+    has_no_plugin = type(made) is QtWidgets.QWidget and element.get("class") != "QWidget"
+    if made is None or has_no_plugin:
         return
     for given in element.findall("property"):
         name = given.get("name", "")

@@ -87,6 +87,25 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
             function()
 
 
+def module_panel(panel: QtWidgets.QWidget, width: int, height: int) -> QtWidgets.QScrollArea:
+    """A scroll area with the panel in it, a stretch below: what does not fit is reached by scrolling down."""
+    area, inside = QtWidgets.QScrollArea(), QtWidgets.QWidget()
+    inside.setLayout(QtWidgets.QVBoxLayout())
+    inside.layout().setContentsMargins(0, 0, 0, 0)
+    inside.layout().addWidget(panel, stretch=1)
+    panel.layout().setContentsMargins(0, 0, 0, 0)
+    panel.setSizePolicy(QtWidgets.QSizePolicy.Ignored, panel.sizePolicy.verticalPolicy())
+    area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarAlwaysOff)
+    area.setWidgetResizable(True)
+    area.setWidget(inside)
+    area.resize(width, height)
+    panel._host_area = area  # else it is gone when the test ends, and the panel with it
+    panel.show()
+    area.show()
+    QtWidgets.QApplication.processEvents()
+    return area
+
+
 def load(path: Path) -> Any:
     """The module's Python widget, entered, as Slicer makes it: file, module class, panel, `setup()`.
 
@@ -119,6 +138,7 @@ def unload(name: str) -> None:
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(name)
     panel = getattr(slicer.modules, name.lower()).widgetRepresentation()
     panel.hide()
+    panel.setParent(None)
     panel.deleteLater()
     for known in (f"{name}Instance", f"{name}Widget", name.lower()):
         delattr(slicer.modules, known)

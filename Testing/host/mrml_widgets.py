@@ -4,6 +4,7 @@
 from typing import Any
 
 import shiboken6
+import slicer
 from PySide6 import QtCore, QtWidgets
 
 from host.ctk_widgets import row
@@ -163,8 +164,10 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())] if scene else []
         before, self._host_listed = {n.GetID() for n in self._host_listed}, [n for n in nodes if self._fits(n)]
         self._host_box.clear()
-        if self.noneEnabled or not self._host_listed:
+        if self.noneEnabled:
             self._host_box.addItem(self.noneDisplay, "")
+        elif not self._host_listed:
+            self._host_box.addItem(self._empty(), "")
         for node in self._host_listed:
             self._host_box.addItem(node.GetName(), node.GetID())
         known = {n.GetID() for n in self._host_listed}
@@ -174,6 +177,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             if node.GetID() not in before:
                 self._host_tags.append((node, node.AddObserver("ModifiedEvent", self._on_node)))
                 self.nodeAdded.emit(node)
+
+    def _empty(self) -> str:
+        """What is shown where there is nothing to choose: "Select a Volume"."""
+        kind = slicer.mrmlScene.GetTagByClassName(self.nodeTypes[0]) if len(self.nodeTypes) == 1 else ""
+        return f"Select a {kind or 'Node'}"
 
     def _on_node(self, node: Any, event: str) -> None:
         if shiboken6.isValid(self) and (n := self._host_box.findData(node.GetID())) >= 0:

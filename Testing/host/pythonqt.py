@@ -126,7 +126,10 @@ def _virtual(method: Any) -> property:
 
 def _property(name: str) -> property:
     def get(self: Any) -> Any:
-        return self.property(name)
+        value = self.property(name)
+        if name == "toolTip" and value and isinstance(self, QtWidgets.QWidget) and not QtGui.Qt.mightBeRichText(value):
+            return f"<p>{value}</p>"  # Slicer wraps them so, that long ones are broken into lines
+        return value
 
     def set_(self: Any, value: Any) -> None:
         meta = self.metaObject().property(self.metaObject().indexOfProperty(name))

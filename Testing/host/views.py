@@ -52,9 +52,9 @@ class qMRMLSliceWidget(QtWidgets.QWidget):
 
 @standin
 class qSlicerLayoutManager(QtCore.QObject):
-    """The three slice views of the usual layout, without a 3D view."""
+    """The three slice views of the usual layout; of the 3D view only whether it was reset."""
 
-    threeDViewCount = fixed(int, 0)
+    threeDViewCount = fixed(int, 1)
     tableViewCount = fixed(int, 0)
     plotViewCount = fixed(int, 0)
 
@@ -62,7 +62,7 @@ class qSlicerLayoutManager(QtCore.QObject):
         application = slicer.app.applicationLogic()
         if application.GetSliceLogics() is None:
             application.SetSliceLogics(vtk.vtkCollection())
-        self._host_widgets = {}
+        self._host_widgets, self._host_resets = {}, 0
         for name, orientation in SLICES.items():
             logic = slicer.vtkMRMLSliceLogic()
             logic.SetMRMLApplicationLogic(application)
@@ -82,6 +82,9 @@ class qSlicerLayoutManager(QtCore.QObject):
 
     def mrmlSliceLogics(self) -> Any:
         return slicer.app.applicationLogic().GetSliceLogics()
+
+    def resetThreeDViews(self) -> None:
+        self._host_resets += 1
 
     def resetSliceViews(self) -> None:
         for widget in self._host_widgets.values():

@@ -18,7 +18,12 @@ def _name_only(name: str) -> type:
 
 CTK: dict[str, type] = {
     cls.__name__: cls
-    for cls in (ctk_widgets.ctkCollapsibleButton, ctk_widgets.ctkPathLineEdit, ctk_widgets.ctkSliderWidget)
+    for cls in (
+        ctk_widgets.ctkCollapsibleButton,
+        ctk_widgets.ctkMessageBox,
+        ctk_widgets.ctkPathLineEdit,
+        ctk_widgets.ctkSliderWidget,
+    )
 }
 SLICER: dict[str, type] = {
     cls.__name__: cls
@@ -33,7 +38,7 @@ SLICER: dict[str, type] = {
 }
 CTK_NAMES = (
     *("ctkCheckBox", "ctkCheckablePushButton", "ctkColorPickerButton", "ctkComboBox", "ctkDirectoryButton"),
-    *("ctkDoubleRangeSlider", "ctkDoubleSlider", "ctkDoubleSpinBox", "ctkMessageBox", "ctkRangeWidget"),
+    *("ctkDoubleRangeSlider", "ctkDoubleSlider", "ctkDoubleSpinBox", "ctkRangeWidget"),
 )
 SLICER_NAMES = (
     *("qMRMLCheckableNodeComboBox", "qMRMLRangeWidget", "qMRMLSegmentSelectorWidget", "qMRMLSliderWidget"),

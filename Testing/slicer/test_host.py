@@ -238,9 +238,10 @@ def test_the_panel_is_photographed_at_the_width_asked(widget, tmp_path):
     assert qt.QImage(str(tmp_path / "panel.png")).height() == height > 100
 
 
-def test_a_form_with_an_unknown_class_is_refused(tmp_path):
-    with pytest.raises(RuntimeError, match="ctkSegmentButton"):
-        load_form(tmp_path, FORM.replace("ctkCollapsibleButton", "ctkSegmentButton"))
+def test_a_class_without_a_plugin_becomes_a_plain_widget_with_a_warning(tmp_path):
+    with pytest.warns(RuntimeWarning, match="custom widget of the class 'ctkSegmentButton'"):
+        form = load_form(tmp_path, FORM.replace("ctkCollapsibleButton", "ctkSegmentButton"))
+    assert type(slicer.util.childWidgetVariables(form).advancedButton) is qt.QWidget
 
 
 @pytest.mark.parametrize("name", ["noneEnabled", "text"])
@@ -358,4 +359,55 @@ def test_nothing_is_installed():
 
     assert packaging.pip_check("numpy>=1.20")
     assert not packaging.pip_check("no-such-package-of-medtl")
-    assert packaging.pip_ensure(["no-such-package-of-medtl"]) is None
+    host.answer(qt.QMessageBox.Cancel)
+    with pytest.raises(RuntimeError, match="declined"):
+        packaging.pip_ensure(["no-such-package-of-medtl"])
+
+
+# What the real Slicer does, and a stand-in once did not
+
+
+def test_a_node_gets_its_item_in_the_subject_hierarchy_by_itself_and_loses_it(scene, volume):
+    items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    assert items.GetItemByDataNode(volume)
+    scene.RemoveNode(volume)
+    assert not items.GetItemByDataNode(volume)
+
+
+def test_a_segment_of_a_node_that_was_hidden_before_it_was_added_is_an_error_in_the_log(scene):
+    node = slicer.vtkMRMLSegmentationNode()
+    node.SetHideFromEditors(True)
+    scene.AddNode(node)
+    assert not host.errors
+    node.GetSegmentation().AddEmptySegment("a", "a")
+    assert "Unable to find subject hierarchy item" in host.errors[0]
+    host.errors.clear()
+
+
+def test_a_confirmation_is_a_box_that_waits_for_an_answer():
+    assert not slicer.app.testingEnabled()
+    with pytest.raises(AssertionError, match=r"Go on\?"):
+        slicer.util.confirmOkCancelDisplay("Go on?")
+    host.answer(qt.QMessageBox.Ok, qt.QMessageBox.Cancel)
+    assert slicer.util.confirmOkCancelDisplay("Go on?")
+    assert not slicer.util.confirmOkCancelDisplay("Go on?")
+
+
+def test_a_plain_tool_tip_comes_back_as_a_paragraph():
+    button = qt.QPushButton()
+    assert button.toolTip == ""
+    button.toolTip = "Runs it."
+    assert button.toolTip == "<p>Runs it.</p>"
+    button.toolTip = "<b>Runs</b> it."
+    assert button.toolTip == "<b>Runs</b> it."
+
+
+def test_the_segment_editor_needs_as_much_height_as_the_real_one(scene):
+    assert slicer.qMRMLSegmentEditorWidget().minimumHeight >= 458
+
+
+def test_a_selector_without_anything_to_choose_says_what_to_select(scene):
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    selector.setMRMLScene(scene)
+    assert selector.findChild(qt.QComboBox).currentText == "Select a Volume"

@@ -1,34 +1,50 @@
-"""Which part of a segmentation is looked at."""
+"""The region of a volume that is classified: a segment of a segmentation."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from ..io.read import read_labelmap
+from ..io import read
+from ..io.isolated import Reader
+from ..labels import all_segments, named_segment, tumour_segment
 from ..model.card import ModelCard
-from ..volume import Labelmap, Volume
+from ..volume import Labelmap, Volume, check_same_grid
 
-# More values than this a labelmap without names hardly has; an image of whole numbers does.
+# A labelmap without segments hardly has more values than this; an image of whole numbers does.
 MOST_VALUES = 150
 
 
+@dataclass(frozen=True)
+class Region:
+    """A mask, bool (Z, Y, X), and the warnings of the file that it was read from."""
+
+    mask: np.ndarray
+    warnings: tuple[str, ...] = ()
+
+
 def read_region(
-    source: Path, volume: Volume, card: ModelCard, segmentation: Path | None, segment: str | None
-) -> np.ndarray | None:
-    """The region of the volume that a segmentation names, bool (Z, Y, X); None without one.
+    source: Path,
+    volume: Volume,
+    card: ModelCard,
+    segmentation: Path | None,
+    segment: str | None,
+    reader: Reader = read,
+) -> Region | None:
+    """The region of the volume that a segmentation names; None without one.
 
-    A model of plain numbers looks at the shape alone: without a segmentation, `source` itself is the labelmap.
+    A model of plain numbers measures a shape alone: without a segmentation, `source` itself is the labelmap.
 
-    Raises: InputError when the segmentation lies on another grid, does not say what to look at, or is an image.
+    Raises: InputError when the segmentation lies on another grid, does not say which segment to take, or is an image.
     """
     if segmentation is None and card.coefficients is None:
         if segment is not None:
             raise InputError("Expected a segmentation with --segment, found none. Give --segmentation FILE, too.")
         return None
     try:
-        labels = read_labelmap(segmentation or source)
-        if segment is None and not labels.segments and (count := len(np.unique(labels.array))) > MOST_VALUES:
+        labelmap = reader.read_labelmap(segmentation or source)
+        if segment is None and not labelmap.segments and (count := len(np.unique(labelmap.array))) > MOST_VALUES:
             raise InputError(
                 f"Expected a labelmap, found {count} different values in {segmentation or source}, as images have. "
                 "Choose the labelmap, not the image."
@@ -38,37 +54,41 @@ def read_region(
             raise
         advice = f"{card.name} measures the shape of a segmentation: give --segmentation FILE."
         raise InputError(f"{error} {advice}") from error
-    if not labels.geometry.close_to(volume.geometry):
-        raise InputError(
-            f"Expected the segmentation {segmentation} on the grid of {source}, found {labels.geometry.size} voxels of "
-            f"{labels.geometry.spacing} mm beside {volume.geometry.size} of {volume.geometry.spacing} mm, or another "
-            "position. Resample it onto the image."
-        )
-    return region_of(labels, segment, card.coefficients.values if card.coefficients is not None else ())
+    check_same_grid(labelmap.geometry, volume.geometry, segmentation or source, source)
+    values = card.coefficients.values if card.coefficients is not None else ()
+    return Region(region_of(labelmap, segment, values), labelmap.warnings)
 
 
-def region_of(labels: Labelmap, segment: str | None, values: tuple[int, ...] = ()) -> np.ndarray:
-    """The voxels of a segment, named by its id, its name or its value, bool (Z, Y, X).
+def region_of(labelmap: Labelmap, segment: str | None, values: tuple[int, ...] = ()) -> np.ndarray:
+    """The voxels of a segment, named by its id, its name or its value, bool (Z, Y, X); the whole segment, also where
+    others overlap it.
 
-    Without a name: the only segment there is; else those of `values`; else, for a network, all of them.
+    Without a name: the only segment with voxels; else, for a model with `values`, the segment that is a tumour's, or
+    these values where the labelmap names no segments; else all of them.
 
-    Raises: InputError when there is no such segment, or none has a voxel.
+    Raises: InputError when there is no such segment, it has no voxel, or several may be meant.
     """
-    there = [int(v) for v in np.unique(labels.array) if v]
-    names = ", ".join(str(s.id) for s in labels.segments) or ", ".join(map(str, there)) or "none"
-    if not there:
+    present = {*np.unique(labelmap.array).tolist(), *labelmap.covered[:, 0].tolist()}
+    filled = [one for one in all_segments(labelmap) if one.value in present]
+    if not filled:
         raise InputError("Expected a segmentation with voxels, found it empty. Segment the tumour first.")
+    names = ", ".join(one.id for one in labelmap.segments or filled)
     if segment is not None:
-        known = {key: s.value for s in labels.segments for key in (s.name, s.id)}
-        value = known.get(segment, int(segment) if segment.isdecimal() else -1)
-        if value not in there:
-            what = "is empty" if value in known.values() else f"is not there: it has {names}"
-            raise InputError(f"Expected the segment {segment!r} in the segmentation; it {what}. Choose another.")
-        return np.asarray(labels.array == value)
-    if len(there) == 1 or not values:
-        return np.asarray(labels.array > 0)
-    if not set(values) & set(there):
+        chosen = named_segment(labelmap, segment)
+        if chosen is None or chosen not in filled:
+            problem = "is empty" if chosen else f"is not there: it has {names}"
+            raise InputError(f"Expected the segment {segment!r} in the segmentation; it {problem}. Choose another.")
+        return labelmap.mask(chosen.value)
+    if len(filled) == 1 or not values:
+        return labelmap.mask(*(one.value for one in filled))
+    if labelmap.segments:
+        tumour = tumour_segment([one for one in filled if one in labelmap.segments])
+        if tumour is None:
+            raise InputError(f"Expected a segment called tumour, found {names}. Name the right one with --segment.")
+        return labelmap.mask(tumour.value)
+    stated = [one.value for one in filled if one.value in values]
+    if not stated:
         raise InputError(
             f"Expected a segment of the value {' or '.join(map(str, values))}, found {names}. Name it with --segment."
         )
-    return np.asarray(np.isin(labels.array, values))
+    return labelmap.mask(*stated)

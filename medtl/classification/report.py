@@ -1,4 +1,4 @@
-"""The report of a classification, as JSON or CSV. No torch: the panel writes it, too."""
+"""The report of classifications, as JSON or CSV. No torch: the panel writes it, too."""
 
 import csv
 import io
@@ -12,9 +12,11 @@ from ..io.write import write_whole
 
 NOTE = "Research use, not for diagnosis."
 COLUMNS = ("input", "class", "name", "abstained", "score", "threshold", "segmentation", "segment", "rule")
+# A spreadsheet runs a cell that begins so as a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
 
 
-def write_report(path: Path, answer: Mapping[str, Any]) -> None:
+def write_report(path: Path, answer: Mapping[str, Any], replace: bool = True) -> None:
     """Write the object of `medtl classify --json` to a .json file as it is, or to a .csv file, a line an input.
 
     Raises: InputError for another suffix, or when it cannot be written; what was there stays then.
@@ -27,22 +29,46 @@ def write_report(path: Path, answer: Mapping[str, Any]) -> None:
     def write(part: Path) -> None:
         part.write_text(text, encoding="utf-8", newline="")
 
-    write_whole(path, write)
+    write_whole(path, write, replace)
 
 
 def as_csv(answer: Mapping[str, Any]) -> str:
-    """One line an input: what it is, what the model says of it, and which model."""
+    """One line an input: its name, the classification, and the model."""
     results = answer["results"]
     classes = list(results[0]["probabilities"]) if results else []
     features = [f["name"] for f in results[0]["features"]] if results else []
-    stream = io.StringIO()
-    table = csv.writer(stream, lineterminator="\n")
     head = [*COLUMNS, *(f"p_{name}" for name in classes), *features, "interval_low", "interval_high"]
-    table.writerow([*head, "prevalence", "reasons", "image_sha256", "model", "version", "model_sha256", "note"])
+    rows: list[list[Any]] = [
+        [*head, "prevalence", "reasons", "image_sha256", "model", "version", "model_sha256", "note"]
+    ]
     for one in results:
         values = {f["name"]: f["value"] for f in one["features"]}
         low, high = one["interval"] or (None, None)
         row = [one[name] for name in COLUMNS] + [one["probabilities"][name] for name in classes]
         row += [values.get(name) for name in features] + [low, high, one["prevalence"], " ".join(one["reasons"])]
-        table.writerow([*row, one["image"]["sha256"], answer["model"], answer["version"], answer["sha256"], NOTE])
+        rows.append([*row, one["image"]["sha256"], answer["model"], answer["version"], answer["sha256"], NOTE])
+    return csv_text(rows)
+
+
+def csv_text(rows: list[list[Any]]) -> str:
+    """The rows as CSV, without a text that a spreadsheet would run: an apostrophe stands before one that begins like a
+    formula. Numbers stay as they are.
+
+    Source: OWASP, CSV Injection.
+    """
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([[_safe(cell) for cell in row] for row in rows])
     return stream.getvalue()
+
+
+def _safe(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r", "\n")  # csv does not quote it
+    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+
+
+def usual_probability(record: Mapping[str, Any], class_id: str) -> float | None:
+    """The share of a class in training, to read its probability in a record against; None where none is stated."""
+    share: float | None = record.get("prevalence")  # of the second class
+    return share if share is None or class_id == list(record["probabilities"])[1] else 1 - share

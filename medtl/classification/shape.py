@@ -1,4 +1,4 @@
-"""Shape features of a region in a labelmap, and what a model of plain numbers (`Coefficients`) says to them.
+"""Shape features of a region in a labelmap, and the prediction of a model of plain numbers (`Coefficients`).
 
 The surface of a mask depends on the slices' thickness far more than on the tumour's form, so form is measured on a
 common grid (see `on_common_grid`), size on the mask as it was drawn.
@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.special import expit
 
 from ..errors import InputError, ModelError
 from ..measurement import components, part_warning
 from ..model.card import Coefficients
 from ..volume import Geometry, to_sitk
 
-# Names of the features, and what people read. A model's term `log_NAME` takes the natural logarithm of NAME.
+# Names of the features, and how they are shown. A model's term `log_NAME` takes the natural logarithm of NAME.
 FEATURES = {
     "volume": "Volume (mL)",
     "long_axis": "Long axis (mm)",
@@ -35,7 +36,7 @@ UNUSUAL = 4.0
 
 @dataclass(frozen=True)
 class Shape:
-    """The features of a region by name (those of FEATURES), and what the user should know of how they came about."""
+    """The features of a region by name (those of FEATURES), and warnings about the region."""
 
     values: Mapping[str, float]
     warnings: tuple[str, ...] = ()
@@ -43,7 +44,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature of the model at hand: `contribution` is what it adds to the log-odds of the second class."""
+    """A feature of a model: `contribution` is what it adds to the log-odds of the second class."""
 
     name: str
     label: str
@@ -53,8 +54,8 @@ class Feature:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The second class's probability, its 95 % interval (None without resamples), and the features, those that count
-    most first."""
+    """The second class's probability, its 95 % interval (None without resamples), and the features, the largest
+    contribution first."""
 
     probability: float
     interval: tuple[float, float] | None
@@ -112,7 +113,7 @@ def shape_features(mask: np.ndarray, geometry: Geometry) -> Shape:
 
 
 def shape_warnings(parts: list[np.ndarray], geometry: Geometry) -> tuple[str, ...]:
-    """What the user should know of a region's parts (voxel indices (n, 3), (x, y, z), the largest first)."""
+    """Warnings about a region's parts (voxel indices (n, 3), (x, y, z), the largest first)."""
     warnings = [*part_warning(parts)]
     largest = parts[0]
     if (largest.min(axis=0) == 0).any() or (largest.max(axis=0) == np.array(geometry.size) - 1).any():
@@ -124,7 +125,7 @@ def on_common_grid(indices: np.ndarray, spacing: tuple[float, float, float]) -> 
     """The region of these voxels (n, 3), (x, y, z), as a mask of 1 mm voxels: resampled linearly, smoothed by a
     Gaussian of 2 mm, and kept where at least half remains.
 
-    Both numbers were chosen without a look at any diagnosis, for agreement between thin slices and the same masks at
+    Both numbers were chosen without any diagnosis, for agreement between thin slices and the same masks at
     5 mm: roundness moves by 0.1 standard deviations, on the voxels as drawn by 1.8 (`Testing/benchmarks/renal.py`).
     """
     margin = np.ceil(4 * SMOOTHING_MM / np.array(spacing)).astype(int) + 1
@@ -141,28 +142,35 @@ def on_common_grid(indices: np.ndarray, spacing: tuple[float, float, float]) -> 
 
 
 def predict(values: Mapping[str, float], model: Coefficients) -> Prediction:
-    """What the model says to the features of a region.
+    """The model's prediction for the features of a region.
 
-    Raises: ModelError when it needs a feature that is not there.
+    Raises: ModelError when it needs a feature that is not there, or the probability is not finite.
     """
     names = [term.feature.removeprefix(LOG) for term in model.terms]
     if unknown := [name for name in names if name not in values]:
         raise ModelError(
             f"The model needs the feature {unknown[0]!r}; this MedTL measures {', '.join(values)}. Update MedTL."
         )
-    scaled = np.array([(measured(values, term.feature) - term.mean) / term.deviation for term in model.terms])
-    parts = scaled * [term.weight for term in model.terms]
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.array([(measured(values, term.feature) - term.mean) / term.deviation for term in model.terms])
+        parts = scaled * [term.weight for term in model.terms]
+        probability = float(expit(model.intercept + parts.sum()))
+        limits = interval(scaled, model, probability)
+    if not np.isfinite([probability, *parts, *(limits or ())]).all():
+        raise ModelError(
+            "Expected finite numbers from the model's coefficients, found NaN or infinity: the model is damaged, or "
+            "does not fit this shape. Import the model again or choose another."
+        )
     features = [
         Feature(name, FEATURES.get(name, name), float(values[name]), float(part)) for name, part in zip(names, parts)
     ]
-    probability = float(sigmoid(model.intercept + parts.sum()))
     warnings = tuple(
-        f"{feature.label}: {feature.value:.3g} is far from that of the tumours the model was made of."
+        f"{feature.label}: {feature.value:.3g} is far from that of the tumours that the model was fitted to."
         for feature, far in zip(features, np.abs(scaled))
         if far > UNUSUAL
     )
     ordered = tuple(sorted(features, key=lambda feature: -abs(feature.contribution)))
-    return Prediction(probability, interval(scaled, model, probability), ordered, warnings)
+    return Prediction(probability, limits, ordered, warnings)
 
 
 def measured(values: Mapping[str, float], feature: str) -> float:
@@ -179,25 +187,19 @@ def interval(scaled: np.ndarray, model: Coefficients, probability: float) -> tup
     if not model.resamples:
         return None
     table = np.array(model.resamples, dtype=np.float64)
-    low, high = np.percentile(sigmoid(table[:, 0] + table[:, 1:] @ scaled), (2.5, 97.5))
+    low, high = np.percentile(expit(table[:, 0] + table[:, 1:] @ scaled), (2.5, 97.5))
     return min(float(low), probability), max(float(high), probability)
 
 
-def little(said: Prediction, model: Coefficients, name: str) -> tuple[str, ...]:
-    """Why the answer says no more than is known without a look: its interval holds the share of the second class, of
-    this name, in training. Empty where it says more, or nothing is known."""
-    if model.prevalence is None or said.interval is None:
+def weak_evidence(prediction: Prediction, model: Coefficients, name: str) -> tuple[str, ...]:
+    """The reason to abstain where the prediction's interval holds the prevalence of the second class, of this name:
+    then the shape adds nothing to what is known without it. Empty where it does, or the prevalence is not known."""
+    if model.prevalence is None or prediction.interval is None:
         return ()
-    low, high = said.interval
+    low, high = prediction.interval
     if not low <= model.prevalence <= high:
         return ()
     return (
         f"The shape says little: {model.prevalence:.0%} of all tumours that the model was made of are {name}, and the "
         f"interval of the answer ({low:.0%} to {high:.0%}) holds that.",
     )
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """The logistic function, without overflow."""
-    answer: np.ndarray = (1 + np.tanh(np.asarray(x) / 2)) / 2
-    return answer

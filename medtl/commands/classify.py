@@ -1,15 +1,16 @@
 """`medtl classify`: inputs one after another, and a report of them."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..classification.report import write_report
-from ..errors import STOPPABLE, Cancelled, InputError
-from ..progress import Stopwatch, TerminalProgress
-from .console import complain, emit, in_order, say, status_of
+from ..classification.report import usual_probability, write_report
+from ..errors import FAILURES, STOPPABLE, Cancelled, InputError
+from ..io.parts import already_exists
+from ..progress import Stopwatch, TerminalProgress, rounded_seconds
+from ..typed_json import encode
+from .console import exit_status, print_error, print_json, print_lines, print_warnings
 
 
 def classify(args: argparse.Namespace, out: TextIO) -> int:
@@ -20,37 +21,65 @@ def classify(args: argparse.Namespace, out: TextIO) -> int:
     if args.report is not None and args.report.suffix.lower() not in (".json", ".csv"):
         args.parser.error(f"expected --report to end in .json or .csv, found {args.report}")
     try:
-        inputs = [one for path in args.inputs for one in pictures_of(path)]
+        inputs = expand_folders(args, answer)
         if len(inputs) > 1 and (args.heatmap or args.segmentation):
             raise InputError("Expected one picture with --heatmap or --segmentation, found a folder of them.")
         if args.report is not None and args.report.exists() and not args.force:
-            raise InputError(f"The report {args.report} exists already. Use --force to replace it, or choose another.")
+            raise already_exists(args.report, "The report")
         status = classify_all(inputs, args, answer, out)
         if args.report is not None:
-            write_report(args.report, answer)
+            write_report(args.report, answer, args.force)
             if not args.json:
-                say(out, f"written: {args.report}")
+                print_lines(out, f"written: {args.report}")
     except STOPPABLE as error:
-        answer["errors"].append({"input": None, "message": complain(error, args.debug)})
-        status = status_of(error)
+        answer["errors"].append({"input": None, "message": print_error(error, args)})
+        status = exit_status(error)
     if args.json:
-        emit(out, answer)
+        print_json(out, answer)
     return status
 
 
+def expand_folders(args: argparse.Namespace, answer: dict[str, Any]) -> list[Path]:
+    """The inputs, with the pictures of a folder in its place; an input that cannot be listed is an error in `answer`,
+    or ends the run where it is the only one."""
+    inputs = []
+    for path in args.inputs:
+        try:
+            inputs += pictures_of(path)
+        except FAILURES as error:
+            if len(args.inputs) == 1:
+                raise
+            answer["errors"].append({"input": str(path), "message": print_error(error, args, path)})
+    return inputs
+
+
 def pictures_of(path: Path) -> list[Path]:
-    """The pictures of a folder that holds some, else the input itself."""
-    from ..io.files import PICTURES, suffix_of
+    """The pictures of a folder that holds some and no DICOM, else the input itself.
+
+    Raises: InputError when there is nothing, or a folder holds pictures beside volumes.
+    """
+    from ..io.dicom_file import is_dicom, visible_files
+    from ..io.files import PICTURES, VOLUMES, suffix_of
 
     if not path.exists():
         raise InputError(f"Expected a volume, a picture or a folder, found nothing at {path}. Check the path.")
-    found = sorted(f for f in path.iterdir() if suffix_of(f) in PICTURES) if path.is_dir() else []
-    return [f for f in found if not f.name.startswith(".")] or [path]
+    if not path.is_dir() or any(is_dicom(file) for file in visible_files(path)):
+        return [path]
+    files = [file for file in visible_files(path) if file.parent == path]
+    pictures = [file for file in files if suffix_of(file) in PICTURES]
+    volumes = [file for file in files if suffix_of(file) in VOLUMES]
+    if pictures and volumes:
+        raise InputError(
+            f"Expected pictures or a DICOM series in {path}, found pictures and volumes ({pictures[0].name}, "
+            f"{volumes[0].name}). Give the files one by one."
+        )
+    return pictures or [path]
 
 
 def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[str, Any], out: TextIO) -> int:
     """Fill `answer`, print each result as it comes; the exit status."""
     from ..classification.classify import ClassifyOptions, classify_file
+    from ..io.isolated import reader_of
     from ..model.bundle import load_model
 
     progress = TerminalProgress()
@@ -64,37 +93,37 @@ def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[
     answer.update(model=model.card.name, version=model.card.version, sha256=model.sha256)
     names = ("segmentation", "segment", "heatmap", "frame", "component", "series", "device", "threads", "force")
     options = ClassifyOptions(**{name: getattr(args, name) for name in names})
-    for source in inputs:
-        try:
-            result = classify_file(source, model, options, progress)
-        except STOPPABLE as error:
+    with reader_of(len(inputs), progress) as reader:
+        for source in inputs:
+            try:
+                result = encode(classify_file(source, model, options, progress, reader))
+            except STOPPABLE as error:
+                progress.close()
+                about = source if len(inputs) > 1 else ""
+                answer["errors"].append({"input": str(source), "message": print_error(error, args, about)})
+                if exit_status(error) == Cancelled.exit_code:
+                    return Cancelled.exit_code
+                continue
             progress.close()
-            about = source if len(inputs) > 1 else ""
-            answer["errors"].append({"input": str(source), "message": complain(error, args.debug, about)})
-            if status_of(error) == Cancelled.exit_code:
-                return Cancelled.exit_code
-            continue
-        progress.close()
-        before = {} if answer["results"] else loading.seconds
-        answer["results"].append(replace_seconds(result, before))
-        show(result, args, len(inputs) > 1, out)
+            before = {} if answer["results"] else loading.seconds
+            answer["results"].append(replace_seconds(result, before))
+            show(result, args, len(inputs) > 1, out)
     return 1 if answer["errors"] else 0
 
 
 def replace_seconds(result: dict[str, Any], before: dict[str, float]) -> dict[str, Any]:
     """The record with the seconds of loading before its own."""
-    return result | {"seconds": in_order(before | result["seconds"])}
+    return result | {"seconds": rounded_seconds("classify", before | result["seconds"])}
 
 
 def show(result: dict[str, Any], args: argparse.Namespace, several: bool, out: TextIO) -> None:
     """Print one result for people; warnings go to standard error in any case."""
-    about = f" {result['input']}:" if several else ""
-    say(sys.stderr, *(f"medtl: warning:{about} {warning}" for warning in result["warnings"]))
+    print_warnings(result["warnings"], result["input"] if several else "")
     if args.json:
         return
     best = result["probabilities"][result["class"]]
     said = "uncertain: review" if result["abstained"] else result["name"]
-    usual = "" if (share := usual_share(result)) is None else f", usual: {share:.1%}"
+    usual = "" if (share := usual_probability(result, result["class"])) is None else f", usual: {share:.1%}"
     lines = [f"{result['input']}: {said} ({result['name']} {best:.1%}{usual}). Research use, not for diagnosis."]
     lines += [f"  {reason}" for reason in result["reasons"]]
     lines += [f"  {name} {p:.1%}" for name, p in result["probabilities"].items()]
@@ -106,13 +135,7 @@ def show(result: dict[str, Any], args: argparse.Namespace, several: bool, out: T
         lines.append(f"  95 % interval of {list(result['probabilities'])[1]}: {low:.0%} to {high:.0%}")
     if result["heatmap"]:
         lines.append(f"written: {result['heatmap']}")
-    say(out, *lines)
-
-
-def usual_share(result: dict[str, Any]) -> float | None:
-    """The share of the answer's class in training, which its probability is read against; None where none is stated."""
-    share: float | None = result["prevalence"]  # of the second class
-    return share if share is None or result["class"] == list(result["probabilities"])[1] else 1 - share
+    print_lines(out, *lines)
 
 
 def votes_sentence(result: dict[str, Any]) -> str:

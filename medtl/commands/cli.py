@@ -12,14 +12,26 @@ from typing import Any, TextIO
 from .. import __version__
 from ..errors import STOPPABLE, InputError
 from ..progress import TerminalProgress
-from .console import a_path, complain, emit, filled, guarded, result_stream, say, status_of
+from ..typed_json import encode
+from .console import (
+    Parser,
+    exit_status,
+    non_empty,
+    path_argument,
+    print_error,
+    print_json,
+    print_lines,
+    print_warnings,
+    result_stream,
+    run_command,
+)
 from .finetune import AddCase, SetSlices
 from .models import delete_model, export_model, import_, models
 
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status of the command given by `argv` (default: the process's own arguments)."""
-    return guarded(lambda: command(argv), "--debug" in (sys.argv if argv is None else argv))
+    return run_command(lambda: command(argv), "--debug" in (sys.argv if argv is None else argv))
 
 
 def command(argv: list[str] | None) -> int:
@@ -29,15 +41,15 @@ def command(argv: list[str] | None) -> int:
         try:
             return int(args.run(args, out))
         except STOPPABLE as error:
-            record = {"input": None, "message": complain(error, args.debug)}
+            record = {"input": None, "message": print_error(error, args)}
             if getattr(args, "json", False):
-                emit(out, {"errors": [record]})
-            return status_of(error)
+                print_json(out, {"errors": [record]})
+            return exit_status(error)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands; `args.run(args, out)` does the work."""
-    parser = argparse.ArgumentParser(prog="medtl", description="Segment tumours on this computer. For research use.")
+    parser = Parser(prog="medtl", description="Segment tumours on this computer. For research use.")
     parser.add_argument("--version", action="version", version=f"medtl {__version__}")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -56,49 +68,53 @@ def build_parser() -> argparse.ArgumentParser:
     sub = verb(evaluate, "evaluate", "Compare a model with reference labels.")
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
     sub.add_argument(
-        "--cases", required=True, type=a_path, metavar="CSV|DIR", help="image,label[,patient,site] or nnU-Net"
+        "--cases", required=True, type=path_argument, metavar="CSV|DIR", help="image,label[,patient,site] or nnU-Net"
     )
     sub.add_argument("--binary", action="store_true", help="every label value above 0 is the model's one label")
     add_compute(sub)
     add_json(sub)
     sub = verb(train, "train", "Train a model by a recipe.")
     sub.add_argument("recipe", metavar="RECIPE")
-    sub.add_argument("--cases", required=True, type=a_path, metavar="CSV|DIR")
-    sub.add_argument("--output", required=True, type=a_path, metavar="DIR")
-    sub.add_argument("--fold", type=natural, metavar="K", help="leave this fold of the training patients out")
+    sub.add_argument("--cases", required=True, type=path_argument, metavar="CSV|DIR")
+    sub.add_argument("--output", required=True, type=path_argument, metavar="DIR")
+    sub.add_argument("--fold", type=non_negative_int, metavar="K", help="leave this fold of the training patients out")
     sub.add_argument("--encoder-weights", metavar="NAME|FILE", help="start from these instead of the recipe's")
     sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     add_json(verb(models, "models", "List the models that can be used by name."))
     sub = verb(import_, "import", "Copy a bundle (folder or zip) into your model store.")
-    sub.add_argument("path", type=a_path, metavar="PATH")
+    sub.add_argument("path", type=path_argument, metavar="PATH")
     sub = verb(export_model, "export-model", "Write a model as a zip, to be imported elsewhere.")
     sub.add_argument("model", metavar="NAME|DIR")
-    sub.add_argument("--output", required=True, type=a_path, metavar="FILE.zip")
+    sub.add_argument("--output", required=True, type=path_argument, metavar="FILE.zip")
     add_force(sub)
     sub = verb(delete_model, "delete-model", "Delete a model of your model store.")
     sub.add_argument("model", metavar="NAME")
     sub = verb(export, "export", "Write a segmentation in another format.")
-    sub.add_argument("segmentation", type=a_path, metavar="SEGMENTATION")
-    sub.add_argument("--output", required=True, type=a_path, metavar="FILE", help="its suffix is the format")
+    sub.add_argument("segmentation", type=path_argument, metavar="SEGMENTATION")
+    sub.add_argument("--output", required=True, type=path_argument, metavar="FILE", help="its suffix is the format")
     add_force(sub)
     sub = verb(phantom, "phantom", "Write a synthetic head with a known lesion.")
-    sub.add_argument("folder", type=a_path, metavar="DIR")
+    sub.add_argument("folder", type=path_argument, metavar="DIR")
     add_json(verb(doctor, "doctor", "Say what is installed, what will be used and what is broken."))
     return parser
 
 
 def add_segment(sub: argparse.ArgumentParser) -> None:
     """Add the options of `medtl segment`."""
-    sub.add_argument("inputs", nargs="+", type=a_path, metavar="INPUT", help="volume file, picture or DICOM folder")
+    sub.add_argument(
+        "inputs", nargs="+", type=path_argument, metavar="INPUT", help="volume file, picture or DICOM folder"
+    )
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
-    sub.add_argument("--output", required=True, type=filled, metavar="FILE|DIR", help="several inputs need a folder")
+    sub.add_argument("--output", required=True, type=non_empty, metavar="FILE|DIR", help="several inputs need a folder")
     sub.add_argument("--format", metavar="SUFFIX", help="of results in a folder: .seg.nrrd (default), .nrrd or .nii.gz")
     sub.add_argument(
-        "--probabilities", type=a_path, metavar="FILE", help="also write the foreground probabilities here"
+        "--probabilities", type=path_argument, metavar="FILE", help="also write the foreground probabilities here"
     )
-    sub.add_argument("--uncertainty", type=a_path, metavar="FILE", help="also write the uncertainty per voxel here")
-    sub.add_argument("--frame", type=natural, metavar="N", help="which volume of a 4D file, from 0")
-    sub.add_argument("--component", type=natural, metavar="N", help="which component of a colour file, from 0")
+    sub.add_argument(
+        "--uncertainty", type=path_argument, metavar="FILE", help="also write the uncertainty per voxel here"
+    )
+    sub.add_argument("--frame", type=non_negative_int, metavar="N", help="which volume of a 4D file, from 0")
+    sub.add_argument("--component", type=non_negative_int, metavar="N", help="which component of a colour file, from 0")
     sub.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
     sub.add_argument("--flip", action="store_true", help="average over mirror images: slower, a little better")
     sub.add_argument("--no-cleanup", action="store_true", help="keep small separate parts")
@@ -113,7 +129,7 @@ def add_finetune(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--case",
         nargs=2,
-        type=a_path,
+        type=path_argument,
         action=AddCase,
         dest="cases",
         default=[],
@@ -123,17 +139,21 @@ def add_finetune(sub: argparse.ArgumentParser) -> None:
     text = "slices of the --case before it that are right as a whole: 0-based array indices along the axis nearest the "
     text += "model's plane normal; auto (default) is every slice that has a label"
     sub.add_argument("--slices", action=SetSlices, metavar="12,20,31|auto", help=text)
-    sub.add_argument("--seeds", type=a_path, metavar="FILE", help="a list of SEED slices (.json), as Slicer saves it")
+    sub.add_argument(
+        "--seeds", type=path_argument, metavar="FILE", help="a list of SEED slices (.json), as Slicer saves it"
+    )
     text = "learn these label ids from the SEEDs alone, of values 1, 2, …; --model is what the encoder begins as"
-    sub.add_argument("--new-structure", type=listed, metavar="ID[,ID…]", help=text)
+    sub.add_argument("--new-structure", type=comma_separated, metavar="ID[,ID…]", help=text)
     sub.add_argument("--plane", metavar="PLANE", help="of a new structure: axial, coronal or sagittal")
     text = "of a new structure on CT: what is seen of it, in HU, as -160 240"
     sub.add_argument("--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help=text)
-    sub.add_argument("--guard", type=a_path, metavar="CSV", help="accepted cases that the model must not get worse at")
+    sub.add_argument(
+        "--guard", type=path_argument, metavar="CSV", help="accepted cases that the model must not get worse at"
+    )
     sub.add_argument("--budget", type=float, default=60.0, metavar="S", help="seconds (default: 60)")
     sub.add_argument("--strength", type=float, default=1.0, metavar="X", help="how far to go, up to 2 (default: 1)")
-    sub.add_argument("--output", required=True, type=filled, metavar="NAME|DIR", help="a name in your model store")
-    sub.add_argument("--result", type=a_path, metavar="FILE", help="this case's labelmap, SEEDs as drawn")
+    sub.add_argument("--output", required=True, type=non_empty, metavar="NAME|DIR", help="a name in your model store")
+    sub.add_argument("--result", type=path_argument, metavar="FILE", help="this case's labelmap, SEEDs as drawn")
     add_compute(sub)
     add_force(sub)
     add_json(sub)
@@ -141,9 +161,9 @@ def add_finetune(sub: argparse.ArgumentParser) -> None:
 
 def add_suggest(sub: argparse.ArgumentParser) -> None:
     """Add the options of `medtl suggest`."""
-    sub.add_argument("image", type=a_path, metavar="IMAGE")
+    sub.add_argument("image", type=path_argument, metavar="IMAGE")
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
-    sub.add_argument("-n", dest="count", type=positive, default=5, metavar="N", help="how many slices (default: 5)")
+    sub.add_argument("-n", dest="count", type=positive_int, default=5, metavar="N", help="how many slices (default: 5)")
     add_compute(sub)
     add_json(sub)
 
@@ -151,14 +171,16 @@ def add_suggest(sub: argparse.ArgumentParser) -> None:
 def add_classify(sub: argparse.ArgumentParser) -> None:
     """Add the options of `medtl classify`."""
     text = "volume file, DICOM folder, picture or folder of pictures"
-    sub.add_argument("inputs", nargs="+", type=a_path, metavar="INPUT", help=text)
+    sub.add_argument("inputs", nargs="+", type=path_argument, metavar="INPUT", help=text)
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
-    sub.add_argument("--segmentation", type=a_path, metavar="FILE", help="a labelmap that says where the tumour is")
+    sub.add_argument(
+        "--segmentation", type=path_argument, metavar="FILE", help="a labelmap that says where the tumour is"
+    )
     sub.add_argument("--segment", metavar="ID|VALUE", help="which segment of it (default: the only one)")
-    sub.add_argument("--heatmap", type=a_path, metavar="FILE.nrrd", help="also write where the network looked")
-    sub.add_argument("--report", type=a_path, metavar="FILE", help="also write a report, .json or .csv")
-    sub.add_argument("--frame", type=natural, metavar="N", help="which volume of a 4D file, from 0")
-    sub.add_argument("--component", type=natural, metavar="N", help="which component of a colour file, from 0")
+    sub.add_argument("--heatmap", type=path_argument, metavar="FILE.nrrd", help="also write where the network looked")
+    sub.add_argument("--report", type=path_argument, metavar="FILE", help="also write a report, .json or .csv")
+    sub.add_argument("--frame", type=non_negative_int, metavar="N", help="which volume of a 4D file, from 0")
+    sub.add_argument("--component", type=non_negative_int, metavar="N", help="which component of a colour file, from 0")
     sub.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
     add_compute(sub)
     add_force(sub)
@@ -168,7 +190,7 @@ def add_classify(sub: argparse.ArgumentParser) -> None:
 def add_compute(sub: argparse.ArgumentParser) -> None:
     """Add --device and --threads."""
     sub.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    sub.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+    sub.add_argument("--threads", type=positive_int, metavar="N", help="CPU threads (default: all cores)")
 
 
 def add_force(sub: argparse.ArgumentParser) -> None:
@@ -181,21 +203,21 @@ def add_json(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
 
 
-def natural(text: str) -> int:
-    """The whole number from 0 on that `text` states."""
+def non_negative_int(text: str) -> int:
+    """The whole number from 0 on that the text states."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found {text!r}")
     return int(text)
 
 
-def positive(text: str) -> int:
-    """The whole number from 1 on that `text` states."""
+def positive_int(text: str) -> int:
+    """The whole number from 1 on that the text states."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
     return int(text)
 
 
-def listed(text: str) -> tuple[str, ...]:
+def comma_separated(text: str) -> tuple[str, ...]:
     """The parts of a list with commas."""
     return tuple(part.strip() for part in text.split(","))
 
@@ -239,25 +261,35 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
 
     def failed(case: str, error: BaseException) -> None:
         progress.close()
-        complain(error, args.debug, case)
+        print_error(error, args, case)
 
     try:
-        answer = measured(args, progress, failed)
+        evaluation = measured(args, progress, failed)
     finally:
         progress.close()
+    answer = encode(evaluation)
     if args.json:
-        emit(out, answer)
+        print_json(out, answer)
     elif answer["cases"]:
-        say(out, *figure_lines(answer))
+        print_lines(out, *figure_lines(answer))
+    for case in answer["cases"]:
+        print_warnings(case.get("warnings", ()), case["case"])
     return 1 if answer["errors"] else 0
 
 
-def measured(args: argparse.Namespace, progress: Any, failed: Any) -> dict[str, Any]:
-    """The figures of the model, by what it is for."""
+def measured(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
+    """The figures of the model; its cases are read in another process, so that none ends the work."""
+    from ..io.isolated import IsolatedReader
     from ..model.bundle import load_model
 
     progress("load", 0.0)
-    model = load_model(args.model, args.device, None)
+    with IsolatedReader() as reader:
+        model = load_model(args.model, args.device, None)
+        return figures_of(model, reader, args, progress, failed)
+
+
+def figures_of(model: Any, reader: Any, args: argparse.Namespace, progress: Any, failed: Any) -> Any:
+    """The figures of the model, its cases read by `reader`."""
     if model.card.task == "classification":
         from ..classification.classify import ClassifyOptions
         from ..evaluation.classification import evaluate_classes
@@ -265,12 +297,12 @@ def measured(args: argparse.Namespace, progress: Any, failed: Any) -> dict[str, 
         if args.binary:
             raise InputError("Expected a model that segments with --binary, found one that classifies. Leave it out.")
         options = ClassifyOptions(device=args.device, threads=args.threads)
-        return evaluate_classes(model, args.cases, options, progress, failed)
+        return evaluate_classes(model, args.cases, options, progress, failed, reader)
     from ..evaluation.segmentation import evaluate as measure
-    from ..segmentation import SegmentOptions
+    from ..segmentation import InferenceOptions
 
-    chosen = SegmentOptions(device=args.device, threads=args.threads)
-    return measure(model, args.cases, chosen, progress, binary=args.binary, failed=failed)
+    chosen = InferenceOptions(threads=args.threads)
+    return measure(model, args.cases, chosen, progress, binary=args.binary, failed=failed, reader=reader)
 
 
 def figure_lines(answer: dict[str, Any]) -> list[str]:
@@ -294,22 +326,16 @@ def number(value: float | None) -> str:
 
 def train(args: argparse.Namespace, out: TextIO) -> int:
     """Train by a recipe and print the folder that holds the bundle."""
+    from ..training.recipe import TrainingRun
     from ..training.train import train as fit
 
+    run = TrainingRun(args.cases, args.output, args.fold, args.resume, args.encoder_weights)
     progress = TerminalProgress()
     try:
-        folder = fit(
-            args.recipe,
-            args.cases,
-            args.output,
-            fold=args.fold,
-            resume=args.resume,
-            encoder_weights=args.encoder_weights,
-            progress=progress,
-        )
+        folder = fit(args.recipe, run, progress)
     finally:
         progress.close()
-    say(out, folder)
+    print_lines(out, folder)
     return 0
 
 
@@ -322,8 +348,10 @@ def export(args: argparse.Namespace, out: TextIO) -> int:
     if suffix_of(args.output) not in OUTPUTS:
         args.parser.error(f"expected --output to end in {', '.join(OUTPUTS)}, found {args.output}")
     check_output(args.output, identities([args.segmentation]), args.force)
-    write_labelmap(args.output, read_labelmap(args.segmentation))
-    say(out, args.output)
+    labelmap = read_labelmap(args.segmentation)
+    inexact = write_labelmap(args.output, labelmap, args.force)
+    print_warnings((*labelmap.warnings, *inexact))
+    print_lines(out, args.output)
     return 0
 
 
@@ -331,7 +359,7 @@ def phantom(args: argparse.Namespace, out: TextIO) -> int:
     """Write the phantom, its truth and the case list, and print the path of the list."""
     from ..phantom import write
 
-    say(out, write(args.folder))
+    print_lines(out, write(args.folder))
     return 0
 
 
@@ -341,9 +369,9 @@ def doctor(args: argparse.Namespace, out: TextIO) -> int:
 
     state = examine()
     if args.json:
-        emit(out, state)
+        print_json(out, state)
     else:
-        say(out, *describe(state))
+        print_lines(out, *describe(state))
     return 1 if state["problems"] else 0
 
 

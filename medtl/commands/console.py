@@ -1,31 +1,54 @@
-"""What our commands share: errors in one line, exit statuses, and a standard output that holds results alone.
+"""What the commands share: printing, errors in one line, exit statuses, and a standard output that holds results alone.
 
-Exit status: 0 done, 1 an error, 2 usage, 130 cancelled, 141 the reader of standard output went away.
+Exit status: 0 done, 1 an error, 2 usage, 130 cancelled, 141 the reader of standard output went away, 143 and 129
+ended by SIGTERM and SIGHUP.
 """
 
 import argparse
 import contextlib
 import json
+import logging
 import math
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterator
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
-from ..errors import STOPPABLE, Cancelled, MedTLError, explain
+from ..errors import STOPPABLE, Cancelled, InputError, MedTLError, explain
+from ..results import SegmentFigures
 
 READER_GONE = 141
-STAGES = ("load", "phantom", "read", "prepare", "infer", "clean", "heat", "write", "preview")
+# What a message adds for the option that resolves its error, where the command has that option.
+HINTS = {
+    "force": "Use --force to replace it.",
+    "frame": "Choose one with --frame N.",
+    "component": "Choose one with --component N.",
+    "series": "Choose one with --series UID.",
+}
 
 
-def guarded(command: Callable[[], int], debug: bool = False) -> int:
+# --- the run of a command ---
+
+
+def run_command(command: Callable[[], int], debug: bool = False) -> int:
     """The exit status of the command, also where it fails; an error is one line on standard error."""
+    open_closed_streams()
+    with quiet_libraries(debug), signals_as_interrupts() as received:
+        status = _run(command, debug)
+    return 128 + received[0] if received else status
+
+
+def _run(command: Callable[[], int], debug: bool) -> int:
     try:
         try:
             status = command()
-        except SystemExit as stop:  # argparse has said why
+        except SystemExit as stop:  # argparse has printed the reason
             status = int(stop.code or 0)
         sys.stdout.flush()  # here, where a reader that went away is expected, and not at the end of the process
         return status
@@ -34,47 +57,59 @@ def guarded(command: Callable[[], int], debug: bool = False) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except STOPPABLE as error:
-        complain(error, debug)
-        return status_of(error)
+        print_error(error, argparse.Namespace(debug=debug))
+        return exit_status(error)
 
 
-def complain(error: BaseException, debug: bool = False, about: object = "") -> str:
-    """Print the error in one line, with what it is about, and with the traceback before it to debug; the line alone.
-
-    Raises: the error itself, BrokenPipeError, which is nothing to complain about.
-    """
-    if isinstance(error, BrokenPipeError):
-        raise error
-    text = explain(error)
-    if debug:
-        traceback.print_exception(error, file=sys.stderr)
-    named = not str(about) or str(about) in text
-    sys.stderr.write(f"medtl: {text}\n" if named else f"medtl: {about}: {text}\n")
-    return text
+def open_closed_streams() -> None:
+    """Open the null device in place of standard streams that are closed: else the first file that is opened gets their
+    number, and what a library prints lands in it."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))
 
 
-def status_of(error: BaseException) -> int:
-    """The exit status that an error stands for."""
-    if isinstance(error, KeyboardInterrupt):
-        return Cancelled.exit_code
-    return error.exit_code if isinstance(error, MedTLError) else 1
+@contextlib.contextmanager
+def signals_as_interrupts() -> Iterator[list[int]]:
+    """Let SIGTERM and SIGHUP end the work as Ctrl-C does; the list holds the number of the signal that came."""
+    received: list[int] = []
+    handlers: dict[int, Any] = {}
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        for each in handlers:  # cleaning up is not interrupted
+            signal.signal(each, signal.SIG_IGN)
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores SIGHUP
+                handlers[number] = signal.signal(number, interrupt)
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
-def filled(text: str) -> str:
-    """The text of an option, which is not empty."""
-    if not text:
-        raise argparse.ArgumentTypeError("expected a path, found nothing")
-    return text
-
-
-def a_path(text: str) -> Path:
-    """The path that an option states; Path alone takes nothing for the current folder."""
-    return Path(filled(text))
-
-
-def in_order(seconds: dict[str, float]) -> dict[str, float]:
-    """Seconds by stage, in milliseconds' precision and in the order of the work."""
-    return {stage: round(seconds[stage], 3) for stage in STAGES if stage in seconds}
+@contextlib.contextmanager
+def quiet_libraries(debug: bool) -> Iterator[None]:
+    """Keep what libraries warn of and log from the terminal, except to debug: it is meant for developers, and what the
+    user must know is in the results."""
+    silent = logging.NullHandler()
+    with warnings.catch_warnings():
+        if not debug:
+            warnings.showwarning = lambda *arguments, **keywords: None
+            logging.getLogger().addHandler(silent)
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(silent)
 
 
 @contextlib.contextmanager
@@ -101,35 +136,105 @@ def result_stream() -> Iterator[TextIO]:
             os.close(saved)
 
 
-def say(out: TextIO, *lines: object) -> None:
+# --- printing ---
+
+
+def printable(text: object) -> str:
+    """The text with control characters, line ends, invisible and undecodable characters as escapes: a name in it cannot
+    steer the terminal, fake a line or hide a part of itself."""
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return "".join(
+        char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) in hidden else char
+        for char in str(text)
+    )
+
+
+def print_lines(out: TextIO, *lines: object) -> None:
     """Print the lines at once, so that a reader sees each result as it comes."""
-    out.write("".join(f"{line}\n" for line in lines))
+    out.write("".join(f"{printable(line)}\n" for line in lines))
     out.flush()
 
 
-def emit(out: TextIO, record: dict[str, Any]) -> None:
+def print_messages(*lines: object) -> None:
+    """Print the lines on standard error; nobody may be there to read them."""
+    with contextlib.suppress(OSError, ValueError):
+        print_lines(sys.stderr, *lines)
+
+
+def print_json(out: TextIO, record: dict[str, Any]) -> None:
     """Print the record as one line of JSON; NaN and infinity, which JSON lacks, as null."""
-    say(out, json.dumps(plain(record), allow_nan=False, default=str))
+    print_lines(out, json.dumps(without_nan(record), allow_nan=False, default=str))
 
 
-def plain(value: Any) -> Any:
-    """`value` without NaN and infinity."""
+def print_warnings(texts: Iterable[str], about: object = "") -> None:
+    """Print warnings of a result on standard error, one a line, with the input that they are about."""
+    print_messages(*(f"medtl: warning: {about}: {text}" if str(about) else f"medtl: warning: {text}" for text in texts))
+
+
+def print_error(error: BaseException, args: argparse.Namespace | None = None, about: object = "") -> str:
+    """Print the error in one line, with what it is about and the option that resolves it; with --debug the traceback,
+    too. The line without what it is about.
+
+    Raises: the error itself, BrokenPipeError, of which nobody is to be told.
+    """
+    if isinstance(error, BrokenPipeError):
+        raise error
+    text = explain(error)
+    if isinstance(error, InputError) and error.option in HINTS and hasattr(args, error.option):
+        text = f"{text} {HINTS[error.option]}"
+    if getattr(args, "debug", False):
+        print_messages(*"".join(traceback.format_exception(error)).splitlines())
+    print_messages(f"medtl: {about}: {text}" if str(about) and str(about) not in text else f"medtl: {text}")
+    return text
+
+
+def exit_status(error: BaseException) -> int:
+    """The exit status that an error stands for."""
+    if isinstance(error, KeyboardInterrupt):
+        return Cancelled.exit_code
+    return error.exit_code if isinstance(error, MedTLError) else 1
+
+
+def without_nan(value: Any) -> Any:
+    """The JSON value with null in place of NaN and infinity."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def volume_line(segment: dict[str, Any]) -> str:
-    """The volume of a segment of a record in words: mL, where the spacing is real, and its largest lesion."""
-    ml, lesions = segment["volume_ml"], segment.get("lesions", [])
+def volume_text(segment: SegmentFigures) -> str:
+    """The volume of a segment in words: mL, where the spacing is real, and its largest lesion."""
+    ml, lesions = segment.volume_ml, segment.lesions
     if ml is None:
-        return f"{segment['name']}: volume unknown, no real spacing"
-    line = f"{segment['name']}: {ml:.1f} mL"
+        return f"{segment.name}: volume unknown, no real spacing"
+    line = f"{segment.name}: {ml:.1f} mL"
     if len(lesions) == 1:
-        return f"{line}, largest diameter {lesions[0]['diameter_mm']:.0f} mm"
+        return f"{line}, largest diameter {lesions[0].diameter_mm:.0f} mm"
     if lesions:
         first = lesions[0]
-        line += f" in {len(lesions)} lesions, the largest {first['volume_ml']:.1f} mL, {first['diameter_mm']:.0f} mm"
+        line += f" in {len(lesions)} lesions, the largest {first.volume_ml:.1f} mL, {first.diameter_mm:.0f} mm"
     return line
+
+
+# --- arguments ---
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages show the arguments as `printable` does."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+def non_empty(text: str) -> str:
+    """The text of an option, which is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, found nothing")
+    return text
+
+
+def path_argument(text: str) -> Path:
+    """The path that an option states; Path alone takes nothing for the current folder."""
+    return Path(non_empty(text))

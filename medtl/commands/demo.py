@@ -1,17 +1,17 @@
-"""The main job once through: `python -m medtl.demo --output DIR [--case PATH] [--model NAME|DIR]`.
+"""The main job from end to end: `python -m medtl.commands.demo --output DIR [--case PATH] [--model NAME|DIR]`.
 
-Segments a synthetic head whose lesion is known, or a volume of your own, and shows what came of it.
+Segments a synthetic head whose lesion is known, or a volume of your own, and shows the result.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..progress import Progress, Stopwatch, TerminalProgress, no_progress
-from .console import a_path, guarded, in_order, say, volume_line
+from ..progress import Progress, Stopwatch, TerminalProgress, no_progress, rounded_seconds
+from ..results import SegmentedFile
+from .console import Parser, path_argument, print_lines, print_messages, print_warnings, run_command, volume_text
 
 if TYPE_CHECKING:
     from ..volume import Labelmap
@@ -20,18 +20,22 @@ ENOUGH = 0.70  # Dice of the phantom below which something is wrong with the ins
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What came of the demo: `segment_file`'s record, the files, seconds by stage, and what the truth says of it."""
+class DemoResult:
+    """The figures of the segmentation, the files written, seconds by stage and all warnings; Dice and volume of the
+    truth are None where it is not known."""
 
-    record: dict[str, Any]
+    result: SegmentedFile
     files: tuple[Path, ...]
     seconds: dict[str, float]
+    warnings: tuple[str, ...]
     dice: float | None = None
     true_ml: float | None = None
 
 
-def run(output: Path, case: Path | None = None, model: str = "glioma-flair", progress: Progress = no_progress) -> Shown:
-    """What was found in a synthetic head, or in a `case` of one's own, of which no truth is known.
+def run(
+    output: Path, case: Path | None = None, model: str = "glioma-flair", progress: Progress = no_progress
+) -> DemoResult:
+    """The result on a synthetic head, or on a `case` of the user's, whose truth is not known.
 
     Writes `*-demo.seg.nrrd`, `*-demo.nrrd` and `*-demo.png` into `output`, and replaces those of an earlier run.
 
@@ -42,7 +46,7 @@ def run(output: Path, case: Path | None = None, model: str = "glioma-flair", pro
     from ..io.read import read_labelmap, read_volume
     from ..io.write import write_labelmap
     from ..model.bundle import load_model
-    from ..segmentation import SegmentOptions, segment_file
+    from ..segmentation import OutputOptions, segment_file
     from .preview import write_preview
 
     make_folder(output, case)
@@ -56,17 +60,19 @@ def run(output: Path, case: Path | None = None, model: str = "glioma-flair", pro
     watch.stop()
     files = tuple(output / f"{stem_of(case)}-demo{suffix}" for suffix in (".seg.nrrd", ".nrrd", ".png"))
     segmentation, labels, picture = files
-    record = segment_file(case, loaded, segmentation, SegmentOptions(force=True), progress)
+    result = segment_file(case, loaded, OutputOptions(segmentation, force=True), progress=progress)
     watch("preview", 0.0)
-    found = read_labelmap(segmentation)
-    write_labelmap(labels, found)
-    write_preview(picture, read_volume(case), found, truth)
+    predicted = read_labelmap(segmentation)
+    inexact = write_labelmap(labels, predicted)
+    write_preview(picture, read_volume(case), predicted, truth)
     watch.stop()
-    seconds = in_order(record["seconds"] | watch.seconds)
+    seconds = rounded_seconds("demo", {**result.seconds, **watch.seconds})
+    warnings = (*result.warnings, *predicted.warnings, *inexact)
     if truth is None:
-        return Shown(record, files, seconds)
-    counts = count(truth.array, found.array)
-    return Shown(record, files, seconds, counts.overlaps["dice"], (counts.tp + counts.fn) * truth.geometry.voxel_ml)
+        return DemoResult(result, files, seconds, warnings)
+    counts = count(truth.array, predicted.array)
+    true_ml = (counts.tp + counts.fn) * truth.geometry.voxel_ml
+    return DemoResult(result, files, seconds, warnings, counts.overlaps["dice"], true_ml)
 
 
 def make_folder(output: Path, case: Path | None) -> None:
@@ -90,10 +96,9 @@ def write_phantom(folder: Path) -> tuple[Path, "Labelmap"]:
     return path, made.labelmap
 
 
-def describe(shown: Shown) -> list[str]:
-    """What came of the demo, each thing on its own line."""
-    lines = [f"warning: {text}" for text in shown.record["warnings"]]
-    lines += [volume_line(segment) for segment in shown.record["segments"]]
+def describe(shown: DemoResult) -> list[str]:
+    """The result in lines for people."""
+    lines = [volume_text(segment) for segment in shown.result.segments]
     if shown.dice is not None:
         lines += [f"known truth: {shown.true_ml:.1f} mL", f"Dice against the known truth: {shown.dice:.3f}"]
     lines += [f"{stage}: {spent:.2f} s" for stage, spent in shown.seconds.items()]
@@ -102,14 +107,16 @@ def describe(shown: Shown) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status: 1 when something failed or the phantom's Dice is too low."""
-    return guarded(lambda: command(argv), "--debug" in (sys.argv if argv is None else argv))
+    return run_command(lambda: command(argv), "--debug" in (sys.argv if argv is None else argv))
 
 
 def command(argv: list[str] | None) -> int:
-    """Run the demo and print what came of it; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m medtl.demo", description="Segment a synthetic head, or a volume.")
-    parser.add_argument("--output", required=True, type=a_path, metavar="DIR")
-    parser.add_argument("--case", type=a_path, metavar="PATH", help="a volume of your own (default: a synthetic head)")
+    """Run the demo and print its result; the exit status."""
+    parser = Parser(prog="python -m medtl.commands.demo", description="Segment a synthetic head, or a volume.")
+    parser.add_argument("--output", required=True, type=path_argument, metavar="DIR")
+    parser.add_argument(
+        "--case", type=path_argument, metavar="PATH", help="a volume of your own (default: a synthetic head)"
+    )
     parser.add_argument("--model", default="glioma-flair", metavar="NAME|DIR")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     args = parser.parse_args(argv)
@@ -118,9 +125,10 @@ def command(argv: list[str] | None) -> int:
         shown = run(args.output, args.case, args.model, progress)
     finally:
         progress.close()
-    say(sys.stdout, *describe(shown))
+    print_warnings(shown.warnings)
+    print_lines(sys.stdout, *describe(shown))
     if shown.dice is not None and shown.dice < ENOUGH:
-        say(sys.stderr, f"medtl: the Dice {shown.dice:.3f} is below {ENOUGH:.2f}: run `medtl doctor`.")
+        print_messages(f"medtl: the Dice {shown.dice:.3f} is below {ENOUGH:.2f}: run `medtl doctor`.")
         return 1
     return 0
 

@@ -1,18 +1,29 @@
 """The commands `medtl finetune` and `medtl suggest`."""
 
 import argparse
-import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TextIO
 
 from ..progress import TerminalProgress
-from .console import emit, say
+from .console import print_json, print_lines, print_warnings
+
+
+@dataclass(frozen=True)
+class CaseArguments:
+    """A --case: an image with its label, and the slices that --slices chose; None for all that have a label."""
+
+    image: Path
+    label: Path
+    slices: tuple[int, ...] | None = None
 
 
 class AddCase(argparse.Action):
-    """Adds an image with its label; which of its slices count, --slices may say after it."""
+    """Adds an image with its label; --slices after it chooses slices."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        namespace.cases = [*namespace.cases, (*values, None)]
+        image, label = values
+        namespace.cases = [*namespace.cases, CaseArguments(image, label)]
 
 
 class SetSlices(argparse.Action):
@@ -25,7 +36,8 @@ class SetSlices(argparse.Action):
         if numbers is not None and not all(number.isdecimal() for number in numbers):
             parser.error(f"expected --slices like 12,20,31 or auto, found {values}")
         chosen = None if numbers is None else tuple(int(number) for number in numbers)
-        namespace.cases = [*namespace.cases[:-1], (*namespace.cases[-1][:2], chosen)]
+        *earlier, last = namespace.cases
+        namespace.cases = [*earlier, replace(last, slices=chosen)]
 
 
 def finetune(args: argparse.Namespace, out: TextIO) -> int:
@@ -36,29 +48,29 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
         args.parser.error("--plane and --window belong to --new-structure")
     if args.new_structure is not None and (args.guard or args.strength != 1.0):
         args.parser.error("a new structure knows nothing yet: leave --guard and --strength out")
-    from ..finetuning.files import CaseGiven, finetune_files
-    from ..finetuning.finetune import FinetuneOptions
-    from ..finetuning.held_out import Clock
+    from ..finetuning.files import CaseInput, TuningFiles, finetune_files
     from ..finetuning.new_structure import Structure
+    from ..finetuning.run import FinetuneOptions, TimeBudget
     from ..model.bundle import load_model
 
-    clock = Clock(args.budget)
+    budget = TimeBudget(args.budget)
     chosen = {name: getattr(args, name) for name in ("budget", "strength", "guard", "result", "device", "threads")}
     options = FinetuneOptions(**chosen, force=args.force)
-    new = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
+    structure = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
+    cases = tuple(CaseInput(case.image, case.label, case.slices) for case in args.cases)
+    files = TuningFiles(args.output, cases, args.seeds, structure)
     progress = TerminalProgress()
     try:
         progress("load", 0.0)
         model = load_model(args.model, args.device)
-        cases = [CaseGiven(*case) for case in args.cases]
-        record = finetune_files(model, cases, args.seeds, args.output, options, progress, clock=clock, new=new)
+        record = finetune_files(model, files, options, progress, budget=budget)
     finally:
         progress.close()
-    say(sys.stderr, *(f"medtl: {note}" for note in record["notes"]))
+    print_warnings(record["notes"])
     if args.json:
-        emit(out, record)
+        print_json(out, record)
     else:
-        say(out, *verdict_lines(record))
+        print_lines(out, *verdict_lines(record))
     return 0
 
 
@@ -67,10 +79,10 @@ def verdict_lines(record: dict[str, Any]) -> list[str]:
     words = {"same": "neither better nor worse"}.get(record["verdict"], record["verdict"])
     if record["verdict"] == "new":
         dice, count = record["after"]["seeds"], record["change"]["seeds"]["n"]
-        told = f", Dice {dice:.3f} on SEED slices left out (n = {count})" if count else ""
-        return [f"{record['output']}: new{told}, {record['seconds']:.0f} s"]
+        scored = f", Dice {dice:.3f} on held-out SEED slices (n = {count})" if count else ""
+        return [f"{record['output']}: new{scored}, {record['seconds']:.0f} s"]
     lines = [f"{record['output']}: {words} than {record['parent']['name']}, {record['seconds']:.0f} s"]
-    for key, name in (("seeds", "SEED slices left out"), ("guard", record["change"]["guard"]["kind"])):
+    for key, name in (("seeds", "held-out SEED slices"), ("guard", record["change"]["guard"]["kind"])):
         about = record["change"][key]
         if about["n"]:
             error = "" if about["error"] is None else f" ± {about['error']:.3f}"
@@ -84,18 +96,19 @@ def suggest(args: argparse.Namespace, out: TextIO) -> int:
     """Print the slices to correct next."""
     from ..finetuning.suggest import suggest_file
     from ..model.bundle import load_model
-    from ..segmentation import SegmentOptions
+    from ..segmentation import InferenceOptions
 
     progress = TerminalProgress()
     try:
         progress("load", 0.0)
         model = load_model(args.model, args.device)
-        options = SegmentOptions(device=args.device, threads=args.threads)
+        options = InferenceOptions(threads=args.threads)
         record = suggest_file(args.image, model, args.count, options, progress)
     finally:
         progress.close()
+    print_warnings(record["warnings"])
     if args.json:
-        emit(out, record)
+        print_json(out, record)
     else:
-        say(out, *(one["index"] for one in record["slices"]))
+        print_lines(out, *(one["index"] for one in record["slices"]))
     return 0

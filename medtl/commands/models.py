@@ -1,10 +1,9 @@
 """The commands that list, import, export and delete models."""
 
 import argparse
-import sys
 from typing import TextIO
 
-from .console import emit, say
+from .console import print_json, print_lines, print_messages
 
 
 def models(args: argparse.Namespace, out: TextIO) -> int:
@@ -24,13 +23,13 @@ def models(args: argparse.Namespace, out: TextIO) -> int:
             }
             for item in found
         ]
-        emit(out, {"models": records})
+        print_json(out, {"models": records})
         return 0
     for item in found:
         about = f"{item.card.version}  {item.card.task}" if item.card else "-"
-        say(out, f"{item.name}  {about}  {item.source}" + (f"  {item.problem}" if item.problem else ""))
+        print_lines(out, f"{item.name}  {about}  {item.source}" + (f"  {item.problem}" if item.problem else ""))
     if not found:
-        say(sys.stderr, "medtl: no models yet: `medtl import PATH` adds a bundle")
+        print_messages("medtl: no models yet: `medtl import PATH` adds a bundle")
     return 0
 
 
@@ -38,7 +37,7 @@ def import_(args: argparse.Namespace, out: TextIO) -> int:
     """Take a bundle into the user's store and print where it went."""
     from ..model.store import import_bundle
 
-    say(out, import_bundle(args.path))
+    print_lines(out, import_bundle(args.path))
     return 0
 
 
@@ -47,7 +46,7 @@ def export_model(args: argparse.Namespace, out: TextIO) -> int:
     from ..model.store import export_bundle
 
     export_bundle(args.model, args.output, args.force)
-    say(out, args.output)
+    print_lines(out, args.output)
     return 0
 
 
@@ -55,5 +54,5 @@ def delete_model(args: argparse.Namespace, out: TextIO) -> int:
     """Delete a model of the user's store and print where it was."""
     from ..model.store import delete_bundle
 
-    say(out, delete_bundle(args.model))
+    print_lines(out, delete_bundle(args.model))
     return 0

@@ -3,38 +3,63 @@
 import argparse
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ..errors import FAILURES, STOPPABLE, Cancelled, InputError
-from ..progress import Stopwatch, TerminalProgress
-from .console import complain, emit, in_order, say, status_of, volume_line
+from ..progress import Stopwatch, TerminalProgress, rounded_seconds
+from ..results import FailedInput, SegmentedBatch, SegmentedFile
+from ..typed_json import encode
+from .console import exit_status, print_error, print_json, print_lines, print_warnings, volume_text
 
-Job = tuple[Path, Path]  # input, output
+if TYPE_CHECKING:
+    from ..segmentation import InferenceOptions, ReadOptions
+
+
+@dataclass(frozen=True)
+class Job:
+    """An input and the labelmap that will be written."""
+
+    source: Path
+    output: Path
+
+
+@dataclass
+class Run:
+    """What has become of the inputs so far; it outlives an interrupt."""
+
+    model: str
+    sha256: str | None = None
+    results: list[SegmentedFile] = field(default_factory=list)
+    errors: list[FailedInput] = field(default_factory=list)
+
+    def batch(self) -> SegmentedBatch:
+        """The object for --json."""
+        return SegmentedBatch(self.model, self.sha256, tuple(self.results), tuple(self.errors))
 
 
 def segment(args: argparse.Namespace, out: TextIO) -> int:
     """Segment every input; one that fails does not stop the others."""
-    jobs, folder = plan(args)
-    answer: dict[str, Any] = {"model": args.model, "sha256": None, "results": [], "errors": []}
+    jobs, folder = plan_jobs(args)
+    run = Run(args.model)
     try:
         check_names(jobs, args)
-        with made(folder):
-            status = segment_all(usable(jobs, args, answer), args, answer, out)
+        with new_folder(folder):
+            status = segment_all(usable_jobs(jobs, args, run), args, run, out)
     except STOPPABLE as error:
-        answer["errors"].append(failed(error, args))
-        status = status_of(error)
+        run.errors.append(report_failure(error, args))
+        status = exit_status(error)
     if args.json:
-        emit(out, answer)
+        print_json(out, encode(run.batch()))
     return status
 
 
 # --- before any work ---
 
 
-def plan(args: argparse.Namespace) -> tuple[list[Job], Path | None]:
+def plan_jobs(args: argparse.Namespace) -> tuple[list[Job], Path | None]:
     """Each input with its output file, and the output folder where --output means one. Ends with usage otherwise."""
     from ..io.files import OUTPUTS, stem_of, suffix_of
 
@@ -54,9 +79,9 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], Path | None]:
         if not folder and args.format not in (None, suffix):
             args.parser.error(f"--format {args.format} contradicts --output {output}: leave one of them out")
     if not folder:
-        return [(args.inputs[0], output)], None
+        return [Job(args.inputs[0], output)], None
     suffix = args.format or OUTPUTS[0]
-    return [(path, output / f"{stem_of(path)}{suffix}") for path in args.inputs], output
+    return [Job(path, output / f"{stem_of(path)}{suffix}") for path in args.inputs], output
 
 
 def check_usage(args: argparse.Namespace) -> None:
@@ -73,9 +98,9 @@ def check_usage(args: argparse.Namespace) -> None:
 
 
 def check_names(jobs: list[Job], args: argparse.Namespace) -> None:
-    """Raise InputError when one file would be written twice: which of the results is meant is for the user to say."""
-    for output in {output for _, output in jobs}:
-        sources = [str(source) for source, other in jobs if other == output]
+    """Raise InputError when two results would be written to one file: the user must choose which is meant."""
+    for output in {job.output for job in jobs}:
+        sources = [str(job.source) for job in jobs if job.output == output]
         if len(sources) > 1:
             raise InputError(
                 f"{' and '.join(sources)} would both be written to {output}. Rename one or run them one by one."
@@ -86,8 +111,8 @@ def check_names(jobs: list[Job], args: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def made(folder: Path | None) -> Iterator[None]:
-    """Make the folder where it is missing; it vanishes again when nothing came to lie in it."""
+def new_folder(folder: Path | None) -> Iterator[None]:
+    """Make the folder where it is missing; it is removed again when it stays empty."""
     if folder is None or folder.exists():
         yield
         return
@@ -102,26 +127,33 @@ def made(folder: Path | None) -> Iterator[None]:
             folder.rmdir()
 
 
-def usable(jobs: list[Job], args: argparse.Namespace, answer: dict[str, Any]) -> list[Job]:
-    """The jobs that can be begun; the others are errors in `answer`."""
+def usable_jobs(jobs: list[Job], args: argparse.Namespace, run: Run) -> list[Job]:
+    """The jobs that can be started; the others are errors of the run."""
     from ..io.files import identities
+
+    inputs: set[tuple[int, int]] = set()
+    for job in jobs:
+        with contextlib.suppress(*FAILURES):  # reading this input will give the reason
+            inputs |= identities([job.source])
+    good = []
+    for job in jobs:
+        try:
+            check_job(job, inputs, args)
+        except FAILURES as error:
+            run.errors.append(report_failure(error, args, job.source))
+        else:
+            good.append(job)
+    return good
+
+
+def check_job(job: Job, inputs: set[tuple[int, int]], args: argparse.Namespace) -> None:
+    """Raise InputError when the job cannot be started; `inputs` are the files that no output may replace."""
     from ..io.write import check_output
 
-    inputs = identities(source for source, _ in jobs)
-    good = []
-    for source, output in jobs:
-        try:
-            if not source.exists():
-                raise InputError(
-                    f"Expected a volume file or a DICOM folder, found nothing at {source}. Check the path."
-                )
-            for path in outputs_of(output, args):
-                check_output(path, inputs, args.force)
-        except FAILURES as error:
-            answer["errors"].append(failed(error, args, source))
-        else:
-            good.append((source, output))
-    return good
+    if not job.source.exists():
+        raise InputError(f"Expected a volume file or a DICOM folder, found nothing at {job.source}. Check the path.")
+    for path in outputs_of(job.output, args):
+        check_output(path, inputs, args.force)
 
 
 def outputs_of(output: Path, args: argparse.Namespace) -> list[Path]:
@@ -132,13 +164,15 @@ def outputs_of(output: Path, args: argparse.Namespace) -> list[Path]:
 # --- the work ---
 
 
-def segment_all(jobs: list[Job], args: argparse.Namespace, answer: dict[str, Any], out: TextIO) -> int:
-    """Fill `answer`, print each result as it comes; the exit status."""
+def segment_all(jobs: list[Job], args: argparse.Namespace, run: Run, out: TextIO) -> int:
+    """Segment the inputs of the jobs and print each result as it comes; the exit status."""
     if not jobs:  # before torch is imported, so that a mistyped path is answered at once
         return 1
+    from ..io.isolated import reader_of
     from ..model.bundle import load_model
-    from ..segmentation import segment_file
+    from ..segmentation import OutputOptions, segment_file
 
+    reading, inference = options_of(args)
     progress = TerminalProgress()
     loading = Stopwatch(progress)
     loading("load", 0.0)
@@ -147,55 +181,44 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, answer: dict[str, Any
     finally:
         progress.close()
     loading.stop()
-    answer.update(model=model.card.name, sha256=model.sha256)
-    options = options_of(args)
-    for source, output in jobs:
-        try:
-            result = segment_file(source, model, output, options, progress)
-        except STOPPABLE as error:
+    run.model, run.sha256 = model.card.name, model.sha256
+    with reader_of(len(jobs), progress) as reader:
+        for job in jobs:
+            outputs = OutputOptions(job.output, args.probabilities, args.uncertainty, args.force)
+            try:
+                result = segment_file(job.source, model, outputs, reading, inference, progress, reader)
+            except STOPPABLE as error:
+                progress.close()
+                run.errors.append(report_failure(error, args, job.source))
+                if exit_status(error) == Cancelled.exit_code:
+                    return Cancelled.exit_code
+                continue
             progress.close()
-            answer["errors"].append(failed(error, args, source))
-            if status_of(error) == Cancelled.exit_code:
-                return Cancelled.exit_code
-            continue
-        progress.close()
-        before = {} if answer["results"] else loading.seconds  # the model is loaded once, for the first
-        result["seconds"] = in_order(before | result["seconds"])
-        answer["results"].append(result)
-        show(result, args, out)
-    return 1 if answer["errors"] else 0
+            before = {} if run.results else loading.seconds  # the model is loaded once, for the first
+            run.results.append(replace(result, seconds=rounded_seconds("segment", before | dict(result.seconds))))
+            print_result(run.results[-1], args, out)
+    return 1 if run.errors else 0
 
 
-def options_of(args: argparse.Namespace) -> Any:
-    """The SegmentOptions that the arguments state."""
-    from ..segmentation import SegmentOptions
+def options_of(args: argparse.Namespace) -> "tuple[ReadOptions, InferenceOptions]":
+    """What the arguments say about reading and about inference."""
+    from ..segmentation import InferenceOptions, ReadOptions
 
-    return SegmentOptions(
-        frame=args.frame,
-        component=args.component,
-        series=args.series,
-        flip=args.flip,
-        cleanup=not args.no_cleanup,
-        device=args.device,
-        threads=args.threads,
-        probabilities=args.probabilities,
-        uncertainty=args.uncertainty,
-        force=args.force,
-    )
+    reading = ReadOptions(args.frame, args.component, args.series)
+    return reading, InferenceOptions(flip=args.flip, cleanup=not args.no_cleanup, threads=args.threads)
 
 
-def show(result: dict[str, Any], args: argparse.Namespace, out: TextIO) -> None:
+def print_result(result: SegmentedFile, args: argparse.Namespace, out: TextIO) -> None:
     """Print one result for people; its warnings go to standard error in any case."""
-    about = f" {result['input']}:" if len(args.inputs) > 1 else ""
-    say(sys.stderr, *(f"medtl: warning:{about} {warning}" for warning in result["warnings"]))
+    print_warnings(result.warnings, result.input if len(args.inputs) > 1 else "")
     if not args.json:
-        lines = [volume_line(item) for item in result["segments"]]
-        lines += [f"written: {path}" for path in outputs_of(Path(result["output"]), args)]
-        lines.append("seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in result["seconds"].items()))
-        say(out, *lines)
+        lines = [volume_text(one) for one in result.segments]
+        lines += [f"written: {path}" for path in outputs_of(Path(result.output), args)]
+        lines.append("seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in result.seconds.items()))
+        print_lines(out, *lines)
 
 
-def failed(error: BaseException, args: argparse.Namespace, source: Path | None = None) -> dict[str, str | None]:
+def report_failure(error: BaseException, args: argparse.Namespace, source: Path | None = None) -> FailedInput:
     """Print the error; its record for --json."""
     about = "" if source is None or len(args.inputs) == 1 else source
-    return {"input": None if source is None else str(source), "message": complain(error, args.debug, about)}
+    return FailedInput(None if source is None else str(source), print_error(error, args, about))

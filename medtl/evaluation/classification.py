@@ -1,42 +1,78 @@
-"""How well probabilities of classes fit the truth, with intervals over patients: `medtl evaluate` of a classifier."""
+"""How well the probabilities of a classifier fit the truth, with intervals over patients: `medtl evaluate`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import rankdata
 
 from ..cases import read_classified
 from ..errors import FAILURES, Cancelled, explain
+from ..io import read
+from ..io.isolated import Reader
 from ..progress import Progress, no_progress
+from ..typed_json import OPTIONAL, SPREAD
+from .metrics import CaseError, Figure, auc, value_table
 
 if TYPE_CHECKING:
+    from ..classification.classify import ClassifyOptions
     from ..model.bundle import Model
 
 RESAMPLES = 1000
 BINS = 15
 
 
-def confusion(truth: np.ndarray, found: np.ndarray, count: int) -> np.ndarray:
+@dataclass(frozen=True)
+class ClassFigures:
+    """Figures of `n` images of so many patients (see `plain_figures`), and how often each true class (rows) was called
+    which (columns)."""
+
+    n: int
+    patients: int
+    figures: Mapping[str, Figure] = field(default_factory=dict, metadata=SPREAD)
+    confusion: tuple[tuple[int, ...], ...] | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True)
+class ClassifiedCase:
+    """One case of an evaluation: its true class (`label`), the most probable class, and probabilities by class id."""
+
+    case: str
+    patient: str
+    label: str
+    class_id: str = field(metadata={"key": "class"})
+    probabilities: Mapping[str, float]
+    abstained: bool
+    score: float | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClassEvaluation:
+    """The figures of a model that classifies. Cases that it abstains from count like the others; `abstained` is their
+    share, `accuracy_kept` the accuracy of the rest. JSON has the entries of `measured` beside the others."""
+
+    model: str
+    sha256: str
+    classes: tuple[str, ...]
+    measured: ClassFigures = field(metadata=SPREAD)
+    abstained: float | None = field(default=None, metadata=OPTIONAL)
+    accuracy_kept: float | None = None
+    cases: tuple[ClassifiedCase, ...] = ()
+    errors: tuple[CaseError, ...] = ()
+
+
+def confusion(truth: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
     """How often the true class (rows) was called which (columns), int64 (count, count)."""
     table = np.zeros((count, count), np.int64)
-    np.add.at(table, (truth, found), 1)
+    np.add.at(table, (truth, predicted), 1)
     return table
 
 
-def one_against_rest(truth: np.ndarray, probabilities: np.ndarray) -> list[float]:
-    """The area under the ROC curve of each class against the others (Mann and Whitney); NaN where one side is empty."""
-    areas = []
-    for k in range(probabilities.shape[1]):
-        mine = truth == k
-        positive, negative = int(mine.sum()), int((~mine).sum())
-        if not positive or not negative:
-            areas.append(float("nan"))
-            continue
-        ranks = rankdata(probabilities[:, k])
-        areas.append(float((ranks[mine].sum() - positive * (positive + 1) / 2) / (positive * negative)))
-    return areas
+def class_aucs(truth: np.ndarray, probabilities: np.ndarray) -> list[float]:
+    """The area under the ROC curve of each class against the others; NaN where one side is empty."""
+    return [float(auc(value_table(truth == k, probabilities[:, k]))) for k in range(probabilities.shape[1])]
 
 
 def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
@@ -47,24 +83,29 @@ def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
     return float(sum(gaps) / len(truth))
 
 
+def finite_mean(values: np.ndarray) -> float:
+    """The mean of the values that are not NaN; NaN where there is none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
 def plain_figures(truth: np.ndarray, probabilities: np.ndarray, ids: Sequence[str]) -> dict[str, float]:
     """Accuracy, F1 (weighted by the classes' numbers, and their plain mean), balanced accuracy, AUC (mean over classes,
     each against the rest), calibration error, and the recall of each class.
 
     `truth` int (n,), `probabilities` (n, classes).
     """
-    found = probabilities.argmax(1)
-    table = confusion(truth, found, len(ids))
-    right, truly, called = np.diag(table), table.sum(1), table.sum(0)
+    table = confusion(truth, probabilities.argmax(1), len(ids))
+    right, true, predicted = np.diag(table), table.sum(1), table.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        recall = right / truly
-        f1 = np.where(truly + called > 0, 2 * right / (truly + called), np.nan)
+        recall = right / true
+        f1 = np.where(true + predicted > 0, 2 * right / (true + predicted), np.nan)
     return {
-        "accuracy": float(right.sum() / truly.sum()),
-        "f1_weighted": float(np.nansum(f1 * truly) / truly.sum()),
-        "f1_macro": float(np.nanmean(f1)),
-        "balanced_accuracy": float(np.nanmean(recall)),
-        "auc": float(np.nanmean(one_against_rest(truth, probabilities))),
+        "accuracy": float(right.sum() / true.sum()),
+        "f1_weighted": float(np.nansum(f1 * true) / true.sum()),
+        "f1_macro": finite_mean(f1),
+        "balanced_accuracy": finite_mean(recall),
+        "auc": finite_mean(np.array(class_aucs(truth, probabilities))),
         "ece": calibration_error(truth, probabilities),
         **{f"recall_{name}": float(value) for name, value in zip(ids, recall, strict=True)},
     }
@@ -72,36 +113,38 @@ def plain_figures(truth: np.ndarray, probabilities: np.ndarray, ids: Sequence[st
 
 def class_figures(
     truth: np.ndarray, probabilities: np.ndarray, patients: Sequence[str], ids: Sequence[str]
-) -> dict[str, Any]:
-    """Each figure of `plain_figures` as {"mean", "ci95"}, the interval by bootstrap over patients, and the confusion
-    table; pictures count, so a patient of many weighs more."""
+) -> ClassFigures:
+    """The figures of `plain_figures`, their intervals by bootstrap over patients, and the confusion table. Images
+    count, so a patient with many weighs more."""
     names, place = np.unique(np.asarray(patients), return_inverse=True)
     members = [np.flatnonzero(place == k) for k in range(len(names))]
     random = np.random.default_rng(0)
     samples: dict[str, list[float]] = {}
     for _ in range(RESAMPLES):
-        drawn = np.concatenate([members[k] for k in random.integers(0, len(members), len(members))])
-        for name, value in plain_figures(truth[drawn], probabilities[drawn], ids).items():
+        rows = np.concatenate([members[k] for k in random.integers(0, len(members), len(members))])
+        for name, value in plain_figures(truth[rows], probabilities[rows], ids).items():
             samples.setdefault(name, []).append(value)
-    figures: dict[str, Any] = {"n": len(truth), "patients": len(names)}
+    figures = {}
     for name, value in plain_figures(truth, probabilities, ids).items():
-        known = [v for v in samples[name] if np.isfinite(v)]
-        interval = [float(v) for v in np.percentile(known, (2.5, 97.5))] if known else None
-        figures[name] = {"mean": value if np.isfinite(value) else None, "ci95": interval}
-    return figures | {"confusion": confusion(truth, probabilities.argmax(1), len(ids)).tolist()}
+        finite = [v for v in samples[name] if np.isfinite(v)]
+        low, high = np.percentile(finite, (2.5, 97.5)) if finite else (0.0, 0.0)
+        interval = (float(low), float(high)) if finite else None
+        figures[name] = Figure(value if np.isfinite(value) else None, interval)
+    table = confusion(truth, probabilities.argmax(1), len(ids)).tolist()
+    return ClassFigures(len(truth), len(names), figures, tuple(tuple(row) for row in table))
 
 
 def evaluate_classes(
     model: "Model",
     cases: Path,
-    options: Any,
+    options: "ClassifyOptions",
     progress: Progress = no_progress,
     failed: Callable[[str, BaseException], None] | None = None,
-) -> dict[str, Any]:
-    """The figures of a model that classifies on a case list (image, label, patient), ready for JSON.
+    reader: Reader = read,
+) -> ClassEvaluation:
+    """The figures of a model that classifies on a case list (image, label, patient).
 
-    A case that cannot be read or classified is one of `errors`. Cases that the model abstains from count like the
-    others; `abstained` is their share, `accuracy_kept` the accuracy of the rest.
+    A case that cannot be read or classified is one of `errors`, and `failed` is called with its name.
 
     Raises: InputError where the list cannot be read; Cancelled.
     """
@@ -109,36 +152,45 @@ def evaluate_classes(
 
     ids = tuple(one.id for one in model.card.classes)
     listed = read_classified(cases, ids)
-    rows, errors = [], []
+    results, errors = [], []
     for number, case in enumerate(listed):
         progress("infer", number / len(listed))
         try:
-            rows.append((case, classify_file(case.image, model, options)))
+            one = classify_file(case.image, model, options, reader=reader)
         except Cancelled:
             raise
         except FAILURES as error:
-            errors.append({"case": case.case, "message": explain(error)})
+            errors.append(CaseError(case.case, explain(error)))
             if failed is not None:
                 failed(case.case, error)
+            continue
+        results.append(
+            ClassifiedCase(
+                case.case,
+                case.patient,
+                case.label,
+                one.class_id,
+                one.probabilities,
+                one.abstained,
+                one.score,
+                one.warnings,
+            )
+        )
     progress("infer", 1.0)
-    answer: dict[str, Any] = {"model": model.card.name, "sha256": model.sha256, "classes": list(ids)}
-    if not rows:
-        return answer | {"n": 0, "patients": 0, "cases": [], "errors": errors}
-    truth = np.array([ids.index(case.label) for case, _ in rows])
-    probabilities = np.array([[found["probabilities"][name] for name in ids] for _, found in rows])
-    kept = np.array([not found["abstained"] for _, found in rows])
+    if not results:
+        empty = ClassFigures(0, 0)
+        return ClassEvaluation(model.card.name, model.sha256, ids, empty, errors=tuple(errors))
+    truth = np.array([ids.index(one.label) for one in results])
+    probabilities = np.array([[one.probabilities[name] for name in ids] for one in results])
+    kept = np.array([not one.abstained for one in results])
     right = probabilities.argmax(1) == truth
-    return {
-        **answer,
-        **class_figures(truth, probabilities, [case.patient for case, _ in rows], ids),
-        "abstained": float(1 - kept.mean()),
-        "accuracy_kept": float(right[kept].mean()) if kept.any() else None,
-        "cases": [case_record(case.case, case.patient, case.label, found) for case, found in rows],
-        "errors": errors,
-    }
-
-
-def case_record(case: str, patient: str, label: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    """One case of an evaluation."""
-    chosen = {name: found[name] for name in ("class", "probabilities", "abstained", "score")}
-    return {"case": case, "patient": patient, "label": label, **chosen}
+    return ClassEvaluation(
+        model.card.name,
+        model.sha256,
+        ids,
+        class_figures(truth, probabilities, [one.patient for one in results], ids),
+        float(1 - kept.mean()),
+        float(right[kept].mean()) if kept.any() else None,
+        tuple(results),
+        tuple(errors),
+    )

@@ -33,6 +33,22 @@ OVERLAPS = ("dice", "iou", "precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A figure of several cases with the 95 % interval of its mean; None where there is nothing to state."""
+
+    mean: float | None
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class CaseError:
+    """A case that could not be evaluated, with the reason."""
+
+    case: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Counts:
     """Voxels by truth and prediction; counts of several volumes add up."""
 
@@ -60,7 +76,7 @@ class Surfaces:
 
 @dataclass(frozen=True)
 class Lesions:
-    """Lesions of the truth, those found of them, and predicted ones that are none."""
+    """The number of lesions of the truth, of those that were found, and of predicted ones that are not lesions."""
 
     true: int
     found: int
@@ -142,6 +158,28 @@ def overlaps(tp: Any, fp: Any, fn: Any) -> dict[str, np.ndarray]:
     }
 
 
+def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """The Dice of two masks of one shape; 1 where both are empty."""
+    return count(truth, prediction).overlaps["dice"]
+
+
+def label_dice(
+    prediction: np.ndarray, truth: np.ndarray, labels: int, ignore: int | None = None, by_slice: bool = False
+) -> np.ndarray:
+    """The Dice of labelmaps (slices, rows, columns), the mean over labels 1 to `labels`, float64: of all slices
+    together (), or of each, (slices,). 1 for a label that is in neither; voxels whose truth is `ignore` do not count.
+    """
+    axes = (1, 2) if by_slice else None
+    counted = np.ones(truth.shape, dtype=bool) if ignore is None else truth != ignore
+    scores = []
+    for label in range(1, labels + 1):
+        predicted, true = (prediction == label) & counted, truth == label
+        both = np.count_nonzero(predicted & true, axes)
+        totals = np.count_nonzero(predicted, axes), np.count_nonzero(true, axes)
+        scores.append(overlaps(both, totals[0] - both, totals[1] - both)["dice"])
+    return np.asarray(np.mean(scores, axis=0))
+
+
 def surfaces(
     truth: np.ndarray,
     prediction: np.ndarray,
@@ -189,20 +227,32 @@ def histogram(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return table
 
 
-def auc(table: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of histograms (…, 2, bins), float64 (…); NaN where a class is empty.
+def value_table(positive: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Cases by truth (0, 1) and value, lowest value first, int64 (2, different values): a `histogram` without loss."""
+    distinct, place = np.unique(values, return_inverse=True)
+    return np.stack([np.bincount(place[side], minlength=len(distinct)) for side in (~positive, positive)])
 
-    The chance that a voxel inside has a higher probability than one outside, ties counting half.
-    """
+
+def ranked_pairs(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pairs of one inside and one outside, those in which the one inside has the higher value, ties counting
+    half, and all pairs; float64 (…) of tables (…, 2, bins) as `histogram` and `value_table` give them."""
     outside, inside = table[..., 0, :].astype(np.float64), table[..., 1, :].astype(np.float64)
     below = np.cumsum(outside, axis=-1) - outside / 2
-    pairs = outside.sum(-1) * inside.sum(-1)
-    area: np.ndarray = np.where(pairs > 0, (inside * below).sum(-1) / np.where(pairs > 0, pairs, 1.0), np.nan)
+    return np.asarray((inside * below).sum(-1)), np.asarray(outside.sum(-1) * inside.sum(-1))
+
+
+def auc(table: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of tables (…, 2, bins), float64 (…); NaN where a class is empty.
+
+    The chance that a voxel inside has a higher probability than one outside (Mann and Whitney), ties counting half.
+    """
+    right, pairs = ranked_pairs(table)
+    area: np.ndarray = np.where(pairs > 0, right / np.where(pairs > 0, pairs, 1.0), np.nan)
     return area
 
 
 def by_patient(values: Sequence[float | None], patients: Sequence[str]) -> list[float]:
-    """The mean of each patient's values, in the order in which they appear; who has none but None is left out."""
+    """The mean of each patient's values, in the order in which they appear, without patients of None alone."""
     groups: dict[str, list[float]] = {}
     for value, patient in zip(values, patients, strict=True):
         if value is not None:

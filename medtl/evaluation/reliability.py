@@ -1,5 +1,4 @@
-"""How good the probabilities of a two-class model are: ranking, calibration, and what they are worth over the share of
-the class itself.
+"""How good the probabilities of a two-class model are: ranking, calibration, and skill over the prevalence alone.
 
 `positive` is bool (n,), `probability` float64 (n,) that of the positive class.
 """
@@ -8,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
-from ..classification.shape import sigmoid
 from ..progress import Progress, no_progress
+from .metrics import ranked_pairs, value_table
 
 BINS = 5
 INTERVAL_RESAMPLES = 1000
@@ -26,7 +26,7 @@ def scores(positive: np.ndarray, probability: np.ndarray, folds: np.ndarray) -> 
     """AUC; sensitivity and specificity where positive means more probable than the share of positive cases; Brier
     score and its skill over that share; calibration slope; expected calibration error in bins of equal count.
 
-    `folds` (n,) are numbers of the models that said it, see `auc`.
+    `folds` (n,) are the numbers of the models that gave the probabilities, see `auc`.
     """
     share = positive.mean()
     brier = float(((probability - positive) ** 2).mean())
@@ -48,25 +48,21 @@ def auc(positive: np.ndarray, probability: np.ndarray, folds: np.ndarray) -> flo
     Only pairs of one fold count. Across folds, a fold with more positives has fewer of them to train on, so that
     even models that know nothing come out below 0.5 (Parker et al., BMC Bioinformatics 2007, 8:326).
     """
-    right = pairs = 0.0
-    for fold in np.unique(folds):
-        inside = folds == fold
-        gaps = np.subtract.outer(probability[inside & positive], probability[inside & ~positive])
-        right += float(np.count_nonzero(gaps > 0) + np.count_nonzero(gaps == 0) / 2)
-        pairs += gaps.size
-    return right / pairs if pairs else float("nan")
+    tables = (value_table(positive[folds == fold], probability[folds == fold]) for fold in np.unique(folds))
+    right, pairs = np.sum([ranked_pairs(table) for table in tables], axis=0)
+    return float(right / pairs) if pairs else float("nan")
 
 
 def calibration_slope(positive: np.ndarray, probability: np.ndarray) -> float:
-    """The slope of a logistic regression of the outcome on the log-odds (Cox 1958): 1 is right, below 1 is too sure.
-    NaN where all probabilities are alike; by Newton's method."""
+    """The slope of a logistic regression of the outcome on the log-odds (Cox 1958): 1 is right, below 1 overconfident.
+    NaN where all probabilities are the same; by Newton's method."""
     clipped = np.clip(probability, 1e-6, 1 - 1e-6)
     design = np.stack([np.ones(len(clipped)), np.log(clipped / (1 - clipped))], axis=1)
     if np.ptp(design[:, 1]) < 1e-9:
         return float("nan")
     beta = np.array([0.0, 1.0])
     for _ in range(25):
-        fitted = sigmoid(design @ beta)
+        fitted = expit(design @ beta)
         hessian = design.T * (fitted * (1 - fitted)) @ design + 1e-9 * np.eye(2)
         step = np.clip(np.linalg.solve(hessian, design.T @ (positive - fitted)), -2, 2)
         beta = beta + step
@@ -98,14 +94,14 @@ def bootstrap(
 ) -> np.ndarray:
     """The 95 % intervals (2, …) of the figures of rows: percentiles of `n` resamples of patients, those of one class
     alone left out."""
-    rng, found = np.random.default_rng(0), []
+    rng, figures = np.random.default_rng(0), []
     for done in range(n):
         progress("intervals", done / n)
         rows = drawn(patients, rng)
         if 0 < np.count_nonzero(positive[rows]) < len(rows):
-            found.append(figure(rows))
+            figures.append(figure(rows))
     progress("intervals", 1.0)
-    limits: np.ndarray = np.nanpercentile(np.array(found), (2.5, 97.5), axis=0)
+    limits: np.ndarray = np.nanpercentile(np.array(figures), (2.5, 97.5), axis=0)
     return limits
 
 

@@ -1,27 +1,43 @@
 """How well a model does on labelled cases: `medtl evaluate`."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..cases import CaseFiles, read_cases
 from ..errors import FAILURES, Cancelled, InputError, explain
-from ..io.read import read_labelmap, read_volume
+from ..io import read
+from ..io.isolated import Reader
+from ..labels import described, label_segments, label_values, unknown_values
 from ..model.card import ModelCard
 from ..progress import Progress, no_progress
-from ..volume import Labelmap, Volume
-from .metrics import OVERLAPS, TOLERANCE, Counts, Scores, auc, bootstrap_ci, by_patient, histogram, overlaps, score
-from .metrics import pooled_ci as pooled_interval
+from ..typed_json import OPTIONAL, SPREAD
+from ..volume import Labelmap, Volume, check_same_grid
+from .metrics import (
+    OVERLAPS,
+    TOLERANCE,
+    CaseError,
+    Counts,
+    Figure,
+    Scores,
+    auc,
+    bootstrap_ci,
+    by_patient,
+    histogram,
+    overlaps,
+    pooled_ci,
+    score,
+)
 
 if TYPE_CHECKING:
     from ..model.bundle import Model
-    from ..segmentation import Segmentation, SegmentOptions
+    from ..segmentation import InferenceOptions, Segmentation
 
-Segmenter = Callable[[Volume, "Model", "SegmentOptions", Progress], "Segmentation"]
-Failed = Callable[[str, BaseException], None]  # told of a case that could not be evaluated, at once
+Segmenter = Callable[[Volume, "Model", "InferenceOptions", Progress], "Segmentation"]
+Failed = Callable[[str, BaseException], None]  # called at once with a case that cannot be evaluated
 
 FIGURES = (
     *OVERLAPS,
@@ -36,10 +52,75 @@ FIGURES = (
 IN_UNITS = ("hd95", "surface_dice")
 AUC_RESAMPLES = 2000
 
+Figures = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class PatientFigure(Figure):
+    """A figure over patients; `n` is the number of cases that have it."""
+
+    median: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class CaseFigures:
+    """The figures of one case, the mean over the model's labels; `labels` has those of each label by its id, where the
+    model has several. Distances are in `unit`. JSON has the entries of `figures` beside the others."""
+
+    case: str
+    patient: str
+    site: str
+    unit: str
+    figures: Figures = field(metadata=SPREAD)
+    labels: Mapping[str, Figures] | None = field(metadata=OPTIONAL)
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SiteFigures:
+    """Mean figures of the `n` cases of a site."""
+
+    n: int
+    figures: Figures = field(metadata=SPREAD)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of a model on labelled cases.
+
+    `figures` are over patients (several cases of a patient are averaged first); `pooled` are of all voxels together;
+    `labels` is the Dice of each label, where the model has several. Distances and the tolerance of the surface Dice
+    are in `unit`: mm, px where no case states a spacing, or mixed, and then no mean of them is given. Volume errors are
+    prediction minus truth. Without any case there are no figures.
+    """
+
+    model: str
+    sha256: str
+    binary: bool
+    n: int = 0
+    patients: int = 0
+    unit: str | None = field(default=None, metadata=OPTIONAL)
+    surface_tolerance: float | None = field(default=None, metadata=OPTIONAL)
+    figures: Mapping[str, PatientFigure] = field(default_factory=dict, metadata=SPREAD)
+    pooled: Mapping[str, Figure] | None = field(default=None, metadata=OPTIONAL)
+    labels: Mapping[str, PatientFigure] | None = field(default=None, metadata=OPTIONAL)
+    sites: Mapping[str, SiteFigures] | None = field(default=None, metadata=OPTIONAL)
+    cases: tuple[CaseFigures, ...] = ()
+    errors: tuple[CaseError, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """The true mask of each of the model's labels, bool (Z, Y, X), and warnings about how they were found."""
+
+    masks: tuple[np.ndarray, ...]
+    warnings: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What came of a case: a score and a histogram (2, bins) of probabilities for each label of the model."""
+    """A case's score and histogram (2, bins) of probabilities for each label of the model."""
 
     files: CaseFiles
     unit: str
@@ -51,25 +132,21 @@ class _Outcome:
 def evaluate(
     model: "Model",
     cases: Path,
-    options: "SegmentOptions",
+    options: "InferenceOptions",
     progress: Progress = no_progress,
     binary: bool = False,
     segment: Segmenter | None = None,
     failed: Failed | None = None,
-) -> dict[str, Any]:
-    """The figures of a model (`medtl.model.bundle.load_model`) on a case list or folder, ready for JSON.
-
-    A figure of a case is the mean over the model's labels. Each figure has the mean and the median over patients
-    (several cases of a patient are averaged first), the bootstrap 95 % interval of that mean, and `n`, the cases that
-    have it: the conventions for empty masks stand in `metrics.py`. Figures in `pooled` are of all voxels together,
-    with the interval over patients. Distances and the tolerance of the surface Dice are in `unit`: mm, px where no
-    case states a spacing, or mixed, and then no mean of them is given. Volume errors are prediction minus truth.
+    reader: Reader = read,
+) -> Evaluation:
+    """The figures of a model (`medtl.model.bundle.load_model`) on a case list or folder, with the bootstrap 95 %
+    intervals over patients. `metrics.py` states the conventions for empty masks.
 
     `binary`: every label value above 0 is the model's one label. `segment` stands in for `medtl.segmentation.segment`.
 
     A case that cannot be evaluated, because it cannot be read, its label lies on another grid than its image or holds a
-    value that the model does not know, is one of `errors`, `failed` hears of it, and the figures are of the others:
-    where none is left, there are none.
+    value that the model does not know, is one of `errors`; `failed` is called with it, and the figures are of the
+    others.
 
     Raises: InputError where the list cannot be read or `binary` does not fit the model; Cancelled.
     """
@@ -86,18 +163,17 @@ def evaluate(
 
         try:
             inner("read", 0.0)
-            volume, truth = read_volume(files.image), read_labelmap(files.label)
-            masks = _true_masks(files, volume, truth, card, binary)
-            outcomes.append(_outcome(files, volume, masks, run(volume, model, options, inner), card))
+            volume, labelmap = reader.read_volume(files.image), reader.read_labelmap(files.label)
+            truth = _truth(files, volume, labelmap, card, binary)
+            outcomes.append(_outcome(files, volume, truth, run(volume, model, options, inner), card))
         except Cancelled:
             raise
         except FAILURES as error:
-            errors.append({"case": files.case, "message": explain(error)})
+            errors.append(CaseError(files.case, explain(error)))
             if failed is not None:
                 failed(files.case, error)
     progress("infer", 1.0)
-    figures = _figures(outcomes, card) if outcomes else {"n": 0, "patients": 0, "cases": []}
-    return {"model": card.name, "sha256": card.sha256, "binary": binary, **figures, "errors": errors}
+    return _evaluation(outcomes, card, binary, tuple(errors))
 
 
 def _check_binary(binary: bool, card: ModelCard) -> None:
@@ -115,46 +191,44 @@ def _default_segment() -> Segmenter:
     return segment
 
 
-def _true_masks(files: CaseFiles, volume: Volume, truth: Labelmap, card: ModelCard, binary: bool) -> list[np.ndarray]:
-    """The truth of each of the model's labels, bool (Z, Y, X).
-
-    Segments that carry the model's ids are found by them, whatever their values are; else the values count.
-    """
-    if not volume.geometry.close_to(truth.geometry):
-        raise InputError(
-            f"Expected the label {files.label} on the grid of {files.image}, found {truth.geometry.size} voxels of "
-            f"{truth.geometry.spacing} mm beside {volume.geometry.size} of {volume.geometry.spacing} mm, or another "
-            "position. Resample the label onto the image."
-        )
+def _truth(files: CaseFiles, volume: Volume, labelmap: Labelmap, card: ModelCard, binary: bool) -> _Truth:
+    """The truth of each of the model's labels: its segment as `medtl.labels` finds it, whole also where others overlap
+    it."""
+    check_same_grid(labelmap.geometry, volume.geometry, files.label, files.image)
     if binary:
-        return [truth.array > 0]
-    found = {int(value) for value in np.unique(truth.array)} - {0}
-    ids = {segment.id: segment.value for segment in truth.segments if segment.value in found}
-    by_id = [ids.get(f"{card.name}.{label.id}") for label in card.labels]
-    if found and found == {value for value in by_id if value is not None}:
-        return [truth.array == value if value is not None else np.zeros(truth.array.shape, bool) for value in by_id]
-    known = {label.value: label.name for label in card.labels}
-    if found - known.keys():
+        return _Truth((labelmap.array > 0,), labelmap.warnings)
+    values = label_values(labelmap, card)
+    own = label_segments(labelmap.segments, card).values()
+    others = [one for one in labelmap.segments if own and one not in own]
+    unknown = sorted({*unknown_values(labelmap, values)} - {one.value for one in others})
+    if unknown:
+        known = [f"{values[label.id]} {label.name}" for label in card.labels if label.id in values]
         raise InputError(
-            f"Expected the labels of {card.name} ({', '.join(f'{v} {n}' for v, n in known.items())}) in {files.label}, "
-            f"found {', '.join(str(v) for v in sorted(found - known.keys()))}. Correct the values"
-            + (", or use --binary to take every value above 0 as one label." if len(known) == 1 else ".")
+            f"Expected the labels of {card.name} ({', '.join(known)}) in {files.label}, found "
+            f"{', '.join(map(str, unknown))}. Correct the values"
+            + (", or use --binary to take every value above 0 as one label." if len(card.labels) == 1 else ".")
         )
-    return [truth.array == label.value for label in card.labels]
+    empty = np.zeros(labelmap.array.shape, bool)
+    masks = tuple(labelmap.mask(values[label.id]) if label.id in values else empty for label in card.labels)
+    warnings = list(labelmap.warnings)
+    if others:
+        warnings.append(f"Not labels of {card.name}, so not compared: {described(others)}.")
+    if missing := [label.name for label in card.labels if label.id not in values]:
+        warnings.append(f"No segment was found for {', '.join(missing)}; it counts as empty in the truth.")
+    return _Truth(masks, tuple(warnings))
 
 
-def _outcome(
-    files: CaseFiles, volume: Volume, masks: Sequence[np.ndarray], result: "Segmentation", card: ModelCard
-) -> _Outcome:
+def _outcome(files: CaseFiles, volume: Volume, truth: _Truth, result: "Segmentation", card: ModelCard) -> _Outcome:
     assert result.probabilities is not None
     predicted = result.labelmap.array
     spacing, real = volume.geometry.spacing, volume.real_spacing
+    pairs = zip(truth.masks, card.labels, strict=True)
     return _Outcome(
         files,
         "mm" if real else "px",
-        tuple(score(mask, predicted == label.value, spacing, real) for mask, label in zip(masks, card.labels)),
-        np.stack([histogram(mask, chance) for mask, chance in zip(masks, result.probabilities, strict=True)]),
-        tuple(result.warnings),
+        tuple(score(mask, predicted == label.value, spacing, real) for mask, label in pairs),
+        np.stack([histogram(mask, p) for mask, p in zip(truth.masks, result.probabilities, strict=True)]),
+        (*truth.warnings, *result.warnings),
     )
 
 
@@ -174,63 +248,73 @@ def _label_figures(scores: Scores, table: np.ndarray) -> dict[str, float | None]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean of what is known."""
+    """The mean of the values that are not None."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
 
-def _summary(values: Sequence[float | None], patients: Sequence[str]) -> dict[str, Any]:
+def _over_patients(values: Sequence[float | None], patients: Sequence[str]) -> PatientFigure:
     """Mean, its interval and median over patients, and the number of cases that have a value."""
     means = by_patient(values, patients)
-    return {
-        "mean": _mean(means),
-        "ci95": list(bootstrap_ci(means)) if means else None,
-        "median": float(np.median(means)) if means else None,
-        "n": sum(value is not None for value in values),
-    }
+    count = sum(value is not None for value in values)
+    if not means:
+        return PatientFigure(None, None, None, count)
+    return PatientFigure(_mean(means), bootstrap_ci(means), float(np.median(means)), count)
 
 
-def _figures(outcomes: Sequence[_Outcome], card: ModelCard) -> dict[str, Any]:
+def _evaluation(
+    outcomes: Sequence[_Outcome], card: ModelCard, binary: bool, errors: tuple[CaseError, ...]
+) -> Evaluation:
+    """The figures of the cases."""
+    if not outcomes:
+        return Evaluation(card.name, card.sha256, binary, errors=errors)
     patients = [outcome.files.patient for outcome in outcomes]
-    labels = [[_label_figures(*pair) for pair in zip(o.scores, o.histograms)] for o in outcomes]
-    rows = [{name: _mean([label[name] for label in case]) for name in FIGURES} for case in labels]
+    ids = [label.id for label in card.labels]
+    by_label = [[_label_figures(*pair) for pair in zip(o.scores, o.histograms)] for o in outcomes]
+    rows = [{name: _mean([figures[name] for figures in case]) for name in FIGURES} for case in by_label]
     units = {outcome.unit for outcome in outcomes}
     mixed = len(units) > 1
-    answer: dict[str, Any] = {
-        "n": len(outcomes),
-        "patients": len(set(patients)),
-        "unit": "mixed" if mixed else units.pop(),
-        "surface_tolerance": TOLERANCE,
+    figures = {
+        name: _over_patients([None if mixed and name in IN_UNITS else row[name] for row in rows], patients)
+        for name in FIGURES
     }
-    for name in FIGURES:
-        hidden = mixed and name in IN_UNITS
-        answer[name] = _summary([None if hidden else row[name] for row in rows], patients)
-    answer["pooled"] = _pooled(outcomes, patients)
-    if len(card.labels) > 1:
-        answer["labels"] = {
-            label.id: _summary([case[i]["dice"] for case in labels], patients) for i, label in enumerate(card.labels)
-        }
-    answer["sites"] = {
-        site: {"n": len(group), **{name: _mean([rows[i][name] for i in group]) for name in FIGURES}}
-        for site in sorted({o.files.site for o in outcomes} - {""})
-        for group in [[i for i, o in enumerate(outcomes) if o.files.site == site]]
+    labels = {name: _over_patients([case[i]["dice"] for case in by_label], patients) for i, name in enumerate(ids)}
+    groups = {
+        site: [row for outcome, row in zip(outcomes, rows) if outcome.files.site == site]
+        for site in sorted({outcome.files.site for outcome in outcomes} - {""})
     }
-    answer["cases"] = [
-        {
-            "case": o.files.case,
-            "patient": o.files.patient,
-            "site": o.files.site,
-            "unit": o.unit,
-            **row,
-            **({"labels": dict(zip((label.id for label in card.labels), case))} if len(card.labels) > 1 else {}),
-            "warnings": list(o.warnings),
-        }
-        for o, row, case in zip(outcomes, rows, labels)
-    ]
-    return answer
+    return Evaluation(
+        card.name,
+        card.sha256,
+        binary,
+        n=len(outcomes),
+        patients=len(set(patients)),
+        unit="mixed" if mixed else units.pop(),
+        surface_tolerance=TOLERANCE,
+        figures=figures,
+        pooled=_pooled(outcomes, patients),
+        labels=labels if len(ids) > 1 else None,
+        sites={
+            site: SiteFigures(len(group), {name: _mean([row[name] for row in group]) for name in FIGURES})
+            for site, group in groups.items()
+        },
+        cases=tuple(
+            CaseFigures(
+                o.files.case,
+                o.files.patient,
+                o.files.site,
+                o.unit,
+                row,
+                dict(zip(ids, case, strict=True)) if len(ids) > 1 else None,
+                o.warnings,
+            )
+            for o, row, case in zip(outcomes, rows, by_label)
+        ),
+        errors=errors,
+    )
 
 
-def _pooled(outcomes: Sequence[_Outcome], patients: Sequence[str]) -> dict[str, Any]:
+def _pooled(outcomes: Sequence[_Outcome], patients: Sequence[str]) -> dict[str, Figure]:
     """The figures of all voxels together, the mean over labels; the interval resamples patients."""
     groups = list(dict.fromkeys(patients))
     labels, bins = len(outcomes[0].scores), outcomes[0].histograms.shape[-1]
@@ -240,20 +324,18 @@ def _pooled(outcomes: Sequence[_Outcome], patients: Sequence[str]) -> dict[str, 
         patient = groups.index(outcome.files.patient)
         counts[patient] += [_voxels(scores.counts) for scores in outcome.scores]
         tables[patient] += outcome.histograms
-    answer: dict[str, Any] = {}
+    figures: dict[str, Figure] = {}
     for name in OVERLAPS:
 
         def share(pooled: np.ndarray, name: str = name) -> np.ndarray:
             return np.asarray(overlaps(*np.moveaxis(pooled, -1, 0))[name].mean(-1))
 
-        answer[name] = {"mean": float(share(counts.sum(0))), "ci95": list(pooled_interval(share, counts))}
+        figures[name] = Figure(float(share(counts.sum(0))), pooled_ci(share, counts))
     area = float(_area(tables.sum(0)))
     known = not np.isnan(area)
-    answer["auc"] = {
-        "mean": area if known else None,
-        "ci95": list(pooled_interval(_area, tables, n=AUC_RESAMPLES)) if known else None,
-    }
-    return answer
+    interval = pooled_ci(_area, tables, n=AUC_RESAMPLES) if known else None
+    figures["auc"] = Figure(area if known else None, interval)
+    return figures
 
 
 def _voxels(counts: Counts) -> tuple[int, int, int]:

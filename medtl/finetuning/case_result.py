@@ -1,54 +1,57 @@
 """The tuned case's own result: SEEDs as drawn, between them the tuned network blended with their interpolation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..preprocess import restore, turn
+from ..preprocess import restore
 from ..progress import Progress
 from ..segmentation import decide, needs_16_bit, on_own_grid, segment_of
 from ..volume import Labelmap, Volume
-from .features import Marked, decode, encode
+from .features import SeedCase, check_finite, decode, dices, encode, turned_index, turned_mask
 from .finetune import Finetuned
-from .held_out import LeftOut
-from .interpolate import blended, dice, filled
-from .seed import IGNORE, Seed
+from .held_out import HeldOut
+from .interpolate import blended, filled
+from .seed import IGNORE, Seed, for_model
 
-# Logits a pixel of signed distance. The usual one is right without anything to judge by.
+# Weights of the interpolation, in logits a pixel of signed distance.
 WEIGHTS = (0.5, 1.0, 2.0, 4.0)
-USUAL = 1.0
-# Dice that a weight twice or half as large must be better by: where a SEED is left out the gap to interpolate over is
-# twice as wide as it will be, which speaks against the interpolation, and few are left out.
-PATIENCE = 0.02
+DEFAULT_WEIGHT = 1.0
+# Dice that a weight twice or half as large must be better by: where a SEED is held out the gap to interpolate over is
+# twice as wide as it will be, which is unfavourable to the interpolation, and few are held out.
+MIN_GAIN = 0.02
 
 
-def blend_weight(left_out: Sequence[LeftOut], cases: Sequence[Marked], labels: int) -> float:
-    """The weight of the interpolation that does best on the SEEDs left out; the further from the usual one, the
-    more it must be better."""
-    if not left_out:
-        return USUAL
+def blend_weight(held_out: Sequence[HeldOut], cases: Sequence[SeedCase], labels: int) -> float:
+    """The weight of the interpolation that does best on the held-out SEEDs; the further from the default, the more it
+    must be better."""
+    if not held_out:
+        return DEFAULT_WEIGHT
     means = {}
     for weight in WEIGHTS:
         scores = []
-        for one in left_out:
+        for one in held_out:
             truth = cases[one.case].truth
             if one.others:
                 rest = {k: truth[k] for k in one.others}
-                found = blended(one.logits[None], filled(rest, [one.slice], labels), weight)[0]
-                scores.append(dice(found, truth[one.slice], labels))
+                classes = blended(one.logits[None], filled(rest, [one.slice], labels), weight)
+                scores.append(dices(torch.from_numpy(classes), torch.from_numpy(truth[one.slice][None]), labels)[0])
         means[weight] = float(np.mean(scores)) if scores else 0.0
-    return max(WEIGHTS, key=lambda weight: means[weight] - PATIENCE * abs(float(np.log2(weight / USUAL))))
+    return max(WEIGHTS, key=lambda weight: means[weight] - MIN_GAIN * abs(float(np.log2(weight / DEFAULT_WEIGHT))))
 
 
-def this_case(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], progress: Progress) -> tuple[Labelmap, float]:
-    """The labels of the first case on its volume's own grid, and the weight that its interpolation had."""
+def case_result(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], progress: Progress) -> tuple[Labelmap, float]:
+    """The labels of the first case on its volume's own grid, and the weight that its interpolation had.
+
+    Raises: ModelError when the network's numbers are not finite; Cancelled.
+    """
     case, card = tuned.cases[0], tuned.model.card
     labels = len(card.labels)
-    weight = blend_weight([one for one in tuned.left_out if one.case == 0], tuned.cases, labels)
-    tuned.tuned.use(1.0)  # for this case as far as tuning went; the next ones get the guarded weights
+    weight = blend_weight([one for one in tuned.held_out if one.case == 0], tuned.cases, labels)
+    tuned.weights.use(1.0)  # this case gets the tuned weights; the next ones get the guarded weights
     values = np.array([0, *(label.value for label in card.labels)], np.uint16 if needs_16_bit(card) else np.uint8)
     turned = np.zeros(case.prepared.turned_shape, values.dtype)
     slices = np.flatnonzero(case.prepared.occupied)
@@ -57,25 +60,25 @@ def this_case(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], progress:
         chosen = [int(k) for k in slices[begin : begin + 8]]
         probability, (rows, columns) = on_own_grid(_probability(tuned, case, chosen, weight), case.prepared)
         turned[chosen, rows, columns] = values[decide(probability, card.calibration.threshold).cpu().numpy()]
-    tuned.tuned.use(tuned.alpha)
+    tuned.weights.use(tuned.alpha)
     for seed in seeds:
-        drawn = turn(np.expand_dims(seed.mask, case.prepared.axes[0]), case.prepared.axes, case.prepared.flips)[0]
-        k = len(turned) - 1 - seed.index if 0 in case.prepared.flips else seed.index
+        drawn = turned_mask(for_model(seed, card).mask, case.prepared)
+        k = turned_index(seed.index, case.prepared)
         turned[k] = np.where(drawn == IGNORE, turned[k], values[np.where(drawn == IGNORE, 0, drawn)])
     progress("result", 1.0)
-    # With the user's own slices in it, it is not the network's work alone.
-    drawn_by_both = ("DICOM.SegmentAlgorithmType", "SEMIAUTOMATIC")
-    made = [segment_of(card, label) for label in card.labels]
-    segments = tuple(replace(one, tags=tuple((dict(one.tags) | dict([drawn_by_both])).items())) for one in made)
+    # The user's own slices are in it, so it is not the network's work alone.
+    tag = {"DICOM.SegmentAlgorithmType": "SEMIAUTOMATIC"}
+    predicted = [segment_of(card, label) for label in card.labels]
+    segments = tuple(replace(one, tags=tuple((dict(one.tags) | tag).items())) for one in predicted)
     return Labelmap(restore(turned, case.prepared), volume.geometry, segments), weight
 
 
 @torch.inference_mode()
-def _probability(tuned: Finetuned, case: Marked, slices: Sequence[int], weight: float) -> Tensor:
+def _probability(tuned: Finetuned, case: SeedCase, slices: Sequence[int], weight: float) -> Tensor:
     """Blended probabilities (n, 1 + labels, h, w) on the padded box."""
     model = tuned.model
     logits = decode(model, encode(model, case.images(slices))) / model.card.calibration.temperature
-    known: Mapping[int, np.ndarray] = case.truth
-    distances = torch.from_numpy(filled(known, slices, len(model.card.labels))).to(logits)
+    check_finite(logits)
+    distances = torch.from_numpy(filled(case.truth, slices, len(model.card.labels))).to(logits)
     odds = logits[:, 1:] - logits[:, :1] + weight * distances
     return torch.cat([torch.zeros_like(odds[:, :1]), odds], 1).softmax(1)

@@ -1,27 +1,28 @@
-"""Tuning of a decoder on SEED slices: what the encoder makes of them is cached, then only decoding is learned.
+"""Tuning of a decoder on SEED slices: the encoder's features of them are cached, then only decoding is tuned.
 
-Batch statistics stay as they are, weights are pulled towards where they began, and nothing but SEED pixels counts.
+Batch statistics stay as they are, weights are pulled towards the start, and only SEED pixels count.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
+from ..errors import ModelError
 from ..model.bundle import Model
-from .features import Cached, decode
+from ..training.loss import dice_and_cross_entropy
+from .features import EncodedSlices, decode
 from .seed import IGNORE
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the decoder is tuned. `pull` is the weight of the squared distance to the start, `copies` the changed copies
-    of each SEED, `window` the side of what a step sees of a slice, `steps` the most steps that are worth anything."""
+    """How the decoder is tuned. `pull` is the weight of the squared distance to the start, `copies` the copies of each
+    SEED, `window` the side in pixels of the part of a slice that a step uses, `steps` the most steps worth taking."""
 
     rate: float = 1e-3
     pull: float = 1e-2
@@ -33,113 +34,146 @@ class Tuning:
     seed: int = 0
 
 
-def learned_parameters(model: Model, example: Cached) -> dict[str, torch.nn.Parameter]:
-    """The weights that decoding depends on, by name: what is tuned, whatever the network is."""
+@dataclass(frozen=True)
+class Trained:
+    """What a training loop did: its steps, and whether it stopped because loss or gradients were not finite. The
+    weights are then those of the last finite step."""
+
+    steps: int
+    diverged: bool = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user must be told."""
+        if not self.diverged:
+            return ()
+        return (f"The loss was not finite after {self.steps} steps, so tuning stopped there: check the result.",)
+
+
+def decoder_parameters(model: Model, example: EncodedSlices) -> dict[str, torch.nn.Parameter]:
+    """The parameters that decoding depends on, by name, whatever the network is."""
     network = model.networks[0]
     network.zero_grad(set_to_none=True)
     decode(model, [f[:1] for f in example.features]).sum().backward()
-    found = {name: p for name, p in network.named_parameters() if p.grad is not None}
+    parameters = {name: p for name, p in network.named_parameters() if p.grad is not None}
     network.zero_grad(set_to_none=True)
-    return found
+    return parameters
 
 
-def loss_of(logits: Tensor, truth: Tensor) -> Tensor:
-    """Soft Dice over the batch plus cross entropy, of the pixels that are not IGNORE."""
-    known = truth != IGNORE
-    probability = logits.softmax(1)[:, 1:] * known[:, None]
-    wanted = torch.where(known, truth, 0)
-    truths = functional.one_hot(wanted, logits.shape[1]).movedim(-1, 1)[:, 1:].float()
-    both = (probability * truths).sum((0, 2, 3))
-    dice = (2 * both + 1) / (probability.sum((0, 2, 3)) + truths.sum((0, 2, 3)) + 1)
-    return 1 - dice.mean() + functional.cross_entropy(logits, torch.where(known, truth, -100), ignore_index=-100)
+class DecoderWeights:
+    """The weights of a decoder between the start of a tuning and its end; see `run.Weights`."""
 
-
-class Tuned:
-    """The weights of a decoder between two states: where it began and where tuning has brought it."""
-
-    def __init__(self, model: Model, example: Cached) -> None:
+    def __init__(self, model: Model, example: EncodedSlices) -> None:
         self.model = model
-        self.parameters = learned_parameters(model, example)
+        self.parameters = decoder_parameters(model, example)
         self.start = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.tuned = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     def state(self, alpha: float) -> dict[str, Tensor]:
-        """All weights of the network between the two states, without a change to it."""
+        """All weights of the network at `alpha`; the network stays as it is."""
         state = dict(self.model.networks[0].state_dict())
         return state | {name: torch.lerp(self.start[name], self.tuned[name], alpha) for name in self.parameters}
 
     @torch.no_grad()
     def use(self, alpha: float) -> None:
-        """Set the network's weights: 0 is where it began, 1 what was tuned."""
+        """Set the network's weights: 0 is the start, 1 the end of tuning."""
         for name, parameter in self.parameters.items():
             parameter.copy_(torch.lerp(self.start[name], self.tuned[name], alpha))
 
 
 def tune(
-    tuned: Tuned,
-    caches: Sequence[Cached],
+    weights: DecoderWeights,
+    copies: Sequence[EncodedSlices],
     options: Tuning,
     seconds: float,
     step_done: Callable[[float, float], None],
-) -> int:
-    """Tune from the start weights for at most so many seconds; the number of steps. `step_done(share, loss)`, the loss
-    of the SEEDs, is called after each step and may raise to stop: `tuned.tuned` then holds the average so far."""
+) -> Trained:
+    """Tune from the start weights for at most so many seconds. `step_done(share, loss)`, the loss of the SEEDs, is
+    called after each step and may raise to stop: `weights.tuned` then holds the average so far.
+
+    Raises: ModelError when already the first step is not finite.
+    """
     began = time.perf_counter()
-    network = tuned.model.networks[0]
-    tuned.use(0.0)
-    network.eval()  # batch statistics are weights too: five slices have none worth using
-    parameters = list(tuned.parameters.values())
-    start = list(tuned.start.values())
+    network = weights.model.networks[0]
+    weights.use(0.0)
+    network.eval()  # a few slices give no batch statistics worth using
+    parameters = list(weights.parameters.values())
+    start = list(weights.start.values())
     mean = [p.detach().clone() for p in start]
-    tuned.tuned = dict(zip(tuned.parameters, mean, strict=True))
+    weights.tuned = dict(zip(weights.parameters, mean, strict=True))
     optimizer = torch.optim.Adam(parameters, lr=options.rate)
     random = np.random.default_rng(options.seed)
-    sizes = np.array([len(c) for c in caches], dtype=float)
-    step = 0
-    share = 0.0
+    step, share = 0, 0.0
     while share < 1.0 and step < options.steps:
         share = max((time.perf_counter() - began) / seconds, step / options.steps)
-        optimizer.param_groups[0]["lr"] = options.rate * min(1.0, (step + 1) / 10) * (0.02 + 0.98 * cosine(share))
-        features, truth = drawn(caches, sizes, options, network.multiple, random)
-        loss = loss_of(decode(tuned.model, features), truth)
+        optimizer.param_groups[0]["lr"] = learning_rate(options.rate, step, share)
+        features, truth = draw_batch(copies, options, network.multiple, random)
+        loss = dice_and_cross_entropy(decode(weights.model, features), truth, IGNORE)
         pull = sum(((p - s) ** 2).sum() for p, s in zip(parameters, start, strict=True))
-        optimizer.zero_grad(set_to_none=True)
-        (loss + options.pull * pull).backward()
-        optimizer.step()
+        if not finite_step(optimizer, loss, loss + options.pull * pull, step):
+            return Trained(step, diverged=True)
         step += 1
         decay = min(options.average, step / (step + 9))
         with torch.no_grad():
             for average, parameter in zip(mean, parameters, strict=True):
                 average.lerp_(parameter, 1 - decay)
         step_done(min(share, 1.0), float(loss.detach()))
-    return step
+    return Trained(step)
 
 
-def cosine(share: float) -> float:
-    """1 at the beginning, 0 at the end."""
-    return 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
+def finite_step(optimizer: torch.optim.Optimizer, loss: Tensor, total: Tensor, step: int) -> bool:
+    """Take one step down the gradient of `total`; False, and no weight changed, when the loss or a gradient is not
+    finite.
+
+    Raises: ModelError when that is the first step: then nothing was trained.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if all_finite([loss.detach(), *gradients]):
+        optimizer.step()
+        return True
+    if step == 0:
+        raise ModelError(
+            "Expected a finite loss on the SEED slices, found NaN or infinity at the first step. Check the image's "
+            "values, or import the model again."
+        )
+    return False
 
 
-def drawn(
-    caches: Sequence[Cached], sizes: np.ndarray, options: Tuning, multiple: int, random: np.random.Generator
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """True when no value of any tensor is NaN or infinite."""
+    return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
+
+
+def learning_rate(peak: float, step: int, share: float) -> float:
+    """The learning rate: up to the peak over ten steps, then along a cosine down to a fiftieth of it."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
+    return peak * min(1.0, (step + 1) / 10) * (0.02 + 0.98 * cosine)
+
+
+def draw_batch(
+    copies: Sequence[EncodedSlices], options: Tuning, multiple: int, random: np.random.Generator
 ) -> tuple[list[Tensor], Tensor]:
-    """A batch: windows of slices of one size, each from a copy drawn at random."""
-    first = caches[int(random.choice(len(caches), p=sizes / sizes.sum()))]
-    alike = [c for c in caches if c.truth.shape[1:] == first.truth.shape[1:]]
+    """Features and classes of a batch: windows of slices of one size, each of a copy drawn at random."""
+    sizes = np.array([len(c) for c in copies], dtype=float)
+    first = copies[int(random.choice(len(copies), p=sizes / sizes.sum()))]
+    same_size = [c for c in copies if c.truth.shape[1:] == first.truth.shape[1:]]
     levels: list[list[Tensor]] = [[] for _ in first.features]
     truths = []
-    for number in random.integers(len(alike), size=options.batch):
-        some = alike[int(number)]
-        k = int(random.integers(len(some)))
-        rows, columns = window(some.truth[k], options.window, multiple, random)
-        truths.append(some.truth[k, rows, columns])
-        for level, feature in zip(levels, some.features, strict=True):
-            level.append(part_of(feature[k], rows, columns, some.truth.shape[1:]))
+    for number in random.integers(len(same_size), size=options.batch):
+        copy = same_size[int(number)]
+        k = int(random.integers(len(copy)))
+        rows, columns = draw_window(copy.truth[k], options.window, multiple, random)
+        truths.append(copy.truth[k, rows, columns])
+        for level, feature in zip(levels, copy.features, strict=True):
+            level.append(feature_window(feature[k], rows, columns, copy.truth.shape[1:]))
     return [torch.stack(level) for level in levels], torch.stack(truths)
 
 
-def window(truth: Tensor, size: int, multiple: int, random: np.random.Generator) -> tuple[slice, slice]:
-    """Where to look at a slice, on multiples of the network's: two times in three where a label is, if any is."""
+def draw_window(truth: Tensor, size: int, multiple: int, random: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a window of a slice, on multiples of the network's: two times in three over a labelled
+    pixel, if there is any."""
     labelled = torch.nonzero((truth > 0) & (truth != IGNORE))
     near = len(labelled) > 0 and random.random() < 2 / 3
     centre = labelled[int(random.integers(len(labelled)))].tolist() if near else None
@@ -155,8 +189,8 @@ def window(truth: Tensor, size: int, multiple: int, random: np.random.Generator)
     return sides[0], sides[1]
 
 
-def part_of(feature: Tensor, rows: slice, columns: slice, size: Sequence[int]) -> Tensor:
-    """The part of a feature (C, h, w) that lies in the window of an image of that size."""
+def feature_window(feature: Tensor, rows: slice, columns: slice, size: Sequence[int]) -> Tensor:
+    """The part of a feature (C, h, w) in a window of an image of that size."""
     steps = (size[0] // feature.shape[1], size[1] // feature.shape[2])
     inside = [slice(side.start // step, side.stop // step) for side, step in zip((rows, columns), steps, strict=True)]
     return feature[:, inside[0], inside[1]]

@@ -1,33 +1,32 @@
 """Fine-tune on files: images, labelmaps and SEED lists in, a bundle and its record out."""
 
+import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, InputError, MedTLError
-from ..io.files import identities
+from ..io.files import identities, stem_of, suffix_of
 from ..io.read import read_labelmap, read_volume
-from ..io.write import check_output, store_labelmap, write_whole
+from ..io.write import check_output, write_labelmap
 from ..model.bundle import Model
 from ..model.card import NAME, ModelCard
 from ..model.store import shipped_folders, user_store
 from ..progress import Progress, no_progress
-from ..volume import Volume, array_axis, voxels_sha256
-from .case_result import this_case
-from .decoder import Tuned
-from .finetune import FinetuneOptions, finetune
-from .held_out import Clock, Note, unheard
-from .new_structure import Structure, begun, fresh_card, learn
+from ..volume import Labelmap, Volume, array_axis, check_same_grid, voxels_sha256
+from .case_result import case_result
+from .finetune import Finetuned, finetune
+from .new_structure import Structure, start_model, structure_card, train_structure
+from .output import TuningOutput, free_folder
+from .run import FinetuneOptions, OnValues, Run, TimeBudget, Weights, ignore_values
 from .seed import Seed, by_image, read_seeds, seeds_of
-from .tuned_bundle import facts_of, learned_card, record_of, tuned_card, write_bundle
+from .tuned_bundle import outcome_of, texts_of, trained_structure_card, tuned_card, tuning_record, write_bundle
 
 
 @dataclass(frozen=True)
-class CaseGiven:
+class CaseInput:
     """An image with its labelmap; `slices` are the SEEDs, None for every slice that holds a label."""
 
     image: Path
@@ -35,74 +34,158 @@ class CaseGiven:
     slices: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True)
+class TuningFiles:
+    """What a tuning reads and where its model goes: `output` is a name in the user's store or a path; `seeds` is a list
+    of SEEDs. With `structure` a model of that is trained, starting from the encoder of the given one."""
+
+    output: str
+    cases: tuple[CaseInput, ...] = ()
+    seeds: Path | None = None
+    structure: Structure | None = None
+
+
+@dataclass(frozen=True)
+class SeedCases:
+    """Volumes with their SEEDs, and the readers' warnings."""
+
+    cases: list[tuple[Volume, list[Seed]]]
+    warnings: tuple[str, ...] = ()
+
+
 def finetune_files(
     model: Model,
-    cases: Sequence[CaseGiven],
-    listed: Path | None,
-    output: str,
+    files: TuningFiles,
     options: FinetuneOptions,
     progress: Progress = no_progress,
-    note: Note = unheard,
-    clock: Clock | None = None,
-    new: Structure | None = None,
+    on_values: OnValues = ignore_values,
+    budget: TimeBudget | None = None,
 ) -> dict[str, Any]:
-    """The record of a tuning, as `medtl finetune --json` prints it; the bundle is written whatever the verdict. With
-    `new` a model of that structure is learned, which begins with the encoder of the given one.
+    """The record of a tuning, as `medtl finetune --json` prints it; the bundle is written whatever the verdict.
 
     While it runs, the best model so far is a bundle beside the output, `NAME.best-N`; when it is cancelled, that
-    becomes the output.
+    becomes the output. Where something appears at the output meanwhile, the model goes to `NAME-2`, with a warning.
 
-    Raises: MedTLError as reading, tuning and writing do; Cancelled, and its message says what was kept.
+    Raises: MedTLError as reading, tuning and writing do; Cancelled, whose message names the best model so far.
     """
-    clock = clock or Clock(options.budget)
-    folder = output_folder(output)
-    progress("read", 0.0)
-    card = model.card if new is None else fresh_card(model.card, folder.name, new)
-    given = read_cases(card, cases, listed)
-    if options.result is not None:
-        if len(given) != 1:
-            raise InputError(f"Expected one case for a result, found {len(given)}. Leave --result out.")
-        check_output(options.result, identities([*(f for c in cases for f in (c.image, c.label))]), options.force)
-    progress("read", 1.0)
-    volume = given[0][0]
-    later = 0 if options.result is None else volume.array.shape[array_axis(volume.geometry, card.input.plane)]
-    own, tune = (model, finetune) if new is None else (begun(model, card, volume, options.seed), learn)
+    budget = budget or TimeBudget(options.budget)
+    with TuningOutput(output_folder(files.output)) as output:
+        progress("read", 0.0)
+        name, structure = output.folder.name, files.structure
+        card = model.card if structure is None else structure_card(model.card, name, structure)
+        seeds = read_cases(card, files.cases, files.seeds)
+        check_result(options, files, seeds)
+        progress("read", 1.0)
+        write = bundle_writer(model, structure, seeds, options)
 
-    def write(target: Path, tuned: Tuned, alpha: float, facts: dict[str, Any]) -> ModelCard:
-        record = record_of(model, given, options, facts)
-        made = tuned_card(model.card, folder.name, record) if new is None else learned_card(own.card, record)
-        return write_bundle(target, made, tuned.state(alpha), model)
+        def save_checkpoint(weights: Weights, alpha: float) -> None:
+            output.save(lambda folder: write(folder, name, weights, alpha, {"alpha": alpha, "unfinished": True}))
 
-    best = Best(folder, write)
-    try:
-        done = tune(own, given, options, progress, clock=clock, later=later, keep=best.keep, note=note)
-        record: dict[str, Any] = {}
-        if options.result is not None:
-            labelmap, weight = this_case(done, *given[0], progress)
-            record = {"result": str(options.result), "blend_weight": weight}
-            result = options.result
-            write_whole(result, lambda part: store_labelmap(part, labelmap))
-        progress("write", 0.0)
-        seconds = clock.used
-        # From here on the model counts as written: who watches may still stop before, not after.
-        progress("write", 1.0)
-        card = write(folder, done.tuned, done.alpha, facts_of(done, seconds))
-        best.drop()
-    except (Cancelled, KeyboardInterrupt) as error:
-        kept = best.settle()
-        raise Cancelled(f"Cancelled; the best model so far is in {kept}." if kept else "Cancelled.") from error
-    except MedTLError:
-        best.drop()
-        raise
-    return {
-        "output": str(folder),
-        "name": card.name,
+        later = later_slices(seeds.cases[0][0], card) if options.result is not None else 0
+        run = Run(options, budget, progress, on_values, save_checkpoint, later_slices=later)
+        try:
+            if structure is None:
+                tuned = finetune(model, seeds.cases, run)
+            else:
+                own = start_model(model, card, seeds.cases[0][0], options.seed)
+                tuned = train_structure(own, seeds.cases, run)
+            result = None if options.result is None else case_result(tuned, *seeds.cases[0], progress)
+            progress("write", 0.0)
+            outcome = outcome_of(tuned, budget.used)
+            # From here on the model counts as written: a cancel comes before, not after.
+            progress("write", 1.0)
+            place, card = write_model(output.folder, tuned, outcome, write)
+            output.drop()
+        except (Cancelled, KeyboardInterrupt) as error:
+            kept = output.settle()
+            raise Cancelled(f"Cancelled; the best model so far is in {kept}." if kept else "Cancelled.") from error
+        except SystemExit:  # a signal ends the process
+            output.settle()
+            raise
+        except MedTLError:
+            output.drop()
+            raise
+    record = {
+        "output": str(place),
+        "name": place.name,
         "sha256": card.sha256,
         "parent": {"name": model.card.name, "sha256": model.sha256},
-        **facts_of(done, seconds),
-        **record,
-        "seconds": round(clock.used, 2),
+        **outcome,
     }
+    warnings = [*seeds.warnings, *tuned.guard_warnings, *tuned.warnings]
+    if place != output.folder:
+        warnings.append(f"{output.folder} appeared while the model was tuned, so the model is in {place}.")
+    if result is not None and options.result is not None:
+        written, result_warnings = write_result(options.result, result[0], options.force)
+        warnings += result_warnings
+        record |= {"result": str(written), "blend_weight": result[1]} if written else {}
+    return record | {"notes": warnings, "seconds": round(budget.used, 2)}
+
+
+def later_slices(volume: Volume, card: ModelCard) -> int:
+    """The slices of the volume in the model's plane."""
+    return volume.geometry.shape[array_axis(volume.geometry, card.input.plane)]
+
+
+WriteBundle = Callable[[Path, str, Weights, float, dict[str, Any]], ModelCard]
+
+
+def bundle_writer(model: Model, structure: Structure | None, seeds: SeedCases, options: FinetuneOptions) -> WriteBundle:
+    """What writes a bundle that came from the model: `write(folder, name, weights, alpha, outcome)`.
+
+    Raises: ModelError when the texts that go with the model cannot be read.
+    """
+    origin = texts_of(model)
+    card_of = tuned_card if structure is None else trained_structure_card
+
+    def write(folder: Path, name: str, weights: Weights, alpha: float, outcome: dict[str, Any]) -> ModelCard:
+        record = tuning_record(model, seeds.cases, options, outcome)
+        card = card_of(weights.model.card, name, record)
+        return write_bundle(folder, card, weights.state(alpha), origin)
+
+    return write
+
+
+def write_model(folder: Path, tuned: Finetuned, outcome: dict[str, Any], write: WriteBundle) -> tuple[Path, ModelCard]:
+    """Write the final bundle; where it lies and its card. It goes beside the output when that is taken."""
+    while True:
+        place = free_folder(folder)
+        try:
+            return place, write(place, place.name, tuned.weights, tuned.alpha, outcome)
+        except InputError:
+            if not os.path.lexists(place):  # else it appeared just now
+                raise
+
+
+def check_result(options: FinetuneOptions, files: TuningFiles, seeds: SeedCases) -> None:
+    """Raise InputError when the result cannot be written, or there are several cases."""
+    if options.result is None:
+        return
+    if len(seeds.cases) != 1:
+        raise InputError(f"Expected one case for a result, found {len(seeds.cases)}. Leave --result out.")
+    inputs = [file for case in files.cases for file in (case.image, case.label)]
+    inputs += [seed.image for _, group in seeds.cases for seed in group]
+    check_output(options.result, identities(inputs), options.force)
+
+
+def write_result(path: Path, labelmap: Labelmap, force: bool) -> tuple[Path | None, tuple[str, ...]]:
+    """Write the case's labelmap; where it lies and warnings. A failure is a warning, for the model is written; where a
+    file appeared meanwhile, the result goes beside it unless `force`."""
+    place = path if force else free_file(path)
+    moved = () if place == path else (f"{path} appeared while the model was tuned, so the result is in {place}.",)
+    try:
+        return place, (*moved, *write_labelmap(place, labelmap, force))
+    except InputError as error:
+        return None, (f"The model is written, its result for this case is not: {error}",)
+
+
+def free_file(path: Path) -> Path:
+    """The path, or where something is there, the first of NAME-2, NAME-3, … with its suffix that is free."""
+    place, number = path, 2
+    while os.path.lexists(place):
+        place = path.with_name(f"{stem_of(path)}-{number}{suffix_of(path)}")
+        number += 1
+    return place
 
 
 def output_folder(output: str) -> Path:
@@ -134,23 +217,21 @@ def output_folder(output: str) -> Path:
     return store / output
 
 
-def read_cases(card: ModelCard, cases: Sequence[CaseGiven], listed: Path | None) -> list[tuple[Volume, list[Seed]]]:
-    """Each image with its SEEDs: of the cases given and of the list.
+def read_cases(card: ModelCard, cases: Sequence[CaseInput], listed: Path | None) -> SeedCases:
+    """Each image with its SEEDs: of the cases and of the list.
 
     Raises: InputError when nothing is marked, a labelmap lies on another grid or an image is not the one marked.
     """
     seeds: list[Seed] = []
     volumes: dict[str, Volume] = {}
+    warnings: list[str] = []
     for case in cases:
         volume, labelmap = read_volume(case.image), read_labelmap(case.label)
-        if not volume.geometry.close_to(labelmap.geometry):
-            raise InputError(
-                f"Expected {case.label} on the grid of {case.image}, found {labelmap.geometry.size} voxels beside "
-                f"{volume.geometry.size} or another position. Resample the labels onto the image."
-            )
+        check_same_grid(labelmap.geometry, volume.geometry, case.label, case.image)
         sha256 = voxels_sha256(volume.array)
         volumes[sha256] = volume
         seeds += seeds_of(labelmap, card, case.image, sha256, case.slices)
+        warnings += (*volume.warnings, *labelmap.warnings)
     for seed in read_seeds(listed) if listed is not None else ():
         if seed.sha256 not in volumes:
             volume = read_volume(seed.image)
@@ -159,41 +240,9 @@ def read_cases(card: ModelCard, cases: Sequence[CaseGiven], listed: Path | None)
                     f"Expected at {seed.image} the image whose slices were marked, found another. Mark them again."
                 )
             volumes[seed.sha256] = volume
+            warnings += volume.warnings
         seeds.append(seed)
     if not seeds:
         raise InputError("Expected at least one SEED slice, found none. Mark a slice that is right as a whole.")
-    return [(volumes[sha256], group) for sha256, group in by_image(seeds).items()]
-
-
-class Best:
-    """The best model so far, a bundle beside the output; a newer one is whole before the older goes."""
-
-    def __init__(self, folder: Path, write: Callable[[Path, Tuned, float, dict[str, Any]], Any]) -> None:
-        self._folder, self._write = folder, write
-        self._count = 0
-        self._kept: Path | None = None
-
-    def keep(self, tuned: Tuned, alpha: float) -> None:
-        """Write this state."""
-        self._count += 1
-        newer = self._folder.with_name(f"{self._folder.name}.best-{self._count}")
-        if newer.exists():  # of a run that was killed
-            shutil.rmtree(newer, ignore_errors=True)
-        self._write(newer, tuned, alpha, {"alpha": alpha, "unfinished": True})
-        self.drop()
-        self._kept = newer
-
-    def drop(self) -> None:
-        """Remove what was kept."""
-        if self._kept is not None:
-            shutil.rmtree(self._kept, ignore_errors=True)
-            self._kept = None
-
-    def settle(self) -> Path | None:
-        """Make what was kept the output; None where nothing was."""
-        if self._kept is None:
-            return None
-        with suppress(OSError):
-            self._kept.rename(self._folder)
-            return self._folder
-        return self._kept
+    groups = [(volumes[sha256], group) for sha256, group in by_image(seeds).items()]
+    return SeedCases(groups, tuple(dict.fromkeys(warnings)))

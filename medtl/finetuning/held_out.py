@@ -1,114 +1,81 @@
-"""Leaving SEEDs out: how well a tuning does on slices that it did not see, within the time there is."""
+"""Held-out SEEDs: how well a tuning does on slices that it was not given."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ..progress import Progress
-from .decoder import Tuned, Tuning, tune
-from .features import Cached, Marked, cached, decide, decode, dices
-from .guard import FEWEST_SEEDS
+from .decoder import DecoderWeights, Tuning, tune
+from .features import EncodedSlices, SeedCase, classes_of, decode, dices, encode_slices
+from .guard import MIN_SEEDS_TO_HOLD_OUT
+from .run import Run
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
-Note = Callable[[Mapping[str, float]], None]
-
-
-def unheard(values: Mapping[str, float]) -> None:
-    """Note nothing."""
-
-
-@dataclass
-class Clock:
-    """The time that a run has: stages end when their share of it is used up."""
-
-    budget: float
-    began: float = field(default_factory=time.perf_counter)
-
-    @property
-    def used(self) -> float:
-        """Seconds since the beginning."""
-        return time.perf_counter() - self.began
-
-    def until(self, share: float, reserve: float = 0.0) -> float:
-        """Seconds until that share of the budget, without what is reserved at its end; at least a moment."""
-        return max(share * (self.budget - reserve) - self.used, 0.2)
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A SEED that was left out: its case and slice, the Dice before and, for each of ALPHAS, after; the tuned network's
-    logits there (1 + labels, h, w), and the slices that were not left out."""
+class HeldOut:
+    """A SEED that was held out: number of its case and its slice; Dice there by alpha, from 0 (before tuning) to 1
+    (a new structure has no 0); the tuned network's logits there (1 + labels, h, w), and the case's slices that were
+    tuned on."""
 
     case: int
     slice: int
-    before: float
-    after: tuple[float, ...]
+    dice: Mapping[float, float]
     logits: np.ndarray
     others: tuple[int, ...]
 
 
-def told(progress: Progress, note: Note, stage: str, begin: float, part: float) -> Callable[[float, float], None]:
-    """What `tune` calls after each step: the progress of a stage, of which this is a part, and the loss."""
-
-    def step_done(share: float, loss: float) -> None:
-        note({"loss": loss})
-        progress(stage, begin + part * share)
-
-    return step_done
+def hold_out(cases: Sequence[SeedCase], start: int) -> list[tuple[int, int]]:
+    """Every fourth SEED of all cases, as (number of the case, slice), from the `start`-th."""
+    return [(number, k) for number, case in enumerate(cases) for k in sorted(case.truth)][start::4]
 
 
-def leave_out(
-    tuned: Tuned,
-    cases: Sequence[Marked],
-    caches: Sequence[Cached],
-    tuning: Tuning,
-    clock: Clock,
-    reserve: float,
-    progress: Progress,
-    note: Note,
-) -> tuple[LeftOut, ...]:
-    """Two rounds, a third of the time in all, each without another quarter of the SEEDs: how they come out then. None
-    where there are too few SEEDs."""
-    every = [(number, k) for number, case in enumerate(cases) for k in sorted(case.truth)]
-    if len(every) < FEWEST_SEEDS:
+def score_held_out(
+    weights: DecoderWeights, cases: Sequence[SeedCase], copies: Sequence[EncodedSlices], tuning: Tuning, run: Run
+) -> tuple[HeldOut, ...]:
+    """The held-out SEEDs of two rounds, a third of the time in all, each tuned without another quarter of the SEEDs;
+    none where there are too few SEEDs.
+
+    Raises: ModelError when tuning does not start or gives logits that are not finite.
+    """
+    if sum(len(case.truth) for case in cases) < MIN_SEEDS_TO_HOLD_OUT:
         return ()
-    found: list[LeftOut] = []
+    scored: list[HeldOut] = []
     names = [case.case for case in cases]
-    for turn, chosen in enumerate((every[1::4], every[3::4])):
-        rest = [one for c in caches if (one := without(c, {k for n, k in chosen if names[n] == c.case})) is not None]
-        seconds = clock.until((turn + 1) / 6, reserve)
-        watch = told(progress, note, "check", turn / 2, 0.5)
-        tune(tuned, rest, tuning, seconds, watch)
+    for round_number, chosen in enumerate((hold_out(cases, 1), hold_out(cases, 3))):
+        rest = [kept for c in copies if (kept := without(c, {k for n, k in chosen if names[n] == c.case})) is not None]
+        seconds = run.budget.until((round_number + 1) / 6, run.reserve)
+        tune(weights, rest, tuning, seconds, run.steps("check", round_number / 2, 0.5))
         for number in sorted({n for n, _ in chosen}):
-            slices = [k for n, k in chosen if n == number]
-            found += _judged(tuned, cases[number], number, slices)
-    return tuple(found)
+            scored += _scores(weights, cases[number], number, [k for n, k in chosen if n == number])
+    return tuple(scored)
 
 
-def without(some: Cached, slices: set[int]) -> Cached | None:
-    """The rest of a copy; None where nothing is left."""
-    rest = [i for i, k in enumerate(some.slices) if k not in slices]
-    if len(rest) == len(some):
-        return some
-    features = [f[rest] for f in some.features]
-    return Cached(some.case, tuple(some.slices[i] for i in rest), features, some.truth[rest]) if rest else None
+def without(encoded: EncodedSlices, slices: set[int]) -> EncodedSlices | None:
+    """The slices of a copy that are not held out; None where none is left."""
+    rest = [i for i, k in enumerate(encoded.slices) if k not in slices]
+    if len(rest) == len(encoded):
+        return encoded
+    if not rest:
+        return None
+    features = [f[rest] for f in encoded.features]
+    return EncodedSlices(encoded.case, tuple(encoded.slices[i] for i in rest), features, encoded.truth[rest])
 
 
 @torch.inference_mode()
-def _judged(tuned: Tuned, case: Marked, number: int, slices: Sequence[int]) -> list[LeftOut]:
-    """How these SEEDs come out before and at each of ALPHAS."""
-    model = tuned.model
-    some = cached(model, case, slices)
-    scores, logits = [], torch.zeros(0)
+def _scores(weights: DecoderWeights, case: SeedCase, number: int, slices: Sequence[int]) -> list[HeldOut]:
+    """These SEEDs with their Dice before tuning and at each of ALPHAS."""
+    model = weights.model
+    encoded = encode_slices(model, case, slices)
+    scores, logits = {}, torch.zeros(0)
     for alpha in (0.0, *ALPHAS):
-        tuned.use(alpha)
-        logits = decode(model, some.features)
-        scores.append(dices(decide(logits, model.card.calibration), some.truth, len(model.card.labels), False))
+        weights.use(alpha)
+        logits = decode(model, encoded.features)
+        scores[alpha] = dices(classes_of(logits, model.card.calibration), encoded.truth, len(model.card.labels))
     others = tuple(k for k in sorted(case.truth) if k not in slices)
     return [
-        LeftOut(number, k, float(scores[0][i]), tuple(float(s[i]) for s in scores[1:]), logits[i].cpu().numpy(), others)
+        HeldOut(number, k, {a: float(dice[i]) for a, dice in scores.items()}, logits[i].cpu().numpy(), others)
         for i, k in enumerate(slices)
     ]

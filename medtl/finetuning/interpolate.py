@@ -1,13 +1,11 @@
-"""Fill between slices: the SEEDs of a case interpolated by signed distance, and that blended with a network's word."""
+"""Fill between slices: the SEEDs of a case interpolated by signed distance, and blended with a network's logits."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
 
-from .seed import IGNORE
-
-# Beyond the outermost SEEDs a label shrinks by so many pixels a slice, or by what its last two SEEDs show.
+# Beyond the outermost SEEDs a label shrinks by at least so many pixels a slice.
 SHRINK_PIXELS = 1.0
 
 
@@ -29,21 +27,21 @@ def between(seeds: Mapping[int, np.ndarray], slices: Sequence[int], label: int) 
     known = sorted(seeds)
     distances = {k: signed_distance(seeds[k] == label) for k in known}
     gap = float(np.mean(np.diff(known))) if len(known) > 1 else 8.0
-    found = []
+    planes = []
     for k in slices:
         below = max((s for s in known if s <= k), default=None)
         above = min((s for s in known if s >= k), default=None)
         if below is not None and above is not None:
             share = 0.0 if above == below else (k - below) / (above - below)
-            found.append((1 - share) * distances[below] + share * distances[above])
+            planes.append((1 - share) * distances[below] + share * distances[above])
             continue
         last = known[0] if below is None else known[-1]
         # Evenly spaced SEEDs end about one step before the label does: it is gone there.
         depth = max(float(distances[last].max()), 0.0)
         shrunk = distances[last] - max(depth / gap, SHRINK_PIXELS) * abs(k - last)
-        # Further on nothing is known: SEEDs may all lie in one part of the label.
-        found.append(shrunk * max(0.0, 1.0 - abs(k - last) / gap))
-    return np.stack(found) if found else np.zeros((0, *next(iter(seeds.values())).shape), np.float32)
+        # The interpolation fades to 0 further on: all SEEDs may lie in one part of the label.
+        planes.append(shrunk * max(0.0, 1.0 - abs(k - last) / gap))
+    return np.stack(planes) if planes else np.zeros((0, *next(iter(seeds.values())).shape), np.float32)
 
 
 def filled(seeds: Mapping[int, np.ndarray], slices: Sequence[int], labels: int) -> np.ndarray:
@@ -57,14 +55,3 @@ def blended(logits: np.ndarray, distances: np.ndarray, weight: float) -> np.ndar
     odds = logits[:, 1:] - logits[:, :1] + weight * distances
     best = odds.argmax(1)
     return np.where(np.take_along_axis(odds, best[:, None], 1)[:, 0] > 0, best + 1, 0)
-
-
-def dice(found: np.ndarray, truth: np.ndarray, labels: int) -> float:
-    """Dice of classes, the mean over labels; 1 where a label is in neither; IGNORE does not count."""
-    known = truth != IGNORE
-    scores = []
-    for label in range(1, labels + 1):
-        a, b = (found == label) & known, truth == label
-        total = np.count_nonzero(a) + np.count_nonzero(b)
-        scores.append(2 * np.count_nonzero(a & b) / total if total else 1.0)
-    return float(np.mean(scores))

@@ -1,36 +1,44 @@
-"""SEED slices: slices that the user says are right, whole. Only they are learned from.
+"""SEED slices: slices that the user marked as right as a whole. A model is tuned on them alone.
 
 A list of them is two files, `NAME.json` (what and where) and `NAME.npz` (the masks). A mask is uint16: 0 is background,
-n the n-th of the SEED's `labels`, IGNORE a pixel that nothing is said about.
+n the n-th of the SEED's `labels`, IGNORE a pixel of unknown class.
 """
 
 import hashlib
 import json
+import math
 import time
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..io.write import write_whole
+from ..labels import label_numbers
 from ..model.card import ModelCard
-from ..volume import PLANES, Labelmap, array_axis
+from ..volume import PLANES, Labelmap, Volume, array_axis
 
 IGNORE = 65535
 SCHEMA = 1
+# Ceilings of a list, compared with what its files state before anything is read.
+MAX_LIST_BYTES = 32_000_000
+MAX_SEEDS = 20_000
+MAX_MASK_PIXELS = 8192 * 8192
+MAX_MASKS_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Seed:
-    """One SEED slice. `mask` (rows, columns) is the image's array at `index` (0-based) along the array axis nearest
-    the normal of `plane`; `labels` are label ids; `sha256` is that of the image's voxels and `image` says where the
-    image lies; `time` is when it was marked, ISO 8601 in UTC.
+    """One SEED slice. `mask` uint16 (rows, columns) has the classes of the image's array at `index` (0-based) along the
+    array axis nearest the normal of `plane`; `labels` are label ids; `sha256` is that of the image's voxels, `image`
+    its path; `time` is when it was marked, ISO 8601 in UTC.
 
-    Raises: InputError when the mask holds what `labels` does not name.
+    Raises: InputError when the mask holds what `labels` does not name, or index, plane or labels cannot be.
     """
 
     case: str
@@ -44,27 +52,30 @@ class Seed:
 
     def __post_init__(self) -> None:
         top = int(self.mask[self.mask != IGNORE].max(initial=0))
-        if self.mask.ndim != 2 or self.plane not in PLANES or self.index < 0 or top > len(self.labels):
+        count = len(self.labels)
+        if self.mask.ndim != 2 or self.plane not in PLANES or self.index < 0 or top > count:
             raise InputError(
-                f"Expected a SEED slice in one of the planes {', '.join(PLANES)} with {len(self.labels)} labels, found "
+                f"Expected a SEED slice in one of the planes {', '.join(PLANES)} with {count} labels, found "
                 f"the plane {self.plane!r}, slice {self.index} and the value {top}. Mark the slice again."
             )
+        if len(set(self.labels)) < count or count >= IGNORE:
+            raise InputError(f"Expected each label of a SEED slice once, found {count} with repeats. Mark it again.")
 
 
 def seeds_of(
     labelmap: Labelmap, card: ModelCard, image: Path, sha256: str, slices: Sequence[int] | None, when: str = ""
 ) -> tuple[Seed, ...]:
-    """The SEEDs of a case: these slices of its labelmap, or (None) every slice that holds a label.
+    """The SEEDs of a case: these slices of its labelmap, or (None) every slice that holds a label. Each label's segment
+    is taken whole (see `medtl.labels`), also where a segment that is not the model's overlaps it.
 
-    Raises: InputError when there is no such slice, segments overlap, or the labels are not those of the model.
+    Raises: InputError when there is no such slice, two labels overlap, or the labels are not those of the model.
     """
-    if labelmap.warnings:
-        raise InputError(
-            f"Expected segments that do not overlap, found: {labelmap.warnings[0]} Take the shared voxels out of one."
-        )
-    values = label_values(labelmap, card)
-    planes = np.moveaxis(labelmap.array, array_axis(labelmap.geometry, card.input.plane), 0)
-    chosen = np.flatnonzero(planes.any(axis=(1, 2))) if slices is None else np.array(sorted(set(slices)), dtype=int)
+    classes = label_numbers(labelmap, card)
+    others = np.where(classes > 0, 0, labelmap.array)
+    axis = array_axis(labelmap.geometry, card.input.plane)
+    planes, other_planes = np.moveaxis(classes, axis, 0), np.moveaxis(others, axis, 0)
+    filled = planes.any(axis=(1, 2)) | other_planes.any(axis=(1, 2))
+    chosen = np.flatnonzero(filled) if slices is None else np.array(sorted(set(slices)), dtype=int)
     if len(chosen) == 0:
         raise InputError(f"Expected at least one SEED slice, found no label in that of {image.name}. Mark a slice.")
     if not 0 <= chosen[0] <= chosen[-1] < len(planes):
@@ -73,48 +84,42 @@ def seeds_of(
             f"found {int(chosen[0])} to {int(chosen[-1])}. Correct the numbers."
         )
     ids = tuple(label.id for label in card.labels)
+    names = {segment.value: f"the segment {segment.name}" for segment in labelmap.segments}
     stamp = when or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    found = []
+    seeds = []
     for k in chosen:
-        mask = np.zeros(planes.shape[1:], np.uint16)
-        for number, label in enumerate(card.labels, start=1):
-            mask[np.isin(planes[k], values[label.id])] = number
-        unknown = np.setdiff1d(planes[k], [0, *(v for group in values.values() for v in group)])
-        if len(unknown):
+        if unknown := int(other_planes[k].max()):
             raise InputError(
-                f"Expected the labels {', '.join(ids)} of {card.name} in slice {k} of {image.name}, found the "
-                f"value {int(unknown[0])} too. Remove that label, or give it the model's name."
+                f"Expected the labels {', '.join(ids)} of {card.name} in slice {k} of {image.name}, found "
+                f"{names.get(unknown, f'the value {unknown}')} too. Remove that label, or give it the model's name."
             )
-        found.append(Seed(image.name, image, sha256, card.input.plane, int(k), ids, mask, stamp))
-    return tuple(found)
+        seeds.append(Seed(image.name, image, sha256, card.input.plane, int(k), ids, planes[k].copy(), stamp))
+    return tuple(seeds)
 
 
-def label_values(labelmap: Labelmap, card: ModelCard) -> dict[str, tuple[int, ...]]:
-    """The values of the labelmap for each label id of the model: by the segments' tags where they have any (Slicer
-    changes values), else the model's own values.
-
-    Raises: InputError when a label of the model has no segment any more.
-    """
-    tagged = [(dict(s.tags).get("MedTL.label") or s.id.removeprefix(f"{card.family}."), s) for s in labelmap.segments]
-    known = {label.id for label in card.labels}
-    if not any(name in known for name, _ in tagged):
-        return {label.id: (label.value,) for label in card.labels}
-    values = {label.id: tuple(s.value for name, s in tagged if name == label.id) for label in card.labels}
-    missing = [label.name for label in card.labels if not values[label.id]]
-    if missing:
+def check_place(seed: Seed, volume: Volume) -> None:
+    """Raise InputError when the SEED is not a slice of the volume."""
+    shape = list(volume.geometry.shape)
+    count = shape.pop(array_axis(volume.geometry, seed.plane))
+    if seed.index >= count:
         raise InputError(
-            f"Expected a segment for each label of {card.name}, found none for {', '.join(missing)}: it was removed "
-            "since the prediction. Segment again, or add it back."
+            f"Expected SEED slices from 0 to {count - 1} of {seed.case} ({seed.plane}), found {seed.index}. "
+            "Mark the slices again."
         )
-    return values
+    if seed.mask.shape != tuple(shape):
+        rows, columns = seed.mask.shape
+        raise InputError(
+            f"Expected SEED masks of {shape[0]} x {shape[1]} pixels, as the {seed.plane} slices of {seed.case}, found "
+            f"{rows} x {columns} in slice {seed.index}. Mark the slices again."
+        )
 
 
 def by_image(seeds: Iterable[Seed]) -> dict[str, list[Seed]]:
     """The SEEDs by the SHA-256 of their image, in order of slices; of two of one slice the later counts."""
-    groups: dict[str, dict[int, Seed]] = {}
+    groups: dict[str, dict[tuple[str, int], Seed]] = {}
     for seed in seeds:
-        groups.setdefault(seed.sha256, {})[seed.index] = seed
-    return {key: [group[k] for k in sorted(group)] for key, group in groups.items()}
+        groups.setdefault(seed.sha256, {})[seed.plane, seed.index] = seed
+    return {sha256: [group[place] for place in sorted(group)] for sha256, group in groups.items()}
 
 
 def write_seeds(path: Path, seeds: Sequence[Seed]) -> None:
@@ -161,15 +166,20 @@ def _relative(image: Path, folder: Path) -> str:
 def read_seeds(path: Path) -> tuple[Seed, ...]:
     """The SEEDs of a list (.json), their images as paths.
 
-    Raises: InputError when it is missing, damaged or of a newer MedTL.
+    Raises: InputError when it is missing, damaged, larger than the ceilings of this module or of a newer MedTL.
     """
     try:
+        if path.stat().st_size > MAX_LIST_BYTES:
+            raise ValueError(f"{path.stat().st_size // 10**6} MB, more than {MAX_LIST_BYTES // 10**6}")
         listed = json.loads(path.read_text(encoding="utf-8"))
         if listed["schema"] != SCHEMA:
             raise InputError(f"{path} is of schema {listed['schema']}, this MedTL reads {SCHEMA}. Update MedTL.")
-        with path.with_suffix(".npz").open("rb") as stream, np.load(stream, allow_pickle=False) as masks:
-            return tuple(_seed(record, masks[record["mask"]], path.parent) for record in listed["seeds"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        records = listed["seeds"]
+        if len(records) > MAX_SEEDS:
+            raise ValueError(f"{len(records)} SEEDs, more than {MAX_SEEDS}")
+        masks = _read_masks(path.with_suffix(".npz"), {str(record["mask"]) for record in records})
+        return tuple(_seed(record, masks[str(record["mask"])], path.parent) for record in records)
+    except _DAMAGE as error:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__} {error}"
         raise InputError(
             f"Expected a list of SEEDs (.json with its .npz beside it), found {path}, not readable: {reason}. "
@@ -177,11 +187,52 @@ def read_seeds(path: Path) -> tuple[Seed, ...]:
         ) from error
 
 
+# What a file that is not a list of SEEDs may raise.
+_DAMAGE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError, MemoryError),
+    *(RecursionError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error),
+)
+
+
+def _read_masks(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The masks of these names. The size that a mask's header states is compared with the size that the archive
+    states, and both with the ceilings, before its pixels are read.
+
+    Raises: ValueError and others of _DAMAGE.
+    """
+    masks = {}
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.getinfo(f"{name}.npy") for name in names}
+        if sum(member.file_size for member in members.values()) > MAX_MASKS_BYTES:
+            raise ValueError(f"masks of more than {MAX_MASKS_BYTES // 10**6} MB")
+        for name, member in members.items():
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError("masks compressed in another way than NumPy does")
+            with archive.open(member) as stream:
+                masks[name] = _read_mask(stream, member.file_size)
+    return masks
+
+
+def _read_mask(stream: IO[bytes], size: int) -> np.ndarray:
+    """A mask in NumPy's format, of this size in bytes."""
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("a mask in another format than NumPy's 1.0")
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+    pixels = math.prod(shape)
+    if len(shape) != 2 or dtype != np.uint16 or not 0 < pixels <= MAX_MASK_PIXELS:
+        raise ValueError(f"a mask of the shape {shape} and the type {dtype}, expected two dimensions of uint16")
+    if stream.tell() + pixels * dtype.itemsize != size:
+        raise ValueError(f"a mask of {size} bytes for the shape {shape}")
+    values = np.frombuffer(stream.read(pixels * dtype.itemsize), dtype)
+    return values.reshape(shape, order="F" if by_columns else "C").astype(np.uint16)
+
+
 def _seed(record: dict[str, Any], mask: np.ndarray, folder: Path) -> Seed:
-    labels = tuple(str(name) for name in record["labels"])
-    image = folder / str(record["image"])
-    facts = [str(record[name]) for name in ("case", "sha256", "plane", "time")]
-    return Seed(facts[0], image, facts[1], facts[2], int(record["index"]), labels, mask.astype(np.uint16), facts[3])
+    index, names = record["index"], record["labels"]
+    if type(index) is not int or not isinstance(names, list) or "\0" in str(record["image"]):
+        raise ValueError(f"the slice {str(index)[:40]!r}, the labels {str(names)[:40]!r} or a path that cannot be")
+    case, sha256, plane, when = (str(record[name]) for name in ("case", "sha256", "plane", "time"))
+    return Seed(case, folder / str(record["image"]), sha256, plane, index, tuple(map(str, names)), mask, when)
 
 
 def for_model(seed: Seed, card: ModelCard) -> Seed:

@@ -1,5 +1,6 @@
 """Which slice next: evenly spaced over what the model found, which active choices have yet to beat."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,23 +9,32 @@ import numpy as np
 from ..io.read import read_volume
 from ..model.bundle import Model
 from ..progress import Progress, no_progress
-from ..segmentation import SegmentOptions, segment
+from ..segmentation import InferenceOptions, segment
+from ..typed_json import encode
 from ..volume import Volume, array_axis
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """Slices to correct, each as {"index", "score"}: 0-based along the array axis nearest the plane's normal, the
+    middle one with the highest score; and the warnings of segmenting."""
+
+    slices: list[dict[str, float | int]]
+    warnings: tuple[str, ...]
+
+
 def suggest(
-    volume: Volume, model: Model, count: int, options: SegmentOptions, progress: Progress = no_progress
-) -> list[dict[str, float | int]]:
-    """Up to `count` slices to correct, each as {"index", "score"}: 0-based along the array axis nearest the plane's
-    normal, the middle one first in worth.
+    volume: Volume, model: Model, count: int, options: InferenceOptions, progress: Progress = no_progress
+) -> Suggestion:
+    """Up to `count` slices to correct.
 
     Raises: as `segment` does.
     """
-    found = segment(volume, model, options, progress)
-    planes = np.moveaxis(found.labelmap.array, array_axis(volume.geometry, model.card.input.plane), 0)
+    result = segment(volume, model, options, progress)
+    planes = np.moveaxis(result.labelmap.array, array_axis(volume.geometry, model.card.input.plane), 0)
     there = np.flatnonzero(planes.any(axis=(1, 2)))
     first, last = (int(there[0]), int(there[-1])) if len(there) else (0, len(planes) - 1)
-    return evenly_spaced(first, last, count)
+    return Suggestion(evenly_spaced(first, last, count), result.warnings)
 
 
 def evenly_spaced(first: int, last: int, count: int) -> list[dict[str, float | int]]:
@@ -39,7 +49,7 @@ def evenly_spaced(first: int, last: int, count: int) -> list[dict[str, float | i
 
 
 def suggest_file(
-    image: Path, model: Model, count: int, options: SegmentOptions, progress: Progress = no_progress
+    image: Path, model: Model, count: int, options: InferenceOptions, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """The object of `medtl suggest --json`.
 
@@ -47,4 +57,5 @@ def suggest_file(
     """
     progress("read", 0.0)
     volume = read_volume(image)
-    return {"input": str(image), "model": model.card.name, "slices": suggest(volume, model, count, options, progress)}
+    suggestion = suggest(volume, model, count, options, progress)
+    return {"input": str(image), "model": model.card.name, **encode(suggestion)}

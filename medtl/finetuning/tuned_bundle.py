@@ -1,30 +1,36 @@
-"""The bundle of a tuned model: its card, its figures and what of its parent goes with it."""
+"""The bundle of a tuned model: its card, its figures and what it takes over from its parent.
+
+Cases are numbered in it: a bundle holds no name of an image file and no hash of an image.
+"""
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .. import __version__
 from ..errors import ModelError
 from ..model.bundle import Model, save_bundle
-from ..model.card import METADATA, ModelCard, Parent
+from ..model.card import METADATA, ModelCard, Parent, anonymised
 from ..volume import Volume
-from .finetune import Finetuned, FinetuneOptions
+from .finetune import Finetuned
 from .guard import Change
+from .run import FinetuneOptions
 from .seed import Seed
 
 FACTS = ("authors", "copyright", "data_source", "intended_use", "references")
 
 
-def record_of(
-    origin: Model, given: Sequence[tuple[Volume, list[Seed]]], options: FinetuneOptions, facts: dict[str, Any]
+def tuning_record(
+    origin: Model, cases: Sequence[tuple[Volume, list[Seed]]], options: FinetuneOptions, outcome: dict[str, Any]
 ) -> dict[str, Any]:
-    """How a model was tuned, or learned, from another one: the entry of `training` in its card."""
+    """How a model was tuned, or trained, from another one: an entry of `training.tuned` in its card."""
     seeds = [
-        {"case": seed.case, "image_sha256": seed.sha256, "slice": seed.index, "labels": list(seed.labels)}
-        for _, group in given
+        {"case": f"case {number}", "slice": seed.index, "labels": list(seed.labels)}
+        for number, (_, group) in enumerate(cases, start=1)
         for seed in group
     ]
     return {
@@ -34,79 +40,105 @@ def record_of(
         "strength": options.strength,
         "seed": options.seed,
         "seeds": seeds,
-        **facts,
+        **outcome,
     }
 
 
 def tuned_card(parent: ModelCard, name: str, record: dict[str, Any]) -> ModelCard:
     """The card of the tuned model: its parent's inputs and labels, and how it was tuned."""
-    training = {key: value for key, value in parent.training.items() if key != "figures"}  # those are its parent's
-    training["tuned"] = [*parent.training.get("tuned", ()), record]
+    training = {key: value for key, value in anonymised(parent.training).items() if key != "figures"}
+    training["tuned"] = [*training.get("tuned", ()), record]
     return replace(
         parent,
         name=name,
-        description=f"{parent.name} tuned on {len(record['seeds'])} SEED slices; research use, not for diagnosis.",
+        description=f"{parent.name} tuned on {_seeds(record)}; research use, not for diagnosis.",
         sha256="",
         training=training,
         parent=Parent(parent.name, parent.sha256, parent.family),
     )
 
 
-def learned_card(card: ModelCard, record: dict[str, Any]) -> ModelCard:
-    """The card of a model that was learned from SEEDs alone. It has no parent: its labels are its own."""
+def trained_structure_card(card: ModelCard, name: str, record: dict[str, Any]) -> ModelCard:
+    """The card of a model that was trained on SEEDs alone. It has no parent: its labels are its own."""
     names = ", ".join(label.name for label in card.labels)
-    text = f"{names}, learned from {len(record['seeds'])} SEED slices; research use, not for diagnosis."
-    return replace(card, description=text, training={"tuned": [record]})
+    description = f"{names}, trained on {_seeds(record)}; research use, not for diagnosis."
+    return replace(card, name=name, description=description, training={"tuned": [record]})
 
 
-def facts_of(done: Finetuned, seconds: float) -> dict[str, Any]:
-    """What came of a tuning."""
+def _seeds(record: dict[str, Any]) -> str:
+    unfinished = " (unfinished: stopped before the guard)" if record.get("unfinished") else ""
+    return f"{len(record['seeds'])} SEED slices{unfinished}"
+
+
+def outcome_of(tuned: Finetuned, seconds: float) -> dict[str, Any]:
+    """The figures of a tuning, as its record and `medtl finetune --json` have them."""
     return {
-        "verdict": done.verdict,
-        "before": {"seeds": mean(done.seeds.before), "guard": mean(done.guard.before)},
-        "after": {"seeds": mean(done.seeds.after), "guard": mean(done.guard.after)},
+        "verdict": tuned.verdict,
+        "before": {"seeds": mean(tuned.seeds.before), "guard": mean(tuned.guard.before)},
+        "after": {"seeds": mean(tuned.seeds.after), "guard": mean(tuned.guard.after)},
         "change": {
-            "seeds": change(done.seeds),
-            "guard": {"kind": done.guard_kind, **change(done.guard)},
+            "seeds": change(tuned.seeds),
+            "guard": {"kind": tuned.guard_kind, **change(tuned.guard)},
         },
-        "alpha": done.alpha,
-        "steps": done.steps,
+        "alpha": tuned.alpha,
+        "steps": tuned.steps,
         "seconds": round(seconds, 2),
-        "notes": list(done.notes),
+        "notes": list(tuned.warnings),
     }
 
 
-def mean(values: Any) -> float | None:
+def mean(values: np.ndarray | None) -> float | None:
     """The mean, four decimals; None of nothing."""
-    return round(float(values.mean()), 4) if len(values) else None
+    return None if values is None or not len(values) else round(float(values.mean()), 4)
 
 
 def change(values: Change) -> dict[str, Any]:
-    """Mean change, its standard error and the number it is of."""
-    count = len(values.before)
+    """Mean change, its standard error and the number of slices or cases."""
     error = values.error
     return {
-        "mean": round(values.mean, 4) if count else None,
+        "mean": mean(values.differences),
         "error": None if error is None else round(error, 4),
-        "n": count,
+        "n": len(values.after),
     }
 
 
-def write_bundle(folder: Path, card: ModelCard, state: dict[str, Any], origin: Model) -> ModelCard:
-    """Write the bundle of a model that came from another: its licence is that one's.
+@dataclass(frozen=True)
+class OriginTexts:
+    """The licence of a model, and MONAI's entries of its metadata.json."""
 
-    Raises: InputError when it cannot be written; ModelError when the origin's texts cannot be read.
+    licence: str
+    facts: dict[str, Any]
+
+
+def texts_of(origin: Model) -> OriginTexts:
+    """The texts that a model tuned from this one takes over.
+
+    Raises: ModelError when they cannot be read, or are links, which may lead to any file.
     """
+    files = (origin.folder / "LICENSE", origin.folder / METADATA)
     try:
-        licence = (origin.folder / "LICENSE").read_text(encoding="utf-8")
-        facts = json.loads((origin.folder / METADATA).read_text(encoding="utf-8"))
+        if any(file.is_symlink() for file in files):
+            raise ValueError("a link")
+        licence, metadata = (file.read_text(encoding="utf-8") for file in files)
+        facts = json.loads(metadata)
     except (OSError, ValueError) as error:
-        raise ModelError(f"Expected LICENSE and {METADATA} in {origin.folder}, found none readable.") from error
+        raise ModelError(
+            f"Expected the files LICENSE and {METADATA} in {origin.folder}, found none readable or a link. Import the "
+            "model again."
+        ) from error
+    return OriginTexts(licence, {key: facts[key] for key in FACTS if key in facts})
+
+
+def write_bundle(folder: Path, card: ModelCard, state: dict[str, Any], origin: OriginTexts) -> ModelCard:
+    """Write the bundle of a model that came from another, under the other's licence; its card with the weights' hash.
+
+    Raises: InputError when it cannot be written.
+    """
     prefix = card.networks[0].prefix
     weights = {prefix + key: value for key, value in state.items()}
-    # What the origin is meant for says nothing of a structure that is new.
-    kept = {key: facts[key] for key in FACTS if key in facts and (card.parent or key != "intended_use")}
-    return save_bundle(folder, card, weights, readme_of(card), licence, kept)
+    # The origin's intended use does not hold for a new structure.
+    facts = {key: value for key, value in origin.facts.items() if card.parent or key != "intended_use"}
+    return save_bundle(folder, card, weights, readme_of(card), origin.licence, facts)
 
 
 def readme_of(card: ModelCard) -> str:
@@ -117,10 +149,10 @@ def readme_of(card: ModelCard) -> str:
     if card.parent:
         made = f"{origin}, tuned by MedTL {record['medtl']} on these SEED slices:"
     else:
-        made = f"Learned by MedTL {record['medtl']}, its encoder begun as that of {origin}, from these SEED slices:"
+        made = f"Trained by MedTL {record['medtl']}, starting from the encoder of {origin}, on these SEED slices:"
     verdict = record.get("verdict")
-    judged = f"Verdict of the guard: {verdict}." if verdict else "Stopped before the guard judged it."
+    outcome = f"Verdict of the guard: {verdict}." if verdict else "Stopped before the guard compared it."
     return (
-        f"# {card.name}\n\n{made}\n\n" + "\n".join(lines) + f"\n\n{judged} Figures are in `configs/metadata.json`. "
+        f"# {card.name}\n\n{made}\n\n" + "\n".join(lines) + f"\n\n{outcome} Figures are in `configs/metadata.json`. "
         f"The licence is that of {record['parent']['name']}, see LICENSE. **Research use, not for diagnosis.**\n"
     )

@@ -3,25 +3,27 @@
 The order of file names means nothing: slices are sorted along the normal of the image plane.
 """
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..errors import InputError
 from ..volume import Geometry, Volume
-from .files import naming
-from .itk import quiet_stderr
+from .dicom_file import dicom_errors, is_dicom, read_header, series_uid, visible_files
+from .dicom_pixels import Scaling, read_planes, unreadable
+from .files import PICTURES, VOLUMES, naming, suffix_of
+from .limits import check_memory
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_NO_IMAGES = {"SEG", "SR", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "DOC", "FID", "AU", "RWV"}
+CROSS_SECTIONAL = ("CT", "MR", "PT")
+MOST_MM = 1e6  # positions and sizes beyond a kilometre are damage
+INT32 = np.iinfo(np.int32)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,16 @@ class _Slice:
     """One image plane: `row` and `column` are the unit vectors (LPS) of the x and y index axes, lengths in mm."""
 
     path: Path
-    frame: int | None  # of a file with many frames
     size: tuple[int, int]
     position: np.ndarray | None
     row: np.ndarray
     column: np.ndarray
     spacing: tuple[float, float] | None
     thickness: float
-    slope: float
-    intercept: float
+    scaling: Scaling
+    belongs_to: tuple[str, str, str]  # patient, study and modality, which a series has one of
+    has_axes: bool  # the file states an orientation
+    unreadable: str  # why the pixels cannot be read; empty where they can
 
     @property
     def along(self) -> float:
@@ -62,46 +65,81 @@ def list_series(folder: Path) -> tuple[Series, ...]:
 
     Raises: InputError when an image file is damaged.
     """
-    return tuple(series for series, _ in _scan(folder))
+    return tuple(series for series, _ in _scan([file for file in visible_files(folder) if is_dicom(file)]))
 
 
 def read_dicom(path: Path, uid: str | None = None) -> Volume:
-    """The volume of a series: rescaled values (HU in CT), int16 or int32 where they are whole, else float32.
+    """The volume of a series: rescaled values (HU in CT), int16 or int32 where they are whole and fit, else float32.
 
-    `path` is a folder or one file; `uid` chooses the series by its UID or a unique beginning of it.
+    `path` is a folder or one file; `uid` chooses the series by its UID or a unique beginning of it. Hidden files are
+    skipped; `warnings` names other images in the folder, and says when one file of a series is read alone.
 
     Raises: InputError when there is no series or more than one, or when slices are missing, doubled, of several
     sizes or orientations, in colour, or compressed in a way that cannot be read here.
     """
-    series, slices = _choose(_scan(path), uid, path)
-    geometry, notes = _geometry(slices, series, path)
-    array = _voxels(slices)
-    real = slices[0].spacing is not None
+    files = visible_files(path) if path.is_dir() else [path]
+    dicom = [file for file in files if file == path or is_dicom(file)]
+    others = [file for file in files if file not in set(dicom) and suffix_of(file) in (*PICTURES, *VOLUMES)]
+    series, slices = _choose(_scan(dicom), uid, path, others)
+    if reason := next((s.unreadable for s in slices if s.unreadable), ""):
+        raise InputError(reason)
+    geometry, uneven = _geometry(slices, series, path)
+    check_memory(4 * int(np.prod(geometry.size)), path)
     return Volume(
-        array,
+        _voxels(slices),
         geometry,
         path.resolve().name if path.is_dir() else path.stem,
         series.modality,
         series.description,
-        real,
-        notes,
+        slices[0].spacing is not None,
+        (*uneven, *_missing_axes(slices, series), *_missing_neighbours(series, path), *_not_read(others)),
     )
 
 
-def _scan(path: Path) -> list[tuple[Series, list[_Slice]]]:
-    """Every image series at or below `path` with its slices sorted by position."""
-    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+def _missing_axes(slices: list[_Slice], series: Series) -> tuple[str, ...]:
+    if series.modality not in CROSS_SECTIONAL or all(s.has_axes for s in slices):
+        return ()
+    return ("The files state no orientation (0020,0037): the slices count as axial.",)
+
+
+def _missing_neighbours(series: Series, path: Path) -> tuple[str, ...]:
+    """A warning where one slice of a series is read alone."""
+    if series.size[2] > 1 or series.modality not in CROSS_SECTIONAL:
+        return ()
+    beside = (f for f in sorted(path.parent.iterdir()) if f.is_file() and f != path) if path.is_file() else ()
+    other = next((file for file in beside if not file.name.startswith(".") and series_uid(file) == series.uid), None)
+    if other is not None:
+        return (
+            f"Only one slice of the series is read: its neighbours, {other.name} for one, are missing. "
+            "Give the folder to read them all.",
+        )
+    return ("Only one slice of the series was found: if it has more, they are missing.",)
+
+
+def _not_read(others: list[Path]) -> tuple[str, ...]:
+    if not others:
+        return ()
+    return (f"The folder holds other images, which are not read: {_names(others)}.",)
+
+
+def _names(files: list[Path]) -> str:
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    return ", ".join(file.name for file in files[:3]) + more
+
+
+def _scan(files: list[Path]) -> list[tuple[Series, list[_Slice]]]:
+    """Every image series among the files, with its slices sorted by position."""
     found: dict[str, tuple[Series, list[_Slice]]] = {}
     for file in files:
-        header = _header(file)
+        header = read_header(file)
         if header is None:
             continue
-        with _readable(file):
+        with dicom_errors(_odd_header(file)):
             uid = str(header.get("SeriesInstanceUID", ""))
             if uid not in found:
                 date = str(header.get("SeriesDate") or header.get("StudyDate") or "")
-                described = str(header.get("SeriesDescription", "")).strip()
-                found[uid] = Series(uid, described, str(header.get("Modality", "")), date, (), (0, 0, 0)), []
+                description = str(header.get("SeriesDescription", "")).strip()
+                found[uid] = Series(uid, description, str(header.get("Modality", "")), date, (), (0, 0, 0)), []
             found[uid][1].extend(_slices(header, file))
     result = []
     for series, slices in found.values():
@@ -111,44 +149,10 @@ def _scan(path: Path) -> list[tuple[Series, list[_Slice]]]:
     return sorted(result, key=lambda pair: (pair[0].description, pair[0].uid))
 
 
-def _header(file: Path) -> "Dataset | None":
-    """The header of an image file; None for what is no image: other files, reports, segmentations, localizers."""
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-    from pydicom.uid import UID
-
-    by_name = file.suffix.lower() in (".dcm", ".ima")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd but readable values; what matters is checked below
-            header = dcmread(file, stop_before_pixels=True, force=by_name)
-            kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "")
-            image = header.get("Modality") not in _NO_IMAGES and "LOCALIZER" not in (header.get("ImageType") or ())
-            whole = "Rows" in header and "Columns" in header
-            promised = "Rows" in header or "Image Storage" in UID(str(kind)).name
-            if not whole and ((image and promised) or (by_name and not kind)):
-                raise EOFError
-    except InvalidDicomError:
-        return None
-    except (EOFError, ValueError, KeyError, AttributeError, OSError) as error:
-        raise InputError(
-            f"Expected a DICOM file, found an empty or damaged one: {file}. Copy or export it again."
-        ) from error
-    return header if image and whole else None
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Turn what odd values of a header cause, which are converted when they are asked for, into an InputError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd but readable values
-            yield
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"Expected a DICOM image header, found {reason} in {file}. Export it again, or remove the file."
-        ) from error
+def _odd_header(file: Path) -> Callable[[str], str]:
+    return lambda reason: (
+        f"Expected a DICOM image header, found {reason} in {file}. Export it again, or remove the file."
+    )
 
 
 def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
@@ -161,18 +165,18 @@ def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
 
 
 def _slices(header: "Dataset", file: Path) -> Iterator[_Slice]:
-    """The planes of a file: one, or one a frame of an enhanced file."""
-    frames = header.get("PerFrameFunctionalGroupsSequence")
-    if frames is None and int(header.get("NumberOfFrames") or 1) > 1:
-        raise InputError(
-            f"Expected slices with a position, found a film of {header.NumberOfFrames} frames: {file}. Export slices."
-        )
+    """The planes of a file: one, or one for each frame of an enhanced file."""
+    size = int(_numbers("Columns", header.Columns, 1)[0]), int(_numbers("Rows", header.Rows, 1)[0])
+    if min(size) < 1:
+        raise ValueError(f"a size of {size[0]} × {size[1]} pixels")
+    reason = unreadable(header, file)
+    frames = [None] if reason else header.get("PerFrameFunctionalGroupsSequence") or [None]
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
-    for number, frame in enumerate(frames or [None]):
-        yield _slice(header, [h for h in (frame, shared) if h is not None], file, number if frames else None)
+    for number, frame in enumerate(frames):
+        yield _slice(header, [h for h in (frame, shared) if h is not None], file, number, reason)
 
 
-def _slice(header: "Dataset", holders: "list[Dataset]", file: Path, number: int | None) -> _Slice:
+def _slice(header: "Dataset", holders: "list[Dataset]", file: Path, number: int, reason: str) -> _Slice:
     """One plane; `holders` have functional groups, which come before the entries of the file itself."""
 
     def numbers(name: str, group: str, count: int, default: tuple[float, ...] | None = None) -> Any:
@@ -180,32 +184,49 @@ def _slice(header: "Dataset", holders: "list[Dataset]", file: Path, number: int 
         value = holder.get(name)
         return default if value in (None, "") else _numbers(name, value, count)
 
-    size = int(_numbers("Columns", header.Columns, 1)[0]), int(_numbers("Rows", header.Rows, 1)[0])
-    if min(size) < 1:
-        raise ValueError(f"a size of {size[0]} × {size[1]} pixels")
-    axes = np.reshape(numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6, (1, 0, 0, 0, 1, 0)), (2, 3))
-    position = numbers("ImagePositionPatient", "PlanePositionSequence", 3)
+    def lengths(name: str, group: str, count: int, default: tuple[float, ...] | None = None) -> Any:
+        values = numbers(name, group, count, default)
+        if values is not None and max(map(abs, values)) > MOST_MM:
+            raise ValueError(f"{max(values, key=abs):g} mm as {name}")
+        return values
+
+    axes = numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6)
+    row, column = np.reshape(axes or (1, 0, 0, 0, 1, 0), (2, 3))
+    position = lengths("ImagePositionPatient", "PlanePositionSequence", 3)
     imager = header.get("ImagerPixelSpacing") or None
-    spacing = numbers("PixelSpacing", "PixelMeasuresSequence", 2) or (
+    spacing = lengths("PixelSpacing", "PixelMeasuresSequence", 2) or (
         imager and _numbers("ImagerPixelSpacing", imager, 2)
     )
-    thickness = numbers("SliceThickness", "PixelMeasuresSequence", 1, (1.0,))
-    between = numbers("SpacingBetweenSlices", "PixelMeasuresSequence", 1, thickness)
+    thickness = lengths("SliceThickness", "PixelMeasuresSequence", 1, (1.0,))
+    between = lengths("SpacingBetweenSlices", "PixelMeasuresSequence", 1, thickness)
+    (slope,) = numbers("RescaleSlope", "PixelValueTransformationSequence", 1, (1.0,))
+    (intercept,) = numbers("RescaleIntercept", "PixelValueTransformationSequence", 1, (0.0,))
+    if slope == 0:
+        raise ValueError("a RescaleSlope of 0")
     return _Slice(
         file,
-        number,
-        size,
+        (int(header.Columns), int(header.Rows)),
         None if position is None else np.array(position),
-        axes[0] / (np.linalg.norm(axes[0]) or 1.0),
-        axes[1] / (np.linalg.norm(axes[1]) or 1.0),
+        row / (np.linalg.norm(row) or 1.0),
+        column / (np.linalg.norm(column) or 1.0),
         None if spacing is None else (spacing[1], spacing[0]),
         abs((between[0] or thickness[0]) or 1.0),
-        numbers("RescaleSlope", "PixelValueTransformationSequence", 1, (1.0,))[0],
-        numbers("RescaleIntercept", "PixelValueTransformationSequence", 1, (0.0,))[0],
+        Scaling(number, slope, intercept),
+        (str(header.get("PatientID", "")), str(header.get("StudyInstanceUID", "")), str(header.get("Modality", ""))),
+        axes is not None,
+        reason,
     )
 
 
-def _choose(found: list[tuple[Series, list[_Slice]]], uid: str | None, path: Path) -> tuple[Series, list[_Slice]]:
+def _choose(
+    found: list[tuple[Series, list[_Slice]]], uid: str | None, path: Path, others: list[Path]
+) -> tuple[Series, list[_Slice]]:
+    """The only series, or the one that `uid` names; `others` are images in the folder that are not DICOM."""
+    if not found and others:
+        raise InputError(
+            f"Expected a DICOM series of images, found none at {path} but {_names(others)}. "
+            "Give such a file itself in place of the folder."
+        )
     if not found:
         raise InputError(
             f"Expected a DICOM series of images, found none at {path}. Choose the folder that holds the slices."
@@ -221,7 +242,8 @@ def _choose(found: list[tuple[Series, list[_Slice]]], uid: str | None, path: Pat
     what = f"{len(shown)} series" if uid is None else f"{len(fitting)} that begin with {uid!r} among {len(found)}"
     raise InputError(
         f"Expected one DICOM series, found {what} at {path}: {'; '.join(shown[:10])}{more}. "
-        "Choose one with --series UID (a unique beginning of it is enough)."
+        "Choose one of them; a unique beginning of its UID is enough.",
+        option="series",
     )
 
 
@@ -257,6 +279,8 @@ def _check_alike(slices: list[_Slice], name: str) -> None:
             found = f"pixel spacings {first.spacing} and {other.spacing}"
         elif first.position is None or other.position is None:
             found = "no position (0020,0032)"
+        elif other.belongs_to != first.belongs_to:
+            found = "two patients, studies or modalities"
         if found:
             raise InputError(
                 f"Expected slices of one size, orientation and spacing, each with a position, found {found} in {name}: "
@@ -305,78 +329,21 @@ def _check_tilt(slices: list[_Slice], name: str) -> None:
 
 
 def _voxels(slices: list[_Slice]) -> np.ndarray:
-    """Rescaled values (Z, Y, X)."""
-    whole = all(s.slope.is_integer() and s.intercept.is_integer() for s in slices)
+    """The values (Z, Y, X): int16 or int32 where they are whole and fit, else float32."""
+    whole = all(s.scaling.is_whole for s in slices)
     x, y = slices[0].size
     array = np.empty((len(slices), y, x), dtype=np.int32 if whole else np.float32)
     for file in dict.fromkeys(s.path for s in slices):
         here = [n for n, s in enumerate(slices) if s.path == file]
-        for n, values in zip(here, _values(file, [slices[n] for n in here]), strict=True):
+        for n, values in zip(here, read_planes(file, [slices[n].scaling for n in here]), strict=True):
+            low, high = float(values.min()), float(values.max())
+            if not max(abs(low), abs(high)) <= LARGEST:
+                raise InputError(
+                    f"Expected values that 32-bit numbers can hold, found {low:g} to {high:g} in {file}. "
+                    "Correct its RescaleSlope and RescaleIntercept."
+                )
+            if array.dtype == np.int32 and not INT32.min <= low <= high <= INT32.max:
+                array = array.astype(np.float32)
             array[n] = values
-    small = whole and array.min() >= -32768 and array.max() <= 32767
+    small = array.dtype == np.int32 and array.min() >= -32768 and array.max() <= 32767
     return array.astype(np.int16) if small else array
-
-
-def _values(file: Path, planes: list[_Slice]) -> list[np.ndarray]:
-    """The rescaled values of the planes that lie in one file, each float64 (Y, X)."""
-    from pydicom import dcmread
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # padded or oddly tagged pixel data: a length that does not fit raises
-        try:
-            data = dcmread(file, force=True)
-            _check_grey(data, file)
-            stored = _stored(data)
-        except (EOFError, ValueError, KeyError, AttributeError, OSError) as error:
-            raise InputError(
-                f"Expected whole pixel data, found {file} cut off or damaged. Copy or export it again."
-            ) from error
-    if stored is None:
-        rescaled = [_by_gdcm(data, file)] if len(planes) == 1 and planes[0].frame is None else _refuse(data, file)
-    else:
-        rescaled = [stored[p.frame or 0] * p.slope + p.intercept for p in planes]
-    if data.PhotometricInterpretation == "MONOCHROME1":  # white is the smallest stored value
-        ends = -1 if data.PixelRepresentation else 2 ** int(data.BitsStored) - 1
-        rescaled = [ends * p.slope + 2 * p.intercept - v for p, v in zip(planes, rescaled, strict=True)]
-    return rescaled
-
-
-def _check_grey(data: "Dataset", file: Path) -> None:
-    kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
-    if not kind.startswith("MONOCHROME"):
-        raise InputError(f"Expected grey DICOM images, found colour ({kind}) in {file}. Choose the original series.")
-
-
-def _stored(data: "Dataset") -> np.ndarray | None:
-    """The stored values, float64 (frames, Y, X); None where no plugin of pydicom can decompress them."""
-    from pydicom.pixels.decoders.base import get_decoder
-
-    syntax = data.file_meta.TransferSyntaxUID
-    if syntax.is_compressed:
-        try:
-            if not get_decoder(syntax).is_available:
-                return None
-        except NotImplementedError:
-            return None
-    try:
-        pixels = data.pixel_array
-    except RuntimeError:  # all of the plugins that are there failed
-        return None
-    return np.asarray(pixels, dtype=np.float64).reshape(-1, int(data.Rows), int(data.Columns))
-
-
-def _by_gdcm(data: "Dataset", file: Path) -> np.ndarray:
-    """The rescaled values as SimpleITK's GDCM, which knows more compressions, reads them, float64 (Y, X)."""
-    with quiet_stderr():
-        try:
-            image = sitk.ReadImage(str(file), imageIO="GDCMImageIO")
-        except RuntimeError:
-            return _refuse(data, file)
-    return np.asarray(sitk.GetArrayFromImage(image), dtype=np.float64).reshape(int(data.Rows), int(data.Columns))
-
-
-def _refuse(data: "Dataset", file: Path) -> NoReturn:
-    raise InputError(
-        f"Expected pixel data that can be decompressed here, found {data.file_meta.TransferSyntaxUID.name} in {file}. "
-        "Install pylibjpeg with pylibjpeg-libjpeg and pylibjpeg-openjpeg, or export the series uncompressed."
-    )

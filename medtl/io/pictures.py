@@ -2,33 +2,85 @@
 
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, MedTLError
 from ..volume import Geometry
-from .itk import chosen, reason_of
+from .choice import choose
+from .itk import reason_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 GREY_LEVELS = 2  # grey pictures come back from JPEG and WebP with channels that differ by a level or two
+ORIENTATION, BITS, PHOTOMETRIC = 274, 258, 262  # tags of EXIF and TIFF
+WHITE_IS_ZERO = 0  # of PHOTOMETRIC
 
 
-def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[np.ndarray, Geometry]:
-    """A PNG, JPEG, TIFF, WebP or BMP as an array (1, Y, X); colour without colours counts as grey."""
+def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
+    """A PNG, JPEG, TIFF, WebP or BMP as an array (1, Y, X), with warnings; colour without colours counts as grey.
+
+    Pixels lie as a viewer shows them: turned as the EXIF orientation says, larger values brighter.
+
+    Raises: InputError when the picture is damaged, or `frame` or `component` has to be chosen.
+    """
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oversized or oddly tagged pictures: the pixels decide
-            picture.seek(chosen(path, "frame", frame, getattr(picture, "n_frames", 1)))
-            plain = picture.mode in ("L", "I", "F", "RGB") or picture.mode.startswith("I;16")
-            grey = picture.mode in ("1", "LA", "La")
-            pixels = np.asarray(picture if plain else picture.convert("L" if grey else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(reason_of(path, "picture", str(error))) from error
+            # a file, not its name: Pillow 13 maps a named TIFF file into memory and ignores that it lies on its side
+            with path.open("rb") as file, Image.open(file) as picture:
+                picture.seek(choose(path, "frame", frame, getattr(picture, "n_frames", 1)))
+                pixels, notes = _pixels(picture, path)
+    except (MedTLError, MemoryError):
+        raise
+    except Exception as error:  # Pillow raises what its decoders meet: SyntaxError, struct.error, EOFError and others
+        raise InputError(reason_of(path, "picture", str(error) or type(error).__name__)) from error
     if pixels.ndim == 3:
         same = int((pixels.max(axis=-1) - pixels.min(axis=-1)).max()) <= GREY_LEVELS
-        pixels = pixels[..., chosen(path, "component", 0 if same and component is None else component, 3)]
+        pixels = pixels[..., choose(path, "component", 0 if same and component is None else component, 3)]
     else:
-        chosen(path, "component", component, 1)
+        choose(path, "component", component, 1)
     pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
-    return pixels[None], Geometry((pixels.shape[1], pixels.shape[0], 1))
+    return pixels[None], Geometry((pixels.shape[1], pixels.shape[0], 1)), notes
+
+
+def _pixels(picture: "Image", path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The pixels (Y, X) or (Y, X, 3) as a viewer shows them, and what had to be changed or was lost."""
+    from PIL import ImageOps
+
+    tags: Any = getattr(picture, "tag_v2", {})
+    tiles: Any = getattr(picture, "tile", ())
+    white_is_zero = bool(tags) and tags.get(PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO
+    deep_colours = any(";16" in str(tile[3]) for tile in tiles) and not picture.mode.startswith("I")
+    turned = picture.getexif().get(ORIENTATION, 1) in range(2, 9)
+    bits = tags.get(BITS, (8,))[0]
+    notes = []
+    if turned:
+        picture = ImageOps.exif_transpose(picture)  # TIFF files are turned by Pillow already
+        notes.append("The picture was turned upright, as its EXIF orientation says.")
+    if deep_colours:
+        notes.append("The picture has 16 bits a colour, of which the upper 8 are read.")
+    if _is_transparent(picture):
+        notes.append("The picture is transparent in places; what lies under them is read.")
+    plain = picture.mode in ("L", "I", "F", "RGB") or picture.mode.startswith("I;16")
+    grey = picture.mode in ("1", "LA", "La")
+    pixels = np.asarray(picture if plain else picture.convert("L" if grey else "RGB"))
+    if white_is_zero and picture.mode.startswith("I;16"):  # Pillow inverts 8 bits and fewer
+        pixels = 2**bits - 1 - pixels
+    elif white_is_zero and picture.mode in ("I", "F"):
+        raise InputError(
+            f"Expected a picture with black as the smallest value, found white (MinIsWhite) in {path}. "
+            "Save it again as MinIsBlack."
+        )
+    return pixels, tuple(notes)
+
+
+def _is_transparent(picture: "Image") -> bool:
+    """True where a pixel is not opaque."""
+    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        return bool(np.asarray(picture.getchannel(picture.getbands()[-1])).min() < 255)
+    return "transparency" in picture.info and _is_transparent(picture.convert("RGBA"))

@@ -4,14 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..errors import InputError
-from ..volume import Labelmap, Volume, geometry_of
-from .files import kind_of, naming, stem_of
-from .itk import chosen, read_itk, states_spacing
+from ..volume import Labelmap, Volume
+from .choice import choose
+from .files import kind_of, stem_of
+from .formats import read_header
 from .pictures import read_picture
-from .seg_nrrd import merged, segments_of
+from .seg_nrrd import merge_layers, segments_of
+from .voxels import read_voxels
 
 
 def read_volume(
@@ -29,23 +30,20 @@ def read_volume(
     if kind == "DICOM":
         from .dicom import read_dicom
 
-        chosen(path, "frame", frame or 0, 1)
-        chosen(path, "component", component or 0, 1)
+        choose(path, "frame", frame or 0, 1)
+        choose(path, "component", component or 0, 1)
         return _checked(read_dicom(path, series), path)
     if series is not None:
-        raise InputError(f"Expected a DICOM folder for --series, found the {kind} file {path}. Leave --series out.")
+        raise InputError(f"Expected a DICOM folder to choose a series from, found the {kind} file {path}. Choose none.")
     if kind == "picture":
-        array, geometry = read_picture(path, frame, component)
-        return _checked(Volume(array, geometry, stem_of(path), real_spacing=False), path)
-    image = read_itk(path, kind, frame)
-    components = image.GetNumberOfComponentsPerPixel()
-    index = chosen(path, "component", component, components)
-    if components > 1:
-        image = sitk.VectorIndexSelectionCast(image, index)
-    with naming(path):
-        geometry = geometry_of(image)
-    real = states_spacing(path, kind, geometry)
-    return _checked(Volume(sitk.GetArrayFromImage(image), geometry, stem_of(path), real_spacing=real), path)
+        array, geometry, warnings = read_picture(path, frame, component)
+        return _checked(Volume(array, geometry, stem_of(path), real_spacing=False, warnings=warnings), path)
+    header = read_header(path, kind)
+    frame_index = choose(path, "frame", frame, header.frames)
+    index = choose(path, "component", component, header.components)
+    array = np.ascontiguousarray(read_voxels(header, frame_index)[index])
+    volume = Volume(array, header.geometry, stem_of(path), real_spacing=header.states_spacing, warnings=header.warnings)
+    return _checked(volume, path)
 
 
 def _checked(volume: Volume, path: Path) -> Volume:
@@ -79,8 +77,9 @@ def _checked(volume: Volume, path: Path) -> Volume:
 def read_labelmap(path: Path) -> Labelmap:
     """The labels of a file, uint16 (Z, Y, X), with the segments that a `.seg.nrrd` names.
 
-    Overlapping segments (layers of a `.seg.nrrd`) are merged, the later one wins, and `warnings` says so; where
-    Slicer gave the same value to several of them, they are numbered from 1 in their order.
+    Overlapping segments (layers of a `.seg.nrrd`) are merged: the later one counts, `warnings` says what the others
+    lose, and `Labelmap.mask` still gives each segment whole. Where several segments have the same value, they are
+    numbered from 1 in their order.
 
     Raises: InputError, also where a value is not a whole number from 0 to 65535.
     """
@@ -90,19 +89,22 @@ def read_labelmap(path: Path) -> Labelmap:
             f"Expected a labelmap file (.seg.nrrd, .nrrd, .nii.gz), found DICOM: {path}. Convert it first."
         )
     if kind == "picture":
-        array, geometry = read_picture(path, None, None)
-        return Labelmap(_as_labels(array, path), geometry)
-    image = read_itk(path, kind, None, layers=True)
-    found = segments_of({key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}, path)
-    array = _as_labels(sitk.GetArrayFromImage(image), path)
-    with naming(path):
-        geometry = geometry_of(image)
-    if array.ndim == 3:
-        return Labelmap(array, geometry, tuple(segment for segment, _ in found))
-    layers = array if image.GetDimension() == 4 else np.moveaxis(array, -1, 0)
-    if not found:
-        chosen(path, "layer", None, len(layers))
-    return merged(layers, geometry, found, path)
+        array, geometry, warnings = read_picture(path, None, None)
+        return Labelmap(_as_labels(array, path), geometry, warnings=warnings)
+    header = read_header(path, kind)
+    if kind != "NRRD":  # a segmentation of overlapping segments may have four axes
+        choose(path, "frame", None, header.frames)
+    segments = segments_of(dict(header.entries), path)
+    layers = header.frames * header.components
+    if not segments:
+        choose(path, "layer", None, layers)
+    array = _as_labels(read_voxels(header, None), path)
+    distinct = len({segment.value for segment, _ in segments}) == len(segments)
+    if layers == 1 and distinct:
+        return Labelmap(array[0], header.geometry, tuple(segment for segment, _ in segments), header.warnings)
+    in_layers = segments if layers > 1 else [(segment, 0) for segment, _ in segments]
+    labelmap = merge_layers(array, header.geometry, in_layers, path)
+    return replace(labelmap, warnings=(*header.warnings, *labelmap.warnings))
 
 
 def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:

@@ -14,20 +14,20 @@ from ..volume import Geometry, Labelmap, Segment
 
 
 def segments_of(metadata: dict[str, str], path: Path) -> list[tuple[Segment, int]]:
-    """The segments that a header names, each with its layer.
+    """The segments that a header names, each with the index of its layer.
 
-    Raises: InputError when an entry is no number where one belongs.
+    Raises: InputError when an entry is not the number that it should be.
     """
-    found: list[tuple[Segment, int]] = []
-    while (key := f"Segment{len(found)}_") + "ID" in metadata:
+    segments: list[tuple[Segment, int]] = []
+    while (key := f"Segment{len(segments)}_") + "ID" in metadata:
         try:
-            found.append((_segment(metadata, key), int(metadata.get(key + "Layer", len(found)))))
+            segments.append((_segment(metadata, key), int(metadata.get(key + "Layer", len(segments)))))
         except ValueError as error:
             raise InputError(
                 f"Expected numbers in the {key} entries of the header, found another text in {path} ({error}). "
                 "Save the segmentation again in Slicer."
             ) from error
-    return found
+    return segments
 
 
 def _segment(metadata: dict[str, str], key: str) -> Segment:
@@ -47,23 +47,48 @@ def _segment(metadata: dict[str, str], key: str) -> Segment:
     )
 
 
-def merged(layers: np.ndarray, geometry: Geometry, found: list[tuple[Segment, int]], path: Path) -> Labelmap:
-    """One labelmap of several layers (L, Z, Y, X); where segments overlap, the later one counts."""
+def merge_layers(layers: np.ndarray, geometry: Geometry, segments: list[tuple[Segment, int]], path: Path) -> Labelmap:
+    """One labelmap of the layers (L, Z, Y, X) of a segmentation; where segments overlap, the later one counts.
+
+    `covered` of the result has the voxels that a segment loses, a warning says how many. Segments are numbered from 1
+    in their order where several have the same value.
+
+    Raises: InputError when a segment lies on a layer that is not there.
+    """
+    distinct = len({segment.value for segment, _ in segments}) == len(segments)
+    numbered = [one if distinct else replace(one, value=n) for n, (one, _) in enumerate(segments, start=1)]
     labels = np.zeros(layers.shape[1:], dtype=np.uint16)
-    distinct = len({segment.value for segment, _ in found}) == len(found)
-    segments, overlap = [], 0
-    for number, (segment, layer) in enumerate(found, start=1):
+    named = np.zeros(layers.shape, dtype=bool)
+    covered = [np.zeros((0, 2), np.int64)]
+    sizes: dict[int, int] = {}
+    for segment, (stored, layer) in zip(numbered, segments, strict=True):
         if not 0 <= layer < len(layers):
             raise InputError(
                 f"Expected layers 0 to {len(layers) - 1}, found segment {segment.name} on layer {layer} in {path}. "
                 "Save the segmentation again in Slicer."
             )
-        here = layers[layer] == segment.value
-        overlap += int((labels[here] > 0).sum())
-        segments.append(segment if distinct else replace(segment, value=number))
-        labels[here] = segments[-1].value
-    notes = (f"Segments overlap in {overlap} voxels; there the later segment counts.",) if overlap else ()
-    return Labelmap(labels, geometry, tuple(segments), notes)
+        mask = layers[layer] == stored.value
+        named[layer] |= mask
+        voxels = np.flatnonzero(mask)
+        earlier = labels.ravel()[voxels]
+        covered.append(np.stack([earlier, voxels], axis=1)[earlier > 0])
+        sizes[segment.value] = len(voxels)
+        labels[mask] = segment.value
+    lost = np.concatenate(covered)
+    warnings = []
+    if not distinct:
+        values = ", ".join(f"{one.value} {one.name}" for one in numbered)
+        warnings.append(f"Several segments have the same label value in the file; they are numbered {values}.")
+    if len(lost):
+        counts = {int(value): int(n) for value, n in zip(*np.unique(lost[:, 0], return_counts=True), strict=True)}
+        names = [f"{one.name} {counts[one.value]} of {sizes[one.value]}" for one in numbered if counts.get(one.value)]
+        warnings.append(
+            f"Segments overlap in {len(np.unique(lost[:, 1]))} voxels. Where a voxel has one label only, the later "
+            f"segment counts; voxels lost to it: {', '.join(names)}."
+        )
+    if unnamed := int(np.count_nonzero(layers) - np.count_nonzero(named)):
+        warnings.append(f"{unnamed} voxels belong to no segment that the header names; they are left out.")
+    return Labelmap(labels, geometry, tuple(numbered), tuple(warnings), lost)
 
 
 def _reference_geometry(geometry: Geometry) -> str:

@@ -1,8 +1,9 @@
 """Writing files whole or not at all."""
 
 import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,15 +11,18 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..volume import Geometry, Labelmap, geometry_of, to_sitk
+from ..volume import Geometry, Labelmap, to_sitk
 from .files import OUTPUTS, identities, kind_of, suffix_of
-from .itk import plain_reason, quiet_stderr, read_itk
+from .formats import read_header
+from .itk import plain_reason, write_itk
+from .parts import already_exists, move_into_place, temporary_folder
 from .seg_nrrd import segment_keys
+from .voxels import read_voxels
 
 T = TypeVar("T")
 
 
-def check_output(file: Path, inputs: set[tuple[int, int]], force: bool) -> None:
+def check_output(file: Path, inputs: set[tuple[int, int]], replace: bool) -> None:
     """Raise InputError when the output belongs to an input (`identities` of them), exists and may not be replaced, has
     no folder to lie in that can be written, or a suffix that cannot be written."""
     if suffix_of(file) not in (*OUTPUTS, ".nii", ".mha"):
@@ -27,28 +31,45 @@ def check_output(file: Path, inputs: set[tuple[int, int]], force: bool) -> None:
         raise InputError(f"The output {file} is an input or a part of one. Choose another output.")
     if file.is_dir():
         raise InputError(f"Expected a file name for the output, found the folder {file}. Choose a file.")
-    if file.exists() and not force:
-        raise InputError(f"The output {file} exists already. Use --force to replace it, or choose another name.")
+    if os.path.lexists(file) and not replace:
+        raise already_exists(file, "The output")
     if not file.parent.is_dir():
         raise InputError(f"The folder {file.parent} does not exist. Create it or choose another output.")
     if not os.access(file.parent, os.W_OK):
         raise InputError(f"The folder {file.parent} is read-only. Choose a folder that you may write to.")
 
 
-def write_whole(path: Path, write: Callable[[Path], T]) -> T:
+def write_whole(path: Path, write: Callable[[Path], T], replace: bool = True) -> T:
     """What `write` returns, called with a temporary path that is then renamed: the file is whole or not there at all.
 
-    Raises: InputError when the folder is missing or cannot be written, or the disk is full.
+    Without `replace` nothing is overwritten, not even a file that appears while `write` runs.
+
+    Raises: InputError when the folder is missing or cannot be written, the disk is full, or a file is in the way.
     """
-    part = path
-    try:
-        if not path.parent.is_dir():
-            raise InputError(f"The folder {path.parent} does not exist. Create it or choose another output.")
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medtl-") as folder:
-            part = Path(folder) / path.name
+    with ExitStack() as stack:
+        part = stack.enter_context(_temporary_file(path))
+        with _write_errors(part, path):
             result = write(part)
-            part.replace(path)
-        return result
+            move_into_place(part, path, replace)
+    return result
+
+
+@contextmanager
+def _temporary_file(path: Path) -> Iterator[Path]:
+    """A path for the file while it is unfinished, of the same name, in a temporary folder beside it."""
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} does not exist. Create it or choose another output.")
+    with ExitStack() as stack:
+        with _write_errors(path, path):
+            folder = stack.enter_context(temporary_folder(path.parent))
+        yield folder / path.name
+
+
+@contextmanager
+def _write_errors(part: Path, path: Path) -> Iterator[None]:
+    """Turn what writing `part` raises into an InputError about `path`."""
+    try:
+        yield
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         reason = reason or plain_reason(str(error).replace(str(part), str(path)))
@@ -58,12 +79,12 @@ def write_whole(path: Path, write: Callable[[Path], T]) -> T:
         ) from error
 
 
-def write_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
+def write_labelmap(path: Path, labelmap: Labelmap, replace: bool = True) -> tuple[str, ...]:
     """Write the labelmap whole or not at all and return warnings (see `store_labelmap`).
 
-    Raises: InputError when the suffix is unknown or the file cannot be written.
+    Raises: InputError when the suffix is unknown or the file cannot be written, or without `replace` exists.
     """
-    return write_whole(path, lambda part: store_labelmap(part, labelmap))
+    return write_whole(path, lambda part: store_labelmap(part, labelmap), replace)
 
 
 def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str, ...]:
@@ -79,7 +100,7 @@ def store_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
 
     Voxels are uint8 where the labels fit, else uint16. NRRD keeps every voxel's place to 1e-9 mm. NIfTI stores
     geometry as float32: the origin is kept to 2e-5 mm and the far corner of a 512³ grid to 3e-4 mm (measured).
-    A place that is off by more than 1e-6 mm is the warning that comes back.
+    A place that is off by more than `Geometry.tolerance` is a warning.
 
     Raises: InputError when the suffix is unknown; OSError or RuntimeError when writing fails.
     """
@@ -103,29 +124,51 @@ def store_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str,
 def _store(path: Path, image: sitk.Image, geometry: Geometry) -> tuple[str, ...]:
     if suffix_of(path) not in (*OUTPUTS, ".nii", ".mha"):
         raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {path.name}. Rename it.")
-    with quiet_stderr():
-        sitk.WriteImage(image, str(path), True)
+    write_itk(image, path)
     try:  # ITK notices a full disk only sometimes
-        back = geometry_of(read_itk(path, kind_of(path), None, layers=True))
+        header = read_header(path, kind_of(path))
+        read_voxels(header, None)
     except InputError as error:
         raise OSError("what was written is not whole, the disk may be full") from error
-    moved = geometry.distance(back)
-    if moved <= 1e-6:
+    if geometry.close_to(header.geometry):
         return ()
+    moved = geometry.distance(header.geometry)
     return (
         f"Voxels in {path.name} lie up to {moved:.1g} mm beside those of the image, for the format stores positions "
         "with fewer digits. Write .seg.nrrd or .nrrd where that matters.",
     )
 
 
-# A file and what writes it; warnings come back.
-Write = tuple[Path, Callable[[Path], tuple[str, ...]]]
+@dataclass(frozen=True)
+class Write:
+    """A file to write: `write` gets a temporary path and returns warnings."""
+
+    path: Path
+    write: Callable[[Path], tuple[str, ...]]
 
 
-def write_together(writes: Sequence[Write], ready: Callable[[], None]) -> tuple[str, ...]:
-    """Write several files; none is renamed into place before all are whole and `ready` has returned. Their warnings."""
-    if not writes:
+def write_together(writes: Sequence[Write], ready: Callable[[], None], replace: bool) -> tuple[str, ...]:
+    """Write several files and return their warnings; none is renamed into place before all are whole and `ready` has
+    returned. Without `replace` nothing is overwritten, and where one file is in the way none is written.
+
+    Raises: InputError as `write_whole` does; what `ready` raises.
+    """
+    warnings: list[str] = []
+    moved: list[Path] = []
+    with ExitStack() as stack:
+        parts = [stack.enter_context(_temporary_file(one.path)) for one in writes]
+        for one, part in zip(writes, parts, strict=True):
+            with _write_errors(part, one.path):
+                warnings += one.write(part)
         ready()
-        return ()
-    path, write = writes[0]
-    return write_whole(path, lambda part: (*write(part), *write_together(writes[1:], ready)))
+        try:
+            for one, part in zip(writes, parts, strict=True):
+                with _write_errors(part, one.path):
+                    move_into_place(part, one.path, replace)
+                moved.append(one.path)
+        except BaseException:
+            if not replace:  # these are new; replaced files cannot be brought back
+                for path in moved:
+                    path.unlink(missing_ok=True)
+            raise
+    return tuple(warnings)

@@ -3,27 +3,19 @@
 import importlib.metadata
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, ModelError, memory_errors
+from ..io.parts import move_into_place, temporary_folder
 from ..typed_json import encode
 from .card import METADATA, SCHEMA, ModelCard, check_card, load_card
 from .card_text import is_invisible
 from .device import choose_device
 from .files import open_file, parse_json, reason_of
-from .store import (
-    MAX_BUNDLE_BYTES,
-    WEIGHTS,
-    check_weights,
-    find_model,
-    move_into_place,
-    sha256_of,
-    sha256_of_numbers,
-)
+from .store import MAX_BUNDLE_BYTES, WEIGHTS, check_weights, find_model, sha256_of, sha256_of_numbers
 
 if TYPE_CHECKING:
     import torch
@@ -200,7 +192,7 @@ def save_bundle(
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    if folder.exists():
+    if os.path.lexists(folder):
         raise InputError(f"{folder} exists already. Choose another output folder.")
     if not folder.parent.is_dir():
         raise InputError(f"The folder {folder.parent} does not exist. Create it or choose another output.")
@@ -213,8 +205,8 @@ def save_bundle(
     if not all(value.isfinite().all() for value in half.values()):
         raise ModelError(f"The weights of {card.name} are not all finite numbers: nothing was written to {folder}.")
     try:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".medtl-") as temporary:
-            part = Path(temporary) / folder.name
+        with temporary_folder(folder.parent) as temporary:
+            part = temporary / folder.name
             for name in ("configs", "models", "docs"):
                 (part / name).mkdir(parents=True)
             if card.networks:
@@ -225,7 +217,7 @@ def save_bundle(
                 (part / "models").rmdir()
                 card = replace(card, sha256=sha256_of_numbers(card.coefficients))
             write_texts(part, card, readme, licence, facts)
-            move_into_place(part, folder)
+            move_into_place(part, folder, replace=False)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"Could not write the model to {folder}: {getattr(error, 'strerror', None) or error}. "

@@ -1,15 +1,32 @@
 """The device that a model runs on, its threads and its memory."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import DeviceError
+from ..errors import DeviceError, InputError
 from ..volume import Volume
+
+MOST_THREADS = max(64, os.cpu_count() or 1)
+
+
+def check_threads(count: int | None) -> None:
+    """Raise InputError for a number of CPU threads that no computation can have."""
+    if count is not None and not 1 <= count <= MOST_THREADS:
+        cores = os.cpu_count() or 1
+        raise InputError(
+            f"Expected 1 to {MOST_THREADS} threads, found {str(count)[:20]}. This computer has {cores} CPU cores: "
+            "choose as many or fewer."
+        )
 
 
 @contextmanager
 def limited_threads(count: int | None) -> Iterator[None]:
-    """Limit torch to so many CPU threads, where a number is given; a later job has all of them again."""
+    """Limit torch to so many CPU threads, where a number is given; a later job has all of them again.
+
+    Raises: InputError for an impossible number.
+    """
+    check_threads(count)
     import torch
 
     before = torch.get_num_threads()

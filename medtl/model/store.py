@@ -8,14 +8,12 @@ A model is a MONAI bundle folder. Nothing in it is evaluated, no pickle is ever 
 <name>/LICENSE                   terms of the weights
 """
 
-import errno
 import hashlib
 import json
 import os
 import re
 import stat
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ..errors import InputError, ModelError
+from ..io.parts import already_exists, move_into_place, temporary_folder
 from ..typed_json import encode
 from .card import METADATA, RESERVED, Coefficients, ModelCard, load_card
 from .card_text import is_invisible
@@ -171,8 +170,8 @@ def import_bundle(source: Path) -> Path:
         if not source.exists():
             raise ModelError(f"Expected a bundle folder or zip, found nothing at {source}. Check the path.")
         store.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=store, prefix=".part-") as temporary:
-            part = Path(temporary) / "bundle"
+        with temporary_folder(store, ".part-") as temporary:
+            part = temporary / "bundle"
             part.mkdir()
             (copy_folder if source.is_dir() else unpack)(source, part)
             try:
@@ -181,7 +180,10 @@ def import_bundle(source: Path) -> Path:
             except ModelError as error:  # it names the copy, which the user does not know
                 raise ModelError(str(error).replace(str(part), str(source))) from error
             check_name_is_free(card.name)
-            move_into_place(part, store / card.name)
+            try:
+                move_into_place(part, store / card.name, replace=False)
+            except InputError as error:
+                raise name_is_taken(card.name) from error
             return store / card.name
     except (OSError, ValueError) as error:
         raise ModelError(
@@ -194,17 +196,12 @@ def check_name_is_free(name: str) -> None:
     them for one."""
     for _, root in stores():
         if root.is_dir() and name.casefold() in [path.name.casefold() for path in root.iterdir()]:
-            raise ModelError(f"A model named {name} is here already. Delete it first, or rename the new one.")
+            raise name_is_taken(name)
 
 
-def move_into_place(part: Path, target: Path) -> None:
-    """Rename a folder to a name that nothing has.
-
-    Raises: OSError when something has it by now.
-    """
-    if os.path.lexists(target):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    part.rename(target)
+def name_is_taken(name: str) -> ModelError:
+    """The error that a model of that name exists."""
+    return ModelError(f"A model named {name} is here already. Delete it first, or rename the new one.")
 
 
 def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
@@ -221,14 +218,14 @@ def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
     names = names_in(folder)
     if path.suffix.lower() != ".zip" or path.is_dir():
         raise InputError(f"Expected a file that ends in .zip for the model, found {path}. Rename it.")
-    if path.exists() and not force:
-        raise InputError(f"The output {path} exists already. Use --force to replace it, or choose another name.")
+    if os.path.lexists(path) and not force:
+        raise already_exists(path, "The output")
 
     def write(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             copy_files(folder, names, lambda name: archive.open(f"{card.name}/{name}", "w"))
 
-    write_whole(path, write)
+    write_whole(path, write, force)
 
 
 def delete_bundle(name: str) -> Path:
@@ -247,8 +244,8 @@ def delete_bundle(name: str) -> Path:
             raise ModelError(f"Expected a model of your own, found {name!r}, which comes with MedTL: it stays.")
         raise ModelError(f"Expected the name of a model in {store}, found {folder}. Delete a folder elsewhere by hand.")
     try:
-        with tempfile.TemporaryDirectory(dir=store, prefix=".part-", ignore_cleanup_errors=True) as temporary:
-            own[name].rename(Path(temporary) / "bundle")  # so it is not listed, however far deleting gets
+        with temporary_folder(store, ".part-") as temporary:
+            own[name].rename(temporary / "bundle")  # so it is not listed, however far deleting gets
     except OSError as error:
         raise ModelError(
             f"Could not delete {own[name]}: {reason_of(error)}. Close what uses it, and check your rights."

@@ -67,17 +67,20 @@ def smooth_noise(batch: int, channels: int, knots: int, size: tuple[int, int], r
     return functional.interpolate(coarse, size=size, mode="bicubic", align_corners=True)
 
 
-def warp(stack: Tensor, window: tuple[int, int], options: Augmentation, random: torch.Generator) -> Tensor:
-    """A random window of each canvas, rotated, scaled, mirrored and bent; outside is 0."""
+def warp(
+    stack: Tensor, window: tuple[int, int], options: Augmentation, random: torch.Generator, mirror: bool = True
+) -> Tensor:
+    """A random window of each canvas (B, C, H, W), rotated, scaled, shifted and bent, each in its own way; outside
+    is 0. Half of them are mirrored, unless `mirror` is False: heads are nearly symmetric, bodies are not."""
     count, _, height, width = stack.shape
     rows, columns = window
     angle = uniform(stack, random, -1, 1) * math.radians(options.rotation)
     zoom = torch.exp(uniform(stack, random, -1, 1) * options.zoom)
     stretch = torch.exp(uniform(stack, random, -1, 1) * options.stretch)
-    mirror = 1 - 2 * chosen(stack, 0.5, random)
+    side = 1 - 2 * chosen(stack, 0.5, random) if mirror else torch.ones_like(angle)
     y, x = torch.meshgrid(torch.arange(rows) - (rows - 1) / 2, torch.arange(columns) - (columns - 1) / 2, indexing="ij")
     bend = smooth_noise(count, 2, 5, window, random) * options.elastic * uniform(stack, random)
-    x_out, y_out = x * mirror * zoom * stretch, y * zoom / stretch
+    x_out, y_out = x * side * zoom * stretch, y * zoom / stretch
     shift = (torch.rand((2, count, 1, 1, 1), generator=random) * 2 - 1) * options.shift
     x_in = x_out * torch.cos(angle) - y_out * torch.sin(angle) + bend[:, :1] + shift[0]
     y_in = x_out * torch.sin(angle) + y_out * torch.cos(angle) + bend[:, 1:] + shift[1]

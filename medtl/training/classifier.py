@@ -1,5 +1,5 @@
-"""`medtl train` for a model that classifies pictures: head first on cached features, then the whole network; its
-temperature and its limits of strangeness from pictures that it never learned from.
+"""A recipe for a model that classifies pictures: its head is trained first, on cached features, then the whole
+network; temperature and limits for abstaining come from pictures that are not trained on.
 
 Source: Disci et al. 2025 (transfer learning of brain tumour class); Guo et al. 2017 (temperature); Liu et al. 2020
 (energy); Kamoi and Kobayashi 2020 (Mahalanobis distance from all of training); Ilse et al. 2018 (attention).
@@ -15,32 +15,34 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as functional
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from ..cases import read_classified
 from ..errors import InputError
 from ..model.bundle import save_bundle
 from ..model.card import Abstention, Calibration, ModelCard
-from ..model.networks import Classifier2d, build
+from ..model.networks import Classifier2d
 from ..progress import Progress, no_progress
 from ..typed_json import encode
 from .augment import Augmentation
-from .fit import CHECKPOINT, Schedule, load_checkpoint, save_checkpoint, start, train_epoch
-from .picture_set import Pictures, as_input, changed_batches, prepare_pictures
+from .fit import Schedule, State, save_checkpoint, start, train_epoch
+from .picture_set import Pictures, as_input, augmented_batches, prepare_pictures
+from .recipe import TrainingRun, bundle_folder, untrained_network
 
-WATCHED = "0"  # the fold of the training groups that temperature and limits are taken from
-REJECTED = 0.025  # of pictures like those of training, by each limit
+CALIBRATION_FOLD = "0"  # of the training groups: gives temperature and limits, is not trained on
+REJECTED = 0.025  # share of pictures like those of training that each limit rejects
 SMOOTHING = 0.05  # of the labels
 NOISE = 0.02  # of a feature's variance
-LEAST_SPREAD = 1e-3  # of a feature; one that never varies would say infinity of any picture
+LEAST_SPREAD = 1e-3  # of a feature: the distance of one that never varies would be infinite
 
 
 @dataclass(frozen=True)
 class ClassFit(Schedule):
     """How a classifier is trained: `head` steps of all but the encoder, on cached features, then all of it.
 
-    `attention` is the weight of looking where the tumour was drawn, `p_sharpness` the share of pictures that are made
-    as sharp as another one.
+    `attention` is the weight of the attention's loss against tumour masks, `p_sharpness` the share of pictures that
+    are made as sharp as another one.
     """
 
     epochs: int = 8
@@ -59,8 +61,8 @@ class ClassFit(Schedule):
 
 
 @dataclass(frozen=True)
-class ClassRecipe:
-    """How a classifier is made: its card (weights not yet made), how it is fitted, and its texts."""
+class ClassificationRecipe:
+    """How a model that classifies is made: its card (before training), how it is fitted, and its texts."""
 
     card: ModelCard
     fit: ClassFit
@@ -69,88 +71,84 @@ class ClassRecipe:
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def train(self, run: TrainingRun, progress: Progress = no_progress) -> Path:
+        """The bundle folder `run.output`/NAME. Only cases of the split "train", or of none, are read; of these, fold 0
+        gives temperature and limits, and the network is trained on the rest.
 
-def train_classifier(
-    recipe: ClassRecipe,
-    cases: Path,
-    output: Path,
-    *,
-    resume: bool = False,
-    encoder_weights: str | None = None,
-    progress: Progress = no_progress,
-) -> Path:
-    """The bundle folder `output`/NAME. Only cases of the split "train", or of none, are looked at; of these, fold 0
-    gives temperature and limits, and the network learns from the rest.
+        Raises: InputError for cases or options that cannot be used, or an output that is taken.
+        """
+        card = self.card
+        if run.fold is not None:
+            raise InputError(f"{card.name} takes its folds from the case list's column 'fold': leave --fold out.")
+        bundle = bundle_folder(card, run)
+        training_set, calibration_set = self._read(run, progress)
+        torch.manual_seed(self.fit.seed)
+        network = untrained_network(card, run, self.encoder_weights)
+        assert isinstance(network, Classifier2d)
+        if not run.resume:
+            fit_head(network, training_set, self.fit, progress)
+        state = start(network, self.fit, run.output if run.resume else None)
+        trained = fit_pictures(state, training_set, self.fit, run.output, progress)
+        store_spread(trained, training_set)
+        finished = with_limits(card, trained, calibration_set)
+        training = {
+            "split": {
+                "by": "groups of the case list",
+                "train": hashes_of(training_set),
+                "limits": hashes_of(calibration_set),
+            },
+            "fit": encode(self.fit),
+            "versions": {package: importlib.metadata.version(package) for package in ("torch", "timm", "numpy")},
+        }
+        weights = {card.networks[0].prefix + key: value for key, value in trained.state_dict().items()}
+        save_bundle(bundle, replace(finished, training=training), weights, self.readme, self.licence, self.facts)
+        return bundle
 
-    Raises: InputError for cases that cannot be used, or an output that holds the bundle or a run not to be resumed.
-    """
-    card = recipe.card
-    bundle = output / card.name
-    if bundle.exists():
-        raise InputError(f"{bundle} exists already. Choose another output folder.")
-    if (output / CHECKPOINT).exists() and not resume:
-        raise InputError(f"{output} holds a run already. Go on with it (--resume) or choose another output folder.")
-    if not output.parent.is_dir():
-        raise InputError(f"The folder {output.parent} does not exist. Create it or choose another output.")
-    ids = tuple(one.id for one in card.classes)
-    listed = [case for case in read_classified(cases, ids) if case.split in ("", "train")]
-    pictures = prepare_pictures(listed, ids, card.input.side or 224, output / "cache", progress)
-    watched = np.array([case.fold == WATCHED for case in pictures.files])
-    learned, held = pictures.of(~watched), pictures.of(watched)
-    missing = set(range(len(ids))) - set(learned.classes.tolist()) | set(range(len(ids))) - set(held.classes.tolist())
-    if missing:
-        raise InputError(
-            f"Expected pictures of each class in fold {WATCHED} and outside of it, found none of "
-            f"{ids[min(missing)]}. Give a column 'fold' with numbers from 0."
-        )
-    spec = card.networks[0]
-    torch.manual_seed(recipe.fit.seed)
-    weights = None if resume else encoder_weights or recipe.encoder_weights
-    network = build(spec.name, dict(spec.arguments) | ({"encoder_weights": weights} if weights else {}))
-    assert isinstance(network, Classifier2d)
-    if not resume:
-        fit_head(network, learned, recipe.fit, progress)
-    trained = fit_pictures(network, learned, recipe.fit, output, resume=resume, progress=progress)
-    note_spread(trained, learned)
-    finished = with_limits(card, trained, held)
-    training = {
-        "split": {
-            "by": "groups of the case list",
-            "train": {case.case: sha for case, sha in zip(learned.files, learned.sha256, strict=True)},
-            "limits": {case.case: sha for case, sha in zip(held.files, held.sha256, strict=True)},
-        },
-        "fit": encode(recipe.fit),
-        "versions": {package: importlib.metadata.version(package) for package in ("torch", "timm", "numpy")},
-    }
-    state = {spec.prefix + key: value for key, value in trained.state_dict().items()}
-    save_bundle(bundle, replace(finished, training=training), state, recipe.readme, recipe.licence, recipe.facts)
-    return bundle
+    def _read(self, run: TrainingRun, progress: Progress) -> tuple[Pictures, Pictures]:
+        """The pictures to train on, and those for temperature and limits."""
+        ids = tuple(one.id for one in self.card.classes)
+        listed = [case for case in read_classified(run.cases, ids) if case.split in ("", "train")]
+        pictures = prepare_pictures(listed, ids, self.card.input.side or 224, run.output / "cache", progress)
+        held_out = np.array([case.fold == CALIBRATION_FOLD for case in pictures.files])
+        parts = pictures.of(~held_out), pictures.of(held_out)
+        missing = [number for number in range(len(ids)) if any(number not in part.classes for part in parts)]
+        if missing:
+            raise InputError(
+                f"Expected pictures of each class in fold {CALIBRATION_FOLD} and outside of it, found none of "
+                f"{ids[missing[0]]}. Give a column 'fold' with numbers from 0."
+            )
+        return parts
+
+
+def hashes_of(pictures: Pictures) -> dict[str, str]:
+    """Case name to SHA-256 of its voxels."""
+    return {case.case: sha256 for case, sha256 in zip(pictures.files, pictures.sha256, strict=True)}
 
 
 @torch.no_grad()
 def encoded(network: Classifier2d, pictures: Pictures, size: int = 32) -> Tensor:
     """The encoder's features of pictures, unchanged, float16 (n, channels, h, w)."""
     network.eval()
-    found = []
+    parts = []
     for begin in range(0, len(pictures.images), size):
         with torch.autocast("cpu", torch.bfloat16):
             (features,) = network.encode(as_input(pictures.images[begin : begin + size]))
-        found.append(features.half())
-    return torch.cat(found)
+        parts.append(features.half())
+    return torch.cat(parts)
 
 
 @torch.no_grad()
 def outputs_of(network: Classifier2d, pictures: Pictures, size: int = 32) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (n, classes), `summary` (n, width) and distances (n,) of pictures, unchanged, as classifying has them."""
     network.eval()
-    found: list[list[Tensor]] = [[], [], []]
+    collected: list[list[Tensor]] = [[], [], []]
     for begin in range(0, len(pictures.images), size):
         with torch.autocast("cpu", torch.bfloat16):
             features = [f.float() for f in network.encode(as_input(pictures.images[begin : begin + size]))]
         values = (network.decode(features), network.summary(features), network.distance(features))
-        for kept, value in zip(found, values, strict=True):
-            kept.append(value.float())
-    logits, summaries, distances = (torch.cat(parts) for parts in found)
+        for parts, value in zip(collected, values, strict=True):
+            parts.append(value.float())
+    logits, summaries, distances = (torch.cat(parts) for parts in collected)
     return logits, summaries, distances
 
 
@@ -184,8 +182,8 @@ def fit_head(network: Classifier2d, pictures: Pictures, options: ClassFit, progr
 def classification_loss(
     classes: np.ndarray, count: int, options: ClassFit
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """How far logits (B, count) and the attention (B, h, w) are from the classes (B,) and from where a tumour was drawn
-    (B, side, side), pictures without a drawing aside. All classes weigh the same."""
+    """A loss of logits (B, count) and attention (B, h, w) against classes (B,) and tumour masks (B, side, side);
+    pictures without a mask count for their class alone. All classes weigh the same."""
     weight = class_weights(classes, count)
 
     def loss_of(logits: Tensor, attention: Tensor, truth: Tensor, tumour: Tensor) -> Tensor:
@@ -193,39 +191,33 @@ def classification_loss(
         drawn = tumour.flatten(1).any(1)
         if drawn.any():
             rows, columns = attention.shape[1:]
-            there = functional.adaptive_avg_pool2d(tumour[drawn][:, None].float(), (rows, columns)).flatten(1)
-            said = attention[drawn].flatten(1).float().log_softmax(1)
-            loss = loss - options.attention * (there / there.sum(1, keepdim=True) * said).sum(1).mean()
+            target = functional.adaptive_avg_pool2d(tumour[drawn][:, None].float(), (rows, columns)).flatten(1)
+            predicted = attention[drawn].flatten(1).float().log_softmax(1)
+            loss = loss - options.attention * (target / target.sum(1, keepdim=True) * predicted).sum(1).mean()
         return loss
 
     return loss_of
 
 
 def fit_pictures(
-    network: Classifier2d,
-    pictures: Pictures,
-    options: ClassFit,
-    folder: Path,
-    *,
-    resume: bool = False,
-    progress: Progress = no_progress,
+    state: State, pictures: Pictures, options: ClassFit, folder: Path, progress: Progress = no_progress
 ) -> Classifier2d:
-    """The trained network (weights averaged over the last steps), in evaluation mode; checkpointed each epoch."""
-    state = start(network, options)
-    if resume:
-        load_checkpoint(folder, state)
-    measured = classification_loss(pictures.classes, network.head.out_features, options)
+    """The trained network (weights averaged over the last steps), in evaluation mode, from the state of `start`;
+    checkpointed each epoch in `folder`."""
+    network = state.network
+    assert isinstance(network, Classifier2d)
+    class_loss = classification_loss(pictures.classes, network.head.out_features, options)
 
-    def loss_of(seen: Classifier2d, image: Tensor, truth: tuple[Tensor, Tensor]) -> Tensor:
-        logits, attention = seen.attend(seen.encode(image))
+    def loss_of(trained: Classifier2d, image: Tensor, truth: tuple[Tensor, Tensor]) -> Tensor:
+        logits, attention = trained.attend(trained.encode(image))
         with torch.autocast("cpu", enabled=False):
-            return measured(logits, attention, *truth)
+            return class_loss(logits, attention, *truth)
 
     total = options.epochs * (len(pictures.images) // options.batch)
     while state.epoch < options.epochs:
         seed = options.seed * 1000 + state.epoch
         torch.manual_seed(seed)  # of dropout: a resumed run is the same run
-        data = changed_batches(pictures, options.batch, options.augmentation, options.p_sharpness, seed)
+        data = augmented_batches(pictures, options.batch, options.augmentation, options.p_sharpness, seed)
         loss = train_epoch(state, data, total, options, progress, loss_of)
         state.epoch += 1
         state.history.append({"epoch": state.epoch, "loss": loss})
@@ -236,9 +228,9 @@ def fit_pictures(
 
 
 @torch.no_grad()
-def note_spread(network: Classifier2d, pictures: Pictures) -> None:
-    """Note in the network how the training pictures spread: the mean of their features, and the directions in which
-    these vary, each scaled to unit variance; as they will be stored, in half precision."""
+def store_spread(network: Classifier2d, pictures: Pictures) -> None:
+    """Store in the network how the features of the training pictures spread: their mean, and the directions in which
+    they vary, each scaled to unit variance, in half precision."""
     if not len(network.usual):
         return
     _, summaries, _ = outputs_of(network, pictures)
@@ -251,10 +243,10 @@ def note_spread(network: Classifier2d, pictures: Pictures) -> None:
     network.directions.copy_((vectors / spread[:, None] / (variance + NOISE).sqrt()).half())
 
 
-def with_limits(card: ModelCard, network: Classifier2d, held: Pictures) -> ModelCard:
-    """The card with the temperature that fits pictures never learned from, and the limits that few of them exceed."""
-    logits, _, distances = outputs_of(network, held)
-    temperature = fitted_temperature(logits, torch.from_numpy(held.classes))
+def with_limits(card: ModelCard, network: Classifier2d, held_out: Pictures) -> ModelCard:
+    """The card with the temperature that fits pictures not trained on, and the limits that few of them exceed."""
+    logits, _, distances = outputs_of(network, held_out)
+    temperature = fitted_temperature(logits, torch.from_numpy(held_out.classes))
     best = (logits / temperature).softmax(1).amax(1)
     rule = card.abstention or Abstention("energy", 0.0, 0.0)
     scores = distances if rule.score == "mahalanobis" else -temperature * (logits / temperature).logsumexp(1)
@@ -267,15 +259,11 @@ def with_limits(card: ModelCard, network: Classifier2d, held: Pictures) -> Model
 
 
 def fitted_temperature(logits: Tensor, truth: Tensor) -> float:
-    """The temperature of the least negative log-likelihood (Guo 2017), between 0.1 and 10: golden-section search on its
-    logarithm, of which the loss is a function with one minimum."""
-    low, high = np.log(0.1), np.log(10.0)
+    """The temperature of the least negative log-likelihood (Guo 2017), between 0.1 and 10; searched on its logarithm,
+    of which the loss is a function with one minimum."""
 
-    def loss(value: float) -> float:
-        return float(functional.cross_entropy(logits / float(np.exp(value)), truth))
+    def loss(logarithm: float) -> float:
+        return float(functional.cross_entropy(logits / float(np.exp(logarithm)), truth))
 
-    ratio = (np.sqrt(5) - 1) / 2
-    for _ in range(40):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, right) if loss(left) < loss(right) else (left, high)
-    return float(np.exp((low + high) / 2))
+    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded", options={"xatol": 1e-7})
+    return float(np.exp(found.x))

@@ -17,13 +17,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import InputError
+from ..errors import InputError, ModelError
 from ..model.card import InputSpec
 from ..model.networks import Network
-from ..preprocess import neighbour_steps
+from ..preprocess import AIR, TISSUE_CLIP, from_tissue_units, neighbour_steps, to_tissue_units
 from ..progress import Progress, no_progress
 from .augment import Augmentation, augment
 from .dataset import CachedCase
+from .loss import dice_and_cross_entropy
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -59,7 +60,7 @@ class Fit(Schedule):
 
 @dataclass
 class State:
-    """All that a run needs to go on: saved at the end of each epoch."""
+    """All that a run needs to continue; saved at the end of each epoch."""
 
     network: Network
     averaged: Network
@@ -70,51 +71,44 @@ class State:
 
 
 def fit(
-    network: Network,
+    state: State,
     cases: Sequence[CachedCase],
     spec: InputSpec,
     options: Fit,
     folder: Path,
-    *,
-    resume: bool = False,
-    held_out: Sequence[CachedCase] = (),
     progress: Progress = no_progress,
 ) -> Network:
-    """The trained network (weights averaged over the last steps), in evaluation mode.
+    """The trained network (weights averaged over the last steps), in evaluation mode, from the state of `start`.
 
-    `folder` keeps `checkpoint.safetensors` and `history.json`; `held_out` cases are scored each epoch, not trained on.
+    `folder` keeps `checkpoint.safetensors` and `history.json`.
 
-    Raises: InputError when there is nothing to train on, or to resume.
+    Raises: InputError when there is nothing to train on.
     """
-    state = start(network, options)
-    if resume:
-        load_checkpoint(folder, state)
     samples = [(c, k) for c, case in enumerate(cases) for k in range(len(case.image))]
     positive = [(c, k) for c, k in samples if cases[c].label[k].any()]
     negative = [(c, k) for c, k in samples if not cases[c].label[k].any() and (cases[c].image[k] > -0.6).mean() > 0.05]
     if not positive:
         raise InputError("Expected slices with a label to train on, found none. Check the label files.")
-    drawn = min(round(options.negatives * len(positive)), len(negative))
-    total = options.epochs * -(-(len(positive) + drawn) // options.batch)
+    count = min(round(options.negatives * len(positive)), len(negative))
+    total = options.epochs * -(-(len(positive) + count) // options.batch)
     while state.epoch < options.epochs:
         began = time.perf_counter()
         random = np.random.default_rng((options.seed, state.epoch))
-        chosen = positive + [negative[i] for i in random.permutation(len(negative))[:drawn]]
+        chosen = positive + [negative[i] for i in random.permutation(len(negative))[:count]]
         order = [chosen[i] for i in random.permutation(len(chosen))]
         loss = train_epoch(state, batches(cases, order, spec, options, state.epoch), total, options, progress)
         state.epoch += 1
-        entry = {"epoch": state.epoch, "loss": loss, "seconds": time.perf_counter() - began}
-        if held_out:
-            entry["dice"] = float(
-                np.mean([dice(predict(state.averaged, c, spec) > 0.5, c.label > 0) for c in held_out])
-            )
-        state.history.append(entry)
+        state.history.append({"epoch": state.epoch, "loss": loss, "seconds": time.perf_counter() - began})
         save_checkpoint(folder, state)
     return state.averaged.eval()
 
 
-def start(network: Network, options: Schedule) -> State:
-    """A fresh run: the encoder learns slower than the decoder, fixed weights not at all."""
+def start(network: Network, options: Schedule, resume_from: Path | None = None) -> State:
+    """The state of a new run, or of the one whose checkpoint lies in `resume_from`. The encoder learns slower than the
+    decoder, fixed weights not at all.
+
+    Raises: InputError when there is no checkpoint to resume from, or it is damaged or that of another network.
+    """
     network = network.to(memory_format=torch.channels_last)
     encoder = [p for n, p in network.named_parameters() if "encoder." in n and p.requires_grad]
     rest = [p for n, p in network.named_parameters() if "encoder." not in n and p.requires_grad]
@@ -124,7 +118,10 @@ def start(network: Network, options: Schedule) -> State:
         if parameters
     ]
     averaged = copy.deepcopy(network).eval().requires_grad_(False)
-    return State(network, averaged, torch.optim.AdamW(groups, weight_decay=options.weight_decay))
+    state = State(network, averaged, torch.optim.AdamW(groups, weight_decay=options.weight_decay))
+    if resume_from is not None:
+        load_checkpoint(resume_from, state)
+    return state
 
 
 def train_epoch(
@@ -135,18 +132,26 @@ def train_epoch(
     progress: Progress,
     loss_of: Callable[[Any, Tensor, Any], Tensor] | None = None,
 ) -> float:
-    """One pass over the data (images and their truth); the mean of `loss_of(network, images, truth)`, by default Dice
-    and cross entropy."""
+    """The mean loss of one pass over the data (images and their truth); `loss_of(network, images, truth)` is by default
+    Dice and cross entropy.
+
+    Raises: ModelError when the loss is not finite; the checkpoint of the last epoch stays.
+    """
     loss_of = loss_of or segmentation_loss
     state.network.train()
     losses = []
     for image, label in data:
-        progress("fit", min(state.step / total, 1.0))
         share = min(state.step / total, 1.0)
+        progress("fit", share)
         for group in state.optimizer.param_groups:
             group["lr"] = group["peak"] * one_cycle(share)
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(state.network, image.contiguous(memory_format=torch.channels_last), label)
+        if not torch.isfinite(loss):
+            raise ModelError(
+                f"Expected a finite loss, found {float(loss.detach())} in epoch {state.epoch + 1}. Lower the learning "
+                "rate, or look for images with values that are not numbers; --resume continues from the last epoch."
+            )
         state.optimizer.zero_grad(set_to_none=True)
         with DepthwiseInFloat32():  # type: ignore[no-untyped-call]
             loss.backward()
@@ -167,8 +172,8 @@ class DepthwiseInFloat32(TorchDispatchMode):
             gradient, image, weight, _, stride, _, _, _, _, groups, _ = args
             depthwise = weight.dtype == torch.bfloat16 and weight.shape[1] == 1 and groups > 1
             if depthwise and (max(weight.shape[2:]) > 3 or max(stride) > 1):
-                found = func(gradient.float(), image.float(), weight.float(), *args[3:])
-                return tuple(None if value is None else value.to(torch.bfloat16) for value in found)
+                gradients = func(gradient.float(), image.float(), weight.float(), *args[3:])
+                return tuple(None if value is None else value.to(torch.bfloat16) for value in gradients)
         return func(*args, **(kwargs or {}))
 
 
@@ -191,19 +196,10 @@ def average(state: State, decay: float) -> None:
 
 
 def segmentation_loss(network: Network, image: Tensor, label: Tensor) -> Tensor:
-    """How far what the network makes of images (B, C, h, w) is from the label (B, h, w)."""
+    """The loss of the network's logits for images (B, C, h, w) against the label (B, h, w)."""
     logits = network(image)
     with torch.autocast("cpu", enabled=False):
         return dice_and_cross_entropy(logits.float(), label)
-
-
-def dice_and_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """Soft Dice over the whole batch (foreground classes) plus cross entropy. Source: nnU-Net (Isensee 2021)."""
-    probability = logits.softmax(1)[:, 1:]
-    truth = functional.one_hot(label, logits.shape[1]).movedim(-1, 1)[:, 1:].float()
-    both = (probability * truth).sum((0, 2, 3))
-    dice_score = (2 * both + 1) / (probability.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
-    return 1 - dice_score.mean() + functional.cross_entropy(logits, label)
 
 
 def batches(
@@ -221,7 +217,7 @@ def batches(
             parts.append(canvas(cases[c], k, positions))
         image, label, brain = (torch.from_numpy(np.stack(p)) for p in zip(*parts, strict=True))
         image, label = augment(image, label, brain, options.window, options.augmentation, random)
-        yield (image * 0.8 - 1).clamp(-1.0, 2.2), label
+        yield from_tissue_units(image).clamp(*TISSUE_CLIP), label
 
 
 def canvas(case: CachedCase, k: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -229,7 +225,7 @@ def canvas(case: CachedCase, k: int, positions: np.ndarray) -> tuple[np.ndarray,
     the label and brain of slice `k`."""
     size = 256
     parts = []
-    for part in ((between_slices(case.image, positions) + 1.0) / 0.8, case.label[k], case.brain[k]):
+    for part in (to_tissue_units(between_slices(case.image, positions)), case.label[k], case.brain[k]):
         height, width = part.shape[-2:]
         top, left = max((height - size) // 2, 0), max((width - size) // 2, 0)
         part = part[..., top : top + size, left : left + size]
@@ -259,7 +255,7 @@ def predict(network: Network, case: CachedCase, spec: InputSpec, batch: int = 8,
     for begin in range(0, len(case.image), batch):
         wanted = np.arange(begin, min(begin + batch, len(case.image)))
         indices = np.clip(wanted[:, None] + steps, 0, len(case.image) - 1)
-        image = functional.pad(torch.from_numpy(case.image[indices].astype(np.float32)), pad, value=-1.0)
+        image = functional.pad(torch.from_numpy(case.image[indices].astype(np.float32)), pad, value=AIR)
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             probability = network(image).float().softmax(1)
@@ -269,14 +265,8 @@ def predict(network: Network, case: CachedCase, spec: InputSpec, batch: int = 8,
     return np.concatenate(parts)
 
 
-def dice(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Dice of two masks; 1 when both are empty."""
-    total = int(prediction.sum()) + int(truth.sum())
-    return 2.0 * int((prediction & truth).sum()) / total if total else 1.0
-
-
 def save_checkpoint(folder: Path, state: State) -> None:
-    """Write the state beside the old one, then rename."""
+    """Write the checkpoint whole, then replace the old one."""
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
     tensors |= {f"averaged.{k}": v for k, v in state.averaged.state_dict().items()}
     for index, values in state.optimizer.state_dict()["state"].items():
@@ -291,7 +281,7 @@ def save_checkpoint(folder: Path, state: State) -> None:
 
 
 def load_checkpoint(folder: Path, state: State) -> None:
-    """Take up the run that `folder` holds.
+    """Set the state to that of the checkpoint in `folder`.
 
     Raises: InputError when there is none, or it is damaged or that of another network.
     """
@@ -306,7 +296,7 @@ def load_checkpoint(folder: Path, state: State) -> None:
             network.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})
     except (OSError, SafetensorError, RuntimeError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise InputError(f"Could not resume from {path}: {reason}. Start anew in another folder.") from error
+        raise InputError(f"Could not resume from {path}: {reason}. Start again in another folder.") from error
     optimizer = state.optimizer.state_dict()
     for key, value in tensors.items():
         kind, _, rest = key.partition(".")

@@ -1,4 +1,4 @@
-"""Pictures to train a classifier on: files to arrays in their frames, and arrays to changed batches."""
+"""Pictures to train a classifier on: files to arrays in their frames, and arrays to augmented batches."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -26,8 +26,8 @@ FINEST = 4.0  # no detail is made more than so many times stronger or weaker
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures in their frames, all (n, side, side): `images` uint8, 0 for air; `tumours` bool, empty where nobody drew
-    one; `inner` bool, the head less its rim. Their class numbers (n,), files, and the hashes of their voxels."""
+    """Pictures in their frames, all (n, side, side): `images` uint8, 0 for air; `tumours` bool, empty without a mask;
+    `inner` bool, the head without its rim. Their class numbers (n,), files, and the hashes of their voxels."""
 
     images: np.ndarray
     tumours: np.ndarray
@@ -36,11 +36,11 @@ class Pictures:
     files: tuple[ClassifiedFile, ...]
     sha256: tuple[str, ...]
 
-    def of(self, wanted: Sequence[bool] | np.ndarray) -> "Pictures":
-        """Those that are wanted (n,)."""
-        kept = np.flatnonzero(wanted)
-        files, hashes = tuple(self.files[i] for i in kept), tuple(self.sha256[i] for i in kept)
-        return Pictures(self.images[kept], self.tumours[kept], self.inner[kept], self.classes[kept], files, hashes)
+    def of(self, chosen: Sequence[bool] | np.ndarray) -> "Pictures":
+        """The pictures for which `chosen` (n,) is True."""
+        rows = np.flatnonzero(chosen)
+        files, hashes = tuple(self.files[i] for i in rows), tuple(self.sha256[i] for i in rows)
+        return Pictures(self.images[rows], self.tumours[rows], self.inner[rows], self.classes[rows], files, hashes)
 
 
 def prepare_pictures(
@@ -105,11 +105,11 @@ def as_input(images: np.ndarray) -> Tensor:
     )
 
 
-def changed_batches(
+def augmented_batches(
     pictures: Pictures, batch: int, changes: Augmentation, p_sharpness: float, seed: int
 ) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
-    """Whole batches of changed pictures, in another order for each seed: images (B, 1, side, side); their classes (B,)
-    and where the tumour is, (B, side, side)."""
+    """Whole batches of augmented pictures, in another order for each seed: images (B, 1, side, side); their classes
+    (B,) and tumour masks (B, side, side)."""
     random = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(pictures.images), generator=random).numpy()
     side = pictures.images.shape[1]

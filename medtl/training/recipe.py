@@ -1,28 +1,69 @@
-"""What a recipe is."""
+"""What a recipe is: an object with a card that trains a model."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol
 
+from ..errors import InputError
 from ..model.card import ModelCard
-from .fit import Fit
+from ..model.networks import Network, build
+from ..progress import Progress
+from .fit import CHECKPOINT
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a model is made: its card (weights not yet made), how it is fitted, who is held out, and its texts.
+class TrainingRun:
+    """What the user chose for one training: the case list and the folder for the bundle, the cache and the checkpoint.
 
-    `encoder_weights` is a name on timm's hub or a `.safetensors` file. `test_share` of each site's patients is held out
-    by `seed`; `binary` makes every label above 0 the one label. `facts` are MONAI's entries of metadata.json.
+    `fold` (0-based) holds out that fold of all patients instead of the recipe's test patients; `resume` continues from
+    the checkpoint in `output`; `encoder_weights`, a name on timm's hub or a `.safetensors` file, replaces the recipe's.
     """
 
-    card: ModelCard
-    fit: Fit
-    encoder_weights: str | None
-    test_share: float
-    seed: int
-    folds: int
-    binary: bool
-    readme: str
-    licence: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    cases: Path
+    output: Path
+    fold: int | None = None
+    resume: bool = False
+    encoder_weights: str | None = None
+
+
+class Recipe(Protocol):
+    """How a model is made. `card` describes it before it has weights."""
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    def train(self, run: TrainingRun, progress: Progress) -> Path:
+        """The bundle folder `run.output`/NAME.
+
+        Raises: InputError for cases or options that cannot be used, or an output that is taken.
+        """
+        ...
+
+
+def text_of(name: str) -> str:
+    """A text file beside the recipes, such as `glioma_flair.md`."""
+    return (files(__package__) / "recipes" / name).read_text(encoding="utf-8")
+
+
+def bundle_folder(card: ModelCard, run: TrainingRun) -> Path:
+    """Where the bundle goes.
+
+    Raises: InputError when it exists, the output holds a run that is not to be resumed, or there is no folder for it.
+    """
+    bundle = run.output / card.name
+    if bundle.exists():
+        raise InputError(f"{bundle} exists already. Choose another output folder.")
+    if (run.output / CHECKPOINT).exists() and not run.resume:
+        raise InputError(f"{run.output} holds a run already. Continue it (--resume) or choose another output folder.")
+    if not run.output.parent.is_dir():
+        raise InputError(f"The folder {run.output.parent} does not exist. Create it or choose another output.")
+    return bundle
+
+
+def untrained_network(card: ModelCard, run: TrainingRun, encoder_weights: str | None) -> Network:
+    """The network of the card, its encoder with the run's weights or else these; a run that is resumed takes all
+    weights from its checkpoint, so nothing is fetched."""
+    spec = card.networks[0]
+    weights = None if run.resume else run.encoder_weights or encoder_weights
+    return build(spec.name, dict(spec.arguments) | ({"encoder_weights": weights} if weights else {}))

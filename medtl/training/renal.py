@@ -1,33 +1,34 @@
-"""`medtl train renal-malignancy`: labelmaps and diagnoses in, a model of plain numbers out.
+"""A recipe for a model that classifies by shape: labelmaps and diagnoses in, a model of plain numbers out.
 
-The model is a logistic regression with an L1 penalty, which leaves features out, on the shape of the tumour. Its
-strength is chosen, and its figures are measured, by cross-validation by patient, one inside the other.
-Probabilities are those of the training data: after each fit the intercept is set so that the mean probability is the
-share of malignant tumours there.
+The model is a logistic regression with an L1 penalty, which drops features, on the shape of the tumour. The strength of
+the penalty is chosen, and the figures are measured, by nested cross-validation by patient. After each fit the intercept
+is set so that the mean probability is the share of malignant tumours in the training data.
 """
 
 import hashlib
 import importlib.metadata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from ..cases import read_classified
 from ..classification.region import region_of
-from ..classification.shape import measured, shape_features, sigmoid
+from ..classification.shape import measured, shape_features
 from ..errors import InputError
 from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, drawn, log_loss, reliability, scores
 from ..io.read import read_labelmap
 from ..model.bundle import save_bundle
-from ..model.card import Coefficients, Term
+from ..model.card import Coefficients, ModelCard, Term
 from ..progress import Progress, no_progress
 from ..volume import voxels_sha256
-from .recipes import renal_malignancy
+from .recipe import TrainingRun, bundle_folder
 
 FOLDS = 5
 REPEATS = 10
@@ -66,58 +67,72 @@ class Fitted:
 
     def probability(self, values: np.ndarray) -> np.ndarray:
         """P(malignant) (n,) of features (n, m)."""
-        return sigmoid(self.intercept + (values - self.mean) / self.deviation @ self.weights)
+        return np.asarray(expit(self.intercept + (values - self.mean) / self.deviation @ self.weights))
 
 
-def train_renal(cases: Path, output: Path, progress: Progress = no_progress) -> Path:
-    """The bundle folder `output`/renal-malignancy, fitted to all cases of a CSV file (columns image,label,patient:
-    the labelmap, malignant or benign, and who it is), with its figures from nested cross-validation.
+@dataclass(frozen=True)
+class ShapeRecipe:
+    """How a model that classifies by shape is made: its card (before training), the features it uses, the label values
+    of the tumour in the training labelmaps, and its texts; `readme(coefficients, figures)` is the card for people."""
 
-    Raises: InputError for cases that cannot be used, too few of a class, or an output that holds the bundle,
-    or without scikit-learn.
-    """
-    if find_spec("sklearn") is None:
-        raise InputError("Expected the package scikit-learn for this training. Install it: pip install 'medtl[renal]'.")
-    bundle = output / renal_malignancy.NAME
-    if bundle.exists():
-        raise InputError(f"{bundle} exists already. Choose another output folder.")
-    if not output.parent.is_dir():
-        raise InputError(f"The folder {output.parent} does not exist. Create it or choose another output.")
-    table = read_table(cases, progress).only(*renal_malignancy.FEATURES)
-    check_table(table)
-    found = figures(table, *out_of_fold(fold_models(table, REPEATS, progress=progress), table.values), progress)
-    coefficients = final_model(table, progress)
-    output.mkdir(exist_ok=True)
-    card = renal_malignancy.card(coefficients, training_record(table, found))
-    readme = renal_malignancy.readme(coefficients, found)
-    save_bundle(bundle, card, {}, readme, renal_malignancy.LICENCE, renal_malignancy.FACTS)
-    return bundle
+    card: ModelCard
+    features: tuple[str, ...]
+    values: tuple[int, ...]
+    readme: Callable[[Coefficients, Mapping[str, Any]], str]
+    licence: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def train(self, run: TrainingRun, progress: Progress = no_progress) -> Path:
+        """The bundle folder `run.output`/NAME, fitted to all cases of a CSV file (columns image,label,patient: the
+        labelmap, the class, and who it is), with its figures from nested cross-validation.
 
-def read_table(cases: Path, progress: Progress = no_progress) -> Table:
-    """All shape features of the tumours of a CSV file's labelmaps.
+        Raises: InputError for cases or options that cannot be used, too few of a class, an output that is taken, or
+        without scikit-learn.
+        """
+        if run.fold is not None or run.resume or run.encoder_weights:
+            raise InputError(f"{self.card.name} is fitted at once: leave --fold, --resume and --encoder-weights out.")
+        if find_spec("sklearn") is None:
+            raise InputError(
+                "Expected the package scikit-learn for this training. Install it: pip install 'medtl[renal]'."
+            )
+        bundle = bundle_folder(self.card, run)
+        table = self.read_table(run.cases, progress).only(*self.features)
+        check_table(table)
+        models = fold_models(table, REPEATS, progress=progress)
+        measured_figures = figures(table, *out_of_fold(models, table.values), progress)
+        coefficients = replace(final_model(table, progress), values=self.values)
+        run.output.mkdir(exist_ok=True)
+        training = training_record(table, measured_figures)
+        card = replace(self.card, coefficients=coefficients, training=training)
+        readme = self.readme(coefficients, measured_figures)
+        save_bundle(bundle, card, {}, readme, self.licence, self.facts)
+        return bundle
 
-    Raises: InputError naming the labelmap that cannot be used.
-    """
-    listed = read_classified(cases, tuple(one.id for one in renal_malignancy.CLASSES))
-    shapes, hashes = [], []
-    for done, case in enumerate(listed):
-        progress("measure", done / len(listed))
-        labels = read_labelmap(case.image)
-        try:
-            shapes.append(shape_features(region_of(labels, None, renal_malignancy.VALUES), labels.geometry).values)
-        except InputError as error:
-            raise InputError(f"{error} The labelmap is {case.image}.") from error
-        hashes.append(voxels_sha256(labels.array))
-    progress("measure", 1.0)
-    return Table(
-        tuple(case.case for case in listed),
-        tuple(hashes),
-        np.array([case.patient for case in listed]),
-        np.array([case.label == renal_malignancy.CLASSES[1].id for case in listed]),
-        tuple(shapes[0]),
-        np.array([list(shape.values()) for shape in shapes]),
-    )
+    def read_table(self, cases: Path, progress: Progress = no_progress) -> Table:
+        """All shape features of the tumours of a CSV file's labelmaps.
+
+        Raises: InputError naming the labelmap that cannot be used.
+        """
+        classes = tuple(one.id for one in self.card.classes)
+        listed = read_classified(cases, classes)
+        shapes, hashes = [], []
+        for done, case in enumerate(listed):
+            progress("measure", done / len(listed))
+            labels = read_labelmap(case.image)
+            try:
+                shapes.append(shape_features(region_of(labels, None, self.values), labels.geometry).values)
+            except InputError as error:
+                raise InputError(f"{error} The labelmap is {case.image}.") from error
+            hashes.append(voxels_sha256(labels.array))
+        progress("measure", 1.0)
+        return Table(
+            tuple(case.case for case in listed),
+            tuple(hashes),
+            np.array([case.patient for case in listed]),
+            np.array([case.label == classes[1] for case in listed]),
+            tuple(shapes[0]),
+            np.array([list(shape.values()) for shape in shapes]),
+        )
 
 
 def check_table(table: Table) -> None:
@@ -167,10 +182,10 @@ def fit(
             odds[test] = (
                 logistic(strength, balanced).fit(scaled[train], malignant[train]).decision_function(scaled[test])
             )
-        losses.append(log_loss(malignant, sigmoid(odds + honest_intercept(odds, malignant.mean()))))
+        losses.append(log_loss(malignant, expit(odds + unbiased_intercept(odds, malignant.mean()))))
     strength = strengths[int(np.argmin(losses))]
     weights = logistic(strength, balanced).fit(scaled, malignant).coef_[0]
-    return Fitted(mean, deviation, weights, honest_intercept(scaled @ weights, malignant.mean()), strength)
+    return Fitted(mean, deviation, weights, unbiased_intercept(scaled @ weights, malignant.mean()), strength)
 
 
 def logistic(strength: float, balanced: bool) -> Any:
@@ -178,19 +193,16 @@ def logistic(strength: float, balanced: bool) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     weight = "balanced" if balanced else None
-    # This solver shrinks the intercept, too; scaled it hardly does, and `honest_intercept` replaces it.
+    # This solver shrinks the intercept, too; scaled it hardly does, and `unbiased_intercept` replaces it.
     return LogisticRegression(
         C=strength, l1_ratio=1.0, solver="liblinear", class_weight=weight, intercept_scaling=10, random_state=SEED
     )
 
 
-def honest_intercept(scores: np.ndarray, share: float) -> float:
-    """The intercept that makes the mean probability of these log-odds `share`; by bisection."""
+def unbiased_intercept(scores: np.ndarray, share: float) -> float:
+    """The intercept that makes the mean probability of these log-odds `share`, above 0 and below 1."""
     low, high = -50.0 - float(scores.max()), 50.0 - float(scores.min())
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if sigmoid(scores + middle).mean() < share else (low, middle)
-    return (low + high) / 2
+    return float(brentq(lambda intercept: expit(scores + intercept).mean() - share, low, high))
 
 
 def fold_models(
@@ -200,7 +212,7 @@ def fold_models(
     strengths: Sequence[float] = STRENGTHS,
     progress: Progress = no_progress,
 ) -> list[list[tuple[np.ndarray, Fitted]]]:
-    """For each repeat and fold: the rows left out, and the model fitted to the others."""
+    """For each repeat and fold: the rows held out, and the model fitted to the others."""
     models: list[list[tuple[np.ndarray, Fitted]]] = []
     for repeat in range(repeats):
         models.append([])
@@ -214,8 +226,8 @@ def fold_models(
 
 
 def out_of_fold(models: list[list[tuple[np.ndarray, Fitted]]], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """P(malignant) (repeats, n) of each row of features from the model that never saw its patient, and the number
-    (repeats, n) of the fold that this was."""
+    """P(malignant) (repeats, n) of each row of features by the model not trained on its patient, and the number
+    (repeats, n) of that fold."""
     probabilities, folds = np.zeros((len(models), len(values))), np.zeros((len(models), len(values)), dtype=np.int64)
     for repeat, one in enumerate(models):
         for number, (test, model) in enumerate(one):
@@ -245,7 +257,7 @@ def final_model(table: Table, progress: Progress = no_progress) -> Coefficients:
         for name, mean, deviation, weight in zip(table.features, model.mean, model.deviation, model.weights)
     )
     prevalence = round(float(table.malignant.mean()), 4)
-    return Coefficients(float(model.intercept), terms, tuple(resamples), renal_malignancy.VALUES, prevalence)
+    return Coefficients(float(model.intercept), terms, tuple(resamples), prevalence=prevalence)
 
 
 def figures(
@@ -255,8 +267,8 @@ def figures(
     patients; and the reliability of the first repeat."""
 
     def all_figures(rows: np.ndarray) -> np.ndarray:
-        found = [scores(table.malignant[rows], p[rows], f[rows]) for p, f in zip(probabilities, folds)]
-        means: np.ndarray = np.mean([list(one.values()) for one in found], axis=0)
+        repeats = [scores(table.malignant[rows], p[rows], f[rows]) for p, f in zip(probabilities, folds)]
+        means: np.ndarray = np.mean([list(one.values()) for one in repeats], axis=0)
         return means
 
     names = list(scores(table.malignant, probabilities[0], folds[0]))
@@ -278,8 +290,8 @@ def figures(
     }
 
 
-def training_record(table: Table, found: dict[str, Any]) -> dict[str, Any]:
-    """What the card keeps of the training."""
+def training_record(table: Table, measured_figures: dict[str, Any]) -> dict[str, Any]:
+    """The card's entry on the training."""
     return {
         "split": {
             "by": "patient; figures from repeated nested cross-validation, the model itself from all cases",
@@ -290,7 +302,7 @@ def training_record(table: Table, found: dict[str, Any]) -> dict[str, Any]:
             "test": {},
         },
         "classes": dict(Counter("malignant" if value else "benign" for value in table.malignant)),
-        "figures": found,
+        "figures": measured_figures,
         "versions": {name: importlib.metadata.version(name) for name in ("scikit-learn", "SimpleITK", "numpy")},
         "list_sha256": hashlib.sha256("\n".join(sorted(table.cases)).encode()).hexdigest(),
     }

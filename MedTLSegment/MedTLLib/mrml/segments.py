@@ -7,11 +7,12 @@ import numpy as np
 import slicer
 
 from medtl.errors import InputError
+from medtl.labels import is_own
 from medtl.volume import Geometry, Segment
 
 from .boxes import Box, around, box_of, whole
 from .scene import array_on, grid_image, image_of, labelmap_image, place_beside, placed, values_of
-from .tags import MODEL_TAG, tag_of
+from .tags import MODEL_TAG, described
 
 
 def new_segmentation(volume: Any | None, geometry: Geometry, name: str) -> Any:
@@ -34,7 +35,7 @@ def new_segmentation(volume: Any | None, geometry: Geometry, name: str) -> Any:
 def put(segmentation: Any, segment_id: str, mask: np.ndarray, geometry: Geometry, box: Box) -> None:
     """Make the mask (Z, Y, X) of a box of the grid the segment and read all of it back; others keep every voxel.
 
-    Raises: InputError when what is read back differs; whoever calls brings back what was there before.
+    Raises: InputError when what is read back differs; the caller restores what was there before.
     """
     replace(segmentation, segment_id, labelmap_image(mask, geometry, box))
     found, image = array_on(segmentation, segment_id, geometry, box), image_of(segmentation, segment_id)
@@ -48,7 +49,7 @@ def put(segmentation: Any, segment_id: str, mask: np.ndarray, geometry: Geometry
 
 
 def replace(segmentation: Any, segment_id: str, image: Any) -> None:
-    """Make the vtkOrientedImageData (1 inside) the segment, unchecked: Slicer's logic is mute when it does nothing."""
+    """Make the vtkOrientedImageData (1 inside) the segment, unchecked: Slicer's logic reports nothing when it fails."""
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     segmentation.GetSegmentation().SeparateSegmentLabelmap(segment_id)  # others may share its layer
     logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE)
@@ -67,7 +68,7 @@ def add(segmentation: Any, segment: Segment, model: str) -> None:
 
 
 def stamp(segmentation: Any, segment: Segment) -> None:
-    """Give the segment its tags anew: which of a model's relatives wrote it is among them."""
+    """Set the segment's tags again: one of them names the model of the family that wrote it."""
     written = segmentation.GetSegmentation().GetSegment(segment.id)
     for tag, value in segment.tags:
         written.SetTag(tag, value)
@@ -105,8 +106,8 @@ def check_target(segmentation: Any, ids: tuple[str, ...], model: str, geometry: 
             "representation in the module Segmentations, or choose a new segmentation."
         )
     for segment_id in ids:
-        segment = segments.GetSegment(segment_id)
-        if segment is not None and tag_of(segment, MODEL_TAG) != model:
+        there = segments.GetSegment(segment_id) is not None
+        if there and not is_own(described(segmentation, segment_id), model):
             raise InputError(
                 f"Expected a segment of the model {model} under the id {segment_id}, found one that is not the model's "
                 f"in {name}. Choose a new segmentation."

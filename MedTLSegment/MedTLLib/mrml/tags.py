@@ -1,10 +1,14 @@
-"""The tags that MedTL puts on segments."""
+"""The tags and ids that MedTL reads of segments in the scene. Their names and the rule stand in `medtl.labels`."""
 
 from typing import Any
 
 import vtk
 
-MODEL_TAG = "MedTL.model"
+from medtl.labels import LABEL_TAG, MODEL_TAG, PROTECTED_TAG, SEEDS_TAG, id_of, is_own
+from medtl.model.card import ModelCard
+from medtl.volume import Segment
+
+__all__ = ["LABEL_TAG", "MODEL_TAG", "PROTECTED_TAG", "SEEDS_TAG", "described", "own_ids", "tag_of"]
 
 
 def tag_of(segment: Any, name: str) -> str:
@@ -13,4 +17,17 @@ def tag_of(segment: Any, name: str) -> str:
     return str(value) if segment.GetTag(name, value) else ""
 
 
-PROTECTED_TAG = "MedTL.locked"
+def described(segmentation: Any, segment_id: str) -> Segment:
+    """What `medtl.labels` reads of a segment: its id, name and MedTL's tags."""
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    tags = tuple((name, tag) for name in (MODEL_TAG, LABEL_TAG) if (tag := tag_of(segment, name)))
+    return Segment(1, segment_id, segment.GetName() or segment_id, tags=tags)
+
+
+def own_ids(segmentation: Any, card: ModelCard) -> tuple[str, ...]:
+    """The ids of the segments that the model wrote and may write again, in the order of its labels."""
+    if segmentation is None:
+        return ()
+    ids = (id_of(card, label.id) for label in card.labels)
+    there = (each for each in ids if segmentation.GetSegmentation().GetSegment(each) is not None)
+    return tuple(each for each in there if is_own(described(segmentation, each), card.family))

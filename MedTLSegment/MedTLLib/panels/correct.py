@@ -2,25 +2,26 @@
 
 from typing import Any
 
+import qt
 import slicer
 
 from medtl.model.card import ModelCard
 from MedTLLib.mrml import editors
 from MedTLLib.seeds import storage
 
-# What works on the slice in view, and Islands; Slicer's own Segment Editor has the rest.
+# Effects that work on the slice in view, and Islands; Slicer's own Segment Editor has all.
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Islands")
 
 
 class CorrectPanel:
-    """Embedded, for in Slicer's own Segment Editor the key S would be gone: to go there leaves this module."""
+    """Embedded, because to open Slicer's own Segment Editor would leave this module, and its key S with it."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         self.editor: Any = None  # made when it is first opened, which takes a moment
 
     def open(self, segmentation: Any, volume: Any, card: ModelCard) -> None:
-        """Open the segmentation over the volume, a segment of the model selected, with Paint in the hand."""
+        """Open the segmentation over the volume, with a segment of the model selected and Paint active."""
         if self.editor is None:
             self.editor = self._make()
         editor = self.editor
@@ -34,10 +35,18 @@ class CorrectPanel:
         editor.installKeyboardShortcuts()
         editor.setActiveEffectByName("Paint")
         self.ui.editorFrame.visible = True
+        qt.QTimer.singleShot(0, self.scroll)  # once the frame has its height
+
+    def scroll(self) -> None:
+        """Bring the editor into the visible part of Slicer's module panel; where it is too high, its upper part."""
+        area = scrollAreaOf(self.ui.editorFrame)
+        if area is not None and self.ui.editorFrame.visible:
+            area.ensureWidgetVisible(self.ui.editorFrame)
+            area.ensureWidgetVisible(self.ui.correctButton)
 
     def close(self) -> None:
-        """Put the brush down, give the keys and the views back, and let go of the segmentation: its history must not
-        take back what is done to it elsewhere meanwhile."""
+        """Deactivate the effect, release keys and views, and unset the segmentation: the editor's history must not
+        revert what is done to it elsewhere meanwhile."""
         self.ui.editorFrame.visible = False
         if self.editor is not None:
             self.editor.setActiveEffect(None)
@@ -57,7 +66,14 @@ class CorrectPanel:
         editor.show3DButtonVisible = False
         editor.setEffectNameOrder(EFFECTS)
         editor.unorderedEffectsVisible = False
-        editor.setMRMLSegmentEditorNode(editors.node_of_ours())  # before the scene: else it makes choices of its own
+        editor.setMRMLSegmentEditorNode(editors.node_of_ours())  # before the scene: else it makes a node of its own
         editor.setMRMLScene(slicer.mrmlScene)
         self.ui.editorFrame.layout().addWidget(editor)
         return editor
+
+
+def scrollAreaOf(widget: Any) -> Any:
+    """The scroll area that the widget lies in; None where it lies in none."""
+    while widget is not None and not isinstance(widget, qt.QScrollArea):
+        widget = widget.parentWidget()
+    return widget

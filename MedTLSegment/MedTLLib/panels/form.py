@@ -1,25 +1,41 @@
-"""What several parts of the panel do with widgets."""
+"""What several parts of the panel do with widgets. Text from files is shown as plain text: here, or not at all."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import qt
+import slicer
+from slicer.i18n import tr as _
+
+from .texts import plainTip
+
+ROWS = 10  # of a table or list that are shown without scrolling
 
 
 def enable(button: Any, reason: str, help: str) -> None:
     """Enable a button, or disable it with the reason as its tool tip."""
     button.enabled = not reason
-    button.toolTip = reason or help
+    button.toolTip = plainTip(reason or help)
 
 
 def say(label: Any, text: str) -> None:
     """Show a sentence in a label that takes no room without one."""
+    label.textFormat = qt.Qt.PlainText
     label.text = text
     label.visible = bool(text)
 
 
+def confirm(question: str) -> bool:
+    """Whether the user agrees; the question may have names and paths in it."""
+    return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL"), textFormat=qt.Qt.PlainText))
+
+
 def fillTable(table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]], wide: int, numbers: int) -> None:
-    """Fill a QTableWidget: column `wide` takes the room that is left, from column `numbers` on text is on the right."""
+    """Fill a QTableWidget, as high as its rows, up to ten.
+
+    Column `wide` takes the room that is left, from column `numbers` on text is on the right. The tool tip of a cell is
+    its text, for a narrow column cuts it.
+    """
     table.clear()
     table.setColumnCount(len(columns))
     table.setHorizontalHeaderLabels(list(columns))
@@ -27,6 +43,7 @@ def fillTable(table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]],
     for row, texts in enumerate(rows):
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
+            item.setToolTip(plainTip(text))
             if column >= numbers:
                 item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
             table.setItem(row, column, item)
@@ -35,3 +52,15 @@ def fillTable(table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]],
     header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
     header.setSectionResizeMode(wide, qt.QHeaderView.Stretch)
     table.verticalHeader().visible = False
+    heights = [table.rowHeight(row) for row in _shown(table.rowCount)] or [table.verticalHeader().defaultSectionSize]
+    table.setFixedHeight(header.sizeHint.height() + sum(heights) + 2 * table.frameWidth)
+
+
+def fitList(shown: Any) -> None:
+    """Make a QListWidget as high as its rows, up to ten, and as one row where it has none."""
+    rows = [shown.sizeHintForRow(row) for row in _shown(shown.count)]
+    shown.setFixedHeight(sum(rows or [shown.fontMetrics().height()]) + 2 * shown.frameWidth)
+
+
+def _shown(count: int) -> range:
+    return range(min(count, ROWS))

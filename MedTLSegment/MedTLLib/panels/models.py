@@ -1,6 +1,5 @@
-"""The list of models: those that fit the volume, the rest with the reason; each one's card, export and deletion."""
+"""The list of models: those that fit the volume, or all with the reasons; card, export and deletion of each."""
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,22 @@ from slicer.i18n import tr as _
 from medtl.errors import MedTLError
 from medtl.model.store import ModelEntry, delete_bundle, export_bundle, import_bundle, list_models, stores
 from medtl.volume import Geometry
+from MedTLLib.jobs.run import JobRun
 from MedTLLib.mrml import scene
 
-from .form import enable, say
+from .card import cardText, openLink, showCard
+from .form import confirm, enable, say
+from .texts import plainTip
 
+REASON = qt.Qt.UserRole + 1  # of an item: why the model does not fit
 PREFERRED = "MedTL/model"  # the user's setting, by the name of the family
 
 
 class ModelPanel:
     """The models of one task. The choice lives in the parameter node, by the model's name."""
 
-    def __init__(self, ui: Any, logic: Any, task: str) -> None:
-        self.ui, self.logic, self.task = ui, logic, task
+    def __init__(self, ui: Any, run: JobRun, task: str) -> None:
+        self.ui, self.run, self.task = ui, run, task
         self.parameters: Any = None
         self.models: tuple[ModelEntry, ...] = ()
         self._listed: tuple[object, ...] = ()
@@ -30,22 +33,23 @@ class ModelPanel:
         self._card = ""
         ui.modelCombo.connect("currentIndexChanged(int)", self.onModel)
         ui.cardButton.connect("toggled(bool)", self.onCard)
+        ui.cardBrowser.connect("anchorClicked(QUrl)", openLink)
         ui.exportModelButton.connect("clicked()", self.onExport)
         ui.deleteModelButton.connect("clicked()", self.onDelete)
         self.read()
 
     def read(self) -> None:
-        """Look for the models that are installed; `update` lists them. What is damaged may be of any task."""
+        """Find the installed models; `update` lists them. A damaged model is listed for every task."""
         self._folders = folders()
         self.models = tuple(found for found in list_models() if found.card is None or found.card.task == self.task)
         self._listed = ()
 
     def changed(self) -> bool:
-        """Whether models came or went since they were read: the other module imports and deletes, too."""
+        """Whether models were added or removed since `read`: the other module imports and deletes, too."""
         return folders() != self._folders
 
     def update(self, facts: scene.Facts | None, geometry: Geometry | None) -> None:
-        """List the models for a volume of which this is known; None lists all."""
+        """List the models for a volume with these facts; without a volume (None) all."""
         everything = bool(self.parameters and self.parameters.allModels)
         combo = self.ui.modelCombo
         if (facts, geometry, everything) != self._listed:
@@ -60,10 +64,7 @@ class ModelPanel:
         reason = self.reason(combo.currentIndex)
         say(self.ui.fitLabel, reason)
         combo.enabled = combo.count > 0
-        if combo.count:
-            combo.toolTip = reason or _("Models that fit this volume.")
-        else:
-            combo.toolTip = self.whyNone()
+        combo.toolTip = plainTip(reason or _("Models that fit this volume.") if combo.count else self.whyNone())
         none = "" if self.chosen() else _("No model is chosen.")
         enable(self.ui.cardButton, none, _("What the model is for, its training, how good it is, its licence."))
         enable(self.ui.exportModelButton, none, _("Write the chosen model as a .zip, to be imported elsewhere."))
@@ -79,11 +80,12 @@ class ModelPanel:
                 text = _("{name} (does not fit)") if found.card else _("{name} (cannot be used)")
                 combo.addItem(text.format(name=found.name) if reason else found.name)
                 combo.setItemData(combo.count - 1, found.name)
-                combo.setItemData(combo.count - 1, reason, qt.Qt.ToolTipRole)
+                combo.setItemData(combo.count - 1, reason, REASON)
+                combo.setItemData(combo.count - 1, plainTip(reason), qt.Qt.ToolTipRole)
 
     def reason(self, index: int) -> str:
         """Why the model of a row does not fit the volume; empty when it does."""
-        return str(self.ui.modelCombo.itemData(index, qt.Qt.ToolTipRole) or "") if index >= 0 else ""
+        return str(self.ui.modelCombo.itemData(index, REASON) or "") if index >= 0 else ""
 
     def whyNone(self) -> str:
         """Why no model can be chosen."""
@@ -99,13 +101,13 @@ class ModelPanel:
         return next((found for found in self.models if found.name == name), None)
 
     def prefer(self) -> None:
-        """Choose the chosen model in place of its relatives from now on, in other scenes and after a restart, too."""
+        """Make the chosen model the first choice of its family, also in other scenes and after a restart."""
         found = self.chosen()
         if found and found.card:
             slicer.app.userSettings().setValue(f"{PREFERRED}/{found.card.family}", found.name)
 
     def _preferred(self, fitting: list[int]) -> int:
-        """The row of the first model that fits, or of that of its relatives that the user prefers; -1 for none."""
+        """The row of the first model that fits, or of the model of its family that the user prefers; -1 for none."""
         if not fitting:
             return -1
         name = self.ui.modelCombo.itemData(fitting[0])
@@ -115,7 +117,7 @@ class ModelPanel:
         return row if row in fitting else fitting[0]
 
     def onModel(self, index: int) -> None:
-        """Keep the choice in the parameter node; what is damaged can be looked at, not chosen."""
+        """Keep the choice in the parameter node; a damaged model can be shown, not chosen."""
         found = self.chosen()
         name = found.name if found and found.card else ""
         if self.parameters and self.parameters.modelName != name:
@@ -130,10 +132,10 @@ class ModelPanel:
         name = found.name if found else ""
         if self.ui.cardButton.checked and name != self._card:
             self._card = name
-            self.ui.cardBrowser.html = cardText(found) if found else ""
+            showCard(self.ui.cardBrowser, cardText(found) if found else "")
 
     def onExport(self) -> None:
-        """Write the chosen model as a zip and say where it is."""
+        """Write the chosen model as a zip and show its path."""
         found = self.chosen()
         path = self.askPath(found.name) if found else None
         if found is None or path is None:
@@ -145,7 +147,7 @@ class ModelPanel:
             say(self.ui.statusLabel, str(error))
 
     def askPath(self, name: str) -> Path | None:
-        """The zip that the user chose, its suffix put in where it was left out."""
+        """The path of the zip that the user chose, with the suffix .zip."""
         suggested = str(Path.home() / f"{name}.zip")
         chosen = qt.QFileDialog.getSaveFileName(self.ui.exportModelButton, _("Export model"), suggested, "*.zip")
         if not chosen:
@@ -161,16 +163,16 @@ class ModelPanel:
         if found.source != "user":
             return str(_("{name} comes with MedTL and stays.").format(name=found.name))
         # A job that tunes a model reads its texts at the end.
-        return str(_("A job is running.")) if self.logic.worker.state in ("starting", "busy") else ""
+        return str(_("A job is running.")) if self.run.engine_works else ""
 
     def onDelete(self) -> None:
-        """Delete the chosen model, after asking; then its parent is chosen, or the first that fits."""
+        """Delete the chosen model after a confirmation; then choose its parent, or the first that fits."""
         found, reason = self.chosen(), self.whyNotDelete()
         if found is None or reason:
             say(self.ui.statusLabel, reason)
             return
         question = _("Delete the model {name} from this computer? This cannot be undone.").format(name=found.name)
-        if not self.ask(question):
+        if not confirm(question):
             return
         try:
             delete_bundle(found.name)
@@ -183,11 +185,8 @@ class ModelPanel:
         self.parameters.modelName = parent if installed else ""  # without one, the list chooses
         say(self.ui.statusLabel, _("Deleted: {name}.").format(name=found.name))
 
-    def ask(self, question: str) -> bool:
-        return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL")))
-
     def bringIn(self, path: Path) -> str:
-        """Import a bundle and say what came of it."""
+        """Import a bundle and return the message for the user."""
         try:
             folder = import_bundle(path)
         except MedTLError as error:
@@ -200,7 +199,7 @@ class ModelPanel:
 
 
 def folders() -> tuple[Path, ...]:
-    """The folders of all models. To look into them takes a while: their weights are checked."""
+    """The folders of all models. Only their names, for to read the models takes a while: their weights are checked."""
     return tuple(sorted(folder for _source, root in stores() if root.is_dir() for folder in root.iterdir()))
 
 
@@ -209,25 +208,3 @@ def reasonAgainst(found: ModelEntry, facts: scene.Facts | None, geometry: Geomet
     if found.card is None:
         return found.problem
     return "; ".join(scene.misfits_of(found.card, facts, geometry)) if facts else ""
-
-
-def cardText(found: ModelEntry) -> str:
-    """The card of a model as HTML: what, on what, how good, licence."""
-    if found.card is None:
-        return f"<p>{escape(found.problem)}</p>"
-    document = qt.QTextDocument()
-    document.setMarkdown(textOf(found.folder / "docs" / "README.md"))
-    version = _("Version {version}.").format(version=found.card.version)
-    licence = escape(textOf(found.folder / "LICENSE")).replace("\n\n", "<br><br>")
-    return (
-        f"<p><b>{_('Research use, not for diagnosis.')}</b> {escape(version)} {escape(found.card.description)}</p>"
-        f"{document.toHtml()}<h3>{_('Licence of the weights')}</h3><p>{licence or _('not stated')}</p>"
-    )
-
-
-def textOf(path: Path) -> str:
-    """The text of a file; empty where there is none that can be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

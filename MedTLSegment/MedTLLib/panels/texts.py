@@ -1,6 +1,7 @@
-"""What the job controls tell of a volume and of the engine."""
+"""Texts that the panels show: volumes, slices, verdicts; and how foreign text is shown as plain text."""
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -8,6 +9,12 @@ from slicer.i18n import tr as _
 from MedTLLib.jobs import finetune as finetune_job
 from MedTLLib.mrml import scene
 from MedTLLib.seeds.marks import Mark
+
+
+def plainTip(text: str) -> str:
+    """The text as HTML that shows it letter by letter: for tool tips, which Qt otherwise takes for HTML where they look
+    like it. Names, descriptions and paths come from files, and HTML opens files and hosts. Empty for an empty text."""
+    return f"<p>{escape(text).replace(chr(10), '<br>')}</p>" if text else ""
 
 
 def factsText(facts: scene.Facts) -> str:
@@ -19,26 +26,8 @@ def factsText(facts: scene.Facts) -> str:
     return " · ".join(part for part in (kind, facts.date, grid, facts.frame) if part)
 
 
-def stageText(stage: str) -> str:
-    """What the engine does in a stage, for the user."""
-    texts = {
-        "load": _("Loading the model"),
-        "read": _("Reading the volume"),
-        "prepare": _("Preparing the volume"),
-        "infer": _("Segmenting"),
-        "clean": _("Cleaning up"),
-        "write": _("Writing the result"),
-        "encode": _("Looking at the SEED slices"),
-        "check": _("Trying it with some SEEDs left out"),
-        "tune": _("Tuning"),
-        "guard": _("Checking what the model knew"),
-        "result": _("Segmenting this case"),
-    }
-    return str(texts.get(stage, stage))
-
-
 def stateText(mark: Mark) -> str:
-    """Whether a marked slice still is what was marked."""
+    """The state of a marked slice."""
     return str(_("edited since, mark again") if mark.stale else _("right"))
 
 
@@ -56,7 +45,7 @@ def budgetText(seconds: float) -> str:
 
 
 def seedsText(cases: tuple[finetune_job.Case, ...]) -> str:
-    """How many slices a run would learn from, and what is left out; empty where nothing is marked."""
+    """How many slices a run would learn from, and how many it does not use; empty where nothing is marked."""
     fresh, stale = sum(case.fresh for case in cases), sum(case.stale for case in cases)
     used = sum(case.fresh > 0 for case in cases)
     if not fresh and not stale:
@@ -65,13 +54,13 @@ def seedsText(cases: tuple[finetune_job.Case, ...]) -> str:
     text = (_("{seeds} of 1 case.") if used == 1 else _("{seeds} of {count} cases.")).format(seeds=seeds, count=used)
     if stale:
         text += " " + _("Edited since they were marked, so left out: {count}.").format(count=stale)
-    # Without a fresh one they are said where it is told why Fine-tune cannot be pressed.
+    # Without a fresh slice the reason why Fine-tune is disabled has these warnings.
     return " ".join((str(text), *dict.fromkeys(note for case in cases if fresh for note in case.notes)))
 
 
 def verdictText(name: str, parent: str, record: Mapping[str, Any]) -> str:
-    """What the guard says of a tuned model, and in a line each the figures it says it by; `record` is the engine's
-    answer (see `medtl.finetuning.files`)."""
+    """The guard's verdict on a tuned model, and its figures, a line each; `record` is the engine's answer (see
+    `medtl.finetuning.files`)."""
     if not record:
         return str(_("{name} was stopped before it was compared with {parent}.").format(name=name, parent=parent))
     heads = {

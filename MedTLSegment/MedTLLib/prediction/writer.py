@@ -1,7 +1,7 @@
-"""The respectful writer: a model's labels into a segmentation, without taking anything from the user. No Qt.
+"""Writes a model's labels into a segmentation without changing what the user drew. No Qt.
 
 Only the model's own segments are written: those with its ids and its name in the tag `MedTL.model`. A segment of that
-id without that tag is the user's: `write` refuses with the reason before it changes anything. Other segments keep all
+id without that tag is the user's: `write` raises before it changes anything. Other segments keep all
 their voxels and may overlap with ours, whatever overwrite mode the Segment Editor has; only protected ones may not.
 """
 
@@ -14,12 +14,13 @@ import numpy as np
 import vtk
 
 from medtl.errors import InputError
-from medtl.volume import Geometry, Labelmap, Segment
+from medtl.labels import family_of
+from medtl.volume import Geometry, Labelmap
 
 from ..mrml.boxes import Box, box_of, start_of, whole
 from ..mrml.scene import array_on, check_volume, geometry_of, image_of, labelmap_image
 from ..mrml.segments import add, check_place, check_target, new_segmentation, put, replace, stamp
-from ..mrml.tags import MODEL_TAG, PROTECTED_TAG
+from ..mrml.tags import PROTECTED_TAG
 from . import snapshots
 from .edits import box_around, edited_slices, indices, nearest, segments_in
 from .masks import outside_editor_masks, protected_segments, union
@@ -58,16 +59,16 @@ class Written:
 
 @dataclass
 class Change:
-    """What one prediction changed: for `undo`, and for a `write` that fails half-way."""
+    """What one prediction changed: for `undo`, and to restore it where `write` fails."""
 
-    segmentation: Any  # a vtkWeakReference: a held undo must not keep a deleted node alive
+    segmentation: Any  # a vtkWeakReference, so that an undo does not keep a deleted node alive
     geometry: Geometry
-    box: Box  # of the grid, that holds all that was or is there
+    box: Box  # of the grid: holds the segments before and after
     model: str
     run: str
-    made: bool  # the segmentation itself is the prediction's
+    made: bool  # the prediction made the segmentation
     first: bool  # there was no prediction before
-    added: list[str] = field(default_factory=list)  # the segments that are the prediction's
+    added: list[str] = field(default_factory=list)  # the segments that the prediction added
     voxels: dict[str, tuple[Any, np.ndarray]] = field(default_factory=dict)  # by id: indices in the box, values since
 
 
@@ -108,7 +109,7 @@ def write(
     modified = segmentation.StartModify()
     try:
         return _write(labelmap, volume, segmentation, options or Options(), change, past, before)
-    except BaseException:  # whatever it was, a key press too: the user's voxels come first
+    except BaseException:  # also KeyboardInterrupt: the user's voxels are restored first
         _restore(segmentation, change, before)
         raise
     finally:
@@ -196,7 +197,7 @@ def _notes(kept: Sequence[int], lost: bool, spared: list[str], protected: int, m
 
 
 def undo(written: Written) -> tuple[int, int]:
-    """Take back the voxels that the prediction changed and nobody touched since: how many, and how many were left.
+    """Revert the voxels that the prediction changed and that did not change since: how many, and how many were left.
 
     Segments that the prediction added go when nothing is left in them, and so does a segmentation that it made.
     A segment that was protected since is left as it is.
@@ -263,14 +264,10 @@ def _check_labels(labelmap: Labelmap, used: Box | None, geometry: Geometry, volu
     known[[0, *(segment.value for segment in labelmap.segments)]] = True
     if not labelmap.segments or not known[labelmap.array[used or whole(geometry.shape)]].all():
         raise InputError("Expected a name for every label, found labels without. Segment the volume again.")
-    models = {_model_of(segment) for segment in labelmap.segments}
+    models = {family_of(segment) for segment in labelmap.segments}
     if len(models) != 1:
         raise InputError(f"Expected labels of one model, found {', '.join(sorted(models))}. Write them one by one.")
     return models.pop()
-
-
-def _model_of(segment: Segment) -> str:
-    return dict(segment.tags).get(MODEL_TAG) or segment.id.rpartition(".")[0]
 
 
 def _restore(segmentation: Any, change: Change, before: dict[str, Any]) -> None:

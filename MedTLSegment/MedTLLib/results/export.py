@@ -18,6 +18,7 @@ from medtl.errors import InputError
 from medtl.io.files import OUTPUTS, identities, suffix_of
 from medtl.io.read import read_labelmap
 from medtl.io.write import store_labelmap, write_whole
+from medtl.labels import candidates
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry, Labelmap, Segment
 
@@ -107,13 +108,14 @@ def with_values(segments: list[Segment], card: ModelCard | None) -> list[Segment
 
     Raises: InputError when there are more segments than values.
     """
-    stated = {label.id: label.value for label in card.labels} if card else {}
-    following = max(stated.values(), default=0)
+    labels = card.labels if card else ()
+    found = candidates(segments, card) if card else {}
+    # A copy of a segment has its tags too: the first one has the label's value.
+    stated = {found[label.id][0].id: label.value for label in labels if label.id in found}
+    following = max((label.value for label in labels), default=0)
     numbered: list[Segment] = []
     for segment in segments:
-        tags = dict(segment.tags)
-        own = card is not None and tags.get("MedTL.model") == card.family
-        value = stated.pop(tags.get("MedTL.label", ""), None) if own else None  # a copy of a segment has its tags too
+        value = stated.get(segment.id)
         if value is None:
             following += 1
             value = following

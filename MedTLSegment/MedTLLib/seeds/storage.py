@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from slicer.i18n import tr as _
 
+from medtl import labels
 from medtl.errors import InputError, ModelError
 from medtl.model.card import ModelCard
 from medtl.typed_json import decode
 from medtl.volume import Geometry, slice_axis
 
-from ..mrml.tags import MODEL_TAG, tag_of
+from ..mrml.tags import SEEDS_TAG, own_ids, tag_of
 
-TAG = "MedTL.seeds"
+TAG = SEEDS_TAG
+id_of, ids_there = labels.id_of, own_ids
 SCHEMA = 1
 LIMIT_MM = 1e6  # no scanner reaches beyond
 
@@ -38,20 +40,6 @@ class Listed:
 
     schema: int
     marks: tuple[Record, ...]
-
-
-def id_of(card: ModelCard, label: str) -> str:
-    """The id of a label's segment."""
-    return f"{card.family}.{label}"
-
-
-def ids_there(segmentation: Any, card: ModelCard) -> tuple[str, ...]:
-    """The ids of the model's segments that are there, in the order of its labels."""
-    if segmentation is None:
-        return ()
-    ids = (id_of(card, label.id) for label in card.labels)
-    there = ((i, segmentation.GetSegmentation().GetSegment(i)) for i in ids)
-    return tuple(i for i, segment in there if segment is not None and tag_of(segment, MODEL_TAG) == card.family)
 
 
 def centre_of(geometry: Geometry, plane: str, k: int) -> tuple[float, float, float]:

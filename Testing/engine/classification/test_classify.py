@@ -26,7 +26,7 @@ from medtl.model.bundle import Model, load_model, save_bundle
 from medtl.model.card import Abstention, Calibration, Coefficients, Gate, NetworkSpec, Term
 from medtl.model.networks import build
 from medtl.phantom import head as phantom
-from medtl.volume import Geometry, Labelmap, Segment, Volume, voxels_sha256
+from medtl.volume import Geometry, Labelmap, Segment, Volume, to_sitk, voxels_sha256
 
 THICK = (1.0, 1.0, 5.0)
 
@@ -64,12 +64,12 @@ def test_slices_count_as_they_would_in_one_attention_over_all_their_places():
     """The twin: the network's head over the mixed features of all slices at once, as if they were one large slice."""
     network, card = a_network()
     frames = [framed(plane, 64) for plane in np.random.default_rng(0).uniform(50, 200, (3, 40, 40))]
-    seen = module.looked_at(frames, Model(card, None, (network,), "cpu", False), lambda s, f: 0)
+    seen = module.run_network(frames, Model(card, None, (network,), "cpu", False), lambda s, f: 0)
     with torch.no_grad():
-        attention = network.judge(seen.features[0])[1].double().flatten(1)
+        attention = network.attend(seen.features[0])[1].double().flatten(1)
     share = attention.exp() / attention.exp().sum()
     same = np.full(3, 0.4)
-    np.testing.assert_allclose(module.weights_of(seen.interest, same, False), share.sum(1).numpy(), rtol=1e-5)
+    np.testing.assert_allclose(module.slice_weights(seen.attention, same, False), share.sum(1).numpy(), rtol=1e-5)
 
 
 def test_a_segment_beside_the_head_is_said():
@@ -81,11 +81,11 @@ def test_a_segment_beside_the_head_is_said():
 
 
 def test_a_slice_without_a_tumour_hardly_counts_however_much_attention_it_draws():
-    interest, tumour = np.array([9.0, 7.0, 7.0]), np.array([0.0, 0.9, 0.9])
-    weights = module.weights_of(interest, tumour, False)
+    attention, tumour = np.array([9.0, 7.0, 7.0]), np.array([0.0, 0.9, 0.9])
+    weights = module.slice_weights(attention, tumour, False)
     assert weights[0] < 0.01
     assert weights[1] == weights[2]
-    healthy = module.weights_of(interest, np.zeros(3), False)
+    healthy = module.slice_weights(attention, np.zeros(3), False)
     assert healthy.sum() == pytest.approx(1)
     assert healthy[0] > healthy[1]
 
@@ -96,7 +96,7 @@ def test_of_a_segment_of_several_parts_the_largest_is_looked_at():
     both[9, 30:34, 20:24] = True
     found = classify(volume, spots(), both, options())
     assert list(found.slices) == [4, 5, 6]
-    assert "2 parts of note" in found.warnings[0]
+    assert "2 large parts" in found.warnings[0]
     both[9] = False
     both[9, 30, 20] = True  # a speck is not worth a word
     assert classify(volume, spots(), both, options()).warnings == ()
@@ -192,7 +192,7 @@ def test_the_heat_lies_on_the_tumour_in_the_world(tilt, flip, tmp_path):
     away = np.subtract(there, image.TransformContinuousIndexToPhysicalPoint(centre))
     assert np.linalg.norm(away) < 8
     assert values[cube].mean() > 10 * values[~cube & (volume.array > 0)].mean()
-    assert record["heatmap"] == str(tmp_path / "heat.nrrd")
+    assert record.heatmap == str(tmp_path / "heat.nrrd")
 
 
 def a_network(**changes):
@@ -370,10 +370,68 @@ def test_a_segment_is_found_by_id_name_and_value(tmp_path):
     grow = lambda labels: np.where(np.roll(labels, 3, 0) > labels, 2, labels).astype(np.uint8)  # noqa: E731
     source, given = labelled(tmp_path, grow, segments=segments)
     found = [
-        [s["index"] for s in classify_file(source, spots(), replace(given, segment=name))["slices"]]
+        [s.index for s in classify_file(source, spots(), replace(given, segment=name)).slices]
         for name in ("m.tumour", "Tumour", "1", "m.other")
     ]
     assert found == [[4, 5, 6]] * 3 + [[7, 8, 9]]
+
+
+def test_a_segment_under_another_is_classified_whole(tmp_path):
+    volume, cube = head()
+    store_image(tmp_path / "head.nrrd", volume.array, volume.geometry)
+    whole = np.ones_like(cube)
+    image = sitk.Compose([to_sitk(layer.astype(np.uint8), volume.geometry) for layer in (cube, whole)])
+    for number, name in enumerate(("Tumour", "Head")):
+        for key, text in {"ID": f"s{number}", "Name": name, "Layer": str(number), "LabelValue": "1"}.items():
+            image.SetMetaData(f"Segment{number}_{key}", text)
+    sitk.WriteImage(image, str(tmp_path / "labels.seg.nrrd"))
+    given = options(segmentation=tmp_path / "labels.seg.nrrd", segment="Tumour")
+    found = classify_file(tmp_path / "head.nrrd", spots(), given)
+    assert [s.index for s in found.slices] == [4, 5, 6]
+    assert f"voxels lost to it: Tumour {cube.sum()} of {cube.sum()}" in " ".join(found.warnings)
+
+
+def test_two_segments_of_one_name_are_refused(tmp_path):
+    segments = (Segment(1, "a", "Tumour"), Segment(2, "b", "Tumour"))
+    source, given = labelled(tmp_path, segments=segments)
+    with pytest.raises(InputError, match=r"one segment called 'Tumour', found 2: Tumour \(a\), Tumour \(b\)"):
+        classify_file(source, spots(), replace(given, segment="Tumour"))
+
+
+@pytest.mark.parametrize("damage", [float("nan"), float("inf")])
+def test_a_network_with_weights_that_are_not_finite_is_an_error(damage, tmp_path):
+    volume, cube = head()
+    for region in (None, cube):
+        with pytest.raises(ModelError, match=r"finite numbers from the network of spots, found NaN"):
+            classify(volume, spots(gain=damage), region, options())
+
+
+def test_coefficients_that_overflow_are_an_error():
+    volume, cube = head()
+    terms = (Term("volume", 0.0, 1e-300, 1e300), Term("flatness", 0.0, 1e-300, -1e300))
+    model = Coefficients(0.0, terms, (), (1,))
+    card = replace(numbers(), coefficients=model)
+    with pytest.raises(ModelError, match="finite numbers from the model's coefficients"):
+        classify(volume, Model(card, None, (), "cpu", False), cube, options())
+
+
+def test_a_model_of_shapes_takes_the_segment_that_is_called_tumour(tmp_path):
+    k, j, i = np.mgrid[:30, :40, :40]
+    ball = (k - 15) ** 2 + (j - 20) ** 2 + (i - 20) ** 2 <= 100
+    labels = np.where(ball, 1, 0).astype(np.uint8)
+    labels[2:5, 2:5, 2:5] = 2
+    grid = Geometry((40, 40, 30), (1.0, 1.0, 1.0001))
+    model, path = Model(numbers(), None, (), "cpu", False), tmp_path / "labels.seg.nrrd"
+    named = (Segment(1, "a", "Renal tumour"), Segment(2, "b", "Kidney"))
+    store_labelmap(path, Labelmap(labels, grid, named))
+    volume = next(f.value for f in classify_file(path, model).features if f.name == "volume")
+    assert volume == pytest.approx(ball.sum() * grid.voxel_ml, abs=1e-3)
+    store_labelmap(path, Labelmap(labels, grid, (replace(named[0], name="Cyst"), named[1])))
+    with pytest.raises(InputError, match=r"a segment called tumour, found a, b\. Name the right one with --segment"):
+        classify_file(path, model)
+    store_labelmap(path, Labelmap(labels, grid, (named[0], replace(named[1], name="Second tumour"))))
+    with pytest.raises(InputError, match="one segment of a tumour, found 2"):
+        classify_file(path, model)
 
 
 def test_a_segmentation_on_another_grid_is_refused(tmp_path):
@@ -455,4 +513,4 @@ def test_reading_it_back_gives_the_volume_that_was_classified(tmp_path):
     volume, _ = head()
     store_image(tmp_path / "head.nrrd", volume.array, volume.geometry)
     record = classify_file(tmp_path / "head.nrrd", spots(), options())
-    assert record["image"]["sha256"] == voxels_sha256(read_volume(tmp_path / "head.nrrd").array)
+    assert record.image.sha256 == voxels_sha256(read_volume(tmp_path / "head.nrrd").array)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medtl.classification.shape import FEATURES, little, predict, shape_features
+from medtl.classification.shape import FEATURES, predict, shape_features, weak_evidence
 from medtl.errors import InputError, ModelError
 from medtl.model.card import Coefficients, Term
 from medtl.volume import Geometry
@@ -147,9 +147,9 @@ def test_an_answer_whose_interval_holds_the_prevalence_says_little():
     low, high = predict(VALUES, MODEL).interval
     for share, inside in ((low - 1e-6, False), (low, True), (high, True), (high + 1e-6, False)):
         model = replace(MODEL, prevalence=share)
-        assert bool(little(predict(VALUES, model), model, "Malignant")) == inside, share
+        assert bool(weak_evidence(predict(VALUES, model), model, "Malignant")) == inside, share
     model = replace(MODEL, prevalence=0.9, resamples=((1.5, 0.0, 0.0, 0.0), (3.0, 0.0, 0.0, 0.0)))
-    assert little(predict(VALUES, model), model, "Malignant") == (
+    assert weak_evidence(predict(VALUES, model), model, "Malignant") == (
         "The shape says little: 90% of all tumours that the model was made of are Malignant, and the interval of the "
         "answer (82% to 95%) holds that.",
     )
@@ -157,7 +157,7 @@ def test_an_answer_whose_interval_holds_the_prevalence_says_little():
 
 @pytest.mark.parametrize("model", [MODEL, Coefficients(1.5, MODEL.terms, prevalence=0.9)], ids=["share", "interval"])
 def test_without_a_prevalence_or_an_interval_there_is_nothing_to_hold_it_against(model):
-    assert little(predict(VALUES, model), model, "Malignant") == ()
+    assert weak_evidence(predict(VALUES, model), model, "Malignant") == ()
 
 
 def test_numbers_far_from_the_training_cases_are_said():

@@ -5,7 +5,6 @@ import os
 import struct
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -18,29 +17,15 @@ from medtl.commands import segment as batch_segment
 from medtl.errors import Cancelled, InputError, ModelError
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_labelmap
+from medtl.results import LesionFigures, SegmentedFile, SegmentFigures
+from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions
 from medtl.volume import Geometry, Labelmap, Segment
 
 CARD = SimpleNamespace(name="fake", version="1.0", task="segmentation")
 
 
-@dataclass(frozen=True)
-class Options:
-    """Stands in for medtl.segment.SegmentOptions."""
-
-    frame: int | None = None
-    component: int | None = None
-    series: str | None = None
-    flip: bool = False
-    cleanup: bool = True
-    device: str = "auto"
-    threads: int | None = None
-    probabilities: Path | None = None
-    uncertainty: Path | None = None
-    force: bool = False
-
-
 class Engine:
-    """Fakes of the bundle and segment modules that note what they are asked for."""
+    """Fakes of `load_model` and `segment_file` that note what they are asked for."""
 
     def __init__(self):
         self.loaded, self.calls = [], []
@@ -52,9 +37,9 @@ class Engine:
             raise self.load_error
         return SimpleNamespace(card=CARD, sha256="abc", folder=Path("fake"))
 
-    def segment_file(self, source, model, output, options, report):
+    def segment_file(self, source, model, outputs, reading, options, progress, reader):
         sys.stdout.write("a library prints\n")
-        self.calls.append((source, output, options))
+        self.calls.append((source, outputs, reading, options))
         content = source.read_text()
         if content == "bad":
             raise InputError(f"Expected a volume, found {source}.\nChoose another.")
@@ -66,26 +51,19 @@ class Engine:
             raise MemoryError("no room")
         if content == "bug":
             raise TypeError("unsupported\noperand")
-        report("infer", 1.0)
-        output.write_text("labels")
+        progress("infer", 1.0)
+        outputs.labelmap.write_text("labels")
         ml = None if source.suffix == ".png" else 12.34
-        return {
-            "input": str(source),
-            "output": str(output),
-            "segments": [{"id": "fake.tumour", "name": "Tumour", "volume_ml": ml}],
-            "seconds": {"write": 0.12345, "read": 0.1, "infer": float("nan")},
-            "warnings": ["field of view is small"],
-        }
+        seconds = {"write": 0.12345, "read": 0.1, "infer": float("nan")}
+        segments = (SegmentFigures("fake.tumour", "Tumour", ml, ()),)
+        return SegmentedFile(str(source), str(outputs.labelmap), segments, seconds, ("field of view is small",))
 
 
 @pytest.fixture
 def engine(monkeypatch):
     fake = Engine()
-    bundle, segment = ModuleType("medtl.model.bundle"), ModuleType("medtl.segmentation")
-    bundle.load_model = fake.load_model
-    segment.segment_file, segment.SegmentOptions = fake.segment_file, Options
-    monkeypatch.setitem(sys.modules, "medtl.model.bundle", bundle)
-    monkeypatch.setitem(sys.modules, "medtl.segmentation", segment)
+    monkeypatch.setattr("medtl.model.bundle.load_model", fake.load_model)
+    monkeypatch.setattr("medtl.segmentation.segment_file", fake.segment_file)
     return fake
 
 
@@ -188,15 +166,16 @@ def test_a_result_is_shown_in_words(folder, engine, capsys):
     ("lesions", "words"),
     [
         ([], "Tumour: 12.3 mL"),
-        ([{"volume_ml": 12.34, "diameter_mm": 34.4}], "Tumour: 12.3 mL, largest diameter 34 mm"),
+        ([(12.34, 34.4)], "Tumour: 12.3 mL, largest diameter 34 mm"),
         (
-            [{"volume_ml": 12.0, "diameter_mm": 33.6}, {"volume_ml": 0.34, "diameter_mm": 9.0}],
+            [(12.0, 33.6), (0.34, 9.0)],
             "Tumour: 12.3 mL in 2 lesions, the largest 12.0 mL, 34 mm",
         ),
     ],
 )
 def test_lesions_are_told_on_the_line_of_their_segment(lesions, words):
-    assert console.volume_line({"name": "Tumour", "volume_ml": 12.34, "lesions": lesions}) == words
+    found = tuple(LesionFigures(ml, mm, (0.0, 0.0, 0.0)) for ml, mm in lesions)
+    assert console.volume_text(SegmentFigures("fake.tumour", "Tumour", 12.34, found)) == words
 
 
 def test_no_millilitres_are_stated_for_a_picture(folder, engine, capsys):
@@ -287,7 +266,7 @@ def test_a_folder_of_dicom_gives_its_whole_name(folder, engine, capsys, monkeypa
     Path("T1.3.2").mkdir()
     monkeypatch.setattr(engine, "segment_file", None)
     args = cli.build_parser().parse_args((SEGMENT + "T1.3.2 --output out").split())
-    assert batch_segment.plan(args)[0] == [(Path("T1.3.2"), Path("out/T1.3.2.seg.nrrd"))]
+    assert batch_segment.plan_jobs(args)[0] == [batch_segment.Job(Path("T1.3.2"), Path("out/T1.3.2.seg.nrrd"))]
 
 
 def test_a_read_only_folder_is_refused_before_any_work(folder, engine, capsys, monkeypatch):
@@ -326,7 +305,11 @@ def test_options_reach_the_engine(folder, engine, capsys):
     image = "a.nrrd --output x.nrrd --frame 2 --component 1 --series 1.2"
     assert run(SEGMENT + image + " --flip --no-cleanup --device cpu --threads 3 --force", capsys)[0] == 0
     assert engine.loaded == [("fake", "cpu")]
-    assert engine.calls[0][2] == Options(2, 1, "1.2", True, False, "cpu", 3, None, None, True)
+    assert engine.calls[0][1:] == (
+        OutputOptions(Path("x.nrrd"), force=True),
+        ReadOptions(2, 1, "1.2"),
+        InferenceOptions(flip=True, cleanup=False, threads=3),
+    )
 
 
 # --- the other verbs ---
@@ -354,7 +337,7 @@ def evaluation(engine, monkeypatch):
         "errors": [],
     }
 
-    def evaluate(model, cases, options, report, binary=False, failed=None):
+    def evaluate(model, cases, options, progress, binary=False, failed=None, reader=None):
         if cases.name == "partly.csv":
             failed("torn", InputError("Expected a volume."))
             return {**answer, "errors": [{"case": "torn", "message": "Expected a volume."}]}
@@ -401,17 +384,17 @@ def test_cases_that_cannot_be_read_are_one_line(cases, message, folder, evaluati
 
 def test_train_prints_the_bundle_folder(monkeypatch, capsys):
     module = ModuleType("medtl.training.train")
-    asked = {}
+    asked = []
 
-    def train(recipe, cases, output, **options):
-        asked.update(options, recipe=recipe)
-        return output / recipe
+    def train(recipe, run, progress):
+        asked.append((recipe, run.fold, run.resume))
+        return run.output / recipe
 
     module.train = train
     monkeypatch.setitem(sys.modules, "medtl.training.train", module)
     status, out, _ = run("train glioma-flair --cases c.csv --output o --fold 0 --resume", capsys)
     assert (status, out) == (0, str(Path("o/glioma-flair")) + "\n")
-    assert (asked["recipe"], asked["fold"], asked["resume"]) == ("glioma-flair", 0, True)
+    assert asked == [("glioma-flair", 0, True)]
 
 
 def test_models_lists_damaged_ones_with_the_problem(monkeypatch, capsys):
@@ -504,7 +487,7 @@ def test_doctor_says_what_is_broken_by_its_exit_status(problems, monkeypatch, ca
 
 def test_what_a_library_writes_to_the_real_standard_output_goes_to_standard_error():
     code = (
-        "import os, sys; from medtl.console import result_stream\n"
+        "import os, sys; from medtl.commands.console import result_stream\n"
         "with result_stream() as out:\n"
         "    os.write(1, b'library\\n'); print('more'); print('result', file=out)\n"
         "print('after')\n"
@@ -559,6 +542,6 @@ def test_a_mistake_of_ours_is_one_line_and_with_debug_a_traceback(error, monkeyp
 
 def test_the_command_line_loads_nothing_heavy():
     heavy = "{'torch', 'monai', 'SimpleITK', 'numpy'}"
-    code = f"import sys, medtl.cli as cli; cli.build_parser(); print({heavy} & set(sys.modules))"
+    code = f"import sys, medtl.commands.cli as cli; cli.build_parser(); print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,7 +1,6 @@
 """The demo: what it writes, says and returns."""
 
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from medtl.commands import demo
 from medtl.errors import ModelError
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
+from medtl.results import SegmentedFile, SegmentFigures
 from medtl.volume import Labelmap, Segment
 
 
@@ -24,25 +24,26 @@ def engine(monkeypatch):
             raise ModelError("Expected a model, found 'none'.")
         return name
 
-    def segment_file(source, model, output, options, report):
+    def segment_file(source, model, outputs, progress):
         volume = read_volume(source)
         truth = phantom.head(size=volume.geometry.size).labelmap.array
         labels = Labelmap(np.roll(truth, fake.shift, axis=2), volume.geometry, (Segment(1, "fake.t", "Tumour"),))
-        write_labelmap(output, labels)
-        segments = [{"id": "fake.t", "name": "Tumour", "volume_ml": 12.345}]
-        return {"segments": segments, "seconds": {"write": 0.2, "infer": 0.5}, "warnings": []}
+        write_labelmap(outputs.labelmap, labels)
+        segments = (SegmentFigures("fake.t", "Tumour", 12.345, ()),)
+        seconds = {"write": 0.2, "infer": 0.5}
+        return SegmentedFile(str(source), str(outputs.labelmap), segments, seconds, ("small field of view",))
 
-    bundle, segment = ModuleType("medtl.model.bundle"), ModuleType("medtl.segmentation")
-    bundle.load_model, segment.segment_file, segment.SegmentOptions = load_model, segment_file, SimpleNamespace
-    monkeypatch.setitem(sys.modules, "medtl.model.bundle", bundle)
-    monkeypatch.setitem(sys.modules, "medtl.segmentation", segment)
+    monkeypatch.setattr("medtl.model.bundle.load_model", load_model)
+    monkeypatch.setattr("medtl.segmentation.segment_file", segment_file)
     return fake
 
 
 def test_the_demo_shows_everything_on_its_own_line_and_can_be_repeated(engine, tmp_path, capsys):
     for _ in range(2):
         assert demo.main(["--output", str(tmp_path / "demo")]) == 0
-        lines = capsys.readouterr().out.splitlines()
+        done = capsys.readouterr()
+        assert done.err == "medtl: warning: small field of view\n"
+        lines = done.out.splitlines()
         assert "Tumour: 12.3 mL" in lines
         assert "Dice against the known truth: 1.000" in lines
         stages = [line.split(":")[0] for line in lines if line.endswith(" s")]
@@ -86,7 +87,7 @@ def test_a_failure_of_any_kind_is_one_line(error, status, engine, tmp_path, caps
     def load_model(name):
         raise error
 
-    monkeypatch.setattr(sys.modules["medtl.model.bundle"], "load_model", load_model)
+    monkeypatch.setattr("medtl.model.bundle.load_model", load_model)
     assert demo.main(["--output", str(tmp_path)]) == status
     assert capsys.readouterr().err.count("\n") == 1
     assert demo.main(["--output", str(tmp_path), "--debug"]) == status

@@ -62,6 +62,41 @@ def test_counts_agree_with_counting_voxel_by_voxel():
     assert metrics.count(truth, prediction) == expected
 
 
+def test_dice_over_labels_leaves_out_what_nobody_knows():
+    """The twin: pixel by pixel, one label after another."""
+    rng = np.random.default_rng(5)
+    truth, prediction = rng.integers(0, 3, (4, 6, 5)), rng.integers(0, 3, (4, 6, 5))
+    truth[1, :3] = 9
+    truth[3] = prediction[3] = 0
+
+    def slow(true, predicted):
+        scores = []
+        for label in (1, 2):
+            pairs = [
+                (t == label, p == label) for t, p in zip(true.ravel().tolist(), predicted.ravel().tolist()) if t != 9
+            ]
+            total = sum(t + p for t, p in pairs)
+            scores.append(2 * sum(t and p for t, p in pairs) / total if total else 1.0)
+        return sum(scores) / 2
+
+    assert metrics.label_dice(prediction, truth, 2, 9) == pytest.approx(slow(truth, prediction))
+    by_slice = metrics.label_dice(prediction, truth, 2, 9, by_slice=True)
+    assert by_slice == pytest.approx([slow(t, p) for t, p in zip(truth, prediction)])
+    assert by_slice[3] == 1.0
+    assert metrics.dice(truth == 1, prediction == 1) == metrics.count(truth == 1, prediction == 1).overlaps["dice"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_area_of_values_is_the_share_of_pairs_in_order(seed):
+    rng = np.random.default_rng(seed)
+    positive, values = rng.random(40) < 0.4, np.round(rng.normal(size=40), 1)
+    pairs = [(a > b) + 0.5 * (a == b) for a in values[positive] for b in values[~positive]]
+    table = metrics.value_table(positive, values)
+    assert metrics.auc(table) == pytest.approx(np.mean(pairs))
+    assert metrics.ranked_pairs(table) == (sum(pairs), len(pairs))
+    assert np.isnan(metrics.auc(metrics.value_table(np.ones(4, bool), values[:4])))
+
+
 def test_counts_of_two_volumes_add_up():
     assert Counts(1, 2, 3, 4) + Counts(10, 20, 30, 40) == Counts(11, 22, 33, 44)
 

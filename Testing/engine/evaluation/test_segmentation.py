@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from medtl.errors import Cancelled, InputError
-from medtl.evaluation import metrics
-from medtl.evaluation.segmentation import evaluate
+from medtl.evaluation import metrics, segmentation
 from medtl.io.write import write_image, write_labelmap
-from medtl.volume import Geometry, Labelmap, Segment
+from medtl.typed_json import encode
+from medtl.volume import Geometry, Labelmap, Segment, to_sitk
 
 GEOMETRY = Geometry((10, 9, 5), (0.8, 0.8, 4.0), (3.0, -7.0, 11.0))
 
@@ -26,6 +27,7 @@ class Card:
     labels: tuple[Label, ...]
     name: str = "fake"
     sha256: str = "00ff"
+    family: str = "fake"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ def thresholds(volume, model, options, report):
         labels = np.minimum(labels, 1)
     chance = np.stack([array / 255 for _ in model.card.labels]).astype(np.float32)
     return Result(Labelmap(labels, volume.geometry), chance)
+
+
+def evaluate(*arguments, **options):
+    """The record of an evaluation, as JSON has it."""
+    return encode(segmentation.evaluate(*arguments, **options))
 
 
 def cases_of(folder, pairs, geometry=GEOMETRY):
@@ -217,6 +224,64 @@ def test_segments_of_the_model_are_known_by_id_whatever_their_values(tmp_path):
     write_labelmap(tmp_path / "truth.seg.nrrd", Labelmap(truth, GEOMETRY, segments))
     path.write_text("image,label\nc0.nrrd,truth.seg.nrrd\n")
     assert evaluate(TWO, path, Options(), segment=thresholds)["dice"]["mean"] == 1.0
+
+
+def test_a_tuned_models_segments_are_found_by_its_family(tmp_path):
+    """A tuned model writes the ids of its family; their values may be swapped."""
+    image, _ = random_pair(0)
+    truth = np.where(image >= 200, 1, np.where(image >= 100, 2, 0)).astype(np.uint8)
+    path = cases_of(tmp_path, [(image, truth, "p", "")])
+    segments = (Segment(1, "parent.oedema", "Oedema"), Segment(2, "parent.core", "Core"))
+    write_labelmap(tmp_path / "truth.seg.nrrd", Labelmap(truth, GEOMETRY, segments))
+    path.write_text("image,label\nc0.nrrd,truth.seg.nrrd\n")
+    tuned = Model(replace(TWO.card, name="tuned", family="parent"))
+    assert evaluate(tuned, path, Options(), segment=thresholds)["dice"]["mean"] == 1.0
+
+
+def overlapping(path, layers, segments):
+    """Write a segmentation of one layer a segment, as Slicer does where segments overlap."""
+    image = sitk.Compose([to_sitk(layer.astype(np.uint8), GEOMETRY) for layer in layers])
+    for number, segment in enumerate(segments):
+        entries = {"ID": segment.id, "Name": segment.name, "Layer": str(number), "LabelValue": "1"}
+        for key, text in entries.items():
+            image.SetMetaData(f"Segment{number}_{key}", text)
+    sitk.WriteImage(image, str(path))
+
+
+def test_a_segment_under_others_is_compared_whole_and_the_others_are_named(tmp_path):
+    image, _ = random_pair(0)
+    path = cases_of(tmp_path, [(image, image >= 100, "p", "")])
+    segments = (Segment(1, "s1", "Tumour"), Segment(2, "s2", "Left half"))
+    half = np.zeros(GEOMETRY.shape, bool)
+    half[:, :, :5] = True
+    overlapping(tmp_path / "truth.seg.nrrd", [image >= 100, half], segments)
+    path.write_text("image,label\nc0.nrrd,truth.seg.nrrd\n")
+    found = evaluate(ONE, path, Options(), segment=thresholds)
+    assert found["errors"] == []
+    assert found["dice"]["mean"] == 1.0
+    (warnings,) = [case["warnings"] for case in found["cases"]]
+    lost = np.count_nonzero(half & (image >= 100))
+    assert f"voxels lost to it: Tumour {lost} of {np.count_nonzero(image >= 100)}" in " ".join(warnings)
+    assert "so not compared: Left half (s2)" in " ".join(warnings)
+
+
+def test_two_segments_of_one_label_are_an_error_of_the_case(tmp_path):
+    image, label = random_pair(0)
+    path = cases_of(tmp_path, [(image, label, "p", "")])
+    segments = (Segment(1, "s1", "Tumour"), Segment(2, "s2", "Tumour"))
+    write_labelmap(tmp_path / "truth.seg.nrrd", Labelmap(label * np.uint8(1), GEOMETRY, segments))
+    path.write_text("image,label\nc0.nrrd,truth.seg.nrrd\n")
+    (error,) = evaluate(ONE, path, Options(), segment=thresholds)["errors"]
+    assert "Expected one segment for the label Tumour of fake, found 2" in error["message"]
+
+
+def test_a_label_without_a_segment_is_said(tmp_path):
+    image, label = random_pair(0)
+    path = cases_of(tmp_path, [(image, label, "p", "")])
+    write_labelmap(tmp_path / "truth.seg.nrrd", Labelmap(label * np.uint8(1), GEOMETRY, (Segment(1, "s", "core"),)))
+    path.write_text("image,label\nc0.nrrd,truth.seg.nrrd\n")
+    (case,) = evaluate(TWO, path, Options(), segment=thresholds)["cases"]
+    assert case["warnings"] == ["No segment was found for Oedema; it counts as empty in the truth."]
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,14 @@ from medtl.errors import Cancelled, InputError
 from medtl.finetuning import files as finetune_files
 from medtl.finetuning import finetune as finetune_module
 from medtl.finetuning import guard, tuned_bundle
-from medtl.finetuning.decoder import Tuning, loss_of
-from medtl.finetuning.features import mark
-from medtl.finetuning.files import CaseGiven
-from medtl.finetuning.finetune import FinetuneOptions, finetune
-from medtl.finetuning.guard import Change, Guard, verdict
-from medtl.finetuning.held_out import Clock
-from medtl.finetuning.seed import IGNORE, read_seeds, seeds_of, write_seeds
+from medtl.finetuning import run as run_module
+from medtl.finetuning.decoder import Tuning
+from medtl.finetuning.features import prepare_case
+from medtl.finetuning.files import CaseInput, TuningFiles
+from medtl.finetuning.finetune import finetune
+from medtl.finetuning.guard import NO_CHANGE, Change, Guard, verdict
+from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
+from medtl.finetuning.seed import read_seeds, seeds_of, write_seeds
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import Model, load_model
@@ -39,14 +40,14 @@ SLICES = (3, 4, 5, 6, 7)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A few steps instead of a minute's, however busy the machine is, and a store of our own."""
-    monkeypatch.setattr(finetune_module, "SHORTEST", 0.1)
+    monkeypatch.setattr(run_module, "MIN_BUDGET", 0.1)
     monkeypatch.setattr(finetune_module, "Tuning", lambda seed: Tuning(seed=seed, steps=12, copies=3))
     monkeypatch.setattr(guard, "HEADS", range(1001, 1002))
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture(scope="module")
-def case_files(tmp_path_factory: pytest.TempPathFactory) -> CaseGiven:
+def case_files(tmp_path_factory: pytest.TempPathFactory) -> CaseInput:
     """A small head with its lesion, and five SEED slices."""
     folder = tmp_path_factory.mktemp("case")
     made = head(3, (64, 64, 12), (3.0, 3.0, 8.0))
@@ -54,7 +55,7 @@ def case_files(tmp_path_factory: pytest.TempPathFactory) -> CaseGiven:
     write_image(folder / "head.nrrd", made.volume.array, made.volume.geometry)
     write_labelmap(folder / "truth.nrrd", replace(made.labelmap, segments=()))
     middle = int(there.mean())
-    return CaseGiven(folder / "head.nrrd", folder / "truth.nrrd", tuple(range(middle - 2, middle + 3)))
+    return CaseInput(folder / "head.nrrd", folder / "truth.nrrd", tuple(range(middle - 2, middle + 3)))
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +75,15 @@ def hashes(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-def tuned(model: Model, case: CaseGiven, output: Path | str, budget: float = 60.0, **more: object) -> dict:
+def tuned(model: Model, case: CaseInput, output: Path | str, budget: float = 60.0, **more: object) -> dict:
     progress = more.pop("progress", no_progress)
     options = FinetuneOptions(budget, **more)
-    return finetune_files.finetune_files(model, [case], None, str(output), options, progress)
+    return finetune_files.finetune_files(model, TuningFiles(str(output), (case,)), options, progress)
+
+
+def a_run(**more: object) -> Run:
+    options = FinetuneOptions()
+    return Run(options, TimeBudget(options.budget), **more)
 
 
 def stop_at(stage: str, share: float) -> Progress:
@@ -92,7 +98,7 @@ def test_tuning_moves_the_decoder_alone_and_never_the_model_that_was_given(model
     volume = read_volume(case_files.image)
     seeds = seeds_of(read_labelmap(case_files.label), model.card, case_files.image, "x", case_files.slices)
     before = {k: v.clone() for k, v in model.networks[0].state_dict().items()}
-    done = finetune(model, [(volume, seeds)], FinetuneOptions())
+    done = finetune(model, [(volume, seeds)], a_run())
     after = done.model.networks[0].state_dict()
     assert all(torch.equal(before[k], v) for k, v in model.networks[0].state_dict().items())
     moved = {k for k in before if not torch.equal(before[k], after[k])}
@@ -107,25 +113,9 @@ def test_the_loss_falls_and_is_told_as_it_does(model, case_files, monkeypatch):
     seeds = seeds_of(read_labelmap(case_files.label), model.card, case_files.image, "x", case_files.slices)
     eager = Tuning(rate=1e-2, pull=0.0, copies=3, steps=40)
     monkeypatch.setattr(finetune_module, "Tuning", lambda seed: eager)
-    finetune(model, [(volume, seeds)], FinetuneOptions(), note=lambda values: losses.append(values["loss"]))
+    finetune(model, [(volume, seeds)], a_run(on_values=lambda values: losses.append(values["loss"])))
     assert len(losses) == 3 * 40, "two rounds without a quarter of the SEEDs and one with all"
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[-40:-35])
-
-
-def test_nothing_but_seed_pixels_counts():
-    torch.manual_seed(0)
-    logits = torch.randn(2, 3, 8, 8, requires_grad=True)
-    truth = torch.randint(0, 3, (2, 8, 8))
-    truth[:, :4] = IGNORE
-    loss_of(logits, truth).backward()
-    assert logits.grad is not None
-    assert (logits.grad[:, :, :4] == 0).all()
-    assert (logits.grad[:, :, 4:] != 0).any()
-
-
-def test_slices_of_which_nothing_is_known_cost_nothing():
-    loss = loss_of(torch.randn(1, 2, 8, 8), torch.full((1, 8, 8), IGNORE))
-    assert not torch.isfinite(loss) or loss == 0.0
 
 
 @pytest.mark.parametrize(
@@ -135,7 +125,7 @@ def test_a_seed_lies_on_the_pixels_that_were_drawn(direction):
     made = head(3, (48, 40, 40), (4.0, 4.0, 4.0), direction=direction)
     card = replace(small_model.a_card(), input=InputSpec(spacing=None))
     seeds = seeds_of(replace(made.labelmap, segments=()), card, Path("i"), "x", None)
-    case = mark(made.volume, seeds, card.input, 16)
+    case = prepare_case(made.volume, seeds, card.input, 16)
     bright = np.concatenate([case.images([k])[0, 0].numpy()[t == 1] for k, t in case.truth.items()])
     around = np.concatenate([case.images([k])[0, 0].numpy()[t == 0] for k, t in case.truth.items()])
     assert sum(int((t == 1).sum()) for t in case.truth.values()) == int(made.labelmap.array.sum())
@@ -152,7 +142,7 @@ def test_a_tuned_model_is_a_bundle_that_names_its_parent(model, bundle, case_fil
     assert (card.name, card.input, card.labels) == ("new", model.card.input, model.card.labels)
     listed = card.training["tuned"][-1]["seeds"]
     assert [one["slice"] for one in listed] == list(case_files.slices)
-    assert listed[0]["image_sha256"] == voxels_sha256(read_volume(case_files.image).array)
+    assert listed[0] == {"case": "case 1", "slice": case_files.slices[0], "labels": ["lesion"]}
     assert load_model(str(tmp_path / "new"), "cpu").sha256 == record["sha256"]
     assert record["verdict"] in ("better", "same", "worse")
     assert record["change"]["seeds"]["n"] == 2
@@ -181,7 +171,7 @@ def test_a_tuned_model_and_what_is_tuned_from_it_write_the_segments_of_the_first
 def test_with_few_seeds_only_the_guard_set_speaks_and_it_is_said(model, case_files, tmp_path):
     record = tuned(model, replace(case_files, slices=case_files.slices[:3]), tmp_path / "new")
     assert record["before"]["seeds"] is None
-    assert any("none was left out" in note for note in record["notes"])
+    assert any("none was held out" in note for note in record["notes"])
 
 
 def test_accepted_cases_are_the_guard_set_when_they_are_given(model, case_files, tmp_path):
@@ -249,14 +239,14 @@ def test_a_full_disk_leaves_neither_a_model_nor_pieces(model, bundle, case_files
 
 
 def test_memory_that_runs_short_means_fewer_copies_and_says_so(model, case_files, tmp_path, monkeypatch):
-    real = finetune_module.copies
+    real = finetune_module.augmented_copies
 
-    def short(model: Model, case: object, slices: object, spec: object, count: int, random: object) -> object:
+    def short(model: Model, case: object, slices: object, count: int, random: object) -> object:
         if count > 4:
             raise MemoryError
-        return real(model, case, slices, spec, count, random)
+        return real(model, case, slices, count, random)
 
-    monkeypatch.setattr(finetune_module, "copies", short)
+    monkeypatch.setattr(finetune_module, "augmented_copies", short)
     monkeypatch.setattr(finetune_module, "Tuning", lambda seed: Tuning(seed=seed, steps=12))
     record = tuned(model, case_files, tmp_path / "new")
     assert any("Memory is short: 4 copies" in note for note in record["notes"])
@@ -273,8 +263,8 @@ def test_the_result_shows_seeds_as_drawn(model, case_files, tmp_path):
     assert found.geometry.close_to(truth.geometry)
 
 
-def changed_label(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path, CaseGiven], CaseGiven]:
-    def make(folder: Path, case: CaseGiven) -> CaseGiven:
+def changed_label(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path, CaseInput], CaseInput]:
+    def make(folder: Path, case: CaseInput) -> CaseInput:
         labelmap = read_labelmap(case.label)
         write_labelmap(folder / "label.nrrd", replace(labelmap, array=change(labelmap.array)))
         return replace(case, label=folder / "label.nrrd")
@@ -282,7 +272,7 @@ def changed_label(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path,
     return make
 
 
-def elsewhere(folder: Path, case: CaseGiven) -> CaseGiven:
+def elsewhere(folder: Path, case: CaseInput) -> CaseInput:
     labelmap = read_labelmap(case.label)
     moved = replace(labelmap.geometry, origin=(1.0, 2.0, 3.0))
     write_labelmap(folder / "label.nrrd", replace(labelmap, geometry=moved))
@@ -342,19 +332,19 @@ def test_the_guard_brings_the_weights_as_near_to_the_old_ones_as_it_takes(model,
 
     monkeypatch.setattr(finetune_module, "scores", scores)
     watched = Guard("phantom heads", (None, None), np.array([0.9, 0.9]), 0.1)
-    alpha, after = finetune_module._allowed(States(), watched, 0.5, Clock(60.0), no_progress)
+    alpha, after = finetune_module._largest_alpha(States(), watched, 0.5, a_run())
     assert alpha == at[-1]
     assert at == sorted(at, reverse=True)
     if fine_below:
         assert 0.6 * min(fine_below, 0.5) < alpha <= fine_below
-        assert verdict(Change(np.zeros(0), np.zeros(0)), Change(watched.before, after)) == "same"
+        assert verdict(NO_CHANGE, Change(watched.before, after)) == "same"
     else:
-        assert verdict(Change(np.zeros(0), np.zeros(0)), Change(watched.before, after)) == "worse"
+        assert verdict(NO_CHANGE, Change(watched.before, after)) == "worse"
 
 
 def test_heads_guard_a_model_that_knows_them(model, monkeypatch):
     assert guard.guard_set(model, None, 1.0, no_progress).kind == "none", "an untrained model knows no heads"
-    monkeypatch.setattr(guard, "LEAST_KNOWN", -1.0)
+    monkeypatch.setattr(guard, "MIN_HEAD_DICE", -1.0)
     found = guard.guard_set(model, None, 1.0, no_progress)
     assert (found.kind, len(found.cases)) == ("phantom heads", 1)
     body = replace(model, card=replace(model.card, input=small_model.WINDOW))

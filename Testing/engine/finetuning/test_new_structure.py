@@ -12,9 +12,10 @@ import torch
 from medtl.commands.cli import main
 from medtl.errors import Cancelled, InputError
 from medtl.finetuning import new_structure
-from medtl.finetuning.files import CaseGiven, finetune_files
-from medtl.finetuning.finetune import FinetuneOptions
-from medtl.finetuning.new_structure import Structure, begun, estimate, fresh_card
+from medtl.finetuning.features import prepare_case
+from medtl.finetuning.files import CaseInput, TuningFiles, finetune_files
+from medtl.finetuning.new_structure import Structure, estimate_statistics, start_model, structure_card
+from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import Model, load_model
@@ -46,11 +47,11 @@ def body(fat: bool = False) -> tuple[Volume, Labelmap]:
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> CaseGiven:
+def case(tmp_path: Path) -> CaseInput:
     volume, labelmap = body()
     write_image(tmp_path / "leg.nrrd", volume.array, volume.geometry)
     write_labelmap(tmp_path / "muscle.nrrd", labelmap)
-    return CaseGiven(tmp_path / "leg.nrrd", tmp_path / "muscle.nrrd", SLICES)
+    return CaseInput(tmp_path / "leg.nrrd", tmp_path / "muscle.nrrd", SLICES)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,9 @@ def model(bundle: Path) -> Model:
     return load_model(str(bundle), "cpu")
 
 
-def learned(model: Model, case: CaseGiven, output: Path, new: Structure, **more: object) -> dict:
-    return finetune_files(model, [case], None, str(output), FinetuneOptions(600.0, **more), new=new)
+def learned(model: Model, case: CaseInput, output: Path, new: Structure, **more: object) -> dict:
+    files = TuningFiles(str(output), (case,), structure=new)
+    return finetune_files(model, files, FinetuneOptions(600.0, **more))
 
 
 def dice(found: np.ndarray, truth: np.ndarray) -> float:
@@ -111,10 +113,10 @@ def test_its_card_is_its_own_and_names_where_it_came_from(model, case, tmp_path)
     assert "data" not in card.training
     assert (tmp_path / "legs" / "LICENSE").read_text() == (model.folder / "LICENSE").read_text()
     text = (tmp_path / "legs" / "docs" / "README.md").read_text()
-    assert "its encoder begun as that of heads" in text
+    assert "starting from the encoder of heads" in text
     # and it can be tuned on like any other
     again = load_model(str(tmp_path / "legs"), "cpu")
-    finetune_files(again, [case], None, str(tmp_path / "legs-2"), FinetuneOptions(8.0))
+    finetune_files(again, TuningFiles(str(tmp_path / "legs-2"), (case,)), FinetuneOptions(8.0))
     second = load_card(tmp_path / "legs-2")
     assert (second.family, second.parent.name, len(second.training["tuned"])) == ("legs", "legs", 2)
 
@@ -122,20 +124,21 @@ def test_its_card_is_its_own_and_names_where_it_came_from(model, case, tmp_path)
 def test_it_begins_with_the_weights_that_fit_and_the_parent_stays(model, case):
     before = {k: v.clone() for k, v in model.networks[0].state_dict().items()}
     volume = read_volume(case.image)
-    own = begun(model, fresh_card(model.card, "legs", Structure(("muscle",))), volume, 0)
+    own = start_model(model, structure_card(model.card, "legs", Structure(("muscle",))), volume, 0)
     fresh, old = own.networks[0].state_dict(), model.networks[0].state_dict()
     assert {k for k in fresh if not torch.equal(fresh[k], old[k])} == {
         "unet.final_conv.weight",
         "unet.final_conv.bias",
     }
-    new_structure.learn(own, [(volume, seeds(own, case))], FinetuneOptions(600.0))
+    options = FinetuneOptions(600.0)
+    new_structure.train_structure(own, [(volume, seeds(own, case))], Run(options, TimeBudget(600.0)))
     assert all(torch.equal(before[k], v) for k, v in model.networks[0].state_dict().items())
     assert not torch.equal(
         own.networks[0].state_dict()["unet.conv_0.conv_0.conv.weight"], before["unet.conv_0.conv_0.conv.weight"]
     )
 
 
-def seeds(model: Model, case: CaseGiven) -> list:
+def seeds(model: Model, case: CaseInput) -> list:
     from medtl.finetuning.seed import seeds_of
 
     return list(seeds_of(read_labelmap(case.label), model.card, case.image, "x", case.slices))
@@ -143,14 +146,12 @@ def seeds(model: Model, case: CaseGiven) -> list:
 
 def test_statistics_are_those_of_the_user_s_volume(model, case):
     """Against the plain way: what each normalisation gets, its mean and variance over all slices."""
-    from medtl.finetuning.features import mark
-
     volume = read_volume(case.image)
-    card = fresh_card(model.card, "legs", Structure(("muscle",), window=(-160.0, 240.0)))
-    own = replace(begun(model, card, volume, 0), bf16=False)
-    marked = mark(volume, [], own.card.input, 16)
+    card = structure_card(model.card, "legs", Structure(("muscle",), window=(-160.0, 240.0)))
+    own = replace(start_model(model, card, volume, 0), bf16=False)
+    marked = prepare_case(volume, [], own.card.input, 16)
     first = own.networks[0].unet.conv_0.conv_0
-    assert estimate(own, [marked]) == 14
+    assert estimate_statistics(own, [marked]) == 14
     with torch.no_grad():
         given = first.conv(marked.images(range(14)))
     assert not own.networks[0].training
@@ -184,7 +185,7 @@ def test_a_cancel_keeps_the_best_so_far(model, case, tmp_path):
 
     new = Structure(("muscle",), window=(-160.0, 240.0))
     with pytest.raises(Cancelled, match="the best model so far is in"):
-        finetune_files(model, [case], None, str(tmp_path / "legs"), FinetuneOptions(600.0), stop, new=new)
+        finetune_files(model, TuningFiles(str(tmp_path / "legs"), (case,), structure=new), FinetuneOptions(600.0), stop)
     kept = load_model(str(tmp_path / "legs"), "cpu")
     assert kept.card.training["tuned"][0]["unfinished"]
     assert dice(segment(body()[0], kept).labelmap.array > 0, body()[1].array > 0) > 0.5

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from medtl.errors import ModelError
-from medtl.finetuning.decoder import Tuned, Tuning, tune
-from medtl.finetuning.features import Cached, decode, encode
+from medtl.finetuning.decoder import DecoderWeights, Tuning, tune
+from medtl.finetuning.features import EncodedSlices, decode, encode
 from medtl.model import networks
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import NetworkSpec
 from medtl.model.networks import NETWORKS, bf16_pays, build
 from medtl.phantom import head
-from medtl.segmentation import SegmentOptions, segment
+from medtl.segmentation import InferenceOptions, segment
 
 ENCODERS = (
     "vgg16",
@@ -227,7 +227,7 @@ def test_each_network_is_a_model_that_segments_and_can_be_tuned(name, tmp_path):
     small_model.save(tmp_path / "model", card)
     model = load_model(str(tmp_path / "model"), "cpu")
     volume = head(1, (70, 50, 2), (3.0, 3.0, 40.0)).volume
-    found = segment(volume, model, SegmentOptions())
+    found = segment(volume, model, InferenceOptions())
     assert found.labelmap.array.shape == volume.array.shape
     for bf16 in (False, True):
         tuned_once(replace(model, bf16=bf16))
@@ -238,9 +238,9 @@ def tuned_once(model: Model) -> None:
     network = model.networks[0]
     truth = torch.zeros(2, 96, 128, dtype=torch.long)
     truth[:, 20:60, 30:90] = 1
-    example = Cached("a", (0, 1), encode(model, torch.randn(2, 1, 96, 128)), truth)
+    example = EncodedSlices("a", (0, 1), encode(model, torch.randn(2, 1, 96, 128)), truth)
     before, features = snapshot(network), network.encode(torch.ones(1, 1, 64, 64))
-    tuned = Tuned(model, example)
+    tuned = DecoderWeights(model, example)
     tune(tuned, [example], Tuning(steps=2, batch=2, window=64), 60.0, lambda share, loss: None)
     tuned.use(1.0)
     names = changed(before, network)

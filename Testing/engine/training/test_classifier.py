@@ -13,14 +13,15 @@ from small_classifier import classifier_card
 from medtl.classification.classify import classify_file
 from medtl.commands.cli import main
 from medtl.errors import InputError
-from medtl.evaluation.classification import calibration_error, class_figures, one_against_rest, plain_figures
+from medtl.evaluation.classification import calibration_error, class_aucs, class_figures, plain_figures
 from medtl.model.bundle import load_model
 from medtl.model.card import Abstention, NetworkSpec, load_card
 from medtl.model.networks import build
 from medtl.training import classifier
 from medtl.training.augment import Augmentation
-from medtl.training.classifier import ClassFit, ClassRecipe, train_classifier
+from medtl.training.classifier import ClassFit, ClassificationRecipe
 from medtl.training.picture_set import prepare_pictures, sharp_as_another
+from medtl.training.recipe import TrainingRun
 from medtl.training.recipes.brain_tumour_4class import ENCODERS
 
 FIT = ClassFit(epochs=2, batch=8, head=60, augmentation=Augmentation(shift=2.0, elastic=1.0, p_strip=0.0))
@@ -58,25 +59,25 @@ def case_list(tmp_path_factory):
     return folder / "cases.csv"
 
 
-def recipe(fit: ClassFit = FIT) -> ClassRecipe:
+def recipe(fit: ClassFit = FIT) -> ClassificationRecipe:
     arguments = {"encoder": "mobilenetv2_050", "channels": 1, "classes": 2, "strangeness": True}
     card = classifier_card(
         networks=(NetworkSpec("classifier2d", arguments, "net."),), abstention=Abstention("mahalanobis", 0.0, 0.0)
     )
-    return ClassRecipe(card, fit, None, "# Spots", "Terms")
+    return ClassificationRecipe(card, fit, None, "# Spots", "Terms")
 
 
 @pytest.fixture(scope="module")
 def trained(case_list, tmp_path_factory):
     output = tmp_path_factory.mktemp("run") / "out"
-    return train_classifier(recipe(), case_list, output), output
+    return recipe().train(TrainingRun(case_list, output)), output
 
 
 def test_training_gives_a_bundle_that_classifies(trained, case_list):
     folder, _ = trained
     model = load_model(str(folder), "cpu", "classification")
     found = classify_file(case_list.parent / "41.png", model)
-    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-3)
     assert model.card.calibration.temperature > 0
 
 
@@ -91,7 +92,7 @@ def test_what_the_list_leaves_out_is_not_learned_from(case_list, tmp_path):
     text = case_list.read_text().replace("37.png,notumor,p9,train,,4", "37.png,notumor,p9,left-out,,")
     assert "left-out" in text
     (case_list.parent / "some.csv").write_text(text)
-    folder = train_classifier(recipe(), case_list.parent / "some.csv", tmp_path / "out")
+    folder = recipe().train(TrainingRun(case_list.parent / "some.csv", tmp_path / "out"))
     split = load_card(folder).training["split"]
     assert "37" not in {*split["train"], *split["limits"]}
     assert "38" in split["train"]
@@ -108,11 +109,11 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(trained, case_list
 
     monkeypatch.setattr(classifier, "save_checkpoint", once)
     with pytest.raises(KeyboardInterrupt):
-        train_classifier(recipe(), case_list, tmp_path / "out")
+        recipe().train(TrainingRun(case_list, tmp_path / "out"))
     monkeypatch.setattr(classifier, "save_checkpoint", whole)
     with pytest.raises(InputError, match="--resume"):
-        train_classifier(recipe(), case_list, tmp_path / "out")
-    again = train_classifier(recipe(), case_list, tmp_path / "out", resume=True)
+        recipe().train(TrainingRun(case_list, tmp_path / "out"))
+    again = recipe().train(TrainingRun(case_list, tmp_path / "out", resume=True))
     assert load_card(again).sha256 == load_card(trained[0]).sha256
 
 
@@ -174,7 +175,7 @@ def test_a_mask_of_another_size_is_said(case_list, tmp_path):
     lines[1] = lines[1].replace("0.mask.png", str(tmp_path / "mask.png"))
     (case_list.parent / "wrong-mask.csv").write_text("\n".join(lines))
     with pytest.raises(InputError, match="in the size of"):
-        train_classifier(recipe(), case_list.parent / "wrong-mask.csv", tmp_path / "out")
+        recipe().train(TrainingRun(case_list.parent / "wrong-mask.csv", tmp_path / "out"))
 
 
 def ring_strength(image: np.ndarray) -> np.ndarray:
@@ -232,7 +233,7 @@ def test_a_class_without_pictures_to_judge_by_is_said(case_list, tmp_path):
     lines = [line for line in case_list.read_text().splitlines() if not line.endswith(",0")]
     (case_list.parent / "no-fold.csv").write_text("\n".join(lines))
     with pytest.raises(InputError, match="in fold 0"):
-        train_classifier(recipe(), case_list.parent / "no-fold.csv", tmp_path / "out")
+        recipe().train(TrainingRun(case_list.parent / "no-fold.csv", tmp_path / "out"))
 
 
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
@@ -262,7 +263,7 @@ def test_figures_are_those_of_the_textbook():
 def test_the_area_is_the_share_of_pairs_in_order():
     random = np.random.default_rng(2)
     truth, p = random.integers(0, 3, 60), np.round(random.dirichlet(np.ones(3), 60), 1)
-    for k, area in enumerate(one_against_rest(truth, p)):
+    for k, area in enumerate(class_aucs(truth, p)):
         pairs = [(a > b) + 0.5 * (a == b) for a in p[truth == k, k] for b in p[truth != k, k]]
         assert area == pytest.approx(np.mean(pairs))
 
@@ -279,8 +280,10 @@ def test_pictures_of_one_patient_are_no_independent_ones():
     right = (random.random(40) < 0.8).repeat(10)
     p = np.where(right, truth, 1 - truth)
     probabilities = np.stack([1 - p, p], 1).astype(float)
-    by_patient = class_figures(truth, probabilities, [str(k // 10) for k in range(400)], ("a", "b"))["accuracy"]["ci95"]
-    by_picture = class_figures(truth, probabilities, [str(k) for k in range(400)], ("a", "b"))["accuracy"]["ci95"]
+    by_patient = (
+        class_figures(truth, probabilities, [str(k // 10) for k in range(400)], ("a", "b")).figures["accuracy"].ci95
+    )
+    by_picture = class_figures(truth, probabilities, [str(k) for k in range(400)], ("a", "b")).figures["accuracy"].ci95
     assert by_patient[1] - by_patient[0] > 2 * (by_picture[1] - by_picture[0])
 
 

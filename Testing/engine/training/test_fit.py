@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from medtl.errors import Cancelled, InputError
+from medtl.errors import Cancelled, InputError, ModelError
 from medtl.model.card import InputSpec
 from medtl.model.networks import BasicUNet2d, UNet2d
 from medtl.training.augment import Augmentation
@@ -22,13 +22,12 @@ from medtl.training.fit import (
     batches,
     between_slices,
     canvas,
-    dice,
-    dice_and_cross_entropy,
     fit,
     one_cycle,
     predict,
     start,
 )
+from medtl.training.loss import dice_and_cross_entropy
 
 SPEC = InputSpec(spacing=None, neighbours=1)
 FIT = Fit(epochs=2, batch=3, window=(64, 64), rate=3e-3, augmentation=Augmentation(shift=5.0))
@@ -83,7 +82,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    trained = fit(network(), CASES, SPEC, FIT, folder, held_out=CASES[:1])
+    trained = fit(start(network(), FIT), CASES, SPEC, FIT, folder)
     torch.set_num_threads(threads)
     return trained, folder
 
@@ -91,10 +90,10 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("share", [0.5, 0.8], ids=["after an epoch", "within an epoch"])
 def test_a_run_that_was_interrupted_ends_in_the_same_weights(whole, tmp_path, share):
     with pytest.raises(Cancelled):
-        fit(network(), CASES, SPEC, FIT, tmp_path, progress=StopAt(share))
+        fit(start(network(), FIT), CASES, SPEC, FIT, tmp_path, StopAt(share))
     assert [entry["epoch"] for entry in json.loads((tmp_path / "history.json").read_text())] == [1]
     torch.manual_seed(99)  # other weights to begin with: all must come from the checkpoint
-    resumed = fit(BasicUNet2d(3, 1, (4, 4, 8, 8, 8, 4)), CASES, SPEC, FIT, tmp_path, resume=True)
+    resumed = fit(start(BasicUNet2d(3, 1, (4, 4, 8, 8, 8, 4)), FIT, tmp_path), CASES, SPEC, FIT, tmp_path)
     assert equal(resumed, whole[0])
     kept, wanted = load_file(tmp_path / CHECKPOINT), load_file(whole[1] / CHECKPOINT)
     assert kept.keys() == wanted.keys()
@@ -103,13 +102,13 @@ def test_a_run_that_was_interrupted_ends_in_the_same_weights(whole, tmp_path, sh
 
 def test_a_run_stopped_in_its_first_epoch_leaves_nothing(tmp_path):
     with pytest.raises(Cancelled):
-        fit(network(), CASES, SPEC, FIT, tmp_path / "run", progress=StopAt(0.2))
+        fit(start(network(), FIT), CASES, SPEC, FIT, tmp_path / "run", StopAt(0.2))
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_is_done_is_returned_as_it_is(whole):
     before = (whole[1] / CHECKPOINT).read_bytes()
-    assert equal(fit(network(), CASES, SPEC, FIT, whole[1], resume=True), whole[0])
+    assert equal(fit(start(network(), FIT, whole[1]), CASES, SPEC, FIT, whole[1]), whole[0])
     assert (whole[1] / CHECKPOINT).read_bytes() == before
 
 
@@ -121,34 +120,40 @@ def test_the_checkpoint_is_safetensors_and_nothing_is_pickled(whole):
     assert facts["history"] == json.loads((whole[1] / "history.json").read_text())
 
 
-def test_the_history_tells_loss_and_held_out_dice_of_each_epoch(whole):
+def test_the_history_holds_the_loss_of_each_epoch(whole):
     history = json.loads((whole[1] / "history.json").read_text())
     assert [entry["epoch"] for entry in history] == [1, 2]
-    assert all(math.isfinite(entry["loss"]) and 0 <= entry["dice"] <= 1 for entry in history)
+    assert all(math.isfinite(entry["loss"]) for entry in history)
 
 
 def test_a_history_file_that_lags_behind_does_not_mislead(tmp_path):
     """It is written after the checkpoint, so a crash between the two leaves it an epoch short."""
     with pytest.raises(Cancelled):
-        fit(network(), CASES, SPEC, FIT, tmp_path, progress=StopAt(0.6))
+        fit(start(network(), FIT), CASES, SPEC, FIT, tmp_path, StopAt(0.6))
     (tmp_path / "history.json").unlink()
-    fit(network(), CASES, SPEC, FIT, tmp_path, resume=True)
+    fit(start(network(), FIT, tmp_path), CASES, SPEC, FIT, tmp_path)
     assert [entry["epoch"] for entry in json.loads((tmp_path / "history.json").read_text())] == [1, 2]
+
+
+def dice_of(network, case):
+    found, truth = predict(network, case, SPEC) > 0.5, case.label > 0
+    return 2 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth))
 
 
 def test_training_learns(tmp_path):
     options = Fit(
         epochs=14, batch=3, window=(64, 64), rate=1e-2, average=0.9, p_between=0.0, augmentation=Augmentation()
     )
-    untrained = np.mean([dice(predict(network(), c, SPEC) > 0.5, c.label > 0) for c in CASES])
-    trained = fit(network(), CASES, SPEC, options, tmp_path)
-    found = np.mean([dice(predict(trained, c, SPEC) > 0.5, c.label > 0) for c in CASES])
+    untrained = np.mean([dice_of(network(), c) for c in CASES])
+    trained = fit(start(network(), options), CASES, SPEC, options, tmp_path)
+    found = np.mean([dice_of(trained, c) for c in CASES])
     assert found > untrained + 0.3
     assert not trained.training
 
 
 def test_another_seed_trains_other_weights(whole, tmp_path):
-    other = fit(network(), CASES, SPEC, Fit(**{**vars(FIT), "seed": 1}), tmp_path)
+    options = Fit(**{**vars(FIT), "seed": 1})
+    other = fit(start(network(), options), CASES, SPEC, options, tmp_path)
     assert not equal(other, whole[0])
 
 
@@ -163,7 +168,7 @@ def test_what_cannot_be_resumed_is_said(tmp_path, whole, content, message):
     elif content:
         (tmp_path / CHECKPOINT).write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
-        fit(BasicUNet2d(3, 1, (4, 4, 8, 8, 16, 4)), CASES, SPEC, FIT, tmp_path, resume=True)
+        start(BasicUNet2d(3, 1, (4, 4, 8, 8, 16, 4)), FIT, tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -180,7 +185,7 @@ def test_an_epoch_shows_all_lesions_and_as_many_other_slices_drawn_anew_but_no_a
         return batches(cases, order, *arguments)
 
     monkeypatch.setattr("medtl.training.fit.batches", noted)
-    fit(network(), [long], SPEC, FIT, tmp_path)
+    fit(start(network(), FIT), [long], SPEC, FIT, tmp_path)
     shown = [[k for _, k in order] for order in orders]
     assert [sorted(set(ks) & {1, 2, 3, 4}) for ks in shown] == [[1, 2, 3, 4]] * 2
     others = [sorted(set(ks) - {1, 2, 3, 4}) for ks in shown]
@@ -192,7 +197,7 @@ def test_an_epoch_shows_all_lesions_and_as_many_other_slices_drawn_anew_but_no_a
 def test_cases_without_a_lesion_are_refused(tmp_path):
     healthy = [CachedCase(**{**vars(c), "label": np.zeros_like(c.label)}) for c in CASES]
     with pytest.raises(InputError, match="slices with a label"):
-        fit(network(), healthy, SPEC, FIT, tmp_path)
+        fit(start(network(), FIT), healthy, SPEC, FIT, tmp_path)
 
 
 def test_fixed_weights_stay_as_they_are(tmp_path):
@@ -200,7 +205,7 @@ def test_fixed_weights_stay_as_they_are(tmp_path):
     frozen = UNet2d("resnet18", 3, 1, frozen=True)
     before = {name: value.clone() for name, value in frozen.state_dict().items()}
     options = Fit(**{**vars(FIT), "epochs": 1, "batch": 6})
-    trained = fit(frozen, CASES[:1], SPEC, options, tmp_path)
+    trained = fit(start(frozen, options), CASES[:1], SPEC, options, tmp_path)
     for networks in (trained, frozen):
         after = networks.state_dict()
         same = {name for name, value in before.items() if torch.equal(after[name], value)}
@@ -228,6 +233,38 @@ def test_a_perfect_answer_costs_almost_nothing():
     logits = 40.0 * (torch.nn.functional.one_hot(label, 2).movedim(-1, 1).float() - 0.5)
     assert float(dice_and_cross_entropy(logits, label)) < 1e-4
     assert float(dice_and_cross_entropy(-logits, label)) > 10
+
+
+def test_pixels_of_unknown_truth_cost_nothing():
+    rng = np.random.default_rng(1)
+    logits, label = torch.tensor(rng.normal(0, 2, (2, 3, 6, 4))), torch.tensor(rng.integers(0, 3, (2, 6, 4)))
+    label[:, 3:] = 9
+    logits.requires_grad_()
+    loss = dice_and_cross_entropy(logits, label, ignore=9)
+    loss.backward()
+    known = dice_and_cross_entropy(logits[:, :, :3], label[:, :3])
+    assert loss.item() == pytest.approx(known.item(), rel=1e-6)
+    assert (logits.grad[:, :, 3:] == 0).all()
+    assert (logits.grad[:, :, :3] != 0).any()
+
+
+def test_without_any_known_pixel_the_loss_is_zero():
+    logits = torch.randn((1, 2, 8, 8), requires_grad=True)
+    loss = dice_and_cross_entropy(logits, torch.full((1, 8, 8), 9), ignore=9)
+    loss.backward()
+    assert loss.item() == 0
+    assert (logits.grad == 0).all()
+
+
+def test_a_loss_that_is_not_a_number_ends_a_training_and_the_last_epoch_stays(tmp_path):
+    state = start(network(), FIT)
+    fit(state, CASES, SPEC, Fit(**{**vars(FIT), "epochs": 1}), tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with torch.no_grad():
+        next(state.network.parameters()).fill_(math.nan)
+    with pytest.raises(ModelError, match="Expected a finite loss, found nan in epoch 2"):
+        fit(state, CASES, SPEC, FIT, tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
 class Spy(TorchDispatchMode):

@@ -5,14 +5,17 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
-from medtl.classification.shape import little, predict, shape_features, sigmoid
+from medtl.classification.shape import predict, shape_features, weak_evidence
 from medtl.errors import InputError
 from medtl.evaluation.reliability import auc, calibration_slope, log_loss, reliability, scores
 from medtl.io.write import write_labelmap
 from medtl.model.bundle import load_model
 from medtl.model.card import load_card
 from medtl.training import renal
+from medtl.training.recipe import TrainingRun
+from medtl.training.recipes.renal_malignancy import RECIPE
 from medtl.volume import Geometry, Labelmap
 
 
@@ -39,7 +42,7 @@ def test_no_patient_is_on_both_sides_and_every_fold_has_its_share_of_benign():
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.913])
 def test_the_intercept_makes_the_mean_probability_the_share(share):
     odds = np.random.default_rng(0).normal(size=50) * 30
-    assert sigmoid(odds + renal.honest_intercept(odds, share)).mean() == pytest.approx(share, abs=1e-9)
+    assert expit(odds + renal.unbiased_intercept(odds, share)).mean() == pytest.approx(share, abs=1e-9)
 
 
 @pytest.mark.parametrize("balanced", [True, False])
@@ -94,8 +97,8 @@ def test_the_calibration_slope_finds_how_much_too_sure_a_model_is(slope):
 
     rng = np.random.default_rng(0)
     odds = rng.normal(size=4000) * 1.5
-    truth = rng.random(4000) < sigmoid(slope * odds + 0.7)
-    found = calibration_slope(truth, sigmoid(odds))
+    truth = rng.random(4000) < expit(slope * odds + 0.7)
+    found = calibration_slope(truth, expit(odds))
     assert found == pytest.approx(slope, abs=0.15)
     assert found == pytest.approx(LogisticRegression(C=1e9).fit(odds[:, None], truth).coef_[0, 0], rel=1e-3)
     assert math.isnan(calibration_slope(truth, np.full(4000, 0.7)))
@@ -166,7 +169,7 @@ def quick(monkeypatch):
 
 def test_the_bundle_is_plain_numbers_with_its_figures_and_can_be_asked(cases, quick, tmp_path):
     seen = []
-    bundle = renal.train_renal(cases, tmp_path / "out", lambda stage, fraction: seen.append(stage))
+    bundle = RECIPE.train(TrainingRun(cases, tmp_path / "out"), lambda stage, fraction: seen.append(stage))
     assert bundle == tmp_path / "out" / "renal-malignancy"
     assert list(dict.fromkeys(seen)) == ["measure", "validate", "intervals", "resample"]
     assert not list(bundle.rglob("*.safetensors"))
@@ -190,7 +193,7 @@ def test_the_bundle_is_plain_numbers_with_its_figures_and_can_be_asked(cases, qu
     assert "Research use, not for diagnosis" in readme
     assert "CC BY-NC-SA" in (bundle / "LICENSE").read_text(encoding="utf-8")
     with pytest.raises(InputError, match="exists already"):
-        renal.train_renal(cases, tmp_path / "out")
+        RECIPE.train(TrainingRun(cases, tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +215,7 @@ def test_a_list_that_cannot_be_used_is_refused_and_nothing_is_written(cases, qui
     path = cases.parent / "changed.csv"
     path.write_text(change(cases.read_text()))
     with pytest.raises(InputError, match=message):
-        renal.train_renal(path, tmp_path / "out")
+        RECIPE.train(TrainingRun(path, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -222,11 +225,11 @@ def test_the_model_that_ships_says_little_of_a_usual_tumour_and_more_of_a_small_
     labels = ellipsoid(radii)
     said = predict(shape_features(labels.array == 2, labels.geometry).values, model)
     low, high = said.interval
-    assert bool(little(said, model, "Malignant")) == says_little == (low <= 0.9133 <= high)
+    assert bool(weak_evidence(said, model, "Malignant")) == says_little == (low <= 0.9133 <= high)
     assert said.probability < model.prevalence + 0.03
 
 
 def test_without_scikit_learn_the_training_says_what_to_install(cases, tmp_path, monkeypatch):
     monkeypatch.setattr(renal, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"scikit-learn.*medtl\[renal\]"):
-        renal.train_renal(cases, tmp_path / "out")
+        RECIPE.train(TrainingRun(cases, tmp_path / "out"))

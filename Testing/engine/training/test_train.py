@@ -22,14 +22,15 @@ from medtl.phantom import head
 from medtl.training import recipes
 from medtl.training.augment import Augmentation
 from medtl.training.fit import CHECKPOINT, Fit
-from medtl.training.recipe import Recipe
-from medtl.training.train import train, with_ranges
+from medtl.training.recipe import TrainingRun
+from medtl.training.segmenter import SegmentationRecipe, with_ranges
+from medtl.training.train import train
 
 ROOT = Path(__file__).resolve().parents[3]
 README = "# tiny\n\nA model for tests.\n\n<!-- figures -->\n<!-- /figures -->\n\nThe end.\n"
 
 
-def tiny_recipe() -> Recipe:
+def tiny_recipe() -> SegmentationRecipe:
     card = ModelCard(
         name="tiny",
         version="1.0.0",
@@ -48,7 +49,7 @@ def tiny_recipe() -> Recipe:
         gate=Gate(modality="MR"),
     )
     options = Fit(epochs=2, batch=4, window=(64, 64), rate=5e-3, augmentation=Augmentation(shift=4.0))
-    return Recipe(card, options, None, 0.5, 0, 2, True, README, "For tests.", {"data_source": "phantoms"})
+    return SegmentationRecipe(card, options, None, 0.5, 0, 2, True, README, "For tests.", {"data_source": "phantoms"})
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def tiny():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(recipes.RECIPES, "tiny", tiny_recipe)
+        patch.setitem(recipes.RECIPES, "tiny", tiny_recipe())
         yield
     torch.set_num_threads(threads)
 
@@ -122,7 +123,7 @@ def test_nothing_of_the_held_out_patients_is_learned(trained, cases, tmp_path):
         other = head(20 + number, (72, 64, 8), (3.0, 3.2, 8.0))
         write_image(tmp_path / f"{case}.nrrd", other.volume.array, other.volume.geometry)
         write_labelmap(tmp_path / f"{case}-label.nrrd", other.labelmap)
-    card = load_card(train("tiny", tmp_path / "cases.csv", tmp_path / "out"))
+    card = load_card(train("tiny", TrainingRun(tmp_path / "cases.csv", tmp_path / "out")))
     before = load_card(trained / "tiny")
     assert card.training["split"]["test"].keys() == held.keys()
     assert card.training["split"]["test"] != held
@@ -160,7 +161,7 @@ def test_a_run_that_was_stopped_is_not_lost_and_goes_on_to_the_same_weights(trai
 
     output = tmp_path / "out"
     with pytest.raises(Cancelled):
-        train("tiny", cases, output, progress=stop)
+        train("tiny", TrainingRun(cases, output), stop)
     assert not (output / "tiny").exists()
     checkpoint = (output / CHECKPOINT).read_bytes()
     command = ["train", "tiny", "--cases", str(cases), "--output", str(output)]

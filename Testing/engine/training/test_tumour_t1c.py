@@ -23,10 +23,10 @@ from medtl.model.bundle import load_model
 from medtl.model.card import METADATA, NetworkSpec, load_card
 from medtl.model.networks import build
 from medtl.training import recipes
-from medtl.training.recipes.tumour_t1c import recipe
+from medtl.training.recipes.tumour_t1c import CARD, RECIPE
 from medtl.volume import Geometry, Labelmap, voxels_sha256
 
-BENCHMARKS = Path(__file__).resolve().parents[3] / "Testing" / "benchmarks"
+TESTING = Path(__file__).resolve().parents[2]
 SIZE = (56, 48)  # of a picture: width, height
 # The tumour of a picture: left, top, right, bottom in pixels; neither in the middle nor as wide as high.
 BOX = (32, 12, 42, 18)
@@ -39,9 +39,9 @@ def scripts():
     """The two scripts as modules."""
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        for name in ("t1c_cases", "tumour_t1c"):
-            spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+        patch.syspath_prepend(str(TESTING / "benchmarks"))
+        for folder, name in (("datasets", "t1c_cases"), ("benchmarks", "tumour_t1c")):
+            spec = importlib.util.spec_from_file_location(name, TESTING / folder / f"{name}.py")
             found[name] = importlib.util.module_from_spec(spec)
             patch.setitem(sys.modules, name, found[name])
             spec.loader.exec_module(found[name])
@@ -52,10 +52,9 @@ def scripts():
 
 
 def test_the_recipe_makes_a_bundle_that_loads_and_takes_one_slice(tmp_path):
-    made = recipe()
-    spec = made.card.networks[0]
+    spec = CARD.networks[0]
     assert build(spec.name, dict(spec.arguments)).unet.encoder.model.conv_stem.weight.shape[1] == 1
-    written = small_model.save(tmp_path / "tumour-t1c", replace(made.card, training=MappingProxyType({})))
+    written = small_model.save(tmp_path / "tumour-t1c", replace(CARD, training=MappingProxyType({})))
     assert load_model(str(tmp_path / "tumour-t1c"), "cpu").card == written
 
 
@@ -77,9 +76,7 @@ def test_the_recipe_makes_a_bundle_that_loads_and_takes_one_slice(tmp_path):
     ],
 )
 def test_series_without_contrast_are_told_apart_by_name(description, fits):
-    found = mismatches(
-        recipe().card, modality="MR", description=description, size=(224, 224, 20), spacing=(1.0, 1.0, 5.0)
-    )
+    found = mismatches(CARD, modality="MR", description=description, size=(224, 224, 20), spacing=(1.0, 1.0, 5.0))
     assert (found == ()) == fits
 
 
@@ -281,11 +278,10 @@ def done(scripts, tmp_path_factory):
     small = NetworkSpec(
         "basicunet2d", MappingProxyType({"channels": 1, "labels": 1, "features": (4, 4, 8, 8, 8, 4)}), "net."
     )
-    made = recipe()
-    short = replace(made.fit, epochs=1, batch=4, window=(48, 48))
-    tiny = replace(made, card=replace(made.card, networks=(small,)), fit=short, encoder_weights=None)
+    short = replace(RECIPE.fit, epochs=1, batch=4, window=(48, 48))
+    tiny = replace(RECIPE, card=replace(CARD, networks=(small,)), fit=short, encoder_weights=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(recipes.RECIPES, "tumour-t1c", lambda: tiny)
+        patch.setitem(recipes.RECIPES, "tumour-t1c", tiny)
         assert main(["train", "tumour-t1c", "--cases", str(out / "train.csv"), "--output", str(out / "run")]) == 0
     return out
 

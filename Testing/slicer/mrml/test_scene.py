@@ -11,6 +11,7 @@ from medtl.errors import InputError
 from medtl.io.read import read_volume
 from medtl.volume import Geometry
 from MedTLLib.mrml.scene import (
+    add_hidden,
     array_of,
     check_volume,
     facts_of,
@@ -316,3 +317,27 @@ def test_a_node_is_placed_at_the_top_where_the_volume_is(scene, geometry):
     place_beside(node, volume)
     items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     assert items.GetItemParent(items.GetItemByDataNode(node)) == items.GetSceneItemID()
+
+
+def test_a_hidden_node_has_an_item_that_no_tree_shows(scene):
+    node = slicer.vtkMRMLSegmentationNode()
+    add_hidden(scene, node)
+    items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = items.GetItemByDataNode(node)
+    excluded = slicer.vtkMRMLSubjectHierarchyConstants.GetSubjectHierarchyExcludeFromTreeAttributeName()
+    assert node.GetHideFromEditors()
+    assert items.GetItemAttribute(item, excluded) == "1"
+    node.GetSegmentation().AddEmptySegment("a", "a")  # without an item Slicer reports an error: see Testing/host
+
+
+def test_a_hidden_node_of_a_saved_scene_still_has_its_item(scene, tmp_path):
+    node = slicer.vtkMRMLLabelMapVolumeNode()
+    slicer.util.updateVolumeFromArray(node, np.ones((2, 3, 4), np.uint8))
+    add_hidden(scene, node)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    scene.Clear()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    again = slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")[0]
+    items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    excluded = slicer.vtkMRMLSubjectHierarchyConstants.GetSubjectHierarchyExcludeFromTreeAttributeName()
+    assert items.GetItemAttribute(items.GetItemByDataNode(again), excluded) == "1"

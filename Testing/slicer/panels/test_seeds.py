@@ -11,7 +11,7 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, User, paint, voxels
+from panel_user import LESION, User, paint, tip, voxels
 
 from medtl.phantom import head
 from MedTLLib import samples
@@ -115,7 +115,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Annotator]
     host.open_views()
     user = Annotator(tmp_path / "worker")
     yield user
-    host.unload_module("MedTLSegment")
+    user.close()
     host.new_scene()
 
 
@@ -198,7 +198,7 @@ def test_a_mark_is_taken_back_and_what_has_none_cannot_be(user):
     user.begin()
     user.look_at(FIRST)
     assert not user.ui.unmarkButton.enabled
-    assert "no SEED" in user.ui.unmarkButton.toolTip
+    assert "no SEED" in tip(user.ui.unmarkButton)
     user.ui.markButton.click()
     user.look_at(FIRST)
     assert user.corner() == f"1 of 5 SEEDs\nSlice {FIRST}: right"
@@ -316,7 +316,7 @@ def test_a_jump_turns_the_view(user):
 def test_a_view_of_another_image_is_not_marked(user):
     user.begin()
     user.look_at(FIRST)
-    other = samples.volumeNode(CASE.volume, "other")
+    other = samples.volume_node(CASE.volume, "other")
     slicer.util.setSliceViewerLayers(background=other)
     user.ui.markButton.click()
     assert user.marked() == {}
@@ -362,7 +362,7 @@ def test_without_a_view_of_that_plane_the_panel_says_so(user):
     for name in ("Red", "Green", "Yellow"):
         user.view(name).SetOrientation("Sagittal")
     assert not user.ui.markButton.enabled
-    assert user.ui.markButton.toolTip == "No slice of the volume is in view. Press Next slice."
+    assert tip(user.ui.markButton) == "No slice of the volume is in view. Press Next slice."
     user.ui.nextSliceButton.click()
     assert "Expected a view of axial slices, found none." in user.note()
     assert user.corners() == ["", "", ""]
@@ -402,7 +402,7 @@ def test_over_the_image_of_another_patient_no_text_tells_of_this_one(user):
     user.begin()
     user.look_at(FIRST)
     user.ui.markButton.click()
-    other = samples.volumeNode(CASE.volume, "the next patient")
+    other = samples.volume_node(CASE.volume, "the next patient")
     shown = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     shown.SetBackgroundVolumeID(other.GetID())
     assert user.corner() == ""
@@ -442,6 +442,60 @@ def test_one_click_puts_paint_into_the_hand_over_the_right_segment_and_image(use
     assert editor.activeEffect() is None
     assert editor.segmentationNode() is None
     assert not editor._host_observes
+
+
+@pytest.mark.parametrize("height", [400, 900])
+def test_the_editor_opens_where_the_user_sees_it_and_its_button(user, height):
+    area = host.open_panel(user.widget, 340, height)
+    user.begin()
+    user.ui.correctButton.click()
+    host.process_until(lambda: visible_in(area, user.ui.correctButton), 5, "The button in the visible part")
+    frame = visible_part(area, user.ui.editorFrame)
+    assert frame.height() == user.ui.editorFrame.height or frame.height() > height / 2
+
+
+def visible_part(area: Any, widget: Any) -> Any:
+    """What of the widget lies in the visible part of the scroll area."""
+    place = qt.QRect(widget.mapTo(area.viewport(), qt.QPoint(0, 0)), widget.size)
+    return place.intersected(area.viewport().rect)
+
+
+def visible_in(area: Any, widget: Any) -> bool:
+    return bool(visible_part(area, widget).size() == widget.size)
+
+
+def test_the_list_of_slices_is_as_high_as_its_rows_up_to_ten(user):
+    user.begin()
+    shown = user.ui.seedsList
+    for k in range(12):
+        user.look_at(k)
+        user.ui.markButton.click()
+        slicer.app.processEvents()
+        assert shown.viewport().height == min(shown.count, 10) * shown.sizeHintForRow(0)
+    assert shown.count == 12
+
+
+def test_after_the_editor_was_closed_the_form_is_as_high_as_before_and_no_label_is_stretched(user):
+    area = host.open_panel(user.widget, 340, 2000)
+    panel = slicer.modules.medtlsegment.widgetRepresentation()
+
+    def height() -> int:
+        return int(area.widget().heightForWidth(340))
+
+    def stretched() -> list[str]:
+        labels = [each for each in area.findChildren(qt.QLabel) if each.visible and each.wordWrap]
+        assert len(labels) >= 5
+        return [each.name for each in labels if each.height > each.heightForWidth(each.width) + 2]
+
+    user.begin()
+    host.process_until(lambda: not stretched(), 5, "Labels as high as their text")
+    before = height()
+    user.ui.correctButton.click()
+    host.process_until(lambda: height() > before + 400, 5, "The height of the editor")
+    panel.exit()
+    panel.enter()
+    user.ui.correctButton.click()
+    host.process_until(lambda: height() == before and not stretched(), 5, "The form as it was before")
 
 
 def test_the_editor_of_the_panel_keeps_its_settings_from_slicers_own(user):
@@ -547,7 +601,7 @@ def test_without_a_result_the_buttons_are_grey_and_say_why(user):
     user.ui.seedsBox.collapsed = False
     assert grey(user) == list(BUTTONS)
     for name in BUTTONS:
-        assert getattr(user.ui, name).toolTip == user.note() != ""
+        assert tip(getattr(user.ui, name)) == user.note() != ""
     user.load(CASE)
     user.segment(TRUTH)
     assert grey(user) == ["unmarkButton"]

@@ -17,7 +17,7 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, MODEL, MODULE, PHANTOM, User, paint, voxels
+from panel_user import LESION, MODEL, MODULE, PHANTOM, User, agree, paint, tip, voxels
 
 from medtl.errors import Cancelled
 from medtl.io.read import read_labelmap
@@ -26,7 +26,6 @@ from medtl.model.store import find_model, user_store
 from medtl.phantom import head
 from MedTLLib import panels, samples
 from MedTLLib.jobs import packages
-from MedTLLib.jobs import segment as segment_job
 from MedTLLib.prediction import writer
 
 TRUTH = PHANTOM.labelmap.array > 0
@@ -42,7 +41,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     host.open_views()
     user = User(tmp_path / "worker")
     yield user
-    host.unload_module("MedTLSegment")
+    user.close()
     host.new_scene()
 
 
@@ -52,7 +51,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
 def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
     assert not user.ui.segmentButton.enabled
     assert "Expected a volume" in user.ui.reasonLabel.text
-    assert user.ui.segmentButton.toolTip == user.ui.reasonLabel.text
+    assert tip(user.ui.segmentButton) == user.ui.reasonLabel.text
     user.load()
     assert user.ui.segmentButton.enabled
     assert not user.ui.reasonLabel.visible
@@ -60,8 +59,8 @@ def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
 
 
 def test_the_volume_in_the_background_of_the_red_view_is_the_default(user):
-    samples.volumeNode(PHANTOM.volume, "other")
-    looked_at = samples.volumeNode(PHANTOM.volume, "looked at")
+    samples.volume_node(PHANTOM.volume, "other")
+    looked_at = samples.volume_node(PHANTOM.volume, "looked at")
     manager = slicer.app.layoutManager()
     manager.sliceWidget("Red").mrmlSliceCompositeNode().SetBackgroundVolumeID(looked_at.GetID())
     user.chosen.inputVolume = None
@@ -96,6 +95,95 @@ def test_the_card_is_one_click_away(user):
     text = user.ui.cardBrowser.plainText
     for part in ("Research use, not for diagnosis", "TCGA-LGG", "Dice", "0.837", "15 patients", "CC BY-NC-SA"):
         assert part in text, part
+
+
+HOSTILE = """# <img src="file:///etc/hostname"/> A card
+
+![a](//attacker/share/x.png) !![b](file:///etc/hostname) [run](file:///bin/sh) [ref][r] [web](https://example.org)
+
+[r]: file:///bin/sh
+
+- **Bold**: the rest of the item is not
+"""
+
+
+def hostile_card(user: User, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
+    """The browser with the card of a model whose README is this text."""
+    monkeypatch.setattr(panels.card, "textOf", lambda folder, name: text)
+    user.load()
+    user.ui.cardButton.click()
+    slicer.app.processEvents()
+    return user.ui.cardBrowser
+
+
+def test_a_card_opens_no_file_and_no_host_when_it_is_shown(user, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(qt.QTextBrowser, "loadResource", lambda self, kind, url: loaded.append(url), raising=False)
+    browser = hostile_card(user, monkeypatch, HOSTILE)
+    assert "<img" not in browser.html
+    assert '<img src="file:///etc/hostname"/> A card' in browser.plainText
+    assert re.findall('href="([^"]*)"', browser.html) == ["https://example.org"]
+    assert loaded == []
+
+
+def test_an_image_that_cleaning_missed_is_shown_as_text(user, monkeypatch):
+    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: text)
+    browser = hostile_card(user, monkeypatch, HOSTILE)
+    assert "<img" not in browser.html
+    assert "![a](//attacker/share/x.png)" in browser.plainText
+
+
+@pytest.mark.parametrize(
+    ("link", "opened"),
+    [("https://example.org", True), ("http://example.org", False), ("file:///bin/sh", False), ("//host/share", False)],
+)
+def test_of_a_card_s_links_only_those_to_https_are_opened(user, monkeypatch, link, opened):
+    found = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", found.append)
+    browser = hostile_card(user, monkeypatch, HOSTILE)
+    browser.anchorClicked.emit(qt.QUrl(link))
+    assert [url.toString() for url in found] == ([link] if opened else [])
+    assert not browser.openLinks
+    assert not browser.openExternalLinks
+
+
+def test_in_a_list_of_a_card_only_what_is_marked_is_bold(user, monkeypatch):
+    browser = hostile_card(user, monkeypatch, HOSTILE)
+    cursor = browser.document.find("the rest of the item")
+    assert cursor.charFormat().fontWeight() == qt.QFont.Normal
+
+
+def test_licence_and_description_are_shown_letter_by_letter(user, monkeypatch):
+    text = "* 1. _a_ <b>b</b> [c](https://c.org) ![d](file:///d) `e` https://f.org\n\n    # second paragraph"
+    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: "")
+    browser = hostile_card(user, monkeypatch, text)
+    assert text.splitlines()[0] in browser.plainText
+    assert "\n# second paragraph" in browser.plainText
+    assert "<a href" not in browser.html
+
+
+@pytest.mark.parametrize("name", ['<img src="file:///etc/hostname">', "T1 <b>post</b>", "a & b\n<img src=x>"])
+def test_a_name_in_a_tool_tip_or_a_question_is_shown_letter_by_letter(user, name):
+    user.load(name=name)
+    user.chosen.allModels = True
+    combo = user.ui.modelCombo
+    tips = [combo.toolTip, *(combo.itemData(k, qt.Qt.ToolTipRole) for k in range(combo.count))]
+    segmentation = user.segment() if user.ui.segmentButton.enabled else None
+    if segmentation is not None:
+        segmentation.SetName(name)
+        user.chosen.resultSegmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+        tips.append(user.ui.undoButton.toolTip)
+        assert "&lt;" in tips[-1]
+    for each in filter(None, tips):
+        document = qt.QTextDocument()
+        document.setHtml(each)
+        assert each.startswith("<p>")
+        assert "<img" not in each
+        assert "<b>" not in each
+    asked = []
+    host.answer(lambda dialog: asked.append(dialog.textFormat) or qt.QMessageBox.Cancel)
+    assert not panels.form.confirm(name)
+    assert asked == [qt.Qt.PlainText]
 
 
 def test_a_frame_of_a_sequence_is_told(user):
@@ -138,15 +226,14 @@ def under_a_transform(user: User, matrix: np.ndarray) -> Any:
     return volume
 
 
-def test_a_volume_under_a_transform_is_segmented_as_a_hardened_copy_after_asking(user, monkeypatch):
+def test_a_volume_under_a_transform_is_segmented_as_a_hardened_copy_after_asking(user):
     angle = np.deg2rad(20.0)
     matrix = np.array(
         [[np.cos(angle), -np.sin(angle), 0, 5.0], [np.sin(angle), np.cos(angle), 0, -7.0], [0, 0, 1, 3.0], [0, 0, 0, 1]]
     )
     volume = under_a_transform(user, matrix)
     before = slicer.util.arrayFromVTKMatrix(ijk_to_ras(volume))
-    questions = []
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: questions.append(question) or True)
+    questions = agree(True)
     user.ui.segmentButton.click()
     copy = user.ui.inputSelector.currentNode()
     assert "moved" in questions[0]
@@ -159,17 +246,17 @@ def test_a_volume_under_a_transform_is_segmented_as_a_hardened_copy_after_asking
     np.testing.assert_array_equal(slicer.util.arrayFromVTKMatrix(ijk_to_ras(volume)), before)
 
 
-def test_the_model_that_was_chosen_runs_on_the_copy_even_where_it_does_not_fit_it(user, monkeypatch):
+def test_the_model_that_was_chosen_runs_on_the_copy_even_where_it_does_not_fit_it(user):
     under_a_transform(user, np.diag([0.2, 0.2, 0.2, 1.0]))
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: True)
+    agree(True)
     user.ui.segmentButton.click()
     assert user.ui.modelCombo.count == 0
     assert user.worker.requests[0]["model"] == MODEL
 
 
-def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user, monkeypatch):
+def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user):
     volume = under_a_transform(user, np.diag([1.0, 1.0, 1.0, 1.0]))
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: False)
+    agree(False)
     count = slicer.mrmlScene.GetNumberOfNodes()
     user.ui.segmentButton.click()
     assert "Harden the transform" in user.status()
@@ -178,12 +265,12 @@ def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user, monke
     assert slicer.mrmlScene.GetNumberOfNodes() == count
 
 
-def test_a_transform_that_leaves_no_right_angles_is_told_and_leaves_no_copy(user, monkeypatch):
+def test_a_transform_that_leaves_no_right_angles_is_told_and_leaves_no_copy(user):
     shear = np.eye(4)
     shear[0, 1] = 0.5
     under_a_transform(user, shear)
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: True)
+    agree(True)
     user.ui.segmentButton.click()
     assert "sheared volume" in user.status()
     assert user.worker.requests == []
@@ -219,8 +306,8 @@ def test_segmenting_puts_the_result_where_the_labels_are_and_shows_it(user):
     assert user.ui.segmentButton.enabled
     assert not user.ui.cancelButton.enabled
     assert not user.ui.progressBar.visible
-    assert user.rows()[0][:2] == ["Glioma (FLAIR abnormality)", "all"]
-    assert float(user.rows()[0][2]) == pytest.approx(PHANTOM.lesion_ml, abs=0.01)
+    assert [row[0] for row in user.rows()] == ["Glioma (FLAIR abnormality)", "Lesion 1"]
+    assert float(user.rows()[0][1]) == pytest.approx(PHANTOM.lesion_ml, abs=0.01)
     display = segmentation.GetDisplayNode()
     assert not (display.GetSegmentVisibility2DFill(LESION) and display.GetVisibility2DFill())
     assert display.GetSegmentVisibility2DOutline(LESION)
@@ -250,22 +337,21 @@ def test_cancel_before_the_engine_is_ready_is_a_cancel_too(user):
     assert user.ui.segmentButton.enabled
 
 
-def test_cancel_can_be_pressed_once_and_progress_that_comes_late_is_not_shown(user, monkeypatch):
+def test_cancel_can_be_pressed_once_and_progress_that_comes_late_is_not_shown(user):
     user.load()
     user.ui.segmentButton.click()
-    cancelled = []
-    monkeypatch.setattr(user.worker, "cancel", cancelled.append)
+    user.worker.hears_cancel = False
     user.ui.cancelButton.click()
     assert not user.ui.cancelButton.enabled
     user.worker.progress("infer", 0.9)
     assert user.status() == "Cancelling…"
-    assert cancelled == [1]
+    assert user.worker.cancelled == [1]
 
 
-def test_a_result_that_comes_after_cancel_is_dropped(user, monkeypatch):
+def test_a_result_that_comes_after_cancel_is_dropped(user):
     user.load()
     user.ui.segmentButton.click()
-    monkeypatch.setattr(user.worker, "cancel", lambda job_id: None)
+    user.worker.hears_cancel = False
     user.ui.cancelButton.click()
     user.worker.done()
     assert user.status() == "Cancelled. Nothing was changed."
@@ -274,14 +360,8 @@ def test_a_result_that_comes_after_cancel_is_dropped(user, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["cancelled", "closed"])
-def test_between_reading_and_filling_a_job_can_still_be_cancelled_and_the_scene_closed(user, monkeypatch, what):
-    def read(job: segment_job.Job) -> Any:
-        labelmap = whole(job)
-        slicer.mrmlScene.Clear() if what == "closed" else user.ui.cancelButton.click()
-        return labelmap
-
-    whole = segment_job.read
-    monkeypatch.setattr(segment_job, "read", read)
+def test_between_reading_and_filling_a_job_can_still_be_cancelled_and_the_scene_closed(user, what):
+    user.worker.between = slicer.mrmlScene.Clear if what == "closed" else user.ui.cancelButton.click
     user.load()
     user.segment()
     assert user.status() == ("" if what == "closed" else "Cancelled. Nothing was changed.")
@@ -290,30 +370,29 @@ def test_between_reading_and_filling_a_job_can_still_be_cancelled_and_the_scene_
     assert not user.ui.cancelButton.enabled
 
 
-def test_a_scene_closed_before_the_result_was_shown_is_left_in_peace(user, monkeypatch):
-    def finish(*args: Any) -> segment_job.Finished:
-        finished = whole(*args)
-        qt.QTimer.singleShot(0, slicer.mrmlScene.Clear)
-        return finished
+def test_a_scene_closed_before_the_result_was_shown_is_left_in_peace(user):
+    def on_node(caller: Any, event: Any) -> None:
+        if caller.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") and not closing:
+            closing.append(True)
+            qt.QTimer.singleShot(0, slicer.mrmlScene.Clear)
 
-    whole = segment_job.finish
-    monkeypatch.setattr(segment_job, "finish", finish)
     user.load()
-    user.segment()
+    user.ui.segmentButton.click()
+    closing: list[bool] = []
+    observer = slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, on_node)
+    user.worker.done()
+    slicer.mrmlScene.RemoveObserver(observer)
+    assert closing
     assert user.rows() == []
     assert user.result() == ""
 
 
-def test_the_panel_is_free_again_even_after_an_error_of_our_own(user, monkeypatch):
-    def broken(*args: Any) -> None:
-        raise ZeroDivisionError
-
+def test_the_panel_is_free_again_even_after_an_error_of_our_own(user):
     user.load()
     user.ui.segmentButton.click()
-    with monkeypatch.context() as patched:
-        patched.setattr(writer, "write", broken)
-        user.worker.done()
-    assert "ZeroDivisionError" in host.errors.pop()
+    user.worker.write(TRUTH)
+    user.worker.answer({"no": "record"})
+    assert "KeyError" in host.errors.pop()
     assert "Python console" in user.status()
     assert user.ui.segmentButton.enabled
     user.segment()
@@ -333,7 +412,7 @@ def test_an_error_of_the_engine_is_told_its_files_stay_and_the_next_job_runs(use
 def test_a_result_that_cannot_be_read_is_an_error_not_a_result(user):
     user.load()
     user.ui.segmentButton.click()
-    user.worker.jobs.pop(1)[1]({"model": MODEL})
+    user.worker.answer()
     assert "result.seg.nrrd" in user.status()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     assert user.ui.segmentButton.enabled
@@ -404,7 +483,7 @@ def test_the_volume_deleted_in_the_middle_leaves_the_result_in_a_new_segmentatio
     slicer.mrmlScene.RemoveNode(volume)
     user.worker.done()
     assert "deleted while the model ran" in user.result()
-    again = samples.volumeNode(PHANTOM.volume)
+    again = samples.volume_node(PHANTOM.volume)
     np.testing.assert_array_equal(voxels(user.chosen.resultSegmentation, again), TRUTH)
     assert slicer.mrmlScene.GetFirstNodeByName("MedTL grid") is None
 
@@ -550,7 +629,7 @@ def test_without_a_red_view_its_slice_cannot_be_chosen(user):
 def test_undo_takes_the_prediction_and_leaves_the_paint(user):
     volume = user.load()
     assert not user.ui.undoButton.enabled
-    assert "no prediction" in user.ui.undoButton.toolTip
+    assert "no prediction" in tip(user.ui.undoButton)
     segmentation = user.segment()
     paint_mask = np.zeros_like(TRUTH)
     paint_mask[0, :3, :3] = True
@@ -598,7 +677,7 @@ def test_a_click_on_a_row_centres_every_view_on_the_lesion(user):
     two = np.zeros_like(TRUTH)
     two[2, 10:20, 10:20], two[7, 40:45, 40:45] = True, True
     user.segment(two)
-    assert [row[1] for row in user.rows()] == ["all", "1", "2"]
+    assert [row[0] for row in user.rows()] == ["Glioma (FLAIR abnormality)", "Lesion 1", "Lesion 2"]
     user.ui.resultTable.cellClicked.emit(2, 0)
     for name in ("Red", "Green", "Yellow"):
         node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()
@@ -648,6 +727,48 @@ def test_the_surface_is_made_on_demand(user):
     assert not segmentation.GetDisplayNode().GetVisibility3D()
 
 
+@pytest.mark.parametrize(("lesions", "shown"), [(1, 2), (4, 5), (20, 10)])
+def test_the_table_is_as_high_as_its_rows_up_to_ten(user, lesions, shown):
+    user.load()
+    mask = np.zeros_like(TRUTH)
+    for number in range(lesions):
+        row, column = divmod(number, 5)
+        mask[4:6, 4 + 10 * row : 8 + 10 * row, 4 + 10 * column : 8 + 10 * column] = True
+    user.segment(mask)
+    table = user.ui.resultTable
+    slicer.app.processEvents()
+    assert table.rowCount == lesions + 1
+    assert table.viewport().height == shown * table.rowHeight(0)
+
+
+def test_at_300_pixels_no_row_of_the_table_is_cut(user, tmp_path):
+    user.load()
+    user.segment()
+    host.screenshot(user.widget.parent, tmp_path / "panel.png", 300)
+    table = user.ui.resultTable
+    for row in range(table.rowCount):
+        item = table.item(row, 0)
+        assert table.fontMetrics().horizontalAdvance(item.text()) + 6 <= table.columnWidth(0)
+        assert item.text() in item.toolTip()
+
+
+def test_show_3d_brings_the_surface_into_view(user):
+    user.load()
+    user.segment()
+    user.ui.show3DButton.click()
+    assert slicer.app.layoutManager()._host_resets == 1
+    user.ui.show3DButton.click()
+    assert slicer.app.layoutManager()._host_resets == 1
+
+
+def test_show_3d_works_without_views(user):
+    user.load()
+    segmentation = user.segment()
+    slicer.app._host_layout = None
+    user.ui.show3DButton.click()
+    assert segmentation.GetDisplayNode().GetVisibility3D()
+
+
 def test_an_empty_result_is_told(user):
     user.load()
     user.segment(np.zeros_like(TRUTH))
@@ -665,9 +786,9 @@ def test_where_the_image_states_no_spacing_no_figure_is_shown(user):
     user.load()
     user.ui.segmentButton.click()
     user.worker.done(ml=None)
-    assert [row[2:] for row in user.rows()] == [["–", "–"]] * 2
+    assert [row[1:] for row in user.rows()] == [["–", "–"]] * 2
     user.ui.tableButton.click()
-    assert [row[2:] for row in user.rows()] == [["–", "–"]] * 2
+    assert [row[1:] for row in user.rows()] == [["–", "–"]] * 2
 
 
 def test_the_table_is_measured_again_after_painting(user):
@@ -675,7 +796,7 @@ def test_the_table_is_measured_again_after_painting(user):
     segmentation = user.segment()
     paint(segmentation, volume, np.zeros_like(TRUTH))
     user.ui.tableButton.click()
-    assert user.rows() == [["Glioma (FLAIR abnormality)", "all", "0.00", "0.0"]]
+    assert user.rows() == [["Glioma (FLAIR abnormality)", "0.00", "0.0"]]
     user.ui.resultTable.cellActivated.emit(0, 0)
     assert user.result() == "This segment is empty."
 
@@ -727,6 +848,7 @@ def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user, mon
     assert not user.ui.runBox.visible
     for part in ("torch", "download.pytorch.org", "MB", "minutes"):
         assert part in user.ui.setupTextLabel.text
+    monkeypatch.setattr(type(slicer.app), "testingEnabled", staticmethod(lambda: True))
     user.ui.setupButton.click()  # in testing mode nothing is installed, and that is said
     assert "testing mode" in user.ui.setupStatusLabel.text
     assert user.worker.requests == []
@@ -786,10 +908,9 @@ def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user):
     user.ui.maintenanceButton.collapsed = False
     assert user.ui.storageTable.rowCount == 1
     assert not user.ui.deleteButton.enabled
-    assert user.ui.deleteButton.toolTip == "Choose an entry of the list."
+    assert tip(user.ui.deleteButton) == "Choose an entry of the list."
     user.ui.storageTable.selectRow(0)
-    questions = []
-    user.widget.maintenance.ask = lambda question: questions.append(question) or len(questions) > 1
+    agree(False, True)
     user.ui.deleteButton.click()
     assert len(list(user.worker.folder.iterdir())) == 1
     user.ui.deleteButton.click()
@@ -856,10 +977,9 @@ def choose(user: User, name: str) -> None:
     assert user.chosen.modelName == name
 
 
-def agreeing(user: User, yes: bool = True) -> list[str]:
+def delete(user: User, yes: bool = True) -> list[str]:
     """Press Delete model… and answer; what was asked."""
-    asked: list[str] = []
-    user.widget.segment.models.ask = lambda question: asked.append(question) or yes
+    asked = agree(yes)
     user.ui.deleteModelButton.click()
     return asked
 
@@ -871,7 +991,7 @@ def test_a_model_goes_out_as_a_zip_is_deleted_and_comes_back(user, tmp_path):
     host.answer(str(tmp_path / "tuned"))  # without a suffix
     user.ui.exportModelButton.click()
     assert user.status() == f"Exported: {tmp_path / 'tuned.zip'}."
-    assert len(agreeing(user)) == 1
+    assert len(delete(user)) == 1
     assert (user.status(), folder.exists()) == ("Deleted: tuned.", False)
     assert user.ui.modelCombo.findData("tuned") == -1
     host.answer(str(tmp_path / "tuned.zip"))
@@ -884,7 +1004,7 @@ def test_deleting_asks_once_and_names_the_model(user):
     folder = imported(user, "tuned")
     user.load()
     choose(user, "tuned")
-    assert agreeing(user, False) == ["Delete the model tuned from this computer? This cannot be undone."]
+    assert delete(user, False) == ["Delete the model tuned from this computer? This cannot be undone."]
     assert folder.is_dir()
     assert user.chosen.modelName == "tuned"
 
@@ -896,34 +1016,34 @@ def test_after_deleting_the_parent_is_chosen_or_the_first_that_fits(parent, then
     imported(user, "c-tuned", parent)
     user.load()
     choose(user, "c-tuned")
-    assert len(agreeing(user)) == 1
+    assert len(delete(user)) == 1
     assert user.chosen.modelName == user.ui.modelCombo.currentText == then
     assert user.ui.segmentButton.enabled
 
 
 def test_what_cannot_be_deleted_or_exported_is_grey_with_the_reason(user):
-    export, delete = user.ui.exportModelButton, user.ui.deleteModelButton
+    export, remove = user.ui.exportModelButton, user.ui.deleteModelButton
     user.load(name="t1_head")  # no model fits
-    assert (export.enabled, export.toolTip) == (False, "No model is chosen.")
-    assert (delete.enabled, delete.toolTip) == (False, "No model is chosen.")
+    assert (export.enabled, tip(export)) == (False, "No model is chosen.")
+    assert (remove.enabled, tip(remove)) == (False, "No model is chosen.")
     user.load()
     assert export.enabled
-    assert (delete.enabled, delete.toolTip) == (False, f"{MODEL} comes with MedTL and stays.")
+    assert (remove.enabled, tip(remove)) == (False, f"{MODEL} comes with MedTL and stays.")
     imported(user, "tuned")
     choose(user, "tuned")
-    assert delete.enabled
+    assert remove.enabled
     user.worker.state = "busy"  # with the job of another module, of which this panel hears nothing
-    delete.click()
+    remove.click()
     assert user.status() == "A job is running."
     assert find_model("tuned")
     user.worker.state = "ready"
     user.ui.segmentButton.click()
-    assert (delete.enabled, delete.toolTip) == (False, "A job is running.")
+    assert (remove.enabled, tip(remove)) == (False, "A job is running.")
     user.worker.done()
-    assert delete.enabled
+    assert remove.enabled
 
 
-def test_an_export_or_a_deletion_that_fails_says_why(user, tmp_path, monkeypatch):
+def test_an_export_or_a_deletion_that_fails_says_why(user, tmp_path):
     folder = imported(user, "tuned")
     user.load()
     choose(user, "tuned")
@@ -931,7 +1051,7 @@ def test_an_export_or_a_deletion_that_fails_says_why(user, tmp_path, monkeypatch
     user.ui.exportModelButton.click()
     assert "does not exist" in user.status()
     shutil.rmtree(folder)  # by another program
-    assert len(agreeing(user)) == 1
+    assert len(delete(user)) == 1
     assert "found 'tuned'" in user.status()
 
 
@@ -941,7 +1061,7 @@ def test_maintenance_deletes_a_model_and_the_list_knows(user):
     choose(user, "tuned")
     user.ui.maintenanceButton.collapsed = False
     user.ui.storageTable.selectRow(0)
-    user.widget.maintenance.ask = lambda question: True
+    agree(True)
     user.ui.deleteButton.click()
     assert not folder.exists()
     assert list(user_store().iterdir()) == []
@@ -1046,16 +1166,16 @@ def test_what_is_protected_is_a_tag_of_the_segment(user):
 # Answers that come late, and choices that were meant for something else
 
 
-def test_a_late_answer_of_a_job_that_was_given_up_does_not_end_the_next_one(user, monkeypatch):
+def test_a_late_answer_of_a_job_that_was_given_up_does_not_end_the_next_one(user):
     user.load()
     user.ui.segmentButton.click()
-    late = user.worker.jobs[1]
-    monkeypatch.setattr(user.worker, "cancel", lambda job_id: user.worker.jobs.pop(job_id))  # it answers later
+    user.worker.hears_cancel = False  # it answers later
     slicer.mrmlScene.Clear()
+    late = user.worker.jobs.pop(1)
     user.widget.enter()
     user.load(name="the next patient")
     user.ui.segmentButton.click()
-    on_progress, on_done, on_error = late
+    on_progress, on_done, on_error, _on_values = late
     on_progress("clean", 1.0, None)
     on_done({})
     on_error("Cancelled", "The job was cancelled.")
@@ -1101,7 +1221,7 @@ def test_undo_is_grey_while_another_segmentation_is_shown(user):
     other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
     user.ui.targetSelector.setCurrentNode(other)
     assert not user.ui.undoButton.enabled
-    assert segmentation.GetName() in user.ui.undoButton.toolTip
+    assert segmentation.GetName() in tip(user.ui.undoButton)
 
 
 def test_figures_are_never_measured_on_the_grid_of_another_volume(user, tmp_path):
@@ -1151,7 +1271,7 @@ def test_what_was_deleted_beside_the_segmentation_breaks_nothing(user):
 
 
 def test_the_panel_follows_the_red_view_until_the_user_chooses_himself(user):
-    first, second, third = (samples.volumeNode(PHANTOM.volume, name) for name in ("first", "second", "third"))
+    first, second, third = (samples.volume_node(PHANTOM.volume, name) for name in ("first", "second", "third"))
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     for looked in (first, second):
         composite.SetBackgroundVolumeID(looked.GetID())
@@ -1163,10 +1283,12 @@ def test_the_panel_follows_the_red_view_until_the_user_chooses_himself(user):
     assert user.chosen.inputVolume is third
 
 
-def test_text_from_a_file_is_shown_as_it_is(user):
+def test_every_label_shows_text_from_a_file_as_it_is(user):
     user.load(name="<b>bold</b>")
-    for label in (user.ui.factsLabel, user.ui.nameLabel, user.ui.statusLabel, user.ui.resultLabel):
-        assert label.textFormat == qt.Qt.PlainText
+    drawn = {"curveLabel"}  # a picture
+    labels = [w.get("name") for w in form().iter("widget") if w.get("class") == "QLabel"]
+    rich = [name for name in labels if getattr(user.ui, name).textFormat != qt.Qt.PlainText]
+    assert set(rich) == drawn
 
 
 def test_the_list_of_protected_segments_says_what_the_writer_does(user):
@@ -1246,7 +1368,7 @@ def test_the_editor_s_undo_brings_back_what_the_panel_s_undo_took(user):
 def test_the_window_of_the_card_is_the_window_of_the_volume(user, monkeypatch):
     card = load_card(find_model(MODEL))
     card = replace(card, input=replace(card.input, window=(-160.0, 240.0)))
-    monkeypatch.setattr(panels.report, "cardOf", lambda segmentation: card)
+    monkeypatch.setattr(panels.results, "cardOf", lambda segmentation: card)
     volume = user.load()
     user.segment()
     display = volume.GetDisplayNode()

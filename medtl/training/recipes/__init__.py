@@ -1,25 +1,25 @@
-"""Recipes by name: what a shipped model is trained with, tracked as code."""
-
-from collections.abc import Callable
+"""Recipes by name: what the shipped models were trained with, tracked as code."""
 
 from ...errors import InputError
-from ..classifier import ClassRecipe
 from ..recipe import Recipe
 from . import brain_tumour_4class, glioma_flair, renal_malignancy, tumour_t1c
 
-RECIPES: dict[str, Callable[[], Recipe | ClassRecipe]] = {
-    "glioma-flair": glioma_flair.recipe,
-    "tumour-t1c": tumour_t1c.recipe,
-    "brain-tumour-4class": brain_tumour_4class.recipe,
+RECIPES: dict[str, Recipe] = {
+    recipe.card.name: recipe
+    for recipe in (
+        glioma_flair.RECIPE,
+        tumour_t1c.RECIPE,
+        brain_tumour_4class.RECIPE,
+        renal_malignancy.RECIPE,
+    )
 }
 
 
-def recipe_named(name: str) -> Recipe | ClassRecipe:
+def recipe_named(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises: InputError when there is none.
     """
     if name not in RECIPES:
-        names = ", ".join((*RECIPES, renal_malignancy.NAME))
-        raise InputError(f"Expected a recipe of {names}, found {name!r}.")
-    return RECIPES[name]()
+        raise InputError(f"Expected a recipe of {', '.join(RECIPES)}, found {name!r}.")
+    return RECIPES[name]

@@ -19,15 +19,15 @@ from MedTLLib.prediction import writer
 from MedTLLib.results import volume_table
 from MedTLLib.results.export import export
 
-from .form import enable, fillTable, say
+from .form import confirm, enable, fillTable, say
 
 FORMATS = (".seg.nrrd", ".nrrd", ".nii.gz")
 FORBIDDEN = re.compile(r'[/\\:*?"<>|]')  # in file names, on one system or another
 FOLDER, SUFFIX = "MedTL/exportFolder", "MedTL/exportSuffix"
 
 
-class ReportPanel:
-    """Is about one segmentation: the last result, or the one that the user chose since to write into."""
+class ResultsPanel:
+    """Shows one segmentation: the last result, or the one that the user has chosen since to write into."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
@@ -43,7 +43,7 @@ class ReportPanel:
         ui.exportButton.connect("clicked()", self.onExport)
 
     def show(self, finished: segment_job.Finished) -> None:
-        """Show what a run has found: table, views, notes."""
+        """Show the result of a run: table, views, warnings."""
         if finished.segmentation.GetScene() is None:  # the scene was closed meanwhile
             return
         self.finished = finished
@@ -65,18 +65,18 @@ class ReportPanel:
         self.update()
 
     def forget(self) -> None:
-        """The scene goes away, and what could be undone with it."""
+        """The scene is closed: nothing can be undone any more."""
         self.finished = None
         self.say("")
 
     def segmentation(self) -> Any:
-        """The segmentation that the buttons are about, or None."""
+        """The segmentation that is shown, or None."""
         return self.parameters.resultSegmentation if self.parameters else None
 
     def volume(self) -> Any:
         """The volume whose grid the segments lie on: the one they were made on, or the input volume.
 
-        Raises: InputError when neither is, for on another grid the figures would be others.
+        Raises: InputError when there is none: on another grid the figures would differ.
         """
         node = self.segmentation()
         role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
@@ -115,7 +115,7 @@ class ReportPanel:
         self.ui.show3DButton.blockSignals(blocked)
 
     def measure(self, segmentation: Any, volume: Any) -> Any:
-        """The table of this segmentation, filled anew."""
+        """The table of this segmentation, refilled."""
         real = segmentation.GetAttribute(segment_job.SPACING) != "unknown"
         return volume_table.volume_table(segmentation, volume, tableOf(segmentation), real)
 
@@ -124,9 +124,8 @@ class ReportPanel:
         if key == self._filled:
             return
         self._filled = key
-        columns = (_("Segment"), _("Lesion"), _("mL"), _("mm"))
-        count = table.GetNumberOfRows() if table else 0
-        rows = [[cellText(table, row, column) for column in range(len(columns))] for row in range(count)]
+        columns = (_("Segment"), _("mL"), _("mm"))
+        rows = [rowTexts(table, row) for row in range(table.GetNumberOfRows() if table else 0)]
         fillTable(self.ui.resultTable, columns, rows, wide=0, numbers=1)
         self.ui.resultTable.visible = bool(rows)
 
@@ -152,11 +151,11 @@ class ReportPanel:
             self.measure(self.segmentation(), self.volume())
         except InputError as error:
             self.say(str(error))
-            slicer.mrmlScene.RemoveNode(tableOf(self.segmentation()))  # what it said is no longer so
+            slicer.mrmlScene.RemoveNode(tableOf(self.segmentation()))  # its figures are out of date
         self.update()
 
     def onUndo(self) -> None:
-        """Take back the voxels of the last prediction that nobody touched since."""
+        """Revert the voxels of the last prediction that did not change since."""
         if self.finished is None:
             return
         finished = self.finished
@@ -190,9 +189,11 @@ class ReportPanel:
             with slicer.util.WaitCursor():
                 node.CreateClosedSurfaceRepresentation()
         node.GetDisplayNode().SetVisibility3D(shown)
+        if shown:
+            views.reset_3d()
 
     def onExport(self) -> None:
-        """Save the segmentation where the user says, read it back and compare."""
+        """Save the segmentation where the user chose, read it back and compare."""
         settings = slicer.app.userSettings()
         suffix = str(settings.value(SUFFIX, FORMATS[0]))
         node = self.segmentation()
@@ -200,10 +201,10 @@ class ReportPanel:
         path = self.askPath(folder / f"{FORBIDDEN.sub('_', node.GetName())}{suffix}")
         if path is None:
             return
-        if not path.name.lower().endswith(FORMATS):  # typed without; then nobody has asked yet whether to replace
+        if not path.name.lower().endswith(FORMATS):  # typed without: the dialog has not asked whether to replace it
             path = path.with_name(path.name + suffix)
             question = _("{path} exists already. Replace it?").format(path=path)
-            if path.exists() and not slicer.util.confirmOkCancelDisplay(question, _("MedTL")):
+            if path.exists() and not confirm(question):
                 return
         try:
             self.say(export(node, self.volume(), path, cardOf(node), replace=True))
@@ -245,13 +246,13 @@ def shown3D(segmentation: Any) -> bool:
     )
 
 
-def cellText(table: Any, row: int, column: int) -> str:
-    """What a cell of the volume table shows: mL with two digits after the point, mm with one."""
-    text = str(table.GetCellText(row, column))
-    if column < 2:
-        return text
-    value = table.GetTable().GetValue(row, column).ToDouble()
-    return "–" if value != value else f"{value:.{2 if column == 2 else 1}f}"
+def rowTexts(table: Any, row: int) -> list[str]:
+    """What a row of the volume table shows: a segment's name or "Lesion 1", mL with two digits after the point, mm with
+    one."""
+    lesion = table.GetCellText(row, 1)
+    first = table.GetCellText(row, 0) if lesion == volume_table.ALL else _("Lesion {number}").format(number=lesion)
+    ml, mm = (table.GetTable().GetValue(row, column).ToDouble() for column in (2, 3))
+    return [str(first), "–" if ml != ml else f"{ml:.2f}", "–" if mm != mm else f"{mm:.1f}"]
 
 
 def largest(table: Any, segmentIds: tuple[str, ...], segmentation: Any) -> tuple[float, float, float] | None:

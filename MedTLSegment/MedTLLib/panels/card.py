@@ -1,0 +1,62 @@
+"""A model's card as the panel shows it: Markdown without HTML and images, with links to the web alone.
+
+A card comes from a stranger's file, and Qt opens the files and hosts that a text names.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from medtl.errors import ModelError
+from medtl.model.card_text import MAX_CHARACTERS, printable, safe_markdown
+from medtl.model.files import read_text_file
+from medtl.model.store import ModelEntry
+
+PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def cardText(found: ModelEntry) -> str:
+    """The card of a model as Markdown that is safe to show: use, data, figures, licence."""
+    if found.card is None:
+        return plainMarkdown(found.problem)
+    version = _("Version {version}.").format(version=found.card.version)
+    parts = (
+        f"**{_('Research use, not for diagnosis.')}** {plainMarkdown(f'{version} {found.card.description}')}",
+        safe_markdown(textOf(found.folder, "docs/README.md")),
+        f"### {_('Licence of the weights')}",
+        plainMarkdown(textOf(found.folder, "LICENSE")) or _("not stated"),
+    )
+    return "\n\n".join(parts)
+
+
+def plainMarkdown(text: str) -> str:
+    """The text as Markdown that shows it letter by letter; paragraphs stay."""
+    lines = printable(text, MAX_CHARACTERS).split("\n")
+    return "\n".join(PUNCTUATION.sub(r"\\\1", line.strip()) for line in lines).strip()
+
+
+def showCard(browser: Any, markdown: str) -> None:
+    """Show the Markdown in a QTextBrowser; where it still has an image, as the text that it is."""
+    document = qt.QTextDocument()  # never shown, so it opens nothing
+    document.setMarkdown(markdown)
+    if "<img" in document.toHtml():
+        browser.plainText = markdown
+    else:
+        browser.setMarkdown(markdown)  # not by way of HTML: Qt 5.15 makes whole list items bold then
+
+
+def openLink(url: Any) -> None:
+    """Open a link of a card in the web browser; of other schemes than https nothing is opened."""
+    if url.scheme() == "https":
+        qt.QDesktopServices.openUrl(url)
+
+
+def textOf(folder: Path, name: str) -> str:
+    """The text of a file of a bundle; empty where there is none that can be read."""
+    try:
+        return read_text_file(folder, name)
+    except ModelError:
+        return ""

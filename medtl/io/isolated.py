@@ -1,0 +1,279 @@
+"""Reading in a process of its own: a file on which a library crashes or hangs costs one sentence, not the batch.
+
+The process is `python -P -m medtl.io.isolated FOLDER`: one JSON object a line in and out, arrays as .npy files in the
+folder, nothing pickled. It ends, and removes the folder, when its input ends.
+
+In:  {"read": "volume" | "labelmap", "path", "options"}
+Out: {"event": "ready"}; for each request {"event": "done", "value": fields} or {"event": "error", "kind", "message",
+     "option"}.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeVar
+
+import numpy as np
+
+from ..errors import Cancelled, DeviceError, InputError, MedTLError, ModelError
+from ..progress import Progress, json_line, no_progress
+from ..typed_json import decode, encode
+from ..volume import Labelmap, Volume
+from . import read
+
+READ_SECONDS = 900.0  # for one input, before it counts as hanging
+START_SECONDS = 120.0  # for the process to import its libraries
+LISTEN_SECONDS = 0.2  # between two calls of `progress`
+ERRORS = {kind.__name__: kind for kind in (InputError, ModelError, DeviceError, Cancelled, MedTLError, MemoryError)}
+Value = TypeVar("Value", Volume, Labelmap)
+
+
+class Reader(Protocol):
+    """What reads inputs: the functions of `medtl.io.read`, or an `IsolatedReader`."""
+
+    def read_volume(
+        self, path: Path, *, frame: int | None = None, component: int | None = None, series: str | None = None
+    ) -> Volume:
+        """See `medtl.io.read.read_volume`."""
+
+    def read_labelmap(self, path: Path) -> Labelmap:
+        """See `medtl.io.read.read_labelmap`."""
+
+
+@contextlib.contextmanager
+def reader_of(count: int, progress: Progress = no_progress) -> Iterator[Reader]:
+    """A reader for so many inputs: of several, each is read in another process."""
+    if count < 2:
+        yield read
+        return
+    with IsolatedReader(progress) as reader:
+        yield reader
+
+
+class IsolatedReader:
+    """Reads volumes and labelmaps one after another in a child process, which is started again after a crash.
+
+    `progress` is called several times a second while the child reads; what it raises, such as Cancelled, stops the
+    child. `command` is the program to start, `seconds` the time for one input.
+    """
+
+    def __init__(
+        self, progress: Progress = no_progress, command: Sequence[str] | None = None, seconds: float = READ_SECONDS
+    ) -> None:
+        self._progress = progress
+        self._command = command or (sys.executable, "-P", "-m", "medtl.io.isolated")
+        self._seconds = seconds
+        self._child: _Child | None = None
+
+    def __enter__(self) -> "IsolatedReader":
+        self._child = _Child(self._command)  # it imports its libraries while the caller prepares
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def read_volume(
+        self, path: Path, *, frame: int | None = None, component: int | None = None, series: str | None = None
+    ) -> Volume:
+        """The volume, as `medtl.io.read.read_volume` gives it.
+
+        Raises: what that raises, with the same message; InputError when the child crashes or takes too long.
+        """
+        return self._read(Volume, path, {"frame": frame, "component": component, "series": series})
+
+    def read_labelmap(self, path: Path) -> Labelmap:
+        """The labelmap, as `medtl.io.read.read_labelmap` gives it. Raises: see `read_volume`."""
+        return self._read(Labelmap, path, {})
+
+    def _read(self, kind: type[Value], path: Path, options: dict[str, Any]) -> Value:
+        if self._child is None or self._child.has_ended():
+            self._stop()
+            self._child = _Child(self._command)
+        request = {"read": kind.__name__.lower(), "path": str(path), "options": options}
+        try:
+            answer = self._child.ask(request, path, self._seconds, self._progress)
+            if answer["event"] == "done":
+                return self._child.load(kind, answer["value"])
+        except BaseException:  # a crash, a hang, Cancelled or Ctrl-C: whatever the child does now is not wanted
+            self._stop()
+            raise
+        if answer["kind"] == "InputError":
+            raise InputError(answer["message"], option=answer.get("option", ""))
+        raise ERRORS[answer["kind"]](answer["message"])
+
+    def _stop(self) -> None:
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
+
+
+class _Child:
+    """The reading process as its parent sees it."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="medtl-read-"))
+        package = str(Path(__file__).resolve().parents[2])
+        inherited = os.environ.get("PYTHONPATH")
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, *([inherited] if inherited else [])])}
+        self._process = subprocess.Popen(
+            [*command, str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what libraries print when they crash
+            env=environment,
+        )
+        self._pid: int | None = None  # of the interpreter, where a launcher such as PythonSlicer stands between
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()  # the last one is empty
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        while line := self._process.stdout.readline():
+            self._lines.put(line)
+        self._lines.put(b"")
+
+    def has_ended(self) -> bool:
+        """True where the process is gone."""
+        return self._process.poll() is not None
+
+    def ask(self, request: dict[str, Any], path: Path, seconds: float, progress: Progress) -> dict[str, Any]:
+        """The answer to a request about a file.
+
+        Raises: InputError when the process crashes or takes longer; MedTLError when it does not start; what
+        `progress` raises.
+        """
+        if self._pid is None:
+            ready = self._next(path, START_SECONDS, progress)
+            if ready is None:
+                raise MedTLError(f"The process that reads files did not start ({self._reason()}). Give one input.")
+            self._pid = int(ready["pid"])
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # it has just ended, which the missing answer says
+            self._process.stdin.write(json_line(request).encode("ascii"))
+            self._process.stdin.flush()
+        answer = self._next(path, seconds, progress)
+        if answer is None:
+            raise InputError(
+                f"Expected a readable image, found one on which the reader crashed ({self._reason()}): {path}. "
+                "Export it again, or leave it out."
+            )
+        return answer
+
+    def _next(self, path: Path, seconds: float, progress: Progress) -> dict[str, Any] | None:
+        """The next answer; None where the process ended."""
+        end = time.monotonic() + seconds
+        while True:
+            progress("read", 0.0)
+            try:
+                line = self._lines.get(timeout=LISTEN_SECONDS)
+            except queue.Empty:
+                if time.monotonic() < end:
+                    continue
+                raise InputError(
+                    f"Expected an image that is read in time, found one that takes too long: {path}. "
+                    "Copy it to a fast disk, or leave it out."
+                ) from None
+            return dict(json.loads(line)) if line else None
+
+    def _reason(self) -> str:
+        """How the process ended."""
+        code = self._process.wait()
+        if code == -getattr(signal, "SIGKILL", 0):
+            return "killed, perhaps because memory ran out"
+        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+    def load(self, kind: type[Value], record: dict[str, Any]) -> Value:
+        """The value whose fields came in an answer and whose arrays lie in the folder."""
+        arrays = {}
+        for field in fields(kind):
+            file = self._folder / f"{field.name}.npy"
+            if file.exists():
+                arrays[field.name] = np.load(file, allow_pickle=False)
+                file.unlink()
+        value: Value = decode(kind, {**record, **arrays}, "the reader")
+        return value
+
+    def stop(self) -> None:
+        """End the process and remove its folder."""
+        if not self.has_ended():
+            self._process.kill()
+            if self._pid not in (None, self._process.pid):
+                with contextlib.suppress(OSError):
+                    os.kill(int(self._pid or 0), getattr(signal, "SIGKILL", signal.SIGTERM))
+        self._process.wait()
+        self._listener.join(1.0)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        if not self._listener.is_alive():  # closing waits for a thread that reads
+            self._process.stdout.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+# --- in the child ---
+
+
+def serve(folder: Path, reader: Reader, requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer requests until they end; then the process ends at once, whatever it reads."""
+    waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in requests:
+            waiting.put(json.loads(line))
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+    def send(record: dict[str, Any]) -> None:
+        answers.write(json_line(record).encode("ascii"))
+        answers.flush()
+
+    send({"event": "ready", "pid": os.getpid()})
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        send(_answer(waiting.get(), reader, folder))
+
+
+def _answer(request: dict[str, Any], reader: Reader, folder: Path) -> dict[str, Any]:
+    """What came of one request."""
+    path = Path(request["path"])
+    try:
+        function = reader.read_volume if request["read"] == "volume" else reader.read_labelmap
+        return {"event": "done", "value": _save(function(path, **request["options"]), folder)}
+    except (MedTLError, MemoryError) as error:
+        option = error.option if isinstance(error, InputError) else ""
+        return {"event": "error", "kind": type(error).__name__, "message": str(error), "option": option}
+    except Exception as error:  # one bad input must not end the process
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return {"event": "error", "kind": "InputError", "message": f"Could not read {path} ({reason})."}
+
+
+def _save(value: Volume | Labelmap, folder: Path) -> dict[str, Any]:
+    """The fields of the value as JSON has them, without its arrays, which are written into the folder."""
+    record = {field.name: getattr(value, field.name) for field in fields(value)}
+    for name in [name for name, one in record.items() if isinstance(one, np.ndarray)]:
+        np.save(folder / f"{name}.npy", record.pop(name), allow_pickle=False)
+    return {name: encode(one) for name, one in record.items()}
+
+
+def main() -> None:
+    """Serve on the standard streams; what libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(Path(sys.argv[1]), read, sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()

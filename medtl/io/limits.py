@@ -1,0 +1,64 @@
+"""Limits on what a file may ask for, checked before anything is allocated or read."""
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+from ..errors import InputError
+
+LARGEST_HEADER = 4 << 20  # bytes of a text header
+MOST_LINES = 65_536  # lines of a text header, and data files that it names
+LARGEST_DATA = 16 << 30  # bytes of voxels of one volume in memory
+
+
+def check_regular(path: Path) -> None:
+    """Raise InputError where the path is a pipe, a device or a socket: opening one can block for ever.
+
+    Raises: OSError where nothing is there.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError(f"Expected a regular file, found another kind of file at {path}. Choose an image file.")
+
+
+def check_memory(size: int, path: Path) -> None:
+    """Raise InputError where `size` bytes, which the file promises, are more than the limit or than free memory."""
+    free = free_memory()
+    limit = LARGEST_DATA if free is None else min(LARGEST_DATA, free)
+    if size > limit:
+        raise InputError(
+            f"Expected voxels of at most {limit / 1e9:.3g} GB (memory that is free, and never more than "
+            f"{LARGEST_DATA / 1e9:.3g} GB), found a header that states {size / 1e9:.3g} GB: {path}. "
+            "Check its header, or crop the volume."
+        )
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that can be used without swapping, or None where the system does not tell."""
+    if sys.platform == "win32":
+        return _free_memory_of_windows()
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):  # not Linux: all of the memory that is built in
+        try:
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (OSError, ValueError):
+            return None
+
+
+def _free_memory_of_windows() -> int | None:
+    if sys.platform != "win32":
+        return None
+    import ctypes
+
+    class Status(ctypes.Structure):
+        _fields_ = (
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in ("total", "free", "all_pages", "free_pages")),
+            *((name, ctypes.c_ulonglong) for name in ("all_virtual", "free_virtual", "extended")),
+        )
+
+    status = Status(length=ctypes.sizeof(Status))
+    return int(status.free) if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)) else None

@@ -1,0 +1,183 @@
+"""Which segment is which label of a model: the one rule, and the ids and tags of segments that it reads.
+
+A segment that MedTL writes has the id `<family>.<label id>` and the tags `MedTL.model` (the family: the name of the
+model that it and its relatives were tuned from) and `MedTL.label`. Other programs change label values and the order of
+segments, and users change names. So a label's segment is found by its tags, else by its id, else by its name, and only
+where no segment is found in any of these ways by its label value.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from .errors import InputError
+from .model.card import Label, ModelCard
+from .volume import Labelmap, Segment
+
+MODEL_TAG = "MedTL.model"
+LABEL_TAG = "MedTL.label"
+SEEDS_TAG = "MedTL.seeds"  # SEED marks, as JSON
+PROTECTED_TAG = "MedTL.locked"  # set, and not "0": no prediction changes the segment
+TUMOUR_WORDS = ("tumour", "tumor", "lesion")
+
+Match = Callable[[Segment, Label, ModelCard], bool]
+
+
+def id_of(card: ModelCard, label: str) -> str:
+    """The id of the segment of a label (its id) of the model."""
+    return f"{card.family}.{label}"
+
+
+def family_of(segment: Segment) -> str:
+    """The family of the model that wrote the segment: its tag, else the part of its id before the last dot."""
+    return dict(segment.tags).get(MODEL_TAG) or segment.id.rpartition(".")[0]
+
+
+def is_own(segment: Segment, family: str) -> bool:
+    """True for a segment that a model of this family wrote and may write again: it has one of its ids and its tag. A
+    copy has another id; a segment of the user's has no tag."""
+    return segment.id.startswith(f"{family}.") and dict(segment.tags).get(MODEL_TAG) == family
+
+
+def _by_tags(segment: Segment, label: Label, card: ModelCard) -> bool:
+    tags = dict(segment.tags)
+    return tags.get(LABEL_TAG) == label.id and tags.get(MODEL_TAG, card.family) == card.family
+
+
+def _by_id(segment: Segment, label: Label, card: ModelCard) -> bool:
+    return segment.id == id_of(card, label.id)
+
+
+def _by_name(segment: Segment, label: Label, card: ModelCard) -> bool:
+    return segment.name.strip().casefold() in (label.name.casefold(), label.id.casefold())
+
+
+MATCHES: tuple[Match, ...] = (_by_tags, _by_id, _by_name)
+
+
+def candidates(segments: Sequence[Segment], card: ModelCard) -> dict[str, tuple[Segment, ...]]:
+    """The segments that may be a label's, by label id: all that match by tags, else by id, else by name; the one with
+    the label's own id comes first. Labels without any are absent. No segment is in two groups.
+    """
+    groups: dict[str, tuple[Segment, ...]] = {}
+    for matches in MATCHES:
+        for label in card.labels:
+            taken = [segment for group in groups.values() for segment in group]
+            group = [one for one in segments if one not in taken and matches(one, label, card)]
+            if group and label.id not in groups:
+                own = [segment for segment in group if _by_id(segment, label, card)]
+                groups[label.id] = tuple(dict.fromkeys((*own, *group)))
+    return groups
+
+
+def label_segments(segments: Sequence[Segment], card: ModelCard) -> dict[str, Segment]:
+    """The segment of each of the model's labels, by label id; labels without one are absent.
+
+    Raises: InputError when two segments may be the same label's and neither has its id.
+    """
+    groups = candidates(segments, card)
+    for label in card.labels:
+        group = groups.get(label.id, ())
+        if len(group) > 1 and (_by_id(group[0], label, card) == _by_id(group[1], label, card)):
+            raise InputError(
+                f"Expected one segment for the label {label.name} of {card.name}, found {len(group)}: "
+                f"{described(group)}. Rename or remove all but one."
+            )
+    return {label_id: group[0] for label_id, group in groups.items()}
+
+
+def label_values(labelmap: Labelmap, card: ModelCard) -> dict[str, int]:
+    """The value in the labelmap of each of the model's labels, by label id: that of its segment, and where no segment
+    is any label's, the model's own values. Labels whose segment is missing are absent.
+
+    Raises: InputError when two segments may be the same label's.
+    """
+    by_label = label_segments(labelmap.segments, card)
+    if not by_label:
+        return {label.id: label.value for label in card.labels}
+    return {label_id: segment.value for label_id, segment in by_label.items()}
+
+
+def label_numbers(labelmap: Labelmap, card: ModelCard) -> np.ndarray:
+    """The number of each voxel's label among the model's, from 1, uint16 (Z, Y, X); 0 for none of them.
+
+    Raises: InputError when a label has no segment, two segments may be the same label's, or two labels overlap.
+    """
+    values = label_values(labelmap, card)
+    if missing := [label.name for label in card.labels if label.id not in values]:
+        raise InputError(
+            f"Expected a segment for each label of {card.name}, found none for {', '.join(missing)}: it was removed "
+            "since the prediction. Segment again, or add it back."
+        )
+    numbers = np.zeros(labelmap.array.shape, np.uint16)
+    for number, label in enumerate(card.labels, start=1):
+        mask = labelmap.mask(values[label.id])
+        if shared := np.count_nonzero(numbers[mask]):
+            raise InputError(
+                f"Expected labels that do not overlap, found {shared} voxels of {label.name} in another label, too. "
+                "Take the shared voxels out of one."
+            )
+        numbers[mask] = number
+    return numbers
+
+
+def unknown_values(labelmap: Labelmap, values: Mapping[str, int]) -> tuple[int, ...]:
+    """The values in the labelmap that are none of these labels', in order."""
+    return tuple(int(value) for value in np.unique(labelmap.array) if value and value not in values.values())
+
+
+def named_segment(labelmap: Labelmap, text: str) -> Segment | None:
+    """The segment that a text names: by its id, else its name, else its label value; None where there is none.
+
+    A labelmap without segments has one for each value.
+
+    Raises: InputError when it names several.
+    """
+    ways: tuple[Callable[[Segment], bool], ...] = (
+        lambda one: one.id == text,
+        lambda one: one.name == text,
+        lambda one: text.strip().casefold() in (one.name.strip().casefold(), dict(one.tags).get(LABEL_TAG)),
+        lambda one: str(one.value) == text.strip(),
+    )
+    segments = all_segments(labelmap)
+    for way in ways:
+        if named := [one for one in segments if way(one)]:
+            return _only(named, f"called {text!r}")
+    return None
+
+
+def tumour_segment(segments: Sequence[Segment]) -> Segment | None:
+    """The segment that is the tumour's: one that MedTL wrote as a tumour, else one that is called so; None where there
+    is none.
+
+    Raises: InputError when there are several.
+    """
+    groups = tumour_segments(segments)
+    return _only(groups, "of a tumour") if groups else None
+
+
+def tumour_segments(segments: Sequence[Segment]) -> list[Segment]:
+    """The segments that MedTL wrote as a tumour, else those with just that name, else those with it in their name."""
+    written = [one for one in segments if MODEL_TAG in dict(one.tags) and dict(one.tags).get(LABEL_TAG) in TUMOUR_WORDS]
+    exact = [one for one in segments if one.name.strip().casefold() in TUMOUR_WORDS]
+    return written or exact or [one for one in segments if any(word in one.name.casefold() for word in TUMOUR_WORDS)]
+
+
+def all_segments(labelmap: Labelmap) -> tuple[Segment, ...]:
+    """The segments of a labelmap, and one for each of its values that no segment has."""
+    named = {segment.value for segment in labelmap.segments}
+    values = [int(value) for value in np.unique(labelmap.array) if value and value not in named]
+    return (*labelmap.segments, *(Segment(value, str(value), str(value)) for value in values))
+
+
+def described(segments: Sequence[Segment]) -> str:
+    """Names and ids of segments, for a message."""
+    return ", ".join(f"{one.name} ({one.id})" if one.name != one.id else one.name for one in segments)
+
+
+def _only(segments: Sequence[Segment], what: str) -> Segment:
+    if len(segments) > 1:
+        raise InputError(
+            f"Expected one segment {what}, found {len(segments)}: {described(segments)}. Choose one by its id."
+        )
+    return segments[0]

@@ -1,0 +1,102 @@
+"""A recipe for a network that segments: cases in, a bundle out."""
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from ..cases import CaseFiles, read_cases
+from ..errors import InputError
+from ..model.bundle import save_bundle
+from ..model.card import Gate, ModelCard
+from ..progress import Progress, no_progress
+from ..typed_json import encode
+from .dataset import CachedCase, prepare_cases
+from .fit import Fit, fit, start
+from .recipe import TrainingRun, bundle_folder, untrained_network
+from .split import folds, hold_out
+
+
+@dataclass(frozen=True)
+class SegmentationRecipe:
+    """How a model that segments is made: its card (before training), how it is fitted, who is held out, and its texts.
+
+    `encoder_weights` is a name on timm's hub or a `.safetensors` file. `test_share` of each site's patients is held out
+    by `seed`; `binary` makes every label above 0 the one label. `facts` are MONAI's entries of metadata.json.
+    """
+
+    card: ModelCard
+    fit: Fit
+    encoder_weights: str | None
+    test_share: float
+    seed: int
+    folds: int
+    binary: bool
+    readme: str
+    licence: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def train(self, run: TrainingRun, progress: Progress = no_progress) -> Path:
+        """The bundle folder `run.output`/NAME; `run.output` also keeps the cache of prepared cases and the checkpoint.
+
+        Raises: InputError for cases that cannot be used, an unknown fold, or an output that is taken.
+        """
+        bundle = bundle_folder(self.card, run)
+        listed = read_cases(run.cases)
+        held = held_out_patients(self, listed, run.fold)
+        prepared = prepare_cases(listed, self.card, run.output / "cache", self.binary, progress)
+        chosen = [case for case in prepared if case.patient not in held]
+        torch.manual_seed(self.fit.seed)
+        network = untrained_network(self.card, run, self.encoder_weights)
+        state = start(network, self.fit, run.output if run.resume else None)
+        trained = fit(state, chosen, self.card.input, self.fit, run.output, progress)
+        card = finished_card(self, prepared, held, run.fold)
+        weights = {card.networks[0].prefix + key: value for key, value in trained.state_dict().items()}
+        save_bundle(bundle, card, weights, self.readme, self.licence, self.facts)
+        return bundle
+
+
+def held_out_patients(recipe: SegmentationRecipe, cases: Sequence[CaseFiles], fold: int | None) -> frozenset[str]:
+    """The patients that are never trained on."""
+    patients = [(case.patient, case.site) for case in cases]
+    if fold is None:
+        return hold_out(patients, recipe.test_share, recipe.seed)
+    if not 0 <= fold < recipe.folds:
+        raise InputError(f"Expected a fold from 0 to {recipe.folds - 1}, found {fold}.")
+    return folds(patients, recipe.folds, recipe.seed)[fold]
+
+
+def finished_card(
+    recipe: SegmentationRecipe, cases: Sequence[CachedCase], held: frozenset[str], fold: int | None
+) -> ModelCard:
+    """The recipe's card with the split, the hashes of every image and the ranges for the input gate."""
+    trained = [case for case in cases if case.patient not in held]
+    training: dict[str, Any] = {
+        "split": {
+            "by": "patient, stratified by site",
+            "seed": recipe.seed,
+            "fold": fold,
+            "train": {case.case: case.sha256 for case in trained},
+            "test": {case.case: case.sha256 for case in cases if case.patient in held},
+        },
+        "fit": encode(recipe.fit),
+        "versions": {package: importlib.metadata.version(package) for package in ("torch", "timm", "monai", "numpy")},
+        "list_sha256": hashlib.sha256("\n".join(sorted(case.case for case in trained)).encode()).hexdigest(),
+    }
+    return replace(recipe.card, training=training, gate=with_ranges(recipe.card.gate, trained))
+
+
+def with_ranges(gate: Gate, cases: Sequence[CachedCase]) -> Gate:
+    """The gate with the range of each statistic that it leaves open: that of the training cases, a quarter wider on
+    each side."""
+    ranges: dict[str, tuple[float, float]] = {}
+    for name in sorted({name for case in cases for name in case.statistics}):
+        values = [case.statistics[name] for case in cases if name in case.statistics]
+        margin = 0.25 * (max(values) - min(values))
+        ranges[name] = (min(values) - margin, max(values) + margin)
+    return replace(gate, statistics=MappingProxyType(ranges | dict(gate.statistics)))
