@@ -86,9 +86,9 @@ def region_of(labelmap: Labelmap, segment: str | None, values: tuple[int, ...] =
         if tumour is None:
             raise InputError(f"Expected a segment called tumour, found {names}. Name the right one with --segment.")
         return labelmap.mask(tumour.value)
-    of_value = [one.value for one in filled if one.value in values]
-    if not of_value:
+    stated = [one.value for one in filled if one.value in values]
+    if not stated:
         raise InputError(
             f"Expected a segment of the value {' or '.join(map(str, values))}, found {names}. Name it with --segment."
         )
-    return labelmap.mask(*of_value)
+    return labelmap.mask(*stated)

@@ -174,7 +174,7 @@ def write_result(path: Path, labelmap: Labelmap, force: bool) -> tuple[Path | No
     place = path if force else free_file(path)
     moved = () if place == path else (f"{path} appeared while the model was tuned, so the result is in {place}.",)
     try:
-        return place, (*moved, *write_labelmap(place, labelmap))
+        return place, (*moved, *write_labelmap(place, labelmap, force))
     except InputError as error:
         return None, (f"The model is written, its result for this case is not: {error}",)
 
