@@ -663,6 +663,8 @@ def test_from_the_button_to_the_answer_with_plain_numbers_in_the_real_engine(ser
     user.widget.enter()
     phantom = head(1, (96, 96, 12), (2.0, 2.0, 10.0))
     volume = user.load(phantom)
+    assert user.ui.modelCombo.findData(RENAL) < 0, "not offered for a head"
+    user.ui.allModelsCheckBox.checked = True
     user.choose(RENAL)
     segmentation = user.segmentation(volume)
     segmentation.GetSegmentation().AddEmptySegment("tumour", "Tumour")
