@@ -152,7 +152,7 @@ class MedTLClassifyTest(ScriptedLoadableModuleTest):
         from MedTLLib.mrml import scene
 
         phantom = head(1, (64, 64, 8), (3.5, 3.5, 15.0))
-        volume = samples.volumeNode(phantom.volume)
+        volume = samples.volume_node(phantom.volume)
         heat = (phantom.labelmap.array > 0).astype(np.float32)
         node = heatmaps.put(heat, phantom.volume.geometry, "heat map")
         self.assertTrue((slicer.util.arrayFromVolume(node) == heat).all())

@@ -171,7 +171,7 @@ class MedTLSegmentTest(ScriptedLoadableModuleTest):
         from medtl.phantom import head
 
         phantom = head(1, (64, 64, 8), (3.5, 3.5, 15.0))
-        volume = samples.volumeNode(phantom.volume)
+        volume = samples.volume_node(phantom.volume)
         written = writer.write(phantom.labelmap, volume)
         segmentation = slicer.mrmlScene.GetNodeByID(written.segmentation_id)
         found = scene.array_of(segmentation, written.segment_ids[0], volume)

@@ -78,7 +78,7 @@ class Clock:
 def measure(widget: Any, volume: Volume, name: str) -> list[list[str]]:
     """The rows of the table for a volume: the engine cold, then warm."""
     ui, panel = widget.ui, widget.segment
-    node = samples.volumeNode(volume, name)
+    node = samples.volume_node(volume, name)
     ui.inputSelector.setCurrentNode(node)
     ui.allModelsCheckBox.checked = True
     rows = []

@@ -36,7 +36,7 @@ LAYERS = (
 # The order within folders, again from the bottom up.
 WITHIN = {
     "io": (
-        {"limits", "packed", "parts"},
+        {"choice", "limits", "packed", "parts"},
         {"header"},
         {"files"},
         {"itk", "seg_nrrd", "nrrd", "meta_image", "nifti", "voxels"},
@@ -65,7 +65,8 @@ WITHIN = {
 TORCH_FREE = {
     *("errors", "progress", "results", "typed_json", "volume", "io", "phantom", "cases", "gate", "labels"),
     *("measurement", "worker", "model.card", "model.card_text", "model.files", "model.series_name", "model.store"),
-    *("model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate"),
+    *("model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate", "finetuning.run"),
+    *("finetuning.output",),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
     *("commands.demo", "commands.preview"),
@@ -77,7 +78,7 @@ SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib",
 SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"}, {"module"})
 SLICER_SIDE_MAY = {
     *("errors", "progress", "typed_json", "volume", "io", "phantom", "gate", "measurement", "labels"),
-    *("model.card", "model.card_text", "model.store", "finetuning.seed", "classification.report"),
+    *("model.card", "model.card_text", "model.files", "model.store", "finetuning.seed", "classification.report"),
 }
 
 

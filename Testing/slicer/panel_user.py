@@ -148,7 +148,7 @@ class User:
 
     def load(self, phantom: Phantom = PHANTOM, name: str = "head") -> Any:
         """Load a volume and choose it."""
-        node = samples.volumeNode(phantom.volume, name)
+        node = samples.volume_node(phantom.volume, name)
         self.ui.inputSelector.setCurrentNode(node)
         return node
 

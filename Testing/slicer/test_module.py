@@ -145,7 +145,7 @@ def test_process_refuses_bad_input_with_a_value_error(user):
     logic = user.widget.logic
     with pytest.raises(ValueError, match="Expected a volume"):
         logic.process(None, MODEL)
-    volume = samples.volumeNode(PHANTOM.volume)
+    volume = samples.volume_node(PHANTOM.volume)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
     volume.SetAndObserveTransformNodeID(transform.GetID())
     with pytest.raises(ValueError, match="transform"):
@@ -156,7 +156,7 @@ def test_process_refuses_bad_input_with_a_value_error(user):
 def test_process_tells_which_errors_are_the_caller_s(user, tmp_path):
     worker = FakeWorker(tmp_path / "failing")
     logic = sys.modules["MedTLSegment"].MedTLSegmentLogic(worker)
-    volume = samples.volumeNode(PHANTOM.volume)
+    volume = samples.volume_node(PHANTOM.volume)
     worker.then = lambda: worker.error("ModelError", "Expected the name of a model, found 'x'.")
     with pytest.raises(ValueError, match="found 'x'"):
         logic.process(volume, "x")
@@ -170,7 +170,7 @@ def test_process_tells_which_errors_are_the_caller_s(user, tmp_path):
 def test_process_without_packages_says_where_they_come_from(user, monkeypatch):
     monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
     with pytest.raises(RuntimeError, match="Open the module MedTL Segment"):
-        user.widget.logic.process(samples.volumeNode(PHANTOM.volume), MODEL)
+        user.widget.logic.process(samples.volume_node(PHANTOM.volume), MODEL)
 
 
 @needs_engine
@@ -224,7 +224,7 @@ def test_cancel_in_the_middle_of_the_real_engine_frees_the_panel_within_two_seco
 def test_process_returns_the_segmentation_and_leaves_no_process(user, engine):
     logic = sys.modules["MedTLSegment"].MedTLSegmentLogic(engine)
     phantom = head(1, (64, 64, 8), (3.0, 3.0, 15.0))
-    volume = samples.volumeNode(phantom.volume)
+    volume = samples.volume_node(phantom.volume)
     segmentation = logic.process(volume, MODEL)
     assert segmentation.GetSegmentation().GetSegmentIDs() == (LESION,)
     assert (voxels(segmentation, volume) & (phantom.labelmap.array > 0)).any()

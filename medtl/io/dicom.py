@@ -15,6 +15,7 @@ from ..volume import Geometry, Volume
 from .dicom_file import dicom_errors, is_dicom, read_header, series_uid, visible_files
 from .dicom_pixels import Scaling, read_planes, unreadable
 from .files import PICTURES, VOLUMES, naming, suffix_of
+from .limits import check_memory
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -83,6 +84,7 @@ def read_dicom(path: Path, uid: str | None = None) -> Volume:
     if reason := next((s.unreadable for s in slices if s.unreadable), ""):
         raise InputError(reason)
     geometry, uneven = _geometry(slices, series, path)
+    check_memory(4 * int(np.prod(geometry.size)), path)
     return Volume(
         _voxels(slices),
         geometry,
@@ -240,7 +242,8 @@ def _choose(
     what = f"{len(shown)} series" if uid is None else f"{len(fitting)} that begin with {uid!r} among {len(found)}"
     raise InputError(
         f"Expected one DICOM series, found {what} at {path}: {'; '.join(shown[:10])}{more}. "
-        "Choose one with --series UID (a unique beginning of it is enough)."
+        "Choose one of them; a unique beginning of its UID is enough.",
+        option="series",
     )
 
 

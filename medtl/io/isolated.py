@@ -4,7 +4,8 @@ The process is `python -P -m medtl.io.isolated FOLDER`: one JSON object a line i
 folder, nothing pickled. It ends, and removes the folder, when its input ends.
 
 In:  {"read": "volume" | "labelmap", "path", "options"}
-Out: {"event": "ready"}; for each request {"event": "done", "value": fields} or {"event": "error", "kind", "message"}.
+Out: {"event": "ready"}; for each request {"event": "done", "value": fields} or {"event": "error", "kind", "message",
+     "option"}.
 """
 
 import contextlib
@@ -32,6 +33,7 @@ from ..volume import Labelmap, Volume
 from . import read
 
 READ_SECONDS = 900.0  # for one input, before it counts as hanging
+START_SECONDS = 120.0  # for the process to import its libraries
 LISTEN_SECONDS = 0.2  # between two calls of `progress`
 ERRORS = {kind.__name__: kind for kind in (InputError, ModelError, DeviceError, Cancelled, MedTLError, MemoryError)}
 Value = TypeVar("Value", Volume, Labelmap)
@@ -106,6 +108,8 @@ class IsolatedReader:
         except BaseException:  # a crash, a hang, Cancelled or Ctrl-C: whatever the child does now is not wanted
             self._stop()
             raise
+        if answer["kind"] == "InputError":
+            raise InputError(answer["message"], option=answer.get("option", ""))
         raise ERRORS[answer["kind"]](answer["message"])
 
     def _stop(self) -> None:
@@ -150,9 +154,8 @@ class _Child:
         Raises: InputError when the process crashes or takes longer; MedTLError when it does not start; what
         `progress` raises.
         """
-        end = time.monotonic() + seconds
         if self._pid is None:
-            ready = self._next(path, end, progress)
+            ready = self._next(path, START_SECONDS, progress)
             if ready is None:
                 raise MedTLError(f"The process that reads files did not start ({self._reason()}). Give one input.")
             self._pid = int(ready["pid"])
@@ -160,7 +163,7 @@ class _Child:
         with contextlib.suppress(OSError):  # it has just ended, which the missing answer says
             self._process.stdin.write(json_line(request).encode("ascii"))
             self._process.stdin.flush()
-        answer = self._next(path, end, progress)
+        answer = self._next(path, seconds, progress)
         if answer is None:
             raise InputError(
                 f"Expected a readable image, found one on which the reader crashed ({self._reason()}): {path}. "
@@ -168,8 +171,9 @@ class _Child:
             )
         return answer
 
-    def _next(self, path: Path, end: float, progress: Progress) -> dict[str, Any] | None:
+    def _next(self, path: Path, seconds: float, progress: Progress) -> dict[str, Any] | None:
         """The next answer; None where the process ended."""
+        end = time.monotonic() + seconds
         while True:
             progress("read", 0.0)
             try:
@@ -210,10 +214,12 @@ class _Child:
                     os.kill(int(self._pid or 0), getattr(signal, "SIGKILL", signal.SIGTERM))
         self._process.wait()
         self._listener.join(1.0)
-        for stream in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
-                if stream is not None:
-                    stream.close()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        if not self._listener.is_alive():  # closing waits for a thread that reads
+            self._process.stdout.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -247,7 +253,8 @@ def _answer(request: dict[str, Any], reader: Reader, folder: Path) -> dict[str, 
         function = reader.read_volume if request["read"] == "volume" else reader.read_labelmap
         return {"event": "done", "value": _save(function(path, **request["options"]), folder)}
     except (MedTLError, MemoryError) as error:
-        return {"event": "error", "kind": type(error).__name__, "message": str(error)}
+        option = error.option if isinstance(error, InputError) else ""
+        return {"event": "error", "kind": type(error).__name__, "message": str(error), "option": option}
     except Exception as error:  # one bad input must not end the process
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return {"event": "error", "kind": "InputError", "message": f"Could not read {path} ({reason})."}

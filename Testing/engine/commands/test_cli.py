@@ -37,7 +37,7 @@ class Engine:
             raise self.load_error
         return SimpleNamespace(card=CARD, sha256="abc", folder=Path("fake"))
 
-    def segment_file(self, source, model, outputs, reading, options, progress):
+    def segment_file(self, source, model, outputs, reading, options, progress, reader):
         sys.stdout.write("a library prints\n")
         self.calls.append((source, outputs, reading, options))
         content = source.read_text()
@@ -337,7 +337,7 @@ def evaluation(engine, monkeypatch):
         "errors": [],
     }
 
-    def evaluate(model, cases, options, report, binary=False, failed=None):
+    def evaluate(model, cases, options, progress, binary=False, failed=None, reader=None):
         if cases.name == "partly.csv":
             failed("torn", InputError("Expected a volume."))
             return {**answer, "errors": [{"case": "torn", "message": "Expected a volume."}]}

@@ -1,6 +1,7 @@
 """What all commands share: what they print, how they end, and what they leave behind."""
 
 import argparse
+import importlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import failing_reader
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -17,6 +19,7 @@ from small_model import bands
 
 from medtl.commands import cli, console
 from medtl.errors import InputError
+from medtl.io.isolated import IsolatedReader
 from medtl.io.write import write_labelmap
 from medtl.volume import Geometry, Labelmap, Segment
 
@@ -209,18 +212,17 @@ class OddError(Exception):
 def test_an_input_ends_in_a_sentence_whatever_is_raised_and_the_others_go_on(
     error, verb, tmp_path, monkeypatch, capsys
 ):
-    from medtl.io import read
-
+    module = importlib.import_module("medtl.segmentation" if verb == "segment" else "medtl.classification.classify")
     monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: bands() if verb == "segment" else spots())
     good, odd = picture(tmp_path / "good.nrrd"), picture(tmp_path / "odd.nrrd")
+    work = getattr(module, f"{verb}_file")
 
-    def failing(path, **options):
-        if path == odd:
+    def failing(source, *rest):
+        if source == odd:
             raise error
-        return read.read_volume(path, **options)
+        return work(source, *rest)
 
-    module = "medtl.segmentation" if verb == "segment" else "medtl.classification.classify"
-    monkeypatch.setattr(f"{module}.read_volume", failing)
+    monkeypatch.setattr(module, f"{verb}_file", failing)
     output = ["--output", str(tmp_path / "out/")] if verb == "segment" else []
     assert cli.main([verb, str(odd), str(good), "--model", "m", "--json", *output]) == 1
     done = capsys.readouterr()
@@ -228,6 +230,22 @@ def test_an_input_ends_in_a_sentence_whatever_is_raised_and_the_others_go_on(
     assert [one["input"] for one in answer["results"]] == [str(good)]
     assert [one["input"] for one in answer["errors"]] == [str(odd)]
     assert "Traceback" not in done.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("verb", ["segment", "classify"])
+def test_a_file_that_crashes_the_reader_is_one_sentence_and_the_others_go_on(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: bands() if verb == "segment" else spots())
+    reader = IsolatedReader(command=failing_reader.COMMAND)
+    monkeypatch.setattr("medtl.io.isolated.reader_of", lambda *_: reader)
+    first, crash, last = (picture(tmp_path / f"{name}.nrrd") for name in ("first", "crash", "last"))
+    output = ["--output", str(tmp_path / "out/")] if verb == "segment" else []
+    assert cli.main([verb, str(first), str(crash), str(last), "--model", "m", "--json", *output]) == 1
+    done = capsys.readouterr()
+    answer = json.loads(done.out)
+    assert [one["input"] for one in answer["results"]] == [str(first), str(last)]
+    assert "the reader crashed (SIGSEGV)" in answer["errors"][0]["message"]
+    assert [line for line in done.err.splitlines() if "crash" in line] == [f"medtl: {answer['errors'][0]['message']}"]
 
 
 @pytest.mark.parametrize("verb", ["segment", "classify", "suggest", "evaluate"])
@@ -313,3 +331,22 @@ def test_export_prints_the_warnings_of_reading_and_of_writing(tmp_path, capsys):
     err = capsys.readouterr().err.splitlines()
     assert all(line.startswith("medtl: warning: ") for line in err)
     assert any("overlap" in line for line in err)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [("segment", "Choose one with --frame N."), ("classify", "Choose one with --frame N."), ("suggest", "")],
+)
+def test_a_file_of_several_frames_is_refused_with_the_option_that_the_verb_has(
+    verb, words, tmp_path, monkeypatch, capsys
+):
+    """Of several inputs each is read in another process; the option is named all the same."""
+    monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: spots() if verb == "classify" else bands())
+    image = sitk.ReadImage(str(picture(tmp_path / "a.nrrd")))
+    sitk.WriteImage(sitk.JoinSeries([image, image + 1]), str(tmp_path / "two.nii.gz"))
+    inputs = [str(tmp_path / "two.nii.gz")] + ([] if verb == "suggest" else [str(tmp_path / "a.nrrd")])
+    output = ["--output", str(tmp_path / "out/")] if verb == "segment" else []
+    assert cli.main([verb, *inputs, "--model", "m", *output]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "found 2 frames" in line]
+    assert line.endswith(words)
+    assert ("--" in line) == bool(words)

@@ -50,7 +50,7 @@ def test_many_other_images_are_counted(tmp_path: Path) -> None:
 
 def test_a_folder_of_other_images_alone_is_refused_with_their_names(tmp_path: Path) -> None:
     write_picture(tmp_path / "scan" / "a.png")
-    with pytest.raises(InputError, match="found none at .*scan but a.png. Give such a file itself"):
+    with pytest.raises(InputError, match=r"found none at .*scan but a.png. Give such a file itself"):
         read_volume(tmp_path / "scan")
 
 
@@ -94,7 +94,7 @@ def test_a_radiograph_has_no_neighbours(tmp_path: Path) -> None:
 def test_two_patients_under_one_series_uid_are_not_mixed(tag: str, values: tuple[str, str], tmp_path: Path) -> None:
     for n, item in enumerate(series(4)):
         write_slice(tmp_path / f"{n}.dcm", replace(item, extra={tag: values[n % 2]}))
-    with pytest.raises(InputError, match="found two patients, studies or modalities in .*0.dcm and 1.dcm"):
+    with pytest.raises(InputError, match=r"found two patients, studies or modalities in .*0.dcm and 1.dcm"):
         read_volume(tmp_path)
 
 

@@ -87,7 +87,7 @@ def test_leaving_the_module_ends_its_job_and_not_that_of_the_other_module(user):
 
 def test_process_says_what_the_command_says_and_keeps_the_table(user):
     install(card(BRAIN))
-    volume = samples.volumeNode(PHANTOM.volume, "head")
+    volume = samples.volume_node(PHANTOM.volume, "head")
     user.worker.then = user.worker.classified
     answer = user.widget.logic.process(volume, BRAIN)
     assert (answer["model"], answer["sha256"]) == (BRAIN, card(BRAIN).sha256)

@@ -420,7 +420,7 @@ def test_a_volume_that_is_edited_while_the_model_runs_makes_the_answer_stale(use
 
 def test_the_heat_map_is_laid_over_the_slices_and_taken_away(user):
     volume = user.load()
-    front = samples.volumeNode(PHANTOM.volume, "front")
+    front = samples.volume_node(PHANTOM.volume, "front")
     red().SetForegroundVolumeID(front.GetID())
     red().SetForegroundOpacity(0.3)
     table = user.classify(heat=TRUTH.astype(np.float32))

@@ -33,7 +33,7 @@ def labelmap(mask):
 
 def case(name="head", slices=SLICES):
     """A volume, the model's segmentation of it, and marks on these slices."""
-    volume = samples.volumeNode(PHANTOM.volume, name)
+    volume = samples.volume_node(PHANTOM.volume, name)
     written = writer.write(labelmap(TRUTH), volume)
     segmentation = slicer.mrmlScene.GetNodeByID(written.segmentation_id)
     for k in slices:
@@ -100,7 +100,7 @@ def test_segmentations_loaded_without_their_volumes_find_them_in_the_scene():
         marks.mark(one, first, CARD, k)
     without_its_volume(one)
     without_its_volume(two)
-    smaller = samples.volumeNode(PHANTOM.volume, "smaller")
+    smaller = samples.volume_node(PHANTOM.volume, "smaller")
     slicer.util.updateVolumeFromArray(smaller, np.zeros((3, 4, 5), np.int16))
     marked = finetune_job.MarkedCases()
     for opened in (first, second, smaller, None):
@@ -114,7 +114,7 @@ def test_a_segmentation_whose_volume_is_not_there_has_nothing_fresh_and_says_so(
     (found,) = finetune_job.MarkedCases().cases(CARD)
     assert (found.volume, found.fresh) == (None, 0)
     assert found.notes
-    smaller = samples.volumeNode(PHANTOM.volume, "smaller")
+    smaller = samples.volume_node(PHANTOM.volume, "smaller")
     slicer.util.updateVolumeFromArray(smaller, np.zeros((3, 4, 5), np.int16))
     (found,) = finetune_job.MarkedCases().cases(CARD, smaller)
     assert found.fresh == 0

@@ -21,7 +21,7 @@ def volume():
     """The phantom's oblique volume, in a scene with slice views."""
     host.new_scene()
     host.open_views()
-    yield samples.volumeNode(PHANTOM.volume)
+    yield samples.volume_node(PHANTOM.volume)
     host.new_scene()
 
 
@@ -140,7 +140,7 @@ def test_nodes_of_another_scene_with_the_same_ids_are_not_those_of_the_job(volum
     job = segment_job.begin(volume, target, segment_job.Choices(MODEL), tmp_path)
     ids = volume.GetID(), target.GetID()
     slicer.mrmlScene.Clear()
-    other = samples.volumeNode(PHANTOM.volume, "patient B")
+    other = samples.volume_node(PHANTOM.volume, "patient B")
     theirs = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "of B")
     assert (other.GetID(), theirs.GetID()) == ids
     finished = finish(job)
@@ -167,7 +167,7 @@ def test_process_gives_no_result_to_another_scene(volume, tmp_path, when):
         if when == "after it":
             worker.done()
         slicer.mrmlScene.Clear()
-        samples.volumeNode(PHANTOM.volume, "patient B")
+        samples.volume_node(PHANTOM.volume, "patient B")
         if when == "before the answer":
             worker.answer()
         elif worker.jobs:  # so that a run that waits for one fails and does not hang

@@ -59,8 +59,8 @@ def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
 
 
 def test_the_volume_in_the_background_of_the_red_view_is_the_default(user):
-    samples.volumeNode(PHANTOM.volume, "other")
-    looked_at = samples.volumeNode(PHANTOM.volume, "looked at")
+    samples.volume_node(PHANTOM.volume, "other")
+    looked_at = samples.volume_node(PHANTOM.volume, "looked at")
     manager = slicer.app.layoutManager()
     manager.sliceWidget("Red").mrmlSliceCompositeNode().SetBackgroundVolumeID(looked_at.GetID())
     user.chosen.inputVolume = None
@@ -109,7 +109,7 @@ HOSTILE = """# <img src="file:///etc/hostname"/> A card
 
 def hostile_card(user: User, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
     """The browser with the card of a model whose README is this text."""
-    monkeypatch.setattr(panels.card, "textOf", lambda path: text)
+    monkeypatch.setattr(panels.card, "textOf", lambda folder, name: text)
     user.load()
     user.ui.cardButton.click()
     slicer.app.processEvents()
@@ -127,7 +127,7 @@ def test_a_card_opens_no_file_and_no_host_when_it_is_shown(user, monkeypatch):
 
 
 def test_an_image_that_cleaning_missed_is_shown_as_text(user, monkeypatch):
-    monkeypatch.setattr(panels.card, "cleanMarkdown", lambda text: text)
+    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: text)
     browser = hostile_card(user, monkeypatch, HOSTILE)
     assert "<img" not in browser.html
     assert "![a](//attacker/share/x.png)" in browser.plainText
@@ -155,7 +155,7 @@ def test_in_a_list_of_a_card_only_what_is_marked_is_bold(user, monkeypatch):
 
 def test_licence_and_description_are_shown_letter_by_letter(user, monkeypatch):
     text = "* 1. _a_ <b>b</b> [c](https://c.org) ![d](file:///d) `e` https://f.org\n\n    # second paragraph"
-    monkeypatch.setattr(panels.card, "cleanMarkdown", lambda text: "")
+    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: "")
     browser = hostile_card(user, monkeypatch, text)
     assert text.splitlines()[0] in browser.plainText
     assert "\n# second paragraph" in browser.plainText
@@ -483,7 +483,7 @@ def test_the_volume_deleted_in_the_middle_leaves_the_result_in_a_new_segmentatio
     slicer.mrmlScene.RemoveNode(volume)
     user.worker.done()
     assert "deleted while the model ran" in user.result()
-    again = samples.volumeNode(PHANTOM.volume)
+    again = samples.volume_node(PHANTOM.volume)
     np.testing.assert_array_equal(voxels(user.chosen.resultSegmentation, again), TRUTH)
     assert slicer.mrmlScene.GetFirstNodeByName("MedTL grid") is None
 
@@ -1271,7 +1271,7 @@ def test_what_was_deleted_beside_the_segmentation_breaks_nothing(user):
 
 
 def test_the_panel_follows_the_red_view_until_the_user_chooses_himself(user):
-    first, second, third = (samples.volumeNode(PHANTOM.volume, name) for name in ("first", "second", "third"))
+    first, second, third = (samples.volume_node(PHANTOM.volume, name) for name in ("first", "second", "third"))
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     for looked in (first, second):
         composite.SetBackgroundVolumeID(looked.GetID())
