@@ -1,4 +1,4 @@
-"""What a tuned bundle has of the cases that it was tuned on (slices and labels, no name and no hash), and of its parent."""
+"""What a tuned bundle has of its parent and of the cases that it was tuned on: slices and labels, no name, no hash."""
 
 import json
 from pathlib import Path
