@@ -335,7 +335,7 @@ def test_export_prints_the_warnings_of_reading_and_of_writing(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("verb", "words"),
-    [("segment", "Choose one with --frame N."), ("classify", "Choose one with --frame N."), ("suggest", "")],
+    [("segment", "Use --frame N."), ("classify", "Use --frame N."), ("suggest", "")],
 )
 def test_a_file_of_several_frames_is_refused_with_the_option_that_the_verb_has(
     verb, words, tmp_path, monkeypatch, capsys
