@@ -544,8 +544,8 @@ def test_a_report_that_cannot_be_written_is_told_and_none_is_replaced_unasked(us
     user.ui.reportButton.click()
     assert "does not exist" in user.ui.resultLabel.text
     (tmp_path / "report.csv").write_text("precious")
-    agree(False)
     host.answer(str(tmp_path / "report"))
+    agree(False)
     user.ui.reportButton.click()
     assert (tmp_path / "report.csv").read_text() == "precious"
     assert "2_ ax_t1" in host.dialogs.shown[-1]
