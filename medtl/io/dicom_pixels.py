@@ -1,5 +1,7 @@
 """The voxels of DICOM files: which pixel data can be read, and their values after rescaling."""
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,9 +171,10 @@ def _sum_of_ends(data: "Dataset", scaling: Scaling) -> float:
 
 def _by_gdcm(data: "Dataset", file: Path) -> np.ndarray:
     """The values as SimpleITK's GDCM, which knows more compressions, reads and rescales them, float64 (Y, X)."""
-    with quiet_stderr():
+    with tempfile.TemporaryDirectory(prefix="medtl-") as folder, quiet_stderr():
+        plain = shutil.copyfile(file, Path(folder, "slice.dcm"))  # SimpleITK ends the process on names out of UTF-8
         try:
-            image = sitk.ReadImage(str(file), imageIO="GDCMImageIO")
+            image = sitk.ReadImage(str(plain), imageIO="GDCMImageIO")
         except RuntimeError:
             _refuse(data, file)
     return np.asarray(sitk.GetArrayFromImage(image), dtype=np.float64).reshape(int(data.Rows), int(data.Columns))

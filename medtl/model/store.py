@@ -28,7 +28,6 @@ from ..typed_json import encode
 from .card import METADATA, RESERVED, Coefficients, ModelCard, load_card
 from .card_text import is_invisible
 from .files import open_file, reason_of
-from .files import read_text_file as read_text_file  # for those who show or copy a bundle's texts
 
 WEIGHTS = "models/model.safetensors"
 FILES = ("LICENSE", METADATA, WEIGHTS)  # and texts in docs

@@ -548,7 +548,7 @@ def test_a_report_that_cannot_be_written_is_told_and_none_is_replaced_unasked(us
     agree(False)
     user.ui.reportButton.click()
     assert (tmp_path / "report.csv").read_text() == "precious"
-    assert "2_ ax_t1" in host.dialogs.shown[-1]
+    assert "2_ ax_t1" in host.dialogs.shown[-2]
 
 
 # Nothing is lost
