@@ -1,6 +1,8 @@
 # make demo     segment a synthetic head with a known lesion (or CASE=path) into demo/
 # make test     all tests: the engine's (test-engine) and the Slicer side's on a stand-in for Slicer (test-slicer)
 # make check    format, lint and types
+# make audit    published faults of the tested versions, by pip-audit: it needs pypi.org's advisories
+# make constraints    the files of tested versions with their hashes anew, from pyproject.toml
 # make test-slicer-next    the Slicer side's on the next version of Slicer; both take MEDTL_SLICER_PYTHON=DIR, the
 #               Base/Python folder of a Slicer source tree, to run on its real Python layer: see Testing/host/README.md
 # make setup    only the environment; `PYTHON=` picks the interpreter, `TORCH_INDEX=` the index torch comes from,
@@ -12,8 +14,14 @@ CASE ?=
 PY := .venv/bin/python
 SLICER_PY := .venv-slicer/bin/python
 SLICER_NEXT_PY := .venv-slicer-next/bin/python
-SLICER_PACKAGES := "PySide6-Essentials>=6.7" "numpy>=1.26" "pytest>=8.0" "SimpleITK>=2.4" "pydicom>=3.0" "pillow>=10.3" \
+SLICER_PACKAGES := "PySide6-Essentials>=6.7" "numpy>=1.26" "pytest>=8.0" "SimpleITK>=2.4" "pydicom>=3.0.2" "pillow>=12.3" \
 	"scipy>=1.11" packaging cmake jsonschema
+# Tested versions with hashes: for users and Slicer, and with the tools of development. Without torch and what only it
+# needs: these are installed first, in builds that differ by platform and index.
+CONSTRAINTS := MedTLSegment/Resources/constraints.txt
+DEV_CONSTRAINTS := Testing/constraints.txt
+COMPILE = .venv-supply/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-annotate \
+	--no-emit-package torch --no-emit-package torchvision --custom-compile-command "make constraints"
 # What the tests of the Slicer side run under: the worker that they start is the engine's, in its own environment.
 SLICER_ENV := QT_QPA_PLATFORM=offscreen MEDTL_ENGINE_PYTHON=$(abspath $(PY))
 
@@ -27,7 +35,7 @@ find_python = python=; for p in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12
 	  exit 1; \
 	fi
 
-.PHONY: setup demo test test-engine test-slicer test-slicer-next check format bench clean
+.PHONY: setup demo test test-engine test-slicer test-slicer-next check audit constraints format bench clean
 
 setup: .venv/.ready
 
@@ -35,11 +43,18 @@ setup: .venv/.ready
 .venv/.torch:
 	@$(find_python); echo "Setting up .venv with $$("$$python" --version)"; "$$python" -m venv .venv
 	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "torch>=2.4" "torchvision>=0.19"
+	$(PY) -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "torch>=2.8" "torchvision>=0.23"
 	@touch $@
 
-.venv/.ready: .venv/.torch pyproject.toml
-	$(PY) -m pip install --quiet -e ".[dev]"
+.venv/.ready: .venv/.torch pyproject.toml $(DEV_CONSTRAINTS)
+	$(PY) -m pip install --quiet --no-deps --require-hashes -r $(DEV_CONSTRAINTS)
+	$(PY) -m pip install --quiet --no-deps -e .
+	$(PY) -m pip check
+	@touch $@
+
+.venv-supply/.ready:
+	@$(find_python); "$$python" -m venv .venv-supply
+	.venv-supply/bin/python -m pip install --quiet uv pip-audit
 	@touch $@
 
 # Slicer's own MRML and Qt; no torch, so that it never loads in Slicer's process.
@@ -74,6 +89,15 @@ check: .venv/.ready
 	$(PY) -m ruff check .
 	$(PY) -m mypy medtl $(wildcard MedTLSegment/MedTLLib MedTLClassify/MedTLClassifyLib)
 
+# Without the index pip-audit finds nothing and says so: --strict makes that an error.
+audit: .venv-supply/.ready
+	.venv-supply/bin/pip-audit --strict --disable-pip --require-hashes -r $(DEV_CONSTRAINTS) || \
+	  { echo "Faults are listed above, or the advisories of pypi.org could not be reached from here." >&2; exit 1; }
+
+constraints: .venv-supply/.ready
+	$(COMPILE) --upgrade --extra dev -o $(DEV_CONSTRAINTS)
+	$(COMPILE) --constraint $(DEV_CONSTRAINTS) -o $(CONSTRAINTS)
+
 format: .venv/.ready
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -83,5 +107,5 @@ bench: .venv/.ready
 	@ls Testing/benchmarks/*.py 2>/dev/null || echo "none yet"
 
 clean:
-	rm -rf .venv .venv-slicer .venv-slicer-next demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-slicer .venv-slicer-next .venv-supply demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find medtl Testing -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,21 +1,17 @@
 from typing import Annotated, Any
 
-import vtk
-
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import *
-from slicer.util import VTKObservationMixin
 from slicer.parameterNodeWrapper import parameterNodeWrapper, Choice, WithinRange
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 
+from MedTLClassifyLib import job as classifyJob, result as classResult
 from MedTLClassifyLib.panel import ClassifyPanel
-from MedTLClassifyLib import result as class_result, job as classify_job
-from MedTLLib.mrml import views
+from MedTLLib.module import ModuleLogic, ModuleWidget
 from MedTLLib.panels.setup import SetupPanel
-from MedTLLib.jobs.worker import Worker, shared
 
 
 #
@@ -65,84 +61,29 @@ class MedTLClassifyParameterNode:
 #
 
 
-class MedTLClassifyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """Uses ScriptedLoadableModuleWidget base class, available at:
-    https://github.com/Slicer/Slicer/blob/main/Base/Python/slicer/ScriptedLoadableModule.py
-    """
+class MedTLClassifyWidget(ModuleWidget):
+    """Uses ScriptedLoadableModuleWidget base class. Each part of the panel is a class in MedTLClassifyLib."""
 
-    def __init__(self, parent=None) -> None:
-        """Called when the user opens the module the first time and the widget is initialized."""
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)  # needed for parameter node observation
-        self.logic = None
-        self._parameterNode = None
-        self._parameterNodeGuiTag = None
+    def makePanels(self) -> None:
+        self.logic = MedTLClassifyLogic()
+        self.classify = ClassifyPanel(self.ui, self.logic.run)
+        self.setupPage = SetupPanel(self.ui, self.classify, self.ui.classifyButton)
 
-    def setup(self) -> None:
-        """Called when the user opens the module the first time and the widget is initialized."""
-        ScriptedLoadableModuleWidget.setup(self)
+    def showParameterNode(self, parameterNode: MedTLClassifyParameterNode | None) -> None:
+        self.classify.parameters = parameterNode
 
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedTLClassify.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
+    def updatePanels(self) -> None:
+        self.classify.update()
 
-        self.logic = MedTLClassifyLogic(shared())
-
-        # Each part of the panel is a class of its own, in MedTLClassifyLib.
-        self.classify = ClassifyPanel(self.ui, self.logic)
-        self.setupPage = SetupPanel(self.ui, self.logic, self.classify, self.ui.classifyButton)
-
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
-
-        # Make sure parameter node is initialized (needed for module reload)
-        self.initializeParameterNode()
-
-    def cleanup(self) -> None:
-        """Called when the application closes and the module widget is destroyed."""
-        self.classify.forget()
-        self.setParameterNode(None)
-        self.removeObservers()
-        if self.logic.worker.state == "ready":  # else it is not there, or works for the other module
-            self.logic.worker.stop()
-
-    def enter(self) -> None:
-        """Called each time the user opens this module."""
-        self.initializeParameterNode()
+    def enterPanels(self) -> None:
         self.classify.enter()
         self.setupPage.check()
 
-    def onSceneStartClose(self, caller, event) -> None:
-        """Called just before the scene is closed."""
-        self.classify.forget()
-        self.setParameterNode(None)
+    def closeScene(self) -> None:
+        self.classify.sceneClosed()
 
-    def onSceneEndClose(self, caller, event) -> None:
-        """Called just after the scene is closed, or another one was read."""
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def initializeParameterNode(self) -> None:
-        """Ensure parameter node exists and observed."""
-        parameterNode = self.logic.getParameterNode()
-        if not parameterNode.inputVolume:
-            parameterNode.inputVolume = views.volume_in_view()
-        self.setParameterNode(parameterNode)
-
-    def setParameterNode(self, inputParameterNode: MedTLClassifyParameterNode | None) -> None:
-        """Set and observe parameter node, so that the GUI follows it."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.classify.update)
-        self._parameterNode = inputParameterNode
-        self.classify.parameters = inputParameterNode
-        if self._parameterNode:
-            # The dynamic property "SlicerParameterName" in the .ui file says which widget shows which parameter.
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.classify.update)
-        self.classify.update()
+    def closePanels(self) -> None:
+        self.classify.sceneClosed()
 
 
 #
@@ -150,15 +91,11 @@ class MedTLClassifyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 #
 
 
-class MedTLClassifyLogic(ScriptedLoadableModuleLogic):
+class MedTLClassifyLogic(ModuleLogic):
     """Runs a model on a volume, without a panel.
     Uses ScriptedLoadableModuleLogic base class, available at:
     https://github.com/Slicer/Slicer/blob/main/Base/Python/slicer/ScriptedLoadableModule.py
     """
-
-    def __init__(self, worker: Worker | None = None) -> None:
-        ScriptedLoadableModuleLogic.__init__(self)
-        self.worker = worker or Worker()
 
     def getParameterNode(self):
         return MedTLClassifyParameterNode(super().getParameterNode())
@@ -179,8 +116,8 @@ class MedTLClassifyLogic(ScriptedLoadableModuleLogic):
         The table of the answer stays in the scene.
         Raises ValueError on bad input and RuntimeError when the engine cannot run.
         """
-        table = classify_job.run(self.worker, volumeNode, modelName, segmentationNode, segmentId)
-        return class_result.report(class_result.read(table))
+        table = classifyJob.run(self.engine, volumeNode, modelName, segmentationNode, segmentId)
+        return classResult.report(classResult.read(table))
 
 
 #
@@ -215,7 +152,7 @@ class MedTLClassifyTest(ScriptedLoadableModuleTest):
         from MedTLLib.mrml import scene
 
         phantom = head(1, (64, 64, 8), (3.5, 3.5, 15.0))
-        volume = samples.volumeNode(phantom.volume)
+        volume = samples.volume_node(phantom.volume)
         heat = (phantom.labelmap.array > 0).astype(np.float32)
         node = heatmaps.put(heat, phantom.volume.geometry, "heat map")
         self.assertTrue((slicer.util.arrayFromVolume(node) == heat).all())

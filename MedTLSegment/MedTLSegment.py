@@ -1,27 +1,23 @@
 from pathlib import Path
 from typing import Annotated
 
-import vtk
-
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import *
-from slicer.util import VTKObservationMixin
 from slicer.parameterNodeWrapper import parameterNodeWrapper, Choice, WithinRange
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
-from MedTLLib.jobs import segment as segment_job
 from MedTLLib import samples
-from MedTLLib.mrml import views
+from MedTLLib.jobs import segment as segmentJob
+from MedTLLib.module import ModuleLogic, ModuleWidget
 from MedTLLib.panels.finetune import FinetunePanel
 from MedTLLib.panels.maintenance import MaintenancePanel
 from MedTLLib.panels.results import ResultsPanel
 from MedTLLib.panels.seeds import SeedsPanel
 from MedTLLib.panels.segment import SegmentPanel
 from MedTLLib.panels.setup import SetupPanel
-from MedTLLib.jobs.worker import Worker, shared
 
 
 #
@@ -80,101 +76,44 @@ class MedTLSegmentParameterNode:
 #
 
 
-class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """Uses ScriptedLoadableModuleWidget base class."""
+class MedTLSegmentWidget(ModuleWidget):
+    """Uses ScriptedLoadableModuleWidget base class. Each part of the panel is a class in MedTLLib/panels."""
 
-    def __init__(self, parent=None) -> None:
-        """Called when the user opens the module the first time and the widget is initialized."""
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)  # needed for parameter node observation
-        self.logic = None
-        self._parameterNode = None
-        self._parameterNodeGuiTag = None
-
-    def setup(self) -> None:
-        """Called when the user opens the module the first time and the widget is initialized."""
-        ScriptedLoadableModuleWidget.setup(self)
-
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedTLSegment.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
-
-        self.logic = MedTLSegmentLogic(shared())
-
-        # Each part of the panel is a class of its own, in MedTLLib/panels.
+    def makePanels(self) -> None:
+        self.logic = MedTLSegmentLogic()
         self.results = ResultsPanel(self.ui)
-        self.segment = SegmentPanel(self.ui, self.logic, self.results.show)
+        self.segment = SegmentPanel(self.ui, self.logic.run, self.results.show)
         self.seeds = SeedsPanel(self.ui, self.segment.models, self.results)
-        self.finetune = FinetunePanel(self.ui, self.logic, self.segment, self.results.show)
-        self.setupPage = SetupPanel(self.ui, self.logic, self.segment, self.ui.segmentButton)
-        self.maintenance = MaintenancePanel(self.ui, self.logic, self.segment)
+        self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.results.show)
+        self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton)
+        self.maintenance = MaintenancePanel(self.ui, self.logic.run, self.segment.readModels)
 
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
+    def showParameterNode(self, parameterNode: MedTLSegmentParameterNode | None) -> None:
+        self.segment.parameters = self.results.parameters = parameterNode
 
-        # Make sure parameter node is initialized (needed for module reload)
-        self.initializeParameterNode()
+    def updatePanels(self) -> None:
+        self.segment.update()
+        self.results.update()
+        self.seeds.update()
 
-    def cleanup(self) -> None:
-        """Called when the application closes and the module widget is destroyed."""
-        self.seeds.exit()
-        self.finetune.close()
-        self.setParameterNode(None)
-        self.removeObservers()
-        self.logic.worker.stop()
-
-    def enter(self) -> None:
-        """Called each time the user opens this module."""
-        self.initializeParameterNode()
+    def enterPanels(self) -> None:
         self.segment.enter()
         self.setupPage.check()
         self.seeds.enter()
         self.finetune.enter()
 
-    def exit(self) -> None:
-        """Called each time the user opens a different module."""
+    def exitPanels(self) -> None:
         self.seeds.exit()
         self.finetune.exit()
 
-    def onSceneStartClose(self, caller, event) -> None:
-        """Called just before the scene is closed."""
-        self.segment.abandon()
-        self.finetune.abandon()
+    def closeScene(self) -> None:
+        self.finetune.sceneClosed()
         self.seeds.forget()
         self.results.forget()
-        self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller, event) -> None:
-        """Called just after the scene is closed, or another one was read."""
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def initializeParameterNode(self) -> None:
-        """Ensure parameter node exists and observed."""
-        parameterNode = self.logic.getParameterNode()
-        if not parameterNode.inputVolume:
-            parameterNode.inputVolume = views.volume_in_view()
-        self.setParameterNode(parameterNode)
-
-    def setParameterNode(self, inputParameterNode: MedTLSegmentParameterNode | None) -> None:
-        """Set and observe parameter node, so that the GUI follows it."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        self._parameterNode = inputParameterNode
-        self.segment.parameters = self.results.parameters = inputParameterNode
-        if self._parameterNode:
-            # The dynamic property "SlicerParameterName" in the .ui file says which widget shows which parameter.
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        self._update()
-
-    def _update(self, caller=None, event=None) -> None:
-        self.segment.update()
-        self.results.update()
-        self.seeds.update()
+    def closePanels(self) -> None:
+        self.seeds.exit()
+        self.finetune.close()
 
 
 #
@@ -182,13 +121,9 @@ class MedTLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 #
 
 
-class MedTLSegmentLogic(ScriptedLoadableModuleLogic):
+class MedTLSegmentLogic(ModuleLogic):
     """Runs a model on a volume, without a panel.
     Uses ScriptedLoadableModuleLogic base class."""
-
-    def __init__(self, worker: Worker | None = None) -> None:
-        ScriptedLoadableModuleLogic.__init__(self)
-        self.worker = worker or Worker()
 
     def getParameterNode(self):
         return MedTLSegmentParameterNode(super().getParameterNode())
@@ -206,8 +141,8 @@ class MedTLSegmentLogic(ScriptedLoadableModuleLogic):
         :param segmentationNode: segmentation to write into; a new one when left out
         Raises ValueError on bad input and RuntimeError when the engine cannot run.
         """
-        segment_job.check(volumeNode)
-        return segment_job.run(self.worker, volumeNode, segmentationNode, segment_job.Choices(modelName))
+        segmentJob.check(volumeNode)
+        return segmentJob.run(self.engine, volumeNode, segmentationNode, segmentJob.Choices(modelName))
 
 
 #
@@ -236,7 +171,7 @@ class MedTLSegmentTest(ScriptedLoadableModuleTest):
         from medtl.phantom import head
 
         phantom = head(1, (64, 64, 8), (3.5, 3.5, 15.0))
-        volume = samples.volumeNode(phantom.volume)
+        volume = samples.volume_node(phantom.volume)
         written = writer.write(phantom.labelmap, volume)
         segmentation = slicer.mrmlScene.GetNodeByID(written.segmentation_id)
         found = scene.array_of(segmentation, written.segment_ids[0], volume)

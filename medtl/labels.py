@@ -56,19 +56,18 @@ MATCHES: tuple[Match, ...] = (_by_tags, _by_id, _by_name)
 
 
 def candidates(segments: Sequence[Segment], card: ModelCard) -> dict[str, tuple[Segment, ...]]:
-    """The segments that may be a label's, by label id: all that the first way to find one finds, the one with the
-    label's own id first. Labels without any are absent. No segment is two labels'.
+    """The segments that may be a label's, by label id: all that match by tags, else by id, else by name; the one with
+    the label's own id comes first. Labels without any are absent. No segment is in two groups.
     """
-    found: dict[str, tuple[Segment, ...]] = {}
+    groups: dict[str, tuple[Segment, ...]] = {}
     for matches in MATCHES:
-        taken = [segment for group in found.values() for segment in group]
-        free = [segment for segment in segments if segment not in taken]
         for label in card.labels:
-            group = [segment for segment in free if matches(segment, label, card)]
-            if group and label.id not in found:
+            taken = [segment for group in groups.values() for segment in group]
+            group = [one for one in segments if one not in taken and matches(one, label, card)]
+            if group and label.id not in groups:
                 own = [segment for segment in group if _by_id(segment, label, card)]
-                found[label.id] = tuple(dict.fromkeys((*own, *group)))
-    return found
+                groups[label.id] = tuple(dict.fromkeys((*own, *group)))
+    return groups
 
 
 def label_segments(segments: Sequence[Segment], card: ModelCard) -> dict[str, Segment]:
@@ -76,15 +75,15 @@ def label_segments(segments: Sequence[Segment], card: ModelCard) -> dict[str, Se
 
     Raises: InputError when two segments may be the same label's and neither has its id.
     """
-    found = candidates(segments, card)
+    groups = candidates(segments, card)
     for label in card.labels:
-        group = found.get(label.id, ())
+        group = groups.get(label.id, ())
         if len(group) > 1 and (_by_id(group[0], label, card) == _by_id(group[1], label, card)):
             raise InputError(
                 f"Expected one segment for the label {label.name} of {card.name}, found {len(group)}: "
                 f"{described(group)}. Rename or remove all but one."
             )
-    return {label_id: group[0] for label_id, group in found.items()}
+    return {label_id: group[0] for label_id, group in groups.items()}
 
 
 def label_values(labelmap: Labelmap, card: ModelCard) -> dict[str, int]:
@@ -93,10 +92,33 @@ def label_values(labelmap: Labelmap, card: ModelCard) -> dict[str, int]:
 
     Raises: InputError when two segments may be the same label's.
     """
-    found = label_segments(labelmap.segments, card)
-    if not found:
+    by_label = label_segments(labelmap.segments, card)
+    if not by_label:
         return {label.id: label.value for label in card.labels}
-    return {label_id: segment.value for label_id, segment in found.items()}
+    return {label_id: segment.value for label_id, segment in by_label.items()}
+
+
+def label_numbers(labelmap: Labelmap, card: ModelCard) -> np.ndarray:
+    """The number of each voxel's label among the model's, from 1, uint16 (Z, Y, X); 0 for none of them.
+
+    Raises: InputError when a label has no segment, two segments may be the same label's, or two labels overlap.
+    """
+    values = label_values(labelmap, card)
+    if missing := [label.name for label in card.labels if label.id not in values]:
+        raise InputError(
+            f"Expected a segment for each label of {card.name}, found none for {', '.join(missing)}: it was removed "
+            "since the prediction. Segment again, or add it back."
+        )
+    numbers = np.zeros(labelmap.array.shape, np.uint16)
+    for number, label in enumerate(card.labels, start=1):
+        mask = labelmap.mask(values[label.id])
+        if shared := np.count_nonzero(numbers[mask]):
+            raise InputError(
+                f"Expected labels that do not overlap, found {shared} voxels of {label.name} in another label, too. "
+                "Take the shared voxels out of one."
+            )
+        numbers[mask] = number
+    return numbers
 
 
 def unknown_values(labelmap: Labelmap, values: Mapping[str, int]) -> tuple[int, ...]:
@@ -119,8 +141,8 @@ def named_segment(labelmap: Labelmap, text: str) -> Segment | None:
     )
     segments = all_segments(labelmap)
     for way in ways:
-        if found := [one for one in segments if way(one)]:
-            return _only(found, f"called {text!r}")
+        if named := [one for one in segments if way(one)]:
+            return _only(named, f"called {text!r}")
     return None
 
 

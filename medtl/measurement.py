@@ -5,13 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from .volume import Geometry
+from .labels import all_segments
+from .results import LesionFigures, SegmentFigures
+from .volume import Geometry, Labelmap
 
 # Distances of so many pairs of points are held in memory at once.
 PAIRS = 4_000_000
 # So few voxels are compared at once.
 FEW = 64
-# A second part of this share of the largest is worth a word.
+# A second part of this share of the largest is worth a warning.
 PART_SHARE = 0.1
 
 
@@ -30,9 +32,22 @@ class Lesion:
     centre: tuple[float, float, float]
 
 
+def measure(labelmap: Labelmap, real_spacing: bool = True) -> tuple[SegmentFigures, ...]:
+    """Volume (mL) and lesions of each segment of a labelmap; None for mL and mm where the spacing is not real. A value
+    without a segment is a segment named by its value."""
+    measured = []
+    for one in all_segments(labelmap):
+        mask = labelmap.mask(one.value)
+        ml = np.count_nonzero(mask) * labelmap.geometry.voxel_ml if real_spacing else None
+        parts = lesions(mask, labelmap.geometry, real_spacing)
+        figures = tuple(LesionFigures(part.volume_ml, part.diameter_mm, part.centre) for part in parts)
+        measured.append(SegmentFigures(one.id, one.name, ml, figures))
+    return tuple(measured)
+
+
 def lesions(mask: np.ndarray, geometry: Geometry, real_spacing: bool = True) -> tuple[Lesion, ...]:
     """The connected parts (26 neighbours) of a mask (Z, Y, X) on its grid, the largest first."""
-    found = []
+    parts = []
     for number, indices in enumerate(components(mask), start=1):
         points = indices @ geometry.affine[:3, :3].T  # mm from the first voxel's centre
         nearest = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
@@ -40,8 +55,8 @@ def lesions(mask: np.ndarray, geometry: Geometry, real_spacing: bool = True) -> 
         ml = len(indices) * geometry.voxel_ml if real_spacing else None
         ends = outermost(indices) if len(indices) > FEW else indices
         mm = largest_distance(ends @ geometry.affine[:3, :3].T) if real_spacing else None
-        found.append(Lesion(number, ml, mm, (x, y, z)))
-    return tuple(found)
+        parts.append(Lesion(number, ml, mm, (x, y, z)))
+    return tuple(parts)
 
 
 def components(mask: np.ndarray) -> list[np.ndarray]:
@@ -71,8 +86,8 @@ def outermost(indices: np.ndarray) -> np.ndarray:
     rim = inside.copy()
     for axis in range(3):
         rim &= ~(np.roll(inside, 1, axis) & np.roll(inside, -1, axis))
-    found: np.ndarray = np.argwhere(rim) + corner
-    return found
+    outer: np.ndarray = np.argwhere(rim) + corner
+    return outer
 
 
 def largest_distance(points: np.ndarray) -> float:
@@ -95,7 +110,7 @@ def largest_distance(points: np.ndarray) -> float:
 
 
 def largest_part(region: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The largest connected part (26 neighbours) of a region, bool (Z, Y, X); a warning where others are of note."""
+    """The largest connected part (26 neighbours) of a region, bool (Z, Y, X); a warning where others are large."""
     parts = components(region)
     if len(parts) < 2:
         return region, ()
@@ -105,6 +120,6 @@ def largest_part(region: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def part_warning(parts: list[np.ndarray]) -> tuple[str, ...]:
-    """What the user should know where a region has more parts of note (`components`) than the one that is judged."""
+    """The warning that a region has more parts (`components`) of a relevant size than the largest, which is used."""
     others = sum(len(part) >= PART_SHARE * len(parts[0]) for part in parts[1:])
-    return (f"The segment has {others + 1} parts of note; the largest alone is judged.",) if others else ()
+    return (f"The segment has {others + 1} large parts; only the largest is used.",) if others else ()

@@ -1,12 +1,13 @@
 """Progress and cancel in one callable: `progress(stage, fraction)`.
 
-The work calls it often; whoever watches may raise `Cancelled` from it, and that is how work stops.
+The work calls it often. The callable may raise `Cancelled`, and that stops the work.
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -134,7 +135,7 @@ class Remaining:
 
 
 class TerminalProgress:
-    """A progress bar on one line of a terminal; no_progress where the stream is not a terminal."""
+    """A progress bar on one line of a terminal; nothing where the stream is no terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -144,21 +145,24 @@ class TerminalProgress:
     def __call__(self, stage: str, fraction: float) -> None:
         left = self._remaining(stage, fraction)
         now = time.monotonic()
-        if not self._stream.isatty() or (0.0 < fraction < 1.0 and now - self._shown < 0.1):
+        if 0.0 < fraction < 1.0 and now - self._shown < 0.1:
             return
         self._shown = now
         bar = "#" * round(30 * fraction)
         seconds = "" if left is None or fraction >= 1.0 else f" {left:.0f} s left"
-        self._stream.write(f"\r\x1b[K{stage:<10} [{bar:<30}] {100 * fraction:3.0f} %{seconds}")
-        self._stream.flush()
+        self._write(f"{stage:<10} [{bar:<30}] {100 * fraction:3.0f} %{seconds}")
 
     def close(self) -> None:
         """Remove the bar."""
-        if self._stream.isatty():
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        self._write("")
+
+    def _write(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # the terminal was closed
+            if self._stream.isatty():
+                self._stream.write(f"\r\x1b[K{line}")
+                self._stream.flush()
 
 
 def json_line(record: dict[str, object]) -> str:
-    """One ASCII line of JSON, as the worker speaks it."""
+    """One ASCII line of JSON, as the worker sends it."""
     return json.dumps(record, ensure_ascii=True, allow_nan=False) + "\n"

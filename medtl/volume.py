@@ -82,15 +82,21 @@ class Geometry:
         return float(np.abs(corners @ (self.affine - other.affine).T).max())
 
     @property
-    def tolerance(self) -> float:
-        """How far a voxel of the same grid may lie off, mm: what file formats round.
+    def rounding(self) -> float:
+        """How far the rounding of file formats may move a voxel, mm.
 
-        DICOM and text formats often have directions of 4 decimals and positions of 3, NIfTI has 32-bit numbers: with
-        the distance of the far corner this makes 1e-3 mm + 1e-4 of the longest side, but never more than a tenth of
-        the smallest spacing.
+        DICOM and text headers often have directions of 3 or 4 decimals and positions of 3, NIfTI has 32-bit numbers
+        and a rotation that is orthonormal. So it is 1e-3 mm, and of the longest side 1e-4 and as much as the axes
+        depart from orthonormal.
         """
         longest = max(n * s for n, s in zip(self.size, self.spacing, strict=True))
-        return min(1e-3 + 1e-4 * longest, 0.1 * min(self.spacing))
+        departure = float(np.linalg.norm(self.axes.T @ self.axes - np.eye(3)))
+        return 1e-3 + (1e-4 + departure) * longest
+
+    @property
+    def tolerance(self) -> float:
+        """How far a voxel of the same grid may lie off, mm: `rounding`, but at most a fifth of the smallest spacing."""
+        return min(self.rounding, 0.2 * min(self.spacing))
 
     def close_to(self, other: "Geometry", mm: float | None = None) -> bool:
         """True when both grids have one size and all their voxels lie within `mm` of each other on each axis.
@@ -148,6 +154,23 @@ class Labelmap:
         mask: np.ndarray = self.array == values[0] if len(values) == 1 else np.isin(self.array, values)
         np.put(mask, self.covered[np.isin(self.covered[:, 0], values), 1], True)
         return mask
+
+
+def check_same_grid(labels: Geometry, image: Geometry, labels_name: object, image_name: object) -> None:
+    """Raise InputError where labels do not lie on the grid of their image, by `Geometry.close_to`."""
+    if labels.close_to(image):
+        return
+    if labels.size != image.size:
+        found = f"{_sizes(labels)} voxels beside {_sizes(image)}"
+    else:
+        found = f"voxels up to {labels.distance(image):.3g} mm beside those of the image"
+    raise InputError(
+        f"Expected {labels_name} on the grid of {image_name}, found {found}. Resample the labels onto the image."
+    )
+
+
+def _sizes(geometry: Geometry) -> str:
+    return " × ".join(str(n) for n in geometry.size)
 
 
 def geometry_of(image: sitk.Image) -> Geometry:

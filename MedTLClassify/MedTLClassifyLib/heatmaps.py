@@ -1,4 +1,4 @@
-"""Where a network looked: a volume of 0 to 1 on the grid of the classified one, shown over its slices. No Qt."""
+"""Heat maps: volumes of 0 to 1 on the grid of the classified one, shown over its slices. No Qt."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def show(node: Any, volume: Any) -> None:
 
 
 def hide() -> None:
-    """Put back what the user had in front; what he put there since stays."""
+    """Put back the foreground that the user had; one chosen since stays."""
     for composite in _composites():
         opacity = composite.GetAttribute(BEFORE)
         front = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
@@ -83,5 +83,5 @@ def hide() -> None:
 
 
 def _composites() -> list[Any]:
-    found = (views.composite_of(view) for view in views.slice_nodes())
-    return [each for each in found if each is not None]
+    nodes = (views.composite_of(view) for view in views.slice_nodes())
+    return [each for each in nodes if each is not None]

@@ -1,11 +1,10 @@
-"""One run of Classify: the volume and the region handed over, and the answer put into the scene. No Qt."""
+"""A job of Classify: the volume and the region handed over, and the answer put into the scene."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from slicer.i18n import tr as _
@@ -17,7 +16,9 @@ from medtl.io.write import write_image, write_labelmap
 from medtl.model.card import ModelCard, load_card
 from medtl.model.store import find_model
 from medtl.volume import Labelmap, Segment
-from MedTLLib.jobs import segment as segment_job
+from MedTLLib.jobs.blocking import check_packages, run_blocking
+from MedTLLib.jobs.job import Ending, Job, Step, discard, new_folder
+from MedTLLib.jobs.run import Engine
 from MedTLLib.mrml import scene
 from MedTLLib.mrml.states import node_of, reference_to, segmentation_state, volume_state
 
@@ -37,25 +38,25 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run that is under way. Nodes are weak references; the states say whether somebody touched them meanwhile."""
+class ClassifyJob(Job):
+    """A job of Classify. Nodes are weak references; the states tell whether they were changed meanwhile."""
+
+    kind: ClassVar[str] = "classify"
 
     volume: Any
-    volume_state: tuple[object, ...]
     segmentation: Any  # None where the whole image is classified; then the segment is ""
-    segmentation_state: tuple[object, ...]
+    states: tuple[object, object]  # of the volume and the segmentation
     segment_id: str
     card: ModelCard
     choices: Choices
-    input: Mapping[str, Any]  # what stands in the record in place of the names of the job's files
-    image: Mapping[str, Any]  # what the file that is handed over does not say of the image
+    input: Mapping[str, Any]  # replaces the names of the job's files in the record
+    image: Mapping[str, Any]  # facts of the image that the file handed over does not hold
     doubts: tuple[str, ...]  # how the image is unlike those of training, by what Slicer knows of it
     folder: Path
     started: float
 
     @property
     def request(self) -> dict[str, Any]:
-        """What the worker is asked for; paths are relative to its folder, so they stay short and ASCII."""
         here = self.folder.name
         options: dict[str, Any] = {"device": self.choices.device}
         if self.choices.threads:
@@ -65,6 +66,31 @@ class Job:
         if self.card.networks:
             options["heatmap"] = f"{here}/{HEATMAP}"
         return {"job": "classify", "model": self.card.name, "input": f"{here}/{IMAGE}", "options": options}
+
+    def steps(self) -> Sequence[Step]:
+        def show(answer: Mapping[str, Any]) -> Ending:
+            table = finish(self, answer)
+            text = _("Done in {seconds} s.").format(seconds=round(time.monotonic() - self.started, 1))
+            return Ending(text, Answer(table, self.states))
+
+        return (show,)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The table of classes of a job, and the states of the volume and the segmentation when it began."""
+
+    table: Any
+    states: tuple[object, object]
+
+
+def problem_of(volume: Any) -> str:
+    """Why the volume cannot be classified; empty when it can, in its place or as a hardened copy."""
+    try:
+        check(volume)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def check(volume: Any) -> None:
@@ -94,7 +120,7 @@ def _grey(volume: Any) -> np.ndarray:
     """
     image, count = volume.GetImageData(), _components(volume)
     pixels = vtk_to_numpy(image.GetPointData().GetScalars())
-    colours = pixels[:, :3]  # the fourth channel says how opaque a pixel is
+    colours = pixels[:, :3]  # the fourth channel is opacity
     if count not in (3, 4) or (colours != colours[:, :1]).any():
         text = _(
             "Expected a grey image, found colours in {name}. "
@@ -104,7 +130,9 @@ def _grey(volume: Any) -> np.ndarray:
     return np.ascontiguousarray(colours[:, 0]).reshape(image.GetDimensions()[::-1])
 
 
-def begin(volume: Any, segmentation: Any, segment_id: str, card: ModelCard, choices: Choices, root: Path) -> Job:
+def begin(
+    volume: Any, segmentation: Any, segment_id: str, card: ModelCard, choices: Choices, root: Path
+) -> ClassifyJob:
     """A job whose folder below `root` holds the volume and, where a segmentation is given, the segment on its grid.
 
     Raises: InputError when the volume cannot be classified, the segment is gone or not on it, the model needs one and
@@ -113,7 +141,7 @@ def begin(volume: Any, segmentation: Any, segment_id: str, card: ModelCard, choi
     check(volume)
     if reason := class_result.why_region(card, segmentation):
         raise InputError(reason)
-    with segment_job.new_folder(root) as folder:
+    with new_folder(root) as folder:
         if _components(volume) > 1:
             write_image(folder / IMAGE, _grey(volume), scene.geometry_of(volume))
         else:
@@ -127,11 +155,10 @@ def begin(volume: Any, segmentation: Any, segment_id: str, card: ModelCard, choi
         "dicom_instance": (volume.GetAttribute("DICOM.instanceUIDs") or "").partition(" ")[0] or None,
     }
     misfits = scene.misfits_of(card, facts, scene.geometry_of(volume))
-    return Job(
+    return ClassifyJob(
         reference_to(volume),
-        volume_state(volume),
         reference_to(segmentation) if segmentation else None,
-        segmentation_state(segmentation),
+        (volume_state(volume), segmentation_state(segmentation)),
         segment_id if segmentation else "",
         card,
         choices,
@@ -142,7 +169,7 @@ def begin(volume: Any, segmentation: Any, segment_id: str, card: ModelCard, choi
             "heatmap": None,
         },
         image,
-        tuple(f"Unlike the training images: {reason}." for reason in misfits),  # as the engine says it
+        tuple(f"Unlike the training images: {reason}." for reason in misfits),  # the engine's words
         folder,
         time.monotonic(),
     )
@@ -163,7 +190,7 @@ def _write_region(segmentation: Any, segment_id: str, volume: Any, path: Path) -
     return name
 
 
-def finish(job: Job, answer: Mapping[str, Any]) -> Any:
+def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
     """The table of classes with all that belongs to it, in the scene; the job's folder is removed.
 
     Where the volume or the segmentation was changed or deleted meanwhile, the table is outdated from the beginning.
@@ -171,8 +198,8 @@ def finish(job: Job, answer: Mapping[str, Any]) -> Any:
     Raises: InputError when the engine gave no result; the folder stays.
     """
     if not answer["results"]:
-        said = " ".join(str(error["message"]) for error in answer["errors"])
-        raise InputError(said or _("The engine gave no result. Try again."))
+        messages = " ".join(str(error["message"]) for error in answer["errors"])
+        raise InputError(messages or _("The engine gave no result. Try again."))
     record = dict(answer["results"][0])
     warnings, heatmap = list(record["warnings"]), None
     if record["heatmap"]:
@@ -183,7 +210,7 @@ def finish(job: Job, answer: Mapping[str, Any]) -> Any:
     reasons = list(dict.fromkeys([*job.doubts, *record["reasons"]]))
     image = {**record["image"], **{name: value for name, value in job.image.items() if value}}
     record |= {**job.input, "image": image, "warnings": warnings, "reasons": reasons, "abstained": bool(reasons)}
-    found = class_result.Classification(
+    classification = class_result.Classification(
         str(answer["model"]),
         str(answer["version"]),
         str(answer["sha256"]),
@@ -193,22 +220,21 @@ def finish(job: Job, answer: Mapping[str, Any]) -> Any:
         {"device": job.choices.device, "threads": job.choices.threads or "all"},
     )
     volume, segmentation = node_of(job.volume), node_of(job.segmentation)
-    table = class_result.put(found, job.card, volume, segmentation, heatmap)
-    if touched(job):
+    table = class_result.put(classification, job.card, volume, segmentation, heatmap)
+    if volume is None or job.states != (volume_state(volume), segmentation_state(segmentation)):
         class_result.outdate(table)
-    segment_job.discard(job)
+    discard(job)
     return table
 
 
-def touched(job: Job) -> bool:
-    """Whether the volume or the segmentation is not what it was when the job began."""
-    volume, segmentation = node_of(job.volume), node_of(job.segmentation)
-    if volume is None or volume_state(volume) != job.volume_state:
-        return True
-    return job.segmentation is not None and segmentation_state(segmentation) != job.segmentation_state
+def is_outdated(answer: Answer) -> bool:
+    """Whether the volume or the segmentation of an answer was changed since the job began."""
+    volume = answer.table.GetNodeReference(class_result.VOLUME_ROLE)
+    segmentation = answer.table.GetNodeReference(class_result.SEGMENTATION_ROLE)
+    return volume is not None and answer.states != (volume_state(volume), segmentation_state(segmentation))
 
 
-def run(worker: Any, volume: Any, model: str, segmentation: Any = None, segment_id: str = "") -> Any:
+def run(engine: Engine, volume: Any, model: str, segmentation: Any = None, segment_id: str = "") -> Any:
     """The table of classes of a whole run; events are processed until it is done. Without a segment the one that is
     most likely the tumour.
 
@@ -221,7 +247,10 @@ def run(worker: Any, volume: Any, model: str, segmentation: Any = None, segment_
         raise ValueError(str(error)) from error
     if card.task != "classification":
         raise ValueError(_("Expected a model that classifies, found {name}.").format(name=model))
-    segment_job.check_packages()
+    check_packages()
     segment_id = segment_id or class_result.preferred_segment(segmentation)
-    begun = partial(begin, volume, segmentation, segment_id, card, Choices(), worker.folder)
-    return segment_job.go_through(worker, begun, finish)
+
+    def make(root: Path) -> ClassifyJob:
+        return begin(volume, segmentation, segment_id, card, Choices(), root)
+
+    return run_blocking(engine, ClassifyJob, make).table

@@ -1,14 +1,13 @@
 """The job controls of Classify: which volume, which segment, which model; the button, progress, Cancel."""
 
-import time
+from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from medtl.errors import InputError, MedTLError
-from MedTLClassifyLib import job as classify_job
-from MedTLClassifyLib import result as class_result
-from MedTLLib.mrml.states import segmentation_state, volume_state
+from MedTLClassifyLib import result as classResult
+from MedTLClassifyLib.job import Answer, Choices, ClassifyJob, begin, is_outdated, problem_of
+from MedTLLib.jobs.run import JobRun
 from MedTLLib.panels.form import say
 from MedTLLib.panels.run import RunPanel
 
@@ -16,15 +15,13 @@ from .result_panel import ClassifiedPanel
 
 
 class ClassifyPanel(RunPanel):
-    """Its job is a `classifying.Job`."""
+    """Shows the answer for what is chosen, or the last one."""
 
-    kind = "classify"
-
-    def __init__(self, ui: Any, logic: Any) -> None:
-        super().__init__(ui, logic, "classification")
+    def __init__(self, ui: Any, run: JobRun) -> None:
+        super().__init__(ui, run, ClassifyJob, "classification")
         self.result = ClassifiedPanel(ui)
         self._volume = ""
-        self._states: dict[str, tuple[object, ...]] = {}  # of the nodes of a table of this session
+        self._answers: dict[str, Answer] = {}  # of this session, by the ID of the table
         ui.segmentCombo.connect("currentIndexChanged(int)", self.onSegment)
         ui.classifyButton.connect("clicked()", self.onClassify)
 
@@ -39,7 +36,7 @@ class ClassifyPanel(RunPanel):
         self._volume = volume.GetID() if volume else ""
         segmentation = p.segmentation if p else None
         self._watch(volume, segmentation)
-        problem = problemOf(volume)
+        problem = problem_of(volume)
         self.showVolume(volume, problem)
         found = self.models.chosen()
         say(self.ui.descriptionLabel, found.card.description if found and found.card else "")
@@ -48,7 +45,7 @@ class ClassifyPanel(RunPanel):
         self._showResult(volume, segmentation)
 
     def _listSegments(self, segmentation: Any) -> None:
-        combo, listed = self.ui.segmentCombo, class_result.segments_of(segmentation)
+        combo, listed = self.ui.segmentCombo, classResult.segments_of(segmentation)
         blocked = combo.blockSignals(True)
         combo.clear()
         for segmentId, name in listed:
@@ -56,7 +53,7 @@ class ClassifyPanel(RunPanel):
             combo.setItemData(combo.count - 1, segmentId)
         wanted = combo.findData(self.parameters.segmentId) if self.parameters and listed else -1
         if wanted < 0 and listed:
-            wanted = combo.findData(class_result.preferred_segment(segmentation))
+            wanted = combo.findData(classResult.preferred_segment(segmentation))
         combo.currentIndex = wanted
         combo.blockSignals(blocked)
         combo.visible = self.ui.segmentCaption.visible = segmentation is not None
@@ -71,52 +68,40 @@ class ClassifyPanel(RunPanel):
 
     def _reason(self, problem: str) -> str:
         """Why Classify cannot be pressed; empty when it can."""
-        if reason := self.busy() or problem:
+        if reason := self.run.why_busy or problem:
             return reason
         found, segmentation = self.models.chosen(), self.parameters.segmentation
         if not self.parameters.modelName or found is None or found.card is None:
             return self.models.whyNone()
         if segmentation is not None and not self.parameters.segmentId:
             return str(_("The chosen segmentation has no segment. Choose another, or the whole image."))
-        return class_result.why_region(found.card, segmentation)
+        return classResult.why_region(found.card, segmentation)
 
-    # The run
+    # The job
 
     def onClassify(self) -> None:
         """Hand the volume over and start the job."""
-        found = self.models.chosen()
-        if self.job is not None or found is None or found.card is None:
+        p, found = self.parameters, self.models.chosen()
+        if found is None or found.card is None:
             return
-        self.say(_("Handing over the volume…"))
-        self.ui.statusLabel.repaint()
-        p = self.parameters
-        segmentation, segmentId = p.segmentation, p.segmentId
-        choices = classify_job.Choices(p.device, p.threads)
-        try:
+        card, segmentation, segmentId = found.card, p.segmentation, p.segmentId
+
+        def make(root: Path) -> ClassifyJob:
             volume = self.inItsPlace(p.inputVolume)
             p.segmentation = segmentation  # also for a hardened copy
             p.segmentId = segmentId
-            job = classify_job.begin(volume, segmentation, segmentId, found.card, choices, self.logic.worker.folder)
-        except MedTLError as error:
-            self.say(str(error))
-            self.update()
-            return
-        self.result.say("")
-        self.submit(job)
+            job = begin(volume, segmentation, segmentId, card, Choices(p.device, p.threads), root)
+            self.result.say("")
+            return job
 
-    def onDone(self, job: Any, result: dict[str, Any]) -> None:
-        """Put the answer into the scene and show it."""
-        if job is not self.job:  # the scene was closed meanwhile
-            return
-        if self.cancelling:  # too late for the engine, not for the scene
-            self.onError(job, "Cancelled", "")
-            return
-        self.stage = "fill"
-        table = self.attempt(lambda: classify_job.finish(job, result))
-        if table is not None:
-            self._states[table.GetID()] = (job.volume_state, job.segmentation_state)
-            self.parameters.result = table
-            self._end(_("Done in {seconds} s.").format(seconds=round(time.monotonic() - job.started, 1)))
+        self.run.begin(ClassifyJob, make, self.onEnd)
+        self.update()
+
+    def onEnd(self, answer: Answer | None) -> None:
+        """Show the answer."""
+        if answer is not None:
+            self._answers[answer.table.GetID()] = answer
+            self.parameters.result = answer.table
 
     # The result
 
@@ -126,34 +111,16 @@ class ClassifyPanel(RunPanel):
             return
         p, found = self.parameters, self.models.chosen()
         question = (volume, segmentation, p.segmentId, found.card if found else None)
-        answer = class_result.find(*question)
+        answer = classResult.find(*question)
         if answer is not None and p.result is not answer:
             p.result = answer
         table = p.result
-        if table is not None and self._changed(table):
-            class_result.outdate(table)
-        self.result.show(table, class_result.why_stale(table, *question) if table else "")
+        known = self._answers.get(table.GetID()) if table is not None else None
+        if known is not None and is_outdated(known):
+            classResult.outdate(table)
+        self.result.show(table, classResult.why_stale(table, *question) if table else "")
 
-    def _changed(self, table: Any) -> bool:
-        """Whether the nodes that a table of this session is about are not what they were any more."""
-        volume = table.GetNodeReference(class_result.VOLUME_ROLE)
-        segmentation = table.GetNodeReference(class_result.SEGMENTATION_ROLE)
-        before = self._states.get(table.GetID())
-        if before is None or volume is None:
-            return False
-        return before != (volume_state(volume), segmentation_state(segmentation))
-
-    def forget(self) -> None:
+    def sceneClosed(self) -> None:
         """The scene goes away, and the tables with it."""
-        self.abandon()
-        self._states.clear()
+        self._answers.clear()
         self.result.say("")
-
-
-def problemOf(volume: Any) -> str:
-    """Why the volume cannot be classified; empty when it can, in its place or as a copy."""
-    try:
-        classify_job.check(volume)
-    except InputError as error:
-        return str(error)
-    return ""

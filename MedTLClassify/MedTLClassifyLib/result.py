@@ -1,8 +1,7 @@
-"""What a model said of a volume, in the scene. No Qt.
+"""The result of a classification in the scene. No Qt.
 
-It is a table node, a row a class. The table refers to the volume and the segmentation that it is about, to a table of
-the slices or the features behind it, and to the heat map; all that the engine said is in an attribute, as JSON, so a
-saved scene has it.
+It is a table node with a row a class. The table refers to its volume and segmentation, to a table of the slices or
+features, and to the heat map. The engine's whole record is in an attribute, as JSON, so a saved scene has it.
 """
 
 import dataclasses
@@ -32,8 +31,7 @@ DETAILS_ROLE, HEATMAP_ROLE = "MedTL.details", "MedTL.heatmap"
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice's index (see `place_of`), its probabilities by the id of the class, and what it counts in the answer, of
-    1 for all slices."""
+    """A slice's index (see `place_of`), its probabilities by class id, and its weight in the mean (the sum is 1)."""
 
     index: int
     probabilities: Mapping[str, float]
@@ -70,12 +68,12 @@ class Classification:
 
     @property
     def votes(self) -> dict[str, int]:
-        """How many slices say a class; empty for a model that does not look at slices."""
+        """The number of slices by their most probable class; empty for a model that uses no slices."""
         return {each: int(count) for each, count in (self.record.get("votes") or {}).items()}
 
     @property
     def slices(self) -> tuple[Slice, ...]:
-        """Each slice that was looked at."""
+        """Each slice that was classified."""
         return tuple(
             Slice(int(one["index"]), dict(one["probabilities"]), float(one["weight"]))
             for one in self.record.get("slices") or ()
@@ -86,14 +84,19 @@ class Classification:
         return tuple(self.record.get("features") or ())
 
     def name(self, class_id: str) -> str:
-        """What the class is called."""
+        """The name of the class."""
         return self.names.get(class_id, class_id)
 
 
-def report(found: Classification) -> dict[str, Any]:
+def report(classification: Classification) -> dict[str, Any]:
     """What `write_report` writes: as `medtl classify --json`, and how the model was run."""
-    answer = {"model": found.model, "version": found.version, "sha256": found.sha256, "settings": dict(found.settings)}
-    return {**answer, "results": [dict(found.record)], "errors": []}
+    answer = {
+        "model": classification.model,
+        "version": classification.version,
+        "sha256": classification.sha256,
+        "settings": dict(classification.settings),
+    }
+    return {**answer, "results": [dict(classification.record)], "errors": []}
 
 
 # What can be classified
@@ -124,19 +127,19 @@ def preferred_segment(segmentation: Any) -> str:
 # The table and what belongs to it
 
 
-def put(found: Classification, card: ModelCard, volume: Any, segmentation: Any, heatmap: Volume | None) -> Any:
-    """The table node of this answer: that of an earlier answer to the same question filled anew, or a new one, beside
-    the volume."""
-    table = find(volume, segmentation, found.segment, card)
-    name = f"{found.record['input']} {found.model}"
+def put(classification: Classification, card: ModelCard, volume: Any, segmentation: Any, heatmap: Volume | None) -> Any:
+    """The table node of this result, beside the volume: that of an earlier run on the same input by the same model,
+    filled anew, or a new one."""
+    table = find(volume, segmentation, classification.segment, card)
+    name = f"{classification.record['input']} {classification.model}"
     table = table or _new("vtkMRMLTableNode", name)
     details = table.GetNodeReference(DETAILS_ROLE) or _new("vtkMRMLTableNode", _("{name} details").format(name=name))
-    _fill(table, class_columns(found))
-    _fill(details, detail_columns(found))
+    _fill(table, class_columns(classification))
+    _fill(details, detail_columns(classification))
     table.SetNodeReferenceID(VOLUME_ROLE, volume.GetID() if volume else None)
     table.SetNodeReferenceID(SEGMENTATION_ROLE, segmentation.GetID() if segmentation else None)
     table.SetNodeReferenceID(DETAILS_ROLE, details.GetID())
-    table.SetAttribute(RESULT, json.dumps(dataclasses.asdict(found)))
+    table.SetAttribute(RESULT, json.dumps(dataclasses.asdict(classification)))
     table.RemoveAttribute(OUTDATED)
     old = table.GetNodeReference(HEATMAP_ROLE)
     if heatmap is not None:
@@ -154,28 +157,29 @@ def _new(kind: str, name: str) -> Any:
     return slicer.mrmlScene.AddNewNodeByClass(kind, slicer.mrmlScene.GenerateUniqueName(name))
 
 
-def class_columns(found: Classification) -> list[tuple[str, Sequence[Any]]]:
+def class_columns(classification: Classification) -> list[tuple[str, Sequence[Any]]]:
     """Name and values of each column of the table of classes."""
     columns: list[tuple[str, Sequence[Any]]] = [
-        (_("Class"), [found.name(each) for each in found.probabilities]),
-        (_("Probability"), list(found.probabilities.values())),
+        (_("Class"), [classification.name(each) for each in classification.probabilities]),
+        (_("Probability"), list(classification.probabilities.values())),
     ]
-    if found.votes:
-        columns.append((_("Slices"), [found.votes.get(each, 0) for each in found.probabilities]))
+    if classification.votes:
+        columns.append((_("Slices"), [classification.votes.get(each, 0) for each in classification.probabilities]))
     return columns
 
 
-def detail_columns(found: Classification) -> list[tuple[str, Sequence[Any]]]:
+def detail_columns(classification: Classification) -> list[tuple[str, Sequence[Any]]]:
     """Name and values of each column of the table of slices, or of features for a model that looks at those."""
-    if found.slices:
-        columns: list[tuple[str, Sequence[Any]]] = [(_("Slice"), [one.index for one in found.slices])]
+    if classification.slices:
+        columns: list[tuple[str, Sequence[Any]]] = [(_("Slice"), [one.index for one in classification.slices])]
         return columns + [
-            (found.name(each), [float(one.probabilities[each]) for one in found.slices]) for each in found.probabilities
+            (classification.name(each), [float(one.probabilities[each]) for one in classification.slices])
+            for each in classification.probabilities
         ]
     return [
-        (_("Feature"), [str(one["label"]) for one in found.features]),
-        (_("Value"), [float(one["value"]) for one in found.features]),
-        (_("Contribution"), [float(one["contribution"]) for one in found.features]),
+        (_("Feature"), [str(one["label"]) for one in classification.features]),
+        (_("Value"), [float(one["value"]) for one in classification.features]),
+        (_("Contribution"), [float(one["contribution"]) for one in classification.features]),
     ]
 
 
@@ -190,12 +194,12 @@ def _fill(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:
         for value in values:
             column.InsertNextValue(value)
         table.AddColumn(column)
-    table.SetLocked(True)  # what a model said is not typed over
+    table.SetLocked(True)  # a result is not edited by hand
     table.EndModify(modifying)
 
 
 def read(table: Any) -> Classification | None:
-    """What the table says; None where it is no table of classes that this MedTL can read."""
+    """The classification in the table; None where it is no table of classes that this MedTL can read."""
     text = table.GetAttribute(RESULT) if table is not None else None
     try:
         content = json.loads(text or "null")
@@ -205,39 +209,43 @@ def read(table: Any) -> Classification | None:
 
 
 def find(volume: Any, segmentation: Any, segment_id: str, card: ModelCard | None) -> Any:
-    """The table of what this model said of this volume, or of this segment on it; None where there is none."""
+    """The table of this model's result for this volume, or for this segment on it; None where there is none."""
     tables = slicer.util.getNodesByClass("vtkMRMLTableNode") if volume is not None else []
     return next((each for each in tables if is_about(each, volume, segmentation, segment_id, card)), None)
 
 
 def is_about(table: Any, volume: Any, segmentation: Any, segment_id: str, card: ModelCard | None) -> bool:
-    """Whether the table answers this question."""
-    found = read(table)
-    if found is None or card is None or (found.model, found.sha256) != (card.name, card.sha256):
+    """Whether the table is the result of this model for this volume and segment."""
+    classification = read(table)
+    if (
+        classification is None
+        or card is None
+        or (classification.model, classification.sha256) != (card.name, card.sha256)
+    ):
         return False
     nodes = table.GetNodeReference(VOLUME_ROLE), table.GetNodeReference(SEGMENTATION_ROLE)
-    return (*nodes, found.segment) == (volume, segmentation, segment_id if segmentation else "")
+    return (*nodes, classification.segment) == (volume, segmentation, segment_id if segmentation else "")
 
 
 def outdate(table: Any) -> None:
-    """Remember that the volume or the segmentation is not what it was any more."""
+    """Mark the table: its volume or segmentation was changed since."""
     table.SetAttribute(OUTDATED, "1")
 
 
 def why_stale(table: Any, volume: Any, segmentation: Any, segment_id: str, card: ModelCard | None) -> str:
-    """Why what the table says is no answer to this question; empty when it is one."""
-    found = read(table)
-    if found is None:
+    """Why the table is not the result for this input; empty when it is."""
+    classification = read(table)
+    if classification is None:
         return ""
     if table.GetNodeReference(VOLUME_ROLE) is not volume or volume is None:
-        return str(_("This result is of the volume {name}.").format(name=found.record["input"]))
-    if card is None or (found.model, found.sha256) != (card.name, card.sha256):
+        return str(_("This result is of the volume {name}.").format(name=classification.record["input"]))
+    if card is None or (classification.model, classification.sha256) != (card.name, card.sha256):
         text = _("This result is by the model {name} {version}.")
-        return str(text.format(name=found.model, version=found.version))
+        return str(text.format(name=classification.model, version=classification.version))
     if not is_about(table, volume, segmentation, segment_id, card):
-        if not found.segment:
+        if not classification.segment:
             return str(_("This result is of the whole image."))
-        return str(_("This result is of the segment {name}.").format(name=found.record["segment"]))
+        return str(_("This result is of the segment {name}.").format(name=classification.record["segment"]))
     if table.GetAttribute(OUTDATED):
         return str(_("The image or the segment was changed since this result."))
     return ""

@@ -1,4 +1,4 @@
-"""What the model says: the class in plain words, a bar for each, why it may be wrong, where it looked, the report."""
+"""The result of a classification: class, a bar for each class, reasons to abstain, votes, heat map and report."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ FOLDER = "MedTL/reportFolder"
 
 
 class ClassifiedPanel:
-    """Is about one table of classes: the one that answers the question above, else the last one, then visibly stale."""
+    """Shows a table of classes: the one for what is chosen above, else the last one, which is then marked as stale."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
@@ -37,36 +37,36 @@ class ClassifiedPanel:
         self.say("")
 
     def show(self, table: Any, stale: str) -> None:
-        """Show what this table says; `stale` is why that is no answer to what is chosen."""
+        """Show this table; `stale` is why it is not the result of what is chosen."""
         self.table = table
-        found = class_result.read(table)
+        classification = class_result.read(table)
         nothing = _("There is no result yet. Choose a volume and press Classify.")
-        self.ui.aboutLabel.text = aboutText(found) if found else nothing
+        self.ui.aboutLabel.text = aboutText(classification) if classification else nothing
         say(self.ui.staleLabel, _("Out of date. {reason}").format(reason=stale) if stale else "")
-        self.ui.answerBox.visible = found is not None
+        self.ui.answerBox.visible = classification is not None
         self.ui.answerBox.enabled = not stale
-        if found is not None:
-            self._showAnswer(found)
-        volume = table.GetNodeReference(class_result.VOLUME_ROLE) if found else None
-        self.votes.show(found, volume, bool(stale))
-        self._showButtons(found, volume, stale)
+        if classification is not None:
+            self._showAnswer(classification)
+        volume = table.GetNodeReference(class_result.VOLUME_ROLE) if classification else None
+        self.votes.show(classification, volume, bool(stale))
+        self._showButtons(classification, volume, stale)
 
-    def _showAnswer(self, found: Classification) -> None:
-        self.ui.classLabel.text = headline(found)
-        say(self.ui.reasonsLabel, "\n".join(found.record["reasons"]))
-        self._showBars(found)
-        say(self.ui.votesLabel, votesText(found))
-        say(self.ui.intervalLabel, intervalText(found))
-        rows = featureRows(found)
+    def _showAnswer(self, classification: Classification) -> None:
+        self.ui.classLabel.text = headline(classification)
+        say(self.ui.reasonsLabel, "\n".join(classification.record["reasons"]))
+        self._showBars(classification)
+        say(self.ui.votesLabel, votesText(classification))
+        say(self.ui.intervalLabel, intervalText(classification))
+        rows = featureRows(classification)
         self.ui.featureTable.visible = bool(rows)
         if rows:
-            columns = (_("Feature"), _("Value"), found.name(found.best))
+            columns = (_("Feature"), _("Value"), classification.name(classification.best))
             fillTable(self.ui.featureTable, columns, rows, wide=0, numbers=1)
-        say(self.ui.warningsLabel, "\n".join(found.record["warnings"]))
+        say(self.ui.warningsLabel, "\n".join(classification.record["warnings"]))
 
-    def _showBars(self, found: Classification) -> None:
+    def _showBars(self, classification: Classification) -> None:
         layout = self.ui.barsBox.layout()
-        while len(self._bars) < len(found.probabilities):
+        while len(self._bars) < len(classification.probabilities):
             name, bar = qt.QLabel(), qt.QProgressBar()
             name.wordWrap = True
             name.textFormat = qt.Qt.PlainText
@@ -74,19 +74,19 @@ class ClassifiedPanel:
             layout.addWidget(name, len(self._bars), 0)
             layout.addWidget(bar, len(self._bars), 1)
             self._bars.append((name, bar))
-        for name, bar in self._bars[len(found.probabilities) :]:
+        for name, bar in self._bars[len(classification.probabilities) :]:
             name.visible = bar.visible = False
-        for (name, bar), (classId, chance) in zip(self._bars, found.probabilities.items()):
-            name.text = found.name(classId)
+        for (name, bar), (classId, chance) in zip(self._bars, classification.probabilities.items()):
+            name.text = classification.name(classId)
             bar.value = round(1000 * chance)
-            bar.format = chanceText(found, classId)
-            bar.accessibleName = f"{found.name(classId)}: {bar.format}"
+            bar.format = chanceText(classification, classId)
+            bar.accessibleName = f"{classification.name(classId)}: {bar.format}"
             name.visible = bar.visible = True
-            bar.enabled = name.enabled = not found.abstained
+            bar.enabled = name.enabled = not classification.abstained
 
-    def _showButtons(self, found: Classification | None, volume: Any, stale: str) -> None:
-        heatmap = self.table.GetNodeReference(class_result.HEATMAP_ROLE) if found else None
-        nothing = "" if found else _("There is no result yet.")
+    def _showButtons(self, classification: Classification | None, volume: Any, stale: str) -> None:
+        heatmap = self.table.GetNodeReference(class_result.HEATMAP_ROLE) if classification else None
+        nothing = "" if classification else _("There is no result yet.")
         none = nothing or ("" if heatmap is not None else _("This model looks at the shape, not at places."))
         if stale and heatmaps.shown(heatmap):
             heatmaps.hide()
@@ -107,23 +107,23 @@ class ClassifiedPanel:
         heatmaps.show(node, self.table.GetNodeReference(class_result.VOLUME_ROLE))
 
     def onReport(self) -> None:
-        """Save the report where the user says."""
-        found = class_result.read(self.table)
-        path = self.askPath(found) if found else None
-        if found is None or path is None:
+        """Save the report in a file that the user chooses."""
+        classification = class_result.read(self.table)
+        path = self.askPath(classification) if classification else None
+        if classification is None or path is None:
             return
         try:
-            write_report(path, class_result.report(found))
+            write_report(path, class_result.report(classification))
         except MedTLError as error:
             self.say(str(error))
             return
         slicer.app.userSettings().setValue(FOLDER, str(path.parent))
         self.say(_("Saved at {path}.").format(path=path))
 
-    def askPath(self, found: Classification) -> Path | None:
+    def askPath(self, classification: Classification) -> Path | None:
         """The file that the user chose, its suffix put in where it was left out; nothing is replaced unasked."""
         folder = Path(str(slicer.app.userSettings().value(FOLDER, str(Path.home()))))
-        name = FORBIDDEN.sub("_", f"{found.record['input']} {found.model}")
+        name = FORBIDDEN.sub("_", f"{classification.record['input']} {classification.model}")
         kinds = ";;".join(f"*{suffix}" for suffix in FORMATS)
         suggested = str(folder / f"{name}{FORMATS[0]}")
         chosen = qt.QFileDialog.getSaveFileName(self.ui.reportButton, _("Save report"), suggested, kinds)

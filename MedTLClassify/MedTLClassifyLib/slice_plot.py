@@ -16,11 +16,11 @@ from MedTLLib.panels.form import say
 
 from .texts import sliceText
 
-# Told apart by those who see no red or green. Source: Okabe and Ito, Color Universal Design, 2008.
+# Distinct also for people who do not see red and green. Source: Okabe and Ito, Color Universal Design, 2008.
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233))
 DASHES = ("SolidLine", "DashLine", "DotLine", "DashDotLine")
 EDGE = 6  # pixels
-GREY, DARKEST = (128, 128, 128), 110  # behind the slices, the darker the more they count
+GREY, DARKEST = (128, 128, 128), 110  # behind the slices, darker for a higher weight
 
 
 class VotesPanel:
@@ -28,17 +28,17 @@ class VotesPanel:
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
-        self.found: Classification | None = None
+        self.classification: Classification | None = None
         self.volume: Any = None
         ui.votesButton.connect("contentsCollapsed(bool)", lambda collapsed: self.drawSoon())
         ui.sliceSlider.connect("valueChanged(int)", self.onSlice)
         say(ui.sliceLabel, "")
 
-    def show(self, found: Classification | None, volume: Any, stale: bool) -> None:
+    def show(self, classification: Classification | None, volume: Any, stale: bool) -> None:
         """Show the slices behind this answer; `volume` is where the slider goes to a slice."""
-        slices = found.slices if found else ()
-        new = found != self.found
-        self.found, self.volume = found, volume
+        slices = classification.slices if classification else ()
+        new = classification != self.classification
+        self.classification, self.volume = classification, volume
         self.ui.votesButton.visible = len(slices) > 1
         for widget in (self.ui.plotLabel, self.ui.legendLabel, self.ui.sliceLabel):
             widget.enabled = not stale
@@ -46,14 +46,14 @@ class VotesPanel:
         self.ui.sliceSlider.toolTip = (
             _("Go to a slice.") if self.ui.sliceSlider.enabled else _("This result is not of the volume chosen above.")
         )
-        if found is None or not new or len(slices) < 2:
+        if classification is None or not new or len(slices) < 2:
             return
         blocked = self.ui.sliceSlider.blockSignals(True)
         self.ui.sliceSlider.setRange(slices[0].index, slices[-1].index)
         self.ui.sliceSlider.value = slices[0].index
         self.ui.sliceSlider.blockSignals(blocked)
         say(self.ui.sliceLabel, _("The greyer, the more a slice counts in the answer."))
-        names = [found.name(each) for each in found.probabilities]
+        names = [classification.name(each) for each in classification.probabilities]
         colours = itertools.cycle(COLOURS)
         parts = [f'<span style="color: {hexOf(next(colours))}">■</span> {escape(name)}' for name in names]
         self.ui.legendLabel.text = " &nbsp; ".join(parts)
@@ -65,25 +65,25 @@ class VotesPanel:
 
     def draw(self) -> None:
         """Draw the curves as wide as there is room."""
-        if self.found is None or len(self.found.slices) < 2 or self.ui.votesButton.collapsed:
+        if self.classification is None or len(self.classification.slices) < 2 or self.ui.votesButton.collapsed:
             return
         width, height = max(self.ui.plotLabel.width, 40), max(self.ui.plotLabel.height, 40)
         picture = qt.QPixmap(width, height)
         picture.fill(qt.QColor(0, 0, 0, 0))
         painter = qt.QPainter()
         painter.begin(picture)
-        paint(painter, self.found, (width, height), self.ui.plotLabel.palette.color(qt.QPalette.WindowText))
+        paint(painter, self.classification, (width, height), self.ui.plotLabel.palette.color(qt.QPalette.WindowText))
         painter.end()
         self.ui.plotLabel.setPixmap(picture)
 
     def onSlice(self, position: int) -> None:
         """Go to the slice nearest to where the slider is."""
-        if self.found is None or not self.found.slices or self.volume is None:
+        if self.classification is None or not self.classification.slices or self.volume is None:
             return
-        index = min((one.index for one in self.found.slices), key=lambda index: abs(index - position))
+        index = min((one.index for one in self.classification.slices), key=lambda index: abs(index - position))
         try:
-            goTo(self.volume, str(self.found.record["plane"]), index)
-            say(self.ui.sliceLabel, sliceText(self.found, index))
+            goTo(self.volume, str(self.classification.record["plane"]), index)
+            say(self.ui.sliceLabel, sliceText(self.classification, index))
         except InputError as error:
             say(self.ui.sliceLabel, str(error))
 
@@ -119,18 +119,18 @@ def curves(slices: Sequence[Slice], classId: str, size: tuple[int, int]) -> list
     ]
 
 
-def paint(painter: Any, found: Classification, size: tuple[int, int], ink: Any) -> None:
+def paint(painter: Any, classification: Classification, size: tuple[int, int], ink: Any) -> None:
     """Paint frame, what each slice counts, and a curve for each class."""
-    slices = found.slices
+    slices = classification.slices
     most = max(one.weight for one in slices)
     half = max(1, (size[0] - 2 * EDGE) // max(slices[-1].index - slices[0].index, 1) // 2)
-    for (x, _y), one in zip(curves(slices, found.best, size), slices, strict=True):
+    for (x, _y), one in zip(curves(slices, classification.best, size), slices, strict=True):
         shade = qt.QColor(*GREY, round(DARKEST * one.weight / most))
         painter.fillRect(x - half, EDGE, 2 * half, size[1] - 2 * EDGE, shade)
     painter.setPen(ink)
     painter.drawRect(EDGE, EDGE, size[0] - 1 - 2 * EDGE, size[1] - 1 - 2 * EDGE)
     styles = zip(itertools.cycle(COLOURS), itertools.cycle(DASHES))
-    for classId, (colour, dash) in zip(found.probabilities, styles):
+    for classId, (colour, dash) in zip(classification.probabilities, styles):
         pen = qt.QPen(qt.QColor(*colour))
         pen.setWidth(2)
         pen.setStyle(getattr(qt.Qt, dash))

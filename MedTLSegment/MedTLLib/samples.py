@@ -33,11 +33,11 @@ def register(icons: Path) -> None:
 
 def load(source: Any = None) -> Any:
     """The node of a synthetic FLAIR head with a lesion, shown in the slice views; it takes a second or two to make."""
-    node = volumeNode(head(1).volume, NAME)
+    node = volume_node(head(1).volume, NAME)
     views.show_volume(node)
     return node
 
 
-def volumeNode(volume: Volume, name: str = "") -> Any:
+def volume_node(volume: Volume, name: str = "") -> Any:
     """A volume node of an array and its place."""
     return slicer.util.addVolumeFromArray(volume.array, ras_of(volume.geometry), name or volume.name)

@@ -37,6 +37,7 @@ from ct_source import NETWORKS, SPEC, TITLES, Patients, load, seeds_for, stacked
 from tables import header, line, mean_interval
 
 from medtl.errors import MedTLError
+from medtl.evaluation.metrics import dice
 from medtl.finetuning.decoder import Tuning
 from medtl.finetuning.features import augment_seeds, prepare_case
 from medtl.finetuning.finetune import finetune
@@ -182,14 +183,10 @@ def written(cases: Sequence[tuple[Volume, np.ndarray]], folder: Path) -> Path:
 
 def dices_of(model: Model, tests: Mapping[str, Patients]) -> dict[str, dict[str, float]]:
     """Dice of each patient of each set."""
-    found: dict[str, dict[str, float]] = {}
-    for name, patients in tests.items():
-        found[name] = {}
-        for one in patients:
-            labels, truth = segment(one.volume, model).labelmap.array > 0, one.truth > 0
-            total = int(labels.sum() + truth.sum())
-            found[name][one.name] = 2 * int((labels & truth).sum()) / total if total else 1.0
-    return found
+    return {
+        name: {one.name: dice(one.truth, segment(one.volume, model).labelmap.array) for one in patients}
+        for name, patients in tests.items()
+    }
 
 
 def plainly_tuned(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]], budget: float) -> tuple[Model, int]:

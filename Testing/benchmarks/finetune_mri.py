@@ -28,6 +28,7 @@ from tables import header, line, mean_interval
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import MedTLError
+from medtl.evaluation.metrics import dice
 from medtl.finetuning.case_result import case_result
 from medtl.finetuning.features import augment_seeds, prepare_case
 from medtl.finetuning.finetune import finetune
@@ -128,7 +129,7 @@ def slices_of(model: Model, one: Loaded) -> list[int]:
     there = np.flatnonzero(planes.any(axis=(1, 2)))
     if len(there) < 2 * SEEDS - 1:  # nothing would be left to look at
         return []
-    return [int(s["index"]) for s in evenly_spaced(int(there[0]), int(there[-1]), SEEDS)]
+    return [s.index for s in evenly_spaced(int(there[0]), int(there[-1]), SEEDS)]
 
 
 def seeds_for(model: Model, one: Loaded) -> tuple[Seed, ...]:
@@ -141,9 +142,7 @@ def dice_of(model: Model, one: Loaded, without: Sequence[int] = (), labels: np.n
     """Dice of the whole case, or of it without some slices, by the model or of `labels`."""
     found = segment(one[1], model, InferenceOptions()).labelmap.array if labels is None else labels
     axis = array_axis(one[1].geometry, model.card.input.plane)
-    a, b = (np.delete(part > 0, list(without), axis) for part in (found, one[2]))
-    total = np.count_nonzero(a) + np.count_nonzero(b)
-    return 2 * np.count_nonzero(a & b) / total if total else 1.0
+    return dice(*(np.delete(part, list(without), axis) for part in (one[2], found)))
 
 
 def measure(

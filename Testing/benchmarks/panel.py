@@ -31,7 +31,9 @@ from medtl.volume import Volume  # noqa: E402
 from MedTLLib import samples  # noqa: E402
 from MedTLLib.jobs import packages  # noqa: E402
 from MedTLLib.jobs import segment as segment_job  # noqa: E402
+from MedTLLib.jobs.shared import shared_engine  # noqa: E402
 from MedTLLib.jobs.worker import Worker  # noqa: E402
+from MedTLLib.panels import segment as segment_panel  # noqa: E402
 
 PATIENCE = 1200.0
 REPEAT = (4, 4, 4)
@@ -76,20 +78,20 @@ class Clock:
 def measure(widget: Any, volume: Volume, name: str) -> list[list[str]]:
     """The rows of the table for a volume: the engine cold, then warm."""
     ui, panel = widget.ui, widget.segment
-    node = samples.volumeNode(volume, name)
+    node = samples.volume_node(volume, name)
     ui.inputSelector.setCurrentNode(node)
     ui.allModelsCheckBox.checked = True
     rows = []
     for state in ("cold", "warm"):
         clock = Clock()
-        timed = ((segment_job, "begin"), (segment_job, "read"), (segment_job, "finish"), (panel, "onFinished"))
+        timed = ((segment_panel, "begin"), (segment_job, "read"), (segment_job, "finish"), (panel, "onFinished"))
         ends = [clock.before(*each) for each in timed]
         clock.timer.start()
         host.process_until(lambda clock=clock: clock.beats, 10.0, "A beat")
         first = clock.beats[-1]
         qt.QTimer.singleShot(0, ui.segmentButton.click)
-        host.process_until(lambda: panel.job is not None, PATIENCE, "The start")
-        host.process_until(lambda: panel.job is None, PATIENCE, "The result")
+        host.process_until(lambda: panel.run.job is not None, PATIENCE, "The start")
+        host.process_until(lambda: panel.run.job is None, PATIENCE, "The result")
         host.process_until(lambda clock=clock: "onFinished" in clock.spent, 60.0, "The table")
         count = len(clock.beats)
         host.process_until(lambda clock=clock, count=count: len(clock.beats) > count, 60.0, "A beat after the result")
@@ -103,7 +105,7 @@ def measure(widget: Any, volume: Volume, name: str) -> list[list[str]]:
         parts = [*(seconds[name] for _, name in timed), gaps.max(), clock.beats[-1] - first]
         held = f"{np.count_nonzero(gaps > AIM)} of {len(gaps)}"
         rows.append([f"{name}, {size}", state, *(f"{part:.2f}" for part in parts), held])
-    widget.logic.worker.stop()
+    widget.logic.engine.stop()
     return rows
 
 
@@ -118,10 +120,10 @@ def main() -> None:
         os.environ["MEDTL_HOME"] = str(Path(folder) / "home")
         volumes = [("phantom", head(1).volume), *([] if options.quick else [("CT-like", large())])]
         host.open_views()
+        shared_engine.make_with(lambda: Worker([options.python, "-u", "-P", "-m", "medtl.worker"], Path(folder)))
         widget = host.load_module(ROOT / "MedTLSegment" / "MedTLSegment.py")
-        widget.logic.worker = Worker([options.python, "-u", "-P", "-m", "medtl.worker"], Path(folder))
         rows = [row for name, volume in volumes for row in measure(widget, volume, name)]
-        widget.logic.worker.stop()
+        widget.logic.engine.stop()
     columns = ["volume", "engine", "handing over, s", "reading, s", "filling, s", "table and views, s"]
     columns += ["longest gap, s", "in all, s", f"gaps over {AIM:g} s"]
     print(*table(columns, rows), sep="\n")

@@ -23,7 +23,7 @@ from tables import header, line
 
 from medtl.cases import read_cases
 from medtl.errors import MedTLError
-from medtl.evaluation.metrics import overlaps
+from medtl.evaluation.metrics import dice
 from medtl.model.card import InputSpec
 from medtl.model.networks import Network, build
 from medtl.preprocess import TISSUE_CLIP, from_tissue_units, to_tissue_units
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         listed = read_cases(args.cases)
         held = held_out_patients(recipe, listed, None)
         ours = tuple(case for case in listed if case.patient not in held)
-        cases = prepare_cases(ours, recipe.card.input, args.work / "cache", recipe.binary, progress)
+        cases = prepare_cases(ours, recipe.card, args.work / "cache", recipe.binary, progress)
         trained = [case for case in cases if case.site != args.site]
         left_out = [case for case in cases if case.site == args.site]
         head = ["variant", "head", *(f"mean / median Dice at {t}" for t in THRESHOLDS), "volume, found / true"]
@@ -127,12 +127,6 @@ def scores(network: Network, cases: Sequence[CachedCase], spec: InputSpec) -> li
     found = np.array(rows)
     means, medians = found.mean(0), np.median(found, axis=0)
     return [*(f"{a:.3f} / {b:.3f}" for a, b in zip(means, medians)), f"{np.mean(ratios):.2f}"]
-
-
-def dice(mask: np.ndarray, truth: np.ndarray) -> float:
-    """Dice of two masks; 1 when both are empty."""
-    counts = (np.count_nonzero(mask & truth), np.count_nonzero(mask & ~truth), np.count_nonzero(~mask & truth))
-    return float(overlaps(*counts)["dice"])
 
 
 def stripped(case: CachedCase) -> CachedCase:

@@ -32,12 +32,12 @@ class Spots(Network):
         inner = y.square() + x_.square() < 0.5
         return [functional.avg_pool2d(((x > 0.7) & inner).float(), 4)]
 
-    def judge(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def attend(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         share = 100 * features[0].mean((1, 2, 3)) - 0.5
         return self.gain * torch.stack([share, -share], 1), 16 * features[0][:, 0]
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        return self.judge(features)[0]
+        return self.attend(features)[0]
 
 
 def classifier_card(**changes: object) -> ModelCard:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import geometries
 
 from medtl.errors import InputError
-from medtl.volume import Geometry, geometry_of, to_sitk
+from medtl.volume import Geometry, check_same_grid, geometry_of, to_sitk
 
 
 @given(geometries())
@@ -37,7 +37,9 @@ def test_grids_of_other_size_are_never_close() -> None:
     assert not OBLIQUE.close_to(replace(OBLIQUE, size=(5, 4, 2)), mm=1e6)
 
 
-@pytest.mark.parametrize("spacing", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, float("nan"))])
+@pytest.mark.parametrize(
+    "spacing", [(0, 1, 1), (1, -1, 1), (1, 1, float("nan")), (1e30, 1, 1), (1, float("inf"), 1), (1, 1e-9, 1)]
+)
 def test_a_spacing_that_is_not_above_zero_is_refused(spacing: tuple[float, float, float]) -> None:
     with pytest.raises(InputError, match="spacings above 0 mm"):
         Geometry((1, 1, 1), spacing)
@@ -45,3 +47,40 @@ def test_a_spacing_that_is_not_above_zero_is_refused(spacing: tuple[float, float
 
 def test_a_voxel_of_a_millimetre_is_a_thousandth_of_a_millilitre() -> None:
     assert Geometry((9, 9, 9)).voxel_ml == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "size", "shift", "same"),
+    [
+        (1.0, 256, 0.006, True),  # directions of 4 decimals
+        (1.0, 256, 0.02, True),
+        (1.0, 256, 0.1, False),
+        (1.0, 5, 2e-6, True),  # 32-bit numbers
+        (1.0, 5, 0.01, False),
+        (0.001, 5, 5e-4, False),  # half a voxel of a microscope
+    ],
+)
+def test_grids_of_two_files_are_the_same_within_what_formats_round(
+    spacing: float, size: int, shift: float, same: bool
+) -> None:
+    grid = Geometry((size, size, 3), (spacing, spacing, spacing))
+    assert grid.close_to(replace(grid, origin=(shift, 0.0, 0.0))) is same
+
+
+def test_the_tolerance_is_never_more_than_a_fifth_of_a_voxel() -> None:
+    assert Geometry((9000, 9, 9), (0.5, 1.0, 2.0)).tolerance == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("origin", [(float("nan"), 0, 0), (0, float("inf"), 0), (0, 0, 1e30)])
+def test_an_origin_that_cannot_be_is_refused(origin: tuple[float, float, float]) -> None:
+    with pytest.raises(InputError, match="an origin within"):
+        Geometry((1, 1, 1), origin=origin)
+
+
+def test_another_grid_is_told_with_the_distance_or_the_sizes() -> None:
+    grid = Geometry((5, 4, 3))
+    check_same_grid(grid, replace(grid, origin=(1e-4, 0.0, 0.0)), "a.nrrd", "b.nrrd")
+    with pytest.raises(InputError, match=r"a\.nrrd on the grid of b\.nrrd, found voxels up to 3 mm beside those"):
+        check_same_grid(grid, replace(grid, origin=(0.0, 3.0, 0.0)), "a.nrrd", "b.nrrd")
+    with pytest.raises(InputError, match="found 5 × 4 × 2 voxels beside 5 × 4 × 3"):
+        check_same_grid(replace(grid, size=(5, 4, 2)), grid, "a.nrrd", "b.nrrd")

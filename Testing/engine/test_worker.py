@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -343,6 +344,27 @@ def test_a_cancel_of_a_job_that_is_not_there_is_ignored(client: Client, tmp_path
     assert client.answer()["event"] == "done"
     client.send({"cancel": job_id})
     assert client.rest() == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize("reports", [True, False], ids=["reporting", "in one long call"])
+def test_a_signal_ends_a_job_without_a_trace(
+    client: Client, tmp_path: Path, name: str, status: int, reports: bool
+) -> None:
+    case = make_case(tmp_path, 1, block="write", reports=reports)
+    client.send(case.request)
+    wait_until(case.here.exists)
+    assert len(case.left()) == 1
+    client.process.send_signal(getattr(signal, name))
+    assert client.process.wait(PATIENCE) == status
+    assert case.left() == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+def test_a_signal_ends_an_idle_worker(client: Client) -> None:
+    client.process.send_signal(signal.SIGTERM)
+    assert client.process.wait(PATIENCE) == 143
 
 
 def test_the_end_of_input_ends_an_idle_worker(client: Client) -> None:

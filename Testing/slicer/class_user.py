@@ -179,7 +179,7 @@ class ClassUser(User):
     """Opens the panel of Classify and uses its controls."""
 
     module = MODULE
-    engine = ClassWorker
+    make_worker = ClassWorker
     worker: ClassWorker
 
     def choose(self, model: str) -> None:

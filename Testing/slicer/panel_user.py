@@ -1,11 +1,14 @@
 """A user in front of the panel, and an engine that answers when the test says so."""
 
+import time
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import host
 import numpy as np
+import qt
 import slicer
 
 from medtl.io.read import read_volume
@@ -13,6 +16,8 @@ from medtl.io.write import write_labelmap
 from medtl.phantom import Phantom, head
 from medtl.volume import Geometry, Labelmap, Segment
 from MedTLLib import samples
+from MedTLLib.jobs.run import Engine
+from MedTLLib.jobs.shared import shared_engine
 from MedTLLib.mrml import scene
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,25 +35,49 @@ PHANTOM = head(1, (56, 56, 10), (3.5, 3.5, 12.0))
 
 
 class FakeWorker:
-    """The engine's process as the panel knows it; `done`, `progress` and `error` answer the oldest job."""
+    """An engine (`jobs.run.Engine`); `done`, `progress` and `error` answer the oldest job.
+
+    A test may set what happens in the event loop: `then` after each job that is submitted, `between` before each
+    deferred call. While `hears_cancel` is False, a job goes on after its cancel. `cancelled` has the jobs
+    that were cancelled. The clock is `ahead` seconds.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.state, self.complaints = folder, "stopped", ""
+        self.folder, self.complaints = folder, ""
+        self.state = "stopped"
         self.requests: list[dict[str, Any]] = []
-        self.jobs: dict[int, tuple[Any, Any, Any]] = {}
+        self.jobs: dict[int, tuple[Any, Any, Any, Any]] = {}
+        self.cancelled: list[int] = []
+        self.hears_cancel = True
+        self.ahead = 0.0
+        self.then: Callable[[], object] | None = None
+        self.between: Callable[[], object] | None = None
 
-    def submit(self, request: dict[str, Any], on_progress: Any, on_done: Any, on_error: Any) -> int:
+    def submit(
+        self, request: dict[str, Any], on_progress: Any, on_done: Any, on_error: Any, on_values: Any = None
+    ) -> int:
         self.requests.append(request)
-        self.jobs[len(self.requests)] = (on_progress, on_done, on_error)
+        self.jobs[len(self.requests)] = (on_progress, on_done, on_error, on_values)
         self.state = "starting" if self.state == "stopped" else "busy"
+        if self.then is not None:
+            qt.QTimer.singleShot(0, self.then)
         return len(self.requests)
+
+    def later(self, call: Callable[[], None], milliseconds: int = 0) -> None:
+        if self.between is not None:
+            qt.QTimer.singleShot(0, self.between)
+        qt.QTimer.singleShot(milliseconds, call)
+
+    def now(self) -> float:
+        return time.monotonic() + self.ahead
 
     def queued(self, job_id: int) -> bool:
         return job_id in self.jobs and job_id != min(self.jobs)
 
     def cancel(self, job_id: int) -> None:
-        if job_id in self.jobs:
+        self.cancelled.append(job_id)
+        if job_id in self.jobs and self.hears_cancel:
             on_error = self.jobs.pop(job_id)[2]
             slicer.app.processEvents()
             on_error("Cancelled", "The job was cancelled.")
@@ -66,14 +95,21 @@ class FakeWorker:
         self, mask: np.ndarray = PHANTOM.labelmap.array, warnings: tuple[str, ...] = (), ml: float | None = 1.0
     ) -> None:
         """The job's output is this mask (Z, Y, X), on the grid of the volume that was handed over."""
+        self.write(mask)
+        self.answer({"warnings": list(warnings), "segments": [{"id": LESION, "volume_ml": ml}]})
+
+    def write(self, mask: np.ndarray) -> None:
+        """Write this mask as the job's output."""
         request = self.requests[min(self.jobs) - 1]
         geometry = read_volume(self.folder / request["input"]).geometry
         labelmap = Labelmap((mask > 0).astype(np.uint8), geometry, (SEGMENT,))
         write_labelmap(self.folder / request["output"], labelmap)
-        record = {"warnings": list(warnings), "segments": [{"id": LESION, "volume_ml": ml}]}
+
+    def answer(self, *records: Any) -> None:
+        """The job's answer has these records."""
         self.state = "ready"
-        self.jobs.pop(min(self.jobs))[1]({"model": MODEL, "results": [record]})
-        for _turn in range(3):  # the panel reads, fills and shows in turns of the event loop
+        self.jobs.pop(min(self.jobs))[1]({"model": MODEL, "results": list(records), "errors": []})
+        for _turn in range(4):  # the panel reads, fills and shows in turns of the event loop
             slicer.app.processEvents()
 
     def error(self, kind: str, message: str) -> None:
@@ -81,20 +117,29 @@ class FakeWorker:
 
 
 class User:
-    """Opens the panel and uses its controls."""
+    """Opens the panel and uses its controls; the modules share the engine that is given, or else a new fake one."""
 
     module = MODULE
-    engine: type[FakeWorker] = FakeWorker
+    make_worker: type[FakeWorker] = FakeWorker
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, engine: Engine | None = None) -> None:
+        self.folder, self.engine = folder, engine
+        self.made_before: Any = None
         self.open()
 
     def open(self) -> None:
+        """Load the module, with a new engine where none was given."""
+        self.worker: Any = self.engine or self.make_worker(self.folder)
+        before = shared_engine.make_with(lambda: self.worker)
+        self.made_before = self.made_before or before
         self.widget = host.load_module(self.module)
         self.ui = self.widget.ui
-        self.worker = self.engine(self.folder)
-        self.widget.logic.worker = self.worker
+
+    def close(self) -> None:
+        """Unload the module where it is loaded."""
+        if hasattr(slicer.modules, self.module.stem.lower()):
+            host.unload_module(self.module.stem)
+        shared_engine.make_with(self.made_before)
 
     @property
     def chosen(self) -> Any:
@@ -103,7 +148,7 @@ class User:
 
     def load(self, phantom: Phantom = PHANTOM, name: str = "head") -> Any:
         """Load a volume and choose it."""
-        node = samples.volumeNode(phantom.volume, name)
+        node = samples.volume_node(phantom.volume, name)
         self.ui.inputSelector.setCurrentNode(node)
         return node
 
@@ -123,6 +168,21 @@ class User:
         """What the volume table shows."""
         table = self.ui.resultTable
         return [[table.item(r, c).text() for c in range(table.columnCount)] for r in range(table.rowCount)]
+
+
+def agree(*answers: bool) -> list[str]:
+    """Prepare the answers to the next questions, in turn; the list fills with what is asked."""
+    asked: list[str] = []
+
+    def answer(yes: bool) -> Callable[[Any], Any]:
+        def press(dialog: Any) -> Any:
+            asked.append(str(dialog.text))
+            return qt.QMessageBox.Ok if yes else qt.QMessageBox.Cancel
+
+        return press
+
+    host.answer(*map(answer, answers))
+    return asked
 
 
 def voxels(segmentation: Any, volume: Any, segment_id: str = LESION) -> np.ndarray:

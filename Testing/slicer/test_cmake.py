@@ -22,8 +22,8 @@ MODULES = ("MedTLSegment", "MedTLClassify")
 # Prints where the code was found and the first 16 digits of the weights, by the card and by the file.
 LOAD = """
 import hashlib, pathlib, MedTLLib, medtl
-from medtl.store import WEIGHTS, shipped_folders
-from medtl.card import load_card
+from medtl.model.store import WEIGHTS, shipped_folders
+from medtl.model.card import load_card
 folder = next(f for f in shipped_folders() if f.is_dir()) / "glioma-flair"
 card = load_card(folder)
 digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()

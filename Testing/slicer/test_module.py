@@ -18,6 +18,7 @@ from medtl.phantom import head
 from MedTLLib import samples
 from MedTLLib.jobs import packages
 from MedTLLib.jobs.worker import Worker
+from MedTLLib.module import ModuleWidget
 
 ENGINE_PYTHON = os.environ.get("MEDTL_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
 needs_engine = pytest.mark.skipif(
@@ -33,8 +34,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     host.new_scene()
     user = User(tmp_path / "worker")
     yield user
-    user.widget.logic.worker.stop()
-    host.unload_module("MedTLSegment")
+    user.close()
     host.new_scene()
 
 
@@ -47,6 +47,15 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     worker = Worker([ENGINE_PYTHON, "-u", "-P", "-m", "medtl.worker"], folder)
     yield worker
     worker.stop()
+
+
+@pytest.fixture
+def served(user: User, engine: Worker) -> Iterator[User]:
+    """The panel, served by the real engine."""
+    user.close()
+    user = User(engine.folder, engine)
+    yield user
+    user.close()
 
 
 def test_the_module_says_what_it_is(user):
@@ -67,7 +76,7 @@ def test_opening_the_panel_starts_no_process_and_asks_nothing(tmp_path, monkeypa
     host.new_scene()
     before = len(host.dialogs.shown)
     widget = host.load_module(MODULE)
-    assert widget.logic.worker.state == "stopped"
+    assert widget.logic.engine.state == "stopped"
     assert len(host.dialogs.shown) == before
     widget.parent.setMRMLScene(slicer.vtkMRMLScene())  # what Slicer's generic tests do
     host.unload_module("MedTLSegment")
@@ -91,6 +100,30 @@ def test_sample_data_makes_the_phantom_when_it_is_asked_for(user):
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), head(1).volume.array)
 
 
+def test_after_a_setup_that_failed_nothing_else_raises(user):
+    def broken(self: ModuleWidget) -> None:
+        raise ZeroDivisionError
+
+    broken_widget = type("MedTLSegmentWidget", (ModuleWidget,), {"makePanels": broken})  # the name says whose form
+    frame = slicer.qMRMLWidget()
+    frame.setLayout(qt.QVBoxLayout())
+    widget = broken_widget(frame)
+    with pytest.raises(ZeroDivisionError):
+        widget.setup()
+    widget.enter()
+    widget.exit()
+    slicer.mrmlScene.Clear()
+    widget.cleanup()
+    assert host.errors == []
+
+
+def test_a_widget_that_was_cleaned_up_once_is_left_alone(user):
+    user.widget.cleanup()
+    user.widget.cleanup()
+    slicer.mrmlScene.Clear()
+    assert host.errors == []
+
+
 def test_sample_data_is_shown_in_every_slice_view_and_chosen(user):
     host.open_views()
     node = samples.load()
@@ -112,7 +145,7 @@ def test_process_refuses_bad_input_with_a_value_error(user):
     logic = user.widget.logic
     with pytest.raises(ValueError, match="Expected a volume"):
         logic.process(None, MODEL)
-    volume = samples.volumeNode(PHANTOM.volume)
+    volume = samples.volume_node(PHANTOM.volume)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
     volume.SetAndObserveTransformNodeID(transform.GetID())
     with pytest.raises(ValueError, match="transform"):
@@ -121,32 +154,28 @@ def test_process_refuses_bad_input_with_a_value_error(user):
 
 
 def test_process_tells_which_errors_are_the_caller_s(user, tmp_path):
-    class Failing(FakeWorker):
-        def submit(self, request, on_progress, on_done, on_error):
-            qt.QTimer.singleShot(0, lambda: on_error(*self.answer))
-            return 1
-
-    logic = user.widget.logic
-    logic.worker = worker = Failing(tmp_path / "failing")
-    volume = samples.volumeNode(PHANTOM.volume)
-    worker.answer = ("ModelError", "Expected the name of a model, found 'x'.")
+    worker = FakeWorker(tmp_path / "failing")
+    logic = sys.modules["MedTLSegment"].MedTLSegmentLogic(worker)
+    volume = samples.volume_node(PHANTOM.volume)
+    worker.then = lambda: worker.error("ModelError", "Expected the name of a model, found 'x'.")
     with pytest.raises(ValueError, match="found 'x'"):
         logic.process(volume, "x")
-    worker.answer = ("DeviceError", "Not enough memory.")
+    worker.then = lambda: worker.error("DeviceError", "Not enough memory.")
     with pytest.raises(RuntimeError, match="memory"):
         logic.process(volume, MODEL)
     assert worker.state == "stopped"
+    assert list(worker.folder.iterdir()) == []
 
 
 def test_process_without_packages_says_where_they_come_from(user, monkeypatch):
     monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
     with pytest.raises(RuntimeError, match="Open the module MedTL Segment"):
-        user.widget.logic.process(samples.volumeNode(PHANTOM.volume), MODEL)
+        user.widget.logic.process(samples.volume_node(PHANTOM.volume), MODEL)
 
 
 @needs_engine
-def test_from_the_button_to_the_lesion_with_the_real_engine_while_timers_keep_firing(user, engine):
-    user.widget.logic.worker = engine
+def test_from_the_button_to_the_lesion_with_the_real_engine_while_timers_keep_firing(served):
+    user = served
     phantom = head(1, (96, 96, 12), (2.0, 2.0, 10.0))
     volume = user.load(phantom)
     beats: list[float] = []
@@ -178,11 +207,11 @@ def test_from_the_button_to_the_lesion_with_the_real_engine_while_timers_keep_fi
 
 
 @needs_engine
-def test_cancel_in_the_middle_of_the_real_engine_frees_the_panel_within_two_seconds(user, engine):
-    user.widget.logic.worker = engine
+def test_cancel_in_the_middle_of_the_real_engine_frees_the_panel_within_two_seconds(served):
+    user = served
     user.load()
     user.ui.segmentButton.click()
-    host.process_until(lambda: engine.state == "busy", 90.0, "The engine")
+    host.process_until(lambda: user.worker.state == "busy", 90.0, "The engine")
     user.ui.cancelButton.click()
     began = time.monotonic()
     host.process_until(lambda: user.ui.segmentButton.enabled, 10.0, "The cancel")
@@ -193,10 +222,9 @@ def test_cancel_in_the_middle_of_the_real_engine_frees_the_panel_within_two_seco
 
 @needs_engine
 def test_process_returns_the_segmentation_and_leaves_no_process(user, engine):
-    logic = user.widget.logic
-    logic.worker = engine
+    logic = sys.modules["MedTLSegment"].MedTLSegmentLogic(engine)
     phantom = head(1, (64, 64, 8), (3.0, 3.0, 15.0))
-    volume = samples.volumeNode(phantom.volume)
+    volume = samples.volume_node(phantom.volume)
     segmentation = logic.process(volume, MODEL)
     assert segmentation.GetSegmentation().GetSegmentIDs() == (LESION,)
     assert (voxels(segmentation, volume) & (phantom.labelmap.array > 0)).any()

@@ -65,19 +65,8 @@ def record(name: str, verdict: str = "better", seeds_n: int = 2, guard: str = "p
 class TuningWorker(FakeWorker):
     """`tuned` answers the oldest job, `values` gives it figures to draw."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.on_values: dict[int, Any] = {}
-
-    def submit(
-        self, request: dict[str, Any], on_progress: Any, on_done: Any, on_error: Any, on_values: Any = None
-    ) -> int:
-        job_id = super().submit(request, on_progress, on_done, on_error)
-        self.on_values[job_id] = on_values
-        return job_id
-
     def values(self, **values: float) -> None:
-        self.on_values[min(self.jobs)](values)
+        self.jobs[min(self.jobs)][3](values)
 
     def tuned(self, mask: np.ndarray | None = TRUTH, **facts: Any) -> None:
         """The job's output is a new model and, for one case, this mask (Z, Y, X)."""
@@ -97,11 +86,11 @@ class TuningWorker(FakeWorker):
 class TuningUser(User):
     """Has the part Fine-tune of the panel open."""
 
+    make_worker = TuningWorker
     worker: TuningWorker
 
     def open(self) -> None:
         super().open()
-        self.worker = self.widget.logic.worker = self.widget.segment.logic.worker = TuningWorker(self.folder)
         self.ui.finetuneBox.collapsed = False
 
     def case(self, name: str = "head", slices: tuple[int, ...] = SLICES) -> tuple[Any, Any]:

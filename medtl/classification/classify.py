@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..errors import InputError, ModelError, memory_errors
+from ..errors import InputError, memory_errors
 from ..gate import mismatches
 from ..io import read
 from ..io.files import identities
@@ -19,9 +19,10 @@ from ..io.isolated import Reader
 from ..io.write import Write, check_output, store_image, write_together
 from ..measurement import largest_part
 from ..model.card import ModelCard
-from ..model.device import limited_threads, memory_advice
+from ..model.device import check_threads, limited_threads, memory_advice
 from ..preprocess import in_order, orient, turn, turn_back
 from ..progress import Progress, Stopwatch, no_progress
+from ..segmentation import check_finite
 from ..volume import Volume, voxels_sha256
 from .frames import Framed, acquired_plane, framed, in_frame, unframed
 from .region import read_region
@@ -56,8 +57,7 @@ class ClassifyOptions:
     keep_heat: bool = False
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"Expected 1 thread or more, found {self.threads}.")
+        check_threads(self.threads)
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,11 @@ def classify(
         by_slice = (outputs.logits / card.calibration.temperature).softmax(1).numpy()
         weights = slice_weights(outputs.attention, tumour_probability(by_slice, card), region is not None)
         probabilities = weights @ by_slice
-        check_finite(card, by_slice, probabilities)
+        check_finite(card, torch.from_numpy(probabilities))
         heat = None
         if options.keep_heat or options.heatmap is not None:
             maps = heat_maps(outputs.features, model, int(probabilities.argmax()), watch)
-            check_finite(card, maps)
+            check_finite(card, torch.from_numpy(maps))
             slices = on_slices(maps, frames, turned.shape)
             heat = np.ascontiguousarray(turn_back(slices, axes, flips))
     watch.stop()
@@ -149,15 +149,6 @@ def classify(
         card,
         volume,
     )
-
-
-def check_finite(card: ModelCard, *arrays: np.ndarray) -> None:
-    """Raise ModelError when the model gave a number that is NaN or infinite."""
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise ModelError(
-            f"Expected finite numbers from {card.name}, found NaN or infinite ones: its weights are damaged, or do not "
-            "fit this image. Import the model again."
-        )
 
 
 def frames_of(
@@ -227,14 +218,14 @@ def run_network(
             rows, columns = features[0].shape[2:]
             features.append(functional.adaptive_avg_pool2d(batch, (rows, columns))[:, 0])
         with torch.no_grad():
-            some, places = network.judge(features)
+            some, places = network.attend(features)
             logits.append(some.cpu())
             attention.append(places.flatten(1).logsumexp(1).cpu())
             scores.append(novelty_score(network, features, some, model.card).cpu())
         kept.append(features)
     progress("infer", 1.0)
     outputs = Outputs(torch.cat(logits), torch.cat(attention).numpy(), kept, torch.cat(scores).numpy())
-    check_finite(model.card, outputs.logits.numpy(), outputs.attention, outputs.scores)
+    check_finite(model.card, *map(torch.from_numpy, (outputs.attention, outputs.scores)), outputs.logits)
     return outputs
 
 
@@ -310,7 +301,6 @@ def by_shape(volume: Volume, card: ModelCard, region: np.ndarray) -> Classificat
     assert card.coefficients is not None
     shape = shape_features(region, volume.geometry)
     prediction = predict(shape.values, card.coefficients)
-    check_finite(card, np.array([prediction.probability, *(prediction.interval or ())]))
     return Classification(
         (1 - prediction.probability, prediction.probability),
         reasons=weak_evidence(prediction, card.coefficients, card.classes[1].name),

@@ -10,7 +10,7 @@ from ..io import read
 from ..io.isolated import Reader
 from ..labels import all_segments, named_segment, tumour_segment
 from ..model.card import ModelCard
-from ..volume import Labelmap, Volume
+from ..volume import Labelmap, Volume, check_same_grid
 
 # A labelmap without segments hardly has more values than this; an image of whole numbers does.
 MOST_VALUES = 150
@@ -54,12 +54,7 @@ def read_region(
             raise
         advice = f"{card.name} measures the shape of a segmentation: give --segmentation FILE."
         raise InputError(f"{error} {advice}") from error
-    if not labelmap.geometry.close_to(volume.geometry):
-        raise InputError(
-            f"Expected the segmentation {segmentation} on the grid of {source}, found {labelmap.geometry.size} voxels "
-            f"of {labelmap.geometry.spacing} mm beside {volume.geometry.size} of {volume.geometry.spacing} mm, or "
-            "another position. Resample it onto the image."
-        )
+    check_same_grid(labelmap.geometry, volume.geometry, segmentation or source, source)
     values = card.coefficients.values if card.coefficients is not None else ()
     return Region(region_of(labelmap, segment, values), labelmap.warnings)
 
@@ -91,9 +86,9 @@ def region_of(labelmap: Labelmap, segment: str | None, values: tuple[int, ...] =
         if tumour is None:
             raise InputError(f"Expected a segment called tumour, found {names}. Name the right one with --segment.")
         return labelmap.mask(tumour.value)
-    of_value = [one.value for one in filled if one.value in values]
-    if not of_value:
+    stated = [one.value for one in filled if one.value in values]
+    if not stated:
         raise InputError(
             f"Expected a segment of the value {' or '.join(map(str, values))}, found {names}. Name it with --segment."
         )
-    return labelmap.mask(*of_value)
+    return labelmap.mask(*stated)

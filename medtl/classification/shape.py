@@ -144,26 +144,33 @@ def on_common_grid(indices: np.ndarray, spacing: tuple[float, float, float]) -> 
 def predict(values: Mapping[str, float], model: Coefficients) -> Prediction:
     """The model's prediction for the features of a region.
 
-    Raises: ModelError when it needs a feature that is not there.
+    Raises: ModelError when it needs a feature that is not there, or the probability is not finite.
     """
     names = [term.feature.removeprefix(LOG) for term in model.terms]
     if unknown := [name for name in names if name not in values]:
         raise ModelError(
             f"The model needs the feature {unknown[0]!r}; this MedTL measures {', '.join(values)}. Update MedTL."
         )
-    scaled = np.array([(measured(values, term.feature) - term.mean) / term.deviation for term in model.terms])
-    parts = scaled * [term.weight for term in model.terms]
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.array([(measured(values, term.feature) - term.mean) / term.deviation for term in model.terms])
+        parts = scaled * [term.weight for term in model.terms]
+        probability = float(expit(model.intercept + parts.sum()))
+        limits = interval(scaled, model, probability)
+    if not np.isfinite([probability, *parts, *(limits or ())]).all():
+        raise ModelError(
+            "Expected finite numbers from the model's coefficients, found NaN or infinity: the model is damaged, or "
+            "does not fit this shape. Import the model again or choose another."
+        )
     features = [
         Feature(name, FEATURES.get(name, name), float(values[name]), float(part)) for name, part in zip(names, parts)
     ]
-    probability = float(expit(model.intercept + parts.sum()))
     warnings = tuple(
         f"{feature.label}: {feature.value:.3g} is far from that of the tumours that the model was fitted to."
         for feature, far in zip(features, np.abs(scaled))
         if far > UNUSUAL
     )
     ordered = tuple(sorted(features, key=lambda feature: -abs(feature.contribution)))
-    return Prediction(probability, interval(scaled, model, probability), ordered, warnings)
+    return Prediction(probability, limits, ordered, warnings)
 
 
 def measured(values: Mapping[str, float], feature: str) -> float:

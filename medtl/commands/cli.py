@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("recipe", metavar="RECIPE")
     sub.add_argument("--cases", required=True, type=path_argument, metavar="CSV|DIR")
     sub.add_argument("--output", required=True, type=path_argument, metavar="DIR")
-    sub.add_argument("--fold", type=natural, metavar="K", help="leave this fold of the training patients out")
+    sub.add_argument("--fold", type=non_negative_int, metavar="K", help="leave this fold of the training patients out")
     sub.add_argument("--encoder-weights", metavar="NAME|FILE", help="start from these instead of the recipe's")
     sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     add_json(verb(models, "models", "List the models that can be used by name."))
@@ -113,8 +113,8 @@ def add_segment(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--uncertainty", type=path_argument, metavar="FILE", help="also write the uncertainty per voxel here"
     )
-    sub.add_argument("--frame", type=natural, metavar="N", help="which volume of a 4D file, from 0")
-    sub.add_argument("--component", type=natural, metavar="N", help="which component of a colour file, from 0")
+    sub.add_argument("--frame", type=non_negative_int, metavar="N", help="which volume of a 4D file, from 0")
+    sub.add_argument("--component", type=non_negative_int, metavar="N", help="which component of a colour file, from 0")
     sub.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
     sub.add_argument("--flip", action="store_true", help="average over mirror images: slower, a little better")
     sub.add_argument("--no-cleanup", action="store_true", help="keep small separate parts")
@@ -143,7 +143,7 @@ def add_finetune(sub: argparse.ArgumentParser) -> None:
         "--seeds", type=path_argument, metavar="FILE", help="a list of SEED slices (.json), as Slicer saves it"
     )
     text = "learn these label ids from the SEEDs alone, of values 1, 2, …; --model is what the encoder begins as"
-    sub.add_argument("--new-structure", type=listed, metavar="ID[,ID…]", help=text)
+    sub.add_argument("--new-structure", type=comma_separated, metavar="ID[,ID…]", help=text)
     sub.add_argument("--plane", metavar="PLANE", help="of a new structure: axial, coronal or sagittal")
     text = "of a new structure on CT: what is seen of it, in HU, as -160 240"
     sub.add_argument("--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help=text)
@@ -163,7 +163,7 @@ def add_suggest(sub: argparse.ArgumentParser) -> None:
     """Add the options of `medtl suggest`."""
     sub.add_argument("image", type=path_argument, metavar="IMAGE")
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
-    sub.add_argument("-n", dest="count", type=positive, default=5, metavar="N", help="how many slices (default: 5)")
+    sub.add_argument("-n", dest="count", type=positive_int, default=5, metavar="N", help="how many slices (default: 5)")
     add_compute(sub)
     add_json(sub)
 
@@ -179,8 +179,8 @@ def add_classify(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--segment", metavar="ID|VALUE", help="which segment of it (default: the only one)")
     sub.add_argument("--heatmap", type=path_argument, metavar="FILE.nrrd", help="also write where the network looked")
     sub.add_argument("--report", type=path_argument, metavar="FILE", help="also write a report, .json or .csv")
-    sub.add_argument("--frame", type=natural, metavar="N", help="which volume of a 4D file, from 0")
-    sub.add_argument("--component", type=natural, metavar="N", help="which component of a colour file, from 0")
+    sub.add_argument("--frame", type=non_negative_int, metavar="N", help="which volume of a 4D file, from 0")
+    sub.add_argument("--component", type=non_negative_int, metavar="N", help="which component of a colour file, from 0")
     sub.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
     add_compute(sub)
     add_force(sub)
@@ -190,7 +190,7 @@ def add_classify(sub: argparse.ArgumentParser) -> None:
 def add_compute(sub: argparse.ArgumentParser) -> None:
     """Add --device and --threads."""
     sub.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    sub.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+    sub.add_argument("--threads", type=positive_int, metavar="N", help="CPU threads (default: all cores)")
 
 
 def add_force(sub: argparse.ArgumentParser) -> None:
@@ -203,21 +203,21 @@ def add_json(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
 
 
-def natural(text: str) -> int:
-    """The whole number from 0 on that `text` states."""
+def non_negative_int(text: str) -> int:
+    """The whole number from 0 on that the text states."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found {text!r}")
     return int(text)
 
 
-def positive(text: str) -> int:
-    """The whole number from 1 on that `text` states."""
+def positive_int(text: str) -> int:
+    """The whole number from 1 on that the text states."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
     return int(text)
 
 
-def listed(text: str) -> tuple[str, ...]:
+def comma_separated(text: str) -> tuple[str, ...]:
     """The parts of a list with commas."""
     return tuple(part.strip() for part in text.split(","))
 

@@ -1,4 +1,4 @@
-"""The main job once through: `python -m medtl.demo --output DIR [--case PATH] [--model NAME|DIR]`.
+"""The main job from end to end: `python -m medtl.commands.demo --output DIR [--case PATH] [--model NAME|DIR]`.
 
 Segments a synthetic head whose lesion is known, or a volume of your own, and shows the result.
 """
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(argv: list[str] | None) -> int:
     """Run the demo and print its result; the exit status."""
-    parser = Parser(prog="python -m medtl.demo", description="Segment a synthetic head, or a volume.")
+    parser = Parser(prog="python -m medtl.commands.demo", description="Segment a synthetic head, or a volume.")
     parser.add_argument("--output", required=True, type=path_argument, metavar="DIR")
     parser.add_argument(
         "--case", type=path_argument, metavar="PATH", help="a volume of your own (default: a synthetic head)"

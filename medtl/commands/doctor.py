@@ -18,7 +18,7 @@ PACKAGES = (
     *("torch", "torchvision", "timm", "segmentation-models-pytorch", "monai", "SimpleITK", "numpy", "safetensors"),
     *("pydicom", "scipy", "einops", "platformdirs", "pillow"),
 )
-# Both in one process of its own: a mismatch may end the interpreter, and doctor must live to tell.
+# Both are imported in a process of their own: a mismatch may end the interpreter.
 PROBE = """
 import json, torch, torchvision
 cuda = torch.cuda.is_available()
@@ -34,7 +34,7 @@ ONE_SOURCE = (
 NEEDED_GB = 2.0
 
 
-Part = tuple[dict[str, Any], list[str]]  # what is there, and a line for each thing that is broken
+Part = tuple[dict[str, Any], list[str]]  # a part of the state, and a line for each thing that is broken
 
 
 def examine() -> dict[str, Any]:
@@ -53,7 +53,7 @@ def examine() -> dict[str, Any]:
 
 
 def packages_and_device() -> Part:
-    """Versions, and what torch will compute on."""
+    """Versions of packages, and the device of torch."""
     packages = {name: version_of(name) for name in PACKAGES}
     missing = [name for name, version in packages.items() if version is None]
     problems = [f"Missing packages: {', '.join(missing)}. Run: pip install {' '.join(missing)}"] if missing else []
@@ -66,7 +66,7 @@ def packages_and_device() -> Part:
 
 
 def model_store() -> Part:
-    """Where the user's models lie, and the space there."""
+    """The folder of the user's models, and its free space."""
     store = user_store()
     folder = nearest(store)
     writable = os.access(folder, os.W_OK)
@@ -77,7 +77,7 @@ def model_store() -> Part:
 
 
 def memory() -> Part:
-    """What is free, against what a large volume needs."""
+    """Free memory, compared with what a large volume needs."""
     free = free_memory_gb()
     if free is None or free >= NEEDED_GB:
         return {"free_memory_gb": None if free is None else round(free, 1)}, []
@@ -106,7 +106,7 @@ def version_of(package: str) -> str | None:
 
 
 def probe() -> tuple[dict[str, Any], str]:
-    """What torch finds on this computer, and what is wrong with torch and torchvision (empty when nothing is)."""
+    """The device that torch finds, and the problem of torch and torchvision; empty when there is none."""
     try:
         done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=300, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -126,7 +126,7 @@ def nearest(path: Path) -> Path:
 
 
 def free_memory_gb() -> float | None:
-    """Memory that a new process can have, in GB; None where the system does not say so simply."""
+    """Memory that a new process can have, in GB; None where the system has no simple way to ask."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="ascii"))

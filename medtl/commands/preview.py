@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..errors import InputError
 from ..io.write import write_whole
 from ..preprocess import ORIENTATIONS, in_order, orient, turn
-from ..volume import Geometry, Labelmap, Volume
+from ..volume import Geometry, Labelmap, Volume, check_same_grid
 
 PREDICTION, TRUTH = (255, 214, 0), (0, 230, 118)
 CAPTION = "research use, not for diagnosis"
@@ -55,11 +54,8 @@ def write_preview(
     Raises: InputError when the labels lie on another grid than the volume, or the file cannot be written.
     """
     for labels in (labelmap, truth):
-        if labels is not None and not labels.geometry.close_to(volume.geometry):
-            raise InputError(
-                f"Expected labels on the volume's grid {volume.geometry.size}, found {labels.geometry.size} or another "
-                "place. Choose the volume that was segmented."
-            )
+        if labels is not None:
+            check_same_grid(labels.geometry, volume.geometry, "labels", volume.name)
     view = view_of(volume.geometry)
     image = view.of(volume.array)
     masks = [(view.of(labelmap.array), PREDICTION, 2)]

@@ -15,7 +15,7 @@ from ..labels import described, label_segments, label_values, unknown_values
 from ..model.card import ModelCard
 from ..progress import Progress, no_progress
 from ..typed_json import OPTIONAL, SPREAD
-from ..volume import Labelmap, Volume
+from ..volume import Labelmap, Volume, check_same_grid
 from .metrics import (
     OVERLAPS,
     TOLERANCE,
@@ -194,12 +194,7 @@ def _default_segment() -> Segmenter:
 def _truth(files: CaseFiles, volume: Volume, labelmap: Labelmap, card: ModelCard, binary: bool) -> _Truth:
     """The truth of each of the model's labels: its segment as `medtl.labels` finds it, whole also where others overlap
     it."""
-    if not volume.geometry.close_to(labelmap.geometry):
-        raise InputError(
-            f"Expected the label {files.label} on the grid of {files.image}, found {labelmap.geometry.size} voxels of "
-            f"{labelmap.geometry.spacing} mm beside {volume.geometry.size} of {volume.geometry.spacing} mm, or another "
-            "position. Resample the label onto the image."
-        )
+    check_same_grid(labelmap.geometry, volume.geometry, files.label, files.image)
     if binary:
         return _Truth((labelmap.array > 0,), labelmap.warnings)
     values = label_values(labelmap, card)

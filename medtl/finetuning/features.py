@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
+from ..evaluation.metrics import label_dice
 from ..model.bundle import Model
 from ..model.card import Calibration, InputSpec
 from ..preprocess import Prepared, batch, from_tissue_units, neighbour_steps, prepare, to_tissue_units, turn
@@ -177,12 +178,5 @@ def check_finite(logits: Tensor) -> None:
 def dices(prediction: Tensor, truth: Tensor, labels: int, pooled: bool = False) -> np.ndarray:
     """Dice, the mean over labels, of each slice (n, h, w), or (`pooled`) of all slices together; pixels whose truth is
     IGNORE do not count, and a label that is in neither has 1."""
-    known = truth != IGNORE
-    sums = (0, 1, 2) if pooled else (1, 2)
-    scores = []
-    for label in range(1, labels + 1):
-        predicted, true = (prediction == label) & known, (truth == label)
-        total = (predicted.sum(sums) + true.sum(sums)).cpu().double()
-        both = (predicted & true).sum(sums).cpu().double()
-        scores.append(torch.where(total > 0, 2 * both / total.clamp_min(1), 1.0))
-    return np.atleast_1d(torch.stack(scores).mean(0).numpy())
+    arrays = prediction.cpu().numpy(), truth.cpu().numpy()
+    return np.atleast_1d(label_dice(*arrays, labels, IGNORE, by_slice=not pooled))

@@ -15,7 +15,7 @@ from ..model.bundle import Model
 from ..model.card import NAME, ModelCard
 from ..model.store import shipped_folders, user_store
 from ..progress import Progress, no_progress
-from ..volume import Labelmap, Volume, array_axis, voxels_sha256
+from ..volume import Labelmap, Volume, array_axis, check_same_grid, voxels_sha256
 from .case_result import case_result
 from .finetune import Finetuned, finetune
 from .new_structure import Structure, start_model, structure_card, train_structure
@@ -174,7 +174,7 @@ def write_result(path: Path, labelmap: Labelmap, force: bool) -> tuple[Path | No
     place = path if force else free_file(path)
     moved = () if place == path else (f"{path} appeared while the model was tuned, so the result is in {place}.",)
     try:
-        return place, (*moved, *write_labelmap(place, labelmap))
+        return place, (*moved, *write_labelmap(place, labelmap, force))
     except InputError as error:
         return None, (f"The model is written, its result for this case is not: {error}",)
 
@@ -227,11 +227,7 @@ def read_cases(card: ModelCard, cases: Sequence[CaseInput], listed: Path | None)
     warnings: list[str] = []
     for case in cases:
         volume, labelmap = read_volume(case.image), read_labelmap(case.label)
-        if not volume.geometry.close_to(labelmap.geometry):
-            raise InputError(
-                f"Expected {case.label} on the grid of {case.image}, found {labelmap.geometry.size} voxels beside "
-                f"{volume.geometry.size} or another position. Resample the labels onto the image."
-            )
+        check_same_grid(labelmap.geometry, volume.geometry, case.label, case.image)
         sha256 = voxels_sha256(volume.array)
         volumes[sha256] = volume
         seeds += seeds_of(labelmap, card, case.image, sha256, case.slices)

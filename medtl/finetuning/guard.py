@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from ..cases import read_cases
-from ..errors import InputError
 from ..io.read import read_labelmap, read_volume
 from ..model.bundle import Model
 from ..model.card import ModelCard
 from ..phantom import head
 from ..progress import Progress
-from ..volume import Labelmap, Volume, array_axis
+from ..volume import Labelmap, Volume, array_axis, check_same_grid
 from .features import EncodedSlices, SeedCase, dices, encode_slices, predict, prepare_case
 from .seed import seeds_of
 
@@ -70,8 +69,7 @@ def accepted_cases(model: Model, listed: Path, progress: Progress) -> Guard:
     for number, one in enumerate(files):
         progress("guard", number / len(files))
         volume, labelmap = read_volume(one.image), read_labelmap(one.label)
-        if not volume.geometry.close_to(labelmap.geometry):
-            raise InputError(f"Expected {one.label} on the grid of {one.image}. Resample it, or take it off the list.")
+        check_same_grid(labelmap.geometry, volume.geometry, one.label, one.image)
         case = labelled_case(model, volume, labelmap)
         cases.append(encode_slices(model, case, spread_slices(case, CASE_SLICES)))
         warnings += (*volume.warnings, *labelmap.warnings)

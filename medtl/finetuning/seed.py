@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..io.write import write_whole
-from ..labels import label_values
+from ..labels import label_numbers
 from ..model.card import ModelCard
 from ..volume import PLANES, Labelmap, Volume, array_axis
 
@@ -70,21 +70,7 @@ def seeds_of(
 
     Raises: InputError when there is no such slice, two labels overlap, or the labels are not those of the model.
     """
-    values = label_values(labelmap, card)
-    if missing := [label.name for label in card.labels if label.id not in values]:
-        raise InputError(
-            f"Expected a segment for each label of {card.name}, found none for {', '.join(missing)}: it was removed "
-            "since the prediction. Segment again, or add it back."
-        )
-    classes = np.zeros(labelmap.array.shape, np.uint16)
-    for number, label in enumerate(card.labels, start=1):
-        mask = labelmap.mask(values[label.id])
-        if shared := np.count_nonzero(classes[mask]):
-            raise InputError(
-                f"Expected labels that do not overlap, found {shared} voxels of {label.name} in another label, too. "
-                "Take the shared voxels out of one."
-            )
-        classes[mask] = number
+    classes = label_numbers(labelmap, card)
     others = np.where(classes > 0, 0, labelmap.array)
     axis = array_axis(labelmap.geometry, card.input.plane)
     planes, other_planes = np.moveaxis(classes, axis, 0), np.moveaxis(others, axis, 0)

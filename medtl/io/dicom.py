@@ -243,7 +243,7 @@ def _choose(
     what = f"{len(shown)} series" if uid is None else f"{len(matching)} that begin with {uid!r} among {len(candidates)}"
     raise InputError(
         f"Expected one DICOM series, found {what} at {path}: {'; '.join(shown[:10])}{more}. "
-        "Choose one by its UID, of which a unique beginning is enough.",
+        "Choose one of them; a unique beginning of its UID is enough.",
         option="series",
     )
 

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from ..errors import InputError
 from .header import data_names, read_text_header
@@ -121,6 +122,8 @@ def kind_of(path: Path) -> str:
             "Expected an image (NRRD, NIfTI, MHA, DICOM, PNG, JPEG, TIFF, WebP), found something else: "
             f"{path}. {advice}"
         )
+    if kind != "NIfTI" and is_packed(path):
+        raise InputError(f"Expected a {kind} file, found one packed with gzip: {path}. Unpack it first.")
     if kind not in (KINDS.get(suffix_of(path)), "picture", "DICOM"):
         right = " or ".join(s for s, k in KINDS.items() if k == kind)
         raise InputError(f"The name of {path} does not say what it holds: {kind}. Rename it to end in {right}.")
@@ -170,8 +173,9 @@ def sniff(head: bytes) -> str:
         return "picture"
     if b"NDims" in head:
         return "MetaImage"
-    sizes = [int.from_bytes(head[:4], order) for order in ("little", "big")]
-    return "Analyze" if 348 in sizes and len(head) >= 348 and head[38:39] == b"r" else ""
+    orders: tuple[Literal["little", "big"], ...] = ("little", "big")
+    order = next((each for each in orders if int.from_bytes(head[:4], each) == 348), None)
+    return "Analyze" if order and len(head) >= 348 and 1 <= int.from_bytes(head[40:42], order) <= 7 else ""
 
 
 def detached_files(path: Path) -> tuple[Path, ...]:

@@ -24,6 +24,9 @@ LARGEST_WIDTH = 9  # digits of a number in the name of a data file
 ALLOW_OUTSIDE = "MEDTL_DATA_OUTSIDE"  # set to 1: detached data may lie outside the folder of the header
 
 
+NO_THICKNESS = "The header gives no slice thickness; 1 mm is assumed."
+
+
 @dataclass(frozen=True)
 class DataPart:
     """A file, or a part of it, that holds voxels.

@@ -12,6 +12,7 @@ import numpy as np
 from ..volume import Geometry
 from .header import (
     MOST_AXES,
+    NO_THICKNESS,
     DataPart,
     Header,
     TextHeader,
@@ -71,6 +72,7 @@ def read_meta_image_header(path: Path) -> Header:
         component=None if channels == 1 else 0,
         states_spacing=geometry != Geometry(geometry.size),
         entries=text.pairs,
+        warnings=(NO_THICKNESS,) if dimension < 3 and geometry != Geometry(geometry.size) else (),
     )
 
 

@@ -15,13 +15,23 @@ import numpy as np
 from ..errors import InputError
 from ..volume import Geometry
 from .files import first_bytes, image_of_pair, is_packed
-from .header import LARGEST_NUMBER, MOST_AXES, DataPart, Header, check_sizes, grid_of, refuse
+from .header import (
+    LARGEST_NUMBER,
+    MOST_AXES,
+    NO_THICKNESS,
+    DataPart,
+    Header,
+    check_sizes,
+    data_paths,
+    grid_of,
+    refuse,
+)
 
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 COLOURS = {128: 3, 2304: 4}  # RGB and RGBA of bytes
 COMPLEX = (32, 1792, 2048)
 VECTORS = (1003, 1004, 1005, 1006, 1007, 1008, 1009, 1011, 2003, 2004)  # intents whose fifth axis is of one voxel
-METRES, MICROMETRES = 1, 3
+UNITS = {1: (1000.0, "m"), 3: (0.001, "µm")}  # xyzt_units other than mm
 QUATERNION_ROUNDING = 3 * float(np.finfo(np.float32).eps)  # of the sum of its squares
 
 # struct codes and offsets of the fields in NIfTI-1 and in NIfTI-2
@@ -65,7 +75,7 @@ def read_nifti_header(path: Path) -> Header:
     if len(data) < (540 if second else 348):
         raise refuse(path, "a whole NIfTI header", f"{len(data)} bytes", "Copy or export it again.")
     raw = _Raw(data, "<" if little else ">", second)
-    sizes, dimension = _sizes(raw, path)
+    sizes = _sizes(raw, path)
     kind, bits = raw.field("datatype")[0], raw.field("bitpix")[0]
     if kind in COMPLEX:
         raise InputError(f"Expected real values, found complex ones in {path}. Export the magnitude.")
@@ -73,7 +83,7 @@ def read_nifti_header(path: Path) -> Header:
     code = "u1" if colours else DTYPES.get(kind)
     if code is None or bits != 8 * int(code[1]) * max(colours, 1):
         raise refuse(path, "a data type of whole or real numbers with its size", f"type {kind} of {bits} bits")
-    geometry, warnings = _grid(raw, sizes, dimension, path)
+    geometry, warnings = _grid(raw, sizes, path)
     codes = raw.field("codes")
     vector = sizes[4] > 1 and raw.field("intent")[0] in VECTORS
     if colours and vector:
@@ -95,8 +105,8 @@ def read_nifti_header(path: Path) -> Header:
     )
 
 
-def _sizes(raw: _Raw, path: Path) -> tuple[tuple[int, ...], int]:
-    """The sizes of five axes, and of how many the header speaks."""
+def _sizes(raw: _Raw, path: Path) -> tuple[int, ...]:
+    """The sizes of five axes."""
     dimension, *sizes = (int(n) for n in raw.field("dim"))
     if not 1 <= dimension <= 7:
         raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
@@ -104,7 +114,7 @@ def _sizes(raw: _Raw, path: Path) -> tuple[tuple[int, ...], int]:
     if sizes[5:] != [1, 1]:
         raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
     check_sizes(sizes[:5], path)
-    return tuple(sizes[:5]), dimension
+    return tuple(sizes[:5])
 
 
 def _data(raw: _Raw, path: Path) -> tuple[str, tuple[DataPart, ...]]:
@@ -114,7 +124,10 @@ def _data(raw: _Raw, path: Path) -> tuple[str, tuple[DataPart, ...]]:
     least = 0 if pair else 540 if raw.second else 348
     if not (least <= start < 2**40 and start.is_integer()):
         raise refuse(path, f"data from byte {least} on", f"{start:g}")
-    file = image_of_pair(path) if pair else path
+    file: Path | None = path
+    if pair:
+        image = image_of_pair(path)
+        file = data_paths((image.name,), path)[0] if image is not None else None
     if file is None:
         raise InputError(
             f"Expected the voxels of the NIfTI pair {path} beside it, found no file of that name that ends in .img. "
@@ -123,63 +136,72 @@ def _data(raw: _Raw, path: Path) -> tuple[str, tuple[DataPart, ...]]:
     return "gzip" if is_packed(file) else "raw", (DataPart(file, skip=int(start)),)
 
 
-def _grid(raw: _Raw, sizes: tuple[int, ...], dimension: int, path: Path) -> tuple[Geometry, tuple[str, ...]]:
+def _grid(raw: _Raw, sizes: tuple[int, ...], path: Path) -> tuple[Geometry, tuple[str, ...]]:
     """The grid in LPS mm and what is odd about it."""
-    qfac, *lengths = (float(v) for v in raw.field("pixdim")[:4])
-    lengths = [abs(v) for v in lengths]
-    for axis, (size, length) in enumerate(zip(sizes[:3], lengths, strict=True)):
+    stated = [abs(float(v)) for v in raw.field("pixdim")[1:4]]
+    for axis, (size, length) in enumerate(zip(sizes, stated, strict=False)):
         if size > 1 and not 0 < length <= LARGEST_NUMBER:
             raise InputError(
                 f"Expected spacings above 0 mm, found {length:g} on axis {axis + 1} of {path}. Correct the header."
             )
-    lengths = [v if 0 < v <= LARGEST_NUMBER else 1.0 for v in lengths]
-    units = int(raw.field("units")[0]) & 7
-    scale = {METRES: 1000.0, MICROMETRES: 0.001}.get(units, 1.0)
-    qcode, scode = raw.field("codes")
-    q = _qform(raw, lengths, qfac, path) if qcode > 0 else None
-    s = _sform(raw, lengths, path) if scode > 0 else None
-    matrix = s if s is not None else q
+    lengths = [v if 0 < v <= LARGEST_NUMBER else 1.0 for v in stated]
+    qform_code, sform_code = raw.field("codes")
+    qform = _qform(raw, lengths) if qform_code > 0 else None
+    sform = _sform(raw, lengths, path) if sform_code > 0 else None
+    if qform_code > 0 and qform is None and sform is None:
+        raise refuse(path, "a qform that is a rotation and a finite offset", "another one", "Correct it.")
+    matrix = sform if sform is not None else qform
     if matrix is None:  # as ITK: the axes of the patient are not known
         matrix = np.diag([-lengths[0], -lengths[1], lengths[2], 1.0])
-    to_lps = np.diag([-scale, -scale, scale, 1.0])
-    geometry = _lps(to_lps @ matrix, sizes)
+    units = int(raw.field("units")[0]) & 7
+    scale = UNITS.get(units, (1.0, ""))[0]
+    lps = np.diag([-scale, -scale, scale, 1.0]) @ matrix
+    geometry = grid_of(sizes[:3], list(lps[:3, :3].T), lps[:3, 3])
     warnings = []
-    if s is not None and q is not None:
-        moved = _distance(to_lps @ s, to_lps @ q, sizes)
-        if moved > geometry.tolerance + _quaternion_rounding(raw, geometry):
-            warnings.append(
-                f"The sform and the qform of the header place voxels up to {moved:.2g} mm apart; the sform is used. "
-                "Programs that use the qform show image and result in different places."
-            )
-    if s is not None:
-        wrong = [n for n in range(3) if abs(geometry.spacing[n] - scale * lengths[n]) * sizes[n] > geometry.tolerance]
-        if wrong:
-            stated = " × ".join(f"{scale * v:.4g}" for v in lengths)
-            used = " × ".join(f"{v:.4g}" for v in geometry.spacing)
-            warnings.append(f"The header gives voxels of {stated} mm as pixdim, {used} mm as sform; the sform is used.")
+    if sform is None and qform is None:
+        warnings.append("The header does not state how the image lies (sform and qform code 0); left is assumed.")
+    if sizes[2] == 1 and lengths[2] != stated[2] and sform is None:
+        warnings.append(NO_THICKNESS)
     if scale != 1:
-        warnings.append(f"The header gives lengths in {'m' if units == METRES else 'µm'}; they are turned into mm.")
+        warnings.append(f"The header gives lengths in {UNITS[units][1]}; they are turned into mm.")
+    if sform is not None and qform_code > 0:
+        moved = math.inf if qform is None else scale * _distance(sform, qform, sizes)
+        if qform is None or moved > geometry.rounding + _quaternion_rounding(raw, geometry):
+            apart = "by far" if qform is None else f"up to {moved:.2g} mm"
+            warnings.append(
+                f"The sform and the qform of the header place voxels {apart} apart; the sform is used. Programs that "
+                "use the qform show image and result in different places."
+            )
+    if sform is not None:
+        ours = [geometry.spacing[n] / scale for n in range(3)]
+        wrong = [abs(a - b) * n * scale > geometry.tolerance for a, b, n in zip(ours, lengths, sizes, strict=False)]
+        if any(w and a == b for w, a, b in zip(wrong, lengths, stated, strict=True)):
+            warnings.append(
+                f"The header gives voxels of {_text(lengths, scale)} mm as pixdim and of {_text(ours, scale)} mm as "
+                "sform; the sform is used."
+            )
     return geometry, tuple(warnings)
 
 
-def _lps(matrix: np.ndarray, sizes: tuple[int, ...]) -> Geometry:
-    return grid_of(sizes[:3], list(matrix[:3, :3].T), matrix[:3, 3])
+def _text(lengths: list[float], scale: float) -> str:
+    return " × ".join(f"{scale * length:.5g}" for length in lengths)
 
 
 def _distance(one: np.ndarray, other: np.ndarray, sizes: tuple[int, ...]) -> float:
-    """How far a voxel is moved between two affine matrices, mm."""
+    """How far a voxel moves between two affine matrices, at most."""
     corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float64)
     corners[:, :3] *= np.array(sizes[:3]) - 1
     return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
 
 
-def _qform(raw: _Raw, lengths: list[float], qfac: float, path: Path) -> np.ndarray:
-    """Index to RAS by the quaternion. Source: nifti1.h, METHOD 2."""
+def _qform(raw: _Raw, lengths: list[float]) -> np.ndarray | None:
+    """Index to RAS by the quaternion; None where it is no rotation. Source: nifti1.h, METHOD 2."""
+    qfac = float(raw.field("pixdim")[0])
     b, c, d = (float(v) for v in raw.field("quaternion"))
     offset = [float(v) for v in raw.field("offset")]
     square = b * b + c * c + d * d
     if not (square <= 1.01 and all(abs(v) <= LARGEST_NUMBER for v in offset)):
-        raise refuse(path, "a quaternion of length 1 and a finite offset", f"{b:g} {c:g} {d:g}", "Correct it.")
+        return None
     a = math.sqrt(max(0.0, 1.0 - square))
     if 1.0 - square < QUATERNION_ROUNDING:
         a, b, c, d = (v / math.sqrt(square) for v in (0.0, b, c, d))
@@ -197,7 +219,7 @@ def _qform(raw: _Raw, lengths: list[float], qfac: float, path: Path) -> np.ndarr
 def _quaternion_rounding(raw: _Raw, geometry: Geometry) -> float:
     """How far the rounding of a quaternion moves the farthest voxel, mm: its first number is stored as what the other
     three leave, which is little where the axes are turned by 180 degrees, as those of most heads are."""
-    left = 1.0 - sum(float(v) ** 2 for v in raw.field("quaternion"))
+    left = 1.0 - sum(float(v) * float(v) for v in raw.field("quaternion"))
     angle = 2 * QUATERNION_ROUNDING / max(2 * math.sqrt(max(left, 0.0)), math.sqrt(QUATERNION_ROUNDING))
     return angle * math.hypot(*(n * s for n, s in zip(geometry.size, geometry.spacing, strict=True)))
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..volume import Geometry
 from .header import (
     MOST_AXES,
+    NO_THICKNESS,
     DataPart,
     Header,
     TextHeader,
@@ -78,7 +79,8 @@ def read_nrrd_header(path: Path) -> Header:
     geometry, spatial, stated = _grid(fields, sizes, kinds, path)
     units = re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))
     other = sorted({unit for unit in units if unit.lower() not in MILLIMETRES})
-    warnings = (f"The header gives lengths in {', '.join(other)}; they are taken as mm.",) if other else ()
+    warnings = [f"The header gives lengths in {', '.join(other)}; they are taken as mm."] if other else []
+    warnings += [NO_THICKNESS] if stated and len(spatial) < 3 else []
     return Header(
         "NRRD",
         path,
@@ -91,7 +93,7 @@ def read_nrrd_header(path: Path) -> Header:
         component,
         states_spacing=stated,
         entries=text.pairs,
-        warnings=warnings,
+        warnings=tuple(warnings),
     )
 
 

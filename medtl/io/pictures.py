@@ -8,7 +8,8 @@ import numpy as np
 
 from ..errors import InputError, MedTLError
 from ..volume import Geometry
-from .itk import chosen, quiet_stderr, reason_of
+from .choice import choose
+from .itk import quiet_stderr, reason_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,7 +33,7 @@ def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[
             warnings.simplefilter("ignore")  # oversized or oddly tagged pictures: the pixels decide
             # a file, not its name: Pillow 13 maps a named TIFF file into memory and ignores that it lies on its side
             with path.open("rb") as file, Image.open(file) as picture:
-                picture.seek(chosen(path, "frame", frame, getattr(picture, "n_frames", 1)))
+                picture.seek(choose(path, "frame", frame, getattr(picture, "n_frames", 1)))
                 pixels, changes = _pixels(picture, path)
     except (MedTLError, MemoryError):
         raise
@@ -40,9 +41,9 @@ def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[
         raise InputError(reason_of(path, "picture", str(error) or type(error).__name__)) from error
     if pixels.ndim == 3:
         same = int((pixels.max(axis=-1) - pixels.min(axis=-1)).max()) <= GREY_LEVELS
-        pixels = pixels[..., chosen(path, "component", 0 if same and component is None else component, 3)]
+        pixels = pixels[..., choose(path, "component", 0 if same and component is None else component, 3)]
     else:
-        chosen(path, "component", component, 1)
+        choose(path, "component", component, 1)
     pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
     return pixels[None], Geometry((pixels.shape[1], pixels.shape[0], 1)), changes
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import Labelmap, Volume
+from .choice import choose
 from .files import kind_of, stem_of
 from .formats import read_header
-from .itk import chosen
 from .pictures import read_picture
 from .seg_nrrd import merge_layers, segments_of
 from .voxels import read_voxels
@@ -30,8 +30,8 @@ def read_volume(
     if kind == "DICOM":
         from .dicom import read_dicom
 
-        chosen(path, "frame", frame or 0, 1)
-        chosen(path, "component", component or 0, 1)
+        choose(path, "frame", frame or 0, 1)
+        choose(path, "component", component or 0, 1)
         return _checked(read_dicom(path, series), path)
     if series is not None:
         raise InputError(f"Expected a DICOM folder to choose a series from, found the {kind} file {path}. Choose none.")
@@ -39,8 +39,8 @@ def read_volume(
         array, geometry, warnings = read_picture(path, frame, component)
         return _checked(Volume(array, geometry, stem_of(path), real_spacing=False, warnings=warnings), path)
     header = read_header(path, kind)
-    frame_index = chosen(path, "frame", frame, header.frames)
-    index = chosen(path, "component", component, header.components)
+    frame_index = choose(path, "frame", frame, header.frames)
+    index = choose(path, "component", component, header.components)
     array = np.ascontiguousarray(read_voxels(header, frame_index)[index])
     volume = Volume(array, header.geometry, stem_of(path), real_spacing=header.states_spacing, warnings=header.warnings)
     return _checked(volume, path)
@@ -93,11 +93,11 @@ def read_labelmap(path: Path) -> Labelmap:
         return Labelmap(_as_labels(array, path), geometry, warnings=warnings)
     header = read_header(path, kind)
     if kind != "NRRD":  # a segmentation of overlapping segments may have four axes
-        chosen(path, "frame", None, header.frames)
+        choose(path, "frame", None, header.frames)
     segments = segments_of(dict(header.entries), path)
     layers = header.frames * header.components
     if not segments:
-        chosen(path, "layer", None, layers)
+        choose(path, "layer", None, layers)
     array = _as_labels(read_voxels(header, None), path)
     distinct = len({segment.value for segment, _ in segments}) == len(segments)
     if layers == 1 and distinct:

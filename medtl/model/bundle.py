@@ -3,13 +3,13 @@
 import importlib.metadata
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, ModelError, memory_errors
+from ..io.parts import move_into_place, temporary_folder
 from ..typed_json import encode
 from .card import METADATA, SCHEMA, ModelCard, check_card, load_card
 from .card_text import is_invisible
@@ -39,7 +39,7 @@ class TensorFacts(NamedTuple):
 class Model:
     """A loaded model: its card, its folder, and its networks on a device, in evaluation mode.
 
-    `bf16` is True where a probe of the loaded network found bfloat16 worth it. A model of plain numbers has none.
+    `bf16` is True where bfloat16 was measured to be faster. A model of plain numbers has no network.
     """
 
     card: ModelCard
@@ -55,10 +55,10 @@ class Model:
 
 
 def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segmentation") -> Model:
-    """The model, ready to run; `task` is what it must be for, None any.
+    """The model, ready to run. `task` is the task that it must have, None for any.
 
-    Raises: ModelError when the bundle is missing, damaged, for another task or needs a network unknown here;
-    DeviceError for the device.
+    Raises: ModelError when the bundle is missing, damaged or for another task, its network is unknown, or its weights
+    do not fit or are not finite; DeviceError when the device is not there or its memory does not suffice.
     """
     folder = find_model(name_or_dir)
     card = load_card(folder)
@@ -71,7 +71,7 @@ def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segme
 
     chosen = choose_device(device)
     (spec,) = card.networks
-    # The bundle's own weights follow: nothing is fetched from a hub to be overwritten.
+    # The bundle has its own weights: none are fetched from a hub.
     arguments = {key: value for key, value in spec.arguments.items() if key != "encoder_weights"}
     stored = weights_header(folder)
     shapes = {key.removeprefix(spec.prefix): stored[key] for key in stored if key.startswith(spec.prefix)}
@@ -192,7 +192,7 @@ def save_bundle(
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    if folder.exists():
+    if os.path.lexists(folder):
         raise InputError(f"{folder} exists already. Choose another output folder.")
     if not folder.parent.is_dir():
         raise InputError(f"The folder {folder.parent} does not exist. Create it or choose another output.")
@@ -205,8 +205,8 @@ def save_bundle(
     if not all(value.isfinite().all() for value in half.values()):
         raise ModelError(f"The weights of {card.name} are not all finite numbers: nothing was written to {folder}.")
     try:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".medtl-") as temporary:
-            part = Path(temporary) / folder.name
+        with temporary_folder(folder.parent) as temporary:
+            part = temporary / folder.name
             for name in ("configs", "models", "docs"):
                 (part / name).mkdir(parents=True)
             if card.networks:
@@ -217,7 +217,7 @@ def save_bundle(
                 (part / "models").rmdir()
                 card = replace(card, sha256=sha256_of_numbers(card.coefficients))
             write_texts(part, card, readme, licence, facts)
-            part.rename(folder)
+            move_into_place(part, folder, replace=False)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"Could not write the model to {folder}: {getattr(error, 'strerror', None) or error}. "

@@ -1,6 +1,6 @@
-"""What a model says about itself: the block `medtl` of its bundle's metadata.json, as frozen dataclasses.
+"""The model card: the block `medtl` of a bundle's metadata.json, as frozen dataclasses.
 
-Read declaratively: every entry is checked against the type it must have, nothing is evaluated.
+Every entry is checked: its type, its range and whether it agrees with the others. Nothing is evaluated.
 """
 
 import math
@@ -30,7 +30,7 @@ MAX_STRING = 4_000  # characters of any text of a card
 
 @dataclass(frozen=True)
 class TumourClass:
-    """One answer of a classification model."""
+    """One class of a classification model."""
 
     id: str
     name: str
@@ -58,13 +58,13 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the network sees.
+    """The network's input.
 
     `plane`: slices are taken along the array axis nearest its normal. `spacing`: in-plane mm per pixel; a volume
-    within the factor `spacing_tolerance` of it is used as it is. `scaling`: "tissue" divides by the level of
-    deep tissue, "window" maps `window` (HU) to -1..1, "picture" takes each slice by itself (`classification.frames`),
-    `side` pixels a side. `neighbours`: slices on each side given as further channels, at `neighbour_mm` mm (0: the next
-    slices, however far).
+    within the factor `spacing_tolerance` of it is not resampled. `scaling`: "tissue" divides by the level of deep
+    tissue, "window" maps `window` (HU) to -1..1, "picture" scales each slice by itself (`classification.frames`) to
+    `side` by `side` pixels. `neighbours`: number of slices on each side that are further channels, `neighbour_mm` mm
+    apart (0: the next slices at any distance).
     """
 
     channels: tuple[str, ...] = ("FLAIR",)
@@ -88,9 +88,9 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Abstention:
-    """When a classification model does not know: where the score of the input, "energy" (Liu 2020) or "mahalanobis"
-    (Lee 2018), both higher the stranger it is, exceeds `threshold`, or the best probability is below
-    `min_probability`."""
+    """When a classification model abstains: the score of the input, "energy" (Liu 2020) or "mahalanobis" (Lee 2018),
+    exceeds `threshold`, or the highest probability is below `min_probability`. Both scores grow with the distance from
+    the training images."""
 
     score: str
     threshold: float
@@ -112,8 +112,8 @@ class Coefficients:
     """A logistic model in plain numbers: P(second class) = sigmoid(intercept + sum of weight * (x - mean) / deviation).
 
     `resamples` are the intercept and the weights of bootstrap fits, for the interval; `values` are the label values of
-    the region in a labelmap whose segments say nothing else. `prevalence` is the share of the second class in training:
-    what is known of a case before it is looked at, so the model abstains where the interval holds it.
+    the region in a labelmap whose segments name no region. `prevalence` is the share of the second class in training,
+    the probability of a case without any measurement: the model abstains where the interval contains it.
     """
 
     intercept: float
@@ -125,8 +125,8 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class Cleanup:
-    """Connected components (26) under `min_ml` mL (where no spacing is known, as in pictures: under `min_pixels`), or
-    under `min_share` of the largest one, are removed; holes of a slice are filled."""
+    """Which connected components (26 neighbours) are removed: those under `min_ml` mL (where the spacing is unknown, as
+    in pictures, under `min_pixels`), and those under `min_share` of the largest. `fill_holes` fills holes in slices."""
 
     min_ml: float = 0.0
     min_share: float = 0.0
@@ -136,7 +136,7 @@ class Cleanup:
 
 @dataclass(frozen=True)
 class Gate:
-    """What an input must look like, else a warning with the reason.
+    """What an input must be like; where it is not, the user gets a warning with the reason.
 
     `modality` is DICOM's; a series description that matches a phrase (`medtl.model.series_name`) of `not_sequence` and
     none of `sequence` is another sequence.
@@ -153,7 +153,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Parent:
-    """The model this one was tuned from; `family` is the first of the line, None where that is the parent itself."""
+    """The model that this one was tuned from; `family` is the first model of the line, None where it is the parent."""
 
     name: str
     sha256: str
@@ -162,7 +162,7 @@ class Parent:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a bundle says about its model: the block `medtl` of metadata.json, with MONAI's version and description."""
+    """The card of a model: the block `medtl` of metadata.json, with MONAI's version and description."""
 
     name: str
     version: str
@@ -182,24 +182,25 @@ class ModelCard:
     abstention: Abstention | None = None
 
     @property
+    def unfinished(self) -> bool:
+        """True for the best model so far of a tuning that was stopped."""
+        records = _records(self.training)
+        return bool(records) and isinstance(records[-1], Mapping) and bool(records[-1].get("unfinished"))
+
+    @property
     def family(self) -> str:
-        """The model that this one and its relatives were tuned from: they write the same segments."""
+        """The name of the first model of the line: all models tuned from it write the same segments."""
         return self.name if self.parent is None else self.parent.family or self.parent.name
 
 
 def load_card(folder: Path) -> ModelCard:
     """The card of a bundle folder.
 
-    Raises: ModelError when metadata.json is missing, is not JSON or does not say what a card must.
+    Raises: ModelError when metadata.json is missing or no JSON, or an entry is missing, unknown or not plausible.
     """
     path = folder / METADATA
-    with open_file(folder, METADATA, MAX_METADATA_BYTES) as stream:
-        content = stream.read(MAX_METADATA_BYTES)
-    try:
-        metadata = parse_json(content)
-    except ValueError as error:
-        raise ModelError(f"{path} is not valid JSON ({reason_of(error)}). Import the model again.") from error
-    block = metadata.get("medtl") if isinstance(metadata, dict) else None
+    metadata = read_metadata(folder)
+    block = metadata.get("medtl")
     if not isinstance(block, dict):
         raise ModelError(f"{path} has no block 'medtl': a MONAI bundle, but not one that MedTL can run.")
     schema = block.get("schema")
@@ -212,6 +213,24 @@ def load_card(folder: Path) -> ModelCard:
     card: ModelCard = decode(ModelCard, values, str(path))
     check_card(card, path)
     return card
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """The content of metadata.json of a bundle folder.
+
+    Raises: ModelError when it is missing, too large, a link or no JSON object.
+    """
+    with open_file(folder, METADATA, MAX_METADATA_BYTES) as stream:
+        content = stream.read(MAX_METADATA_BYTES)
+    try:
+        metadata = parse_json(content)
+        if not isinstance(metadata, dict):
+            raise ValueError("it is no object")
+    except ValueError as error:
+        raise ModelError(
+            f"{folder / METADATA} is not valid JSON ({reason_of(error)}). Import the model again."
+        ) from error
+    return metadata
 
 
 def translated(gate: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -84,8 +84,8 @@ class UNet2d(Network):
         return logits
 
 
-# Not MONAI's instance norm: a slice of mostly air has no statistics of its own worth using, and those of the windows
-# that tuning looks at are not those of the slices they are cut from.
+# Not MONAI's instance norm: the statistics of a slice that is mostly air mean little, and those of the windows used in
+# tuning differ from those of the whole slices.
 NORM = "batch"
 
 
@@ -207,12 +207,12 @@ class SwinUnetr2d(Network):
 class Classifier2d(Network):
     """A timm encoder, attention, and one linear layer: images (B, C, H, W) in, logits (B, classes) out (Disci 2025).
 
-    The last two levels of the encoder, at a 16th of the image's side, are mixed in each place and averaged by how much
-    attention a place deserves (Ilse 2018), which outlines of tumours can teach. The cut is before that, so that a heat
-    map needs the head alone. Encoder weights are named as for `UNet2d`.
+    The last two levels of the encoder, at a 16th of the image's side, are mixed at each position and averaged with
+    attention weights (Ilse 2018), which can be trained with outlines of tumours. The cut is before the mixing, so a
+    heat map needs the head alone. Encoder weights are named as for `UNet2d`.
 
-    With `strangeness`, `usual` and `directions` hold how the encoder's features, averaged over the image, spread in
-    training.
+    With `strangeness`, `usual` (mean) and `directions` (whitening matrix) describe the distribution of the encoder's
+    features, averaged over the image, in training.
     """
 
     usual: Tensor
@@ -252,13 +252,14 @@ class Classifier2d(Network):
         return [torch.cat([fine, grown], 1)]
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        return self.judge(features)[0]
+        return self.attend(features)[0]
 
-    def judge(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The logits (B, classes), and those of the attention, (B, h, w): their softmax over places weighs these.
+    def attend(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The logits (B, classes) and the attention logits (B, h, w); the softmax of these over positions gives the
+        weights of the positions.
 
-        After what `encode` gives, `features` may hold how much of each place is to be looked at, (B, h, w), 0 to 1,
-        not all 0.
+        A second entry of `features` after that of `encode` is a mask (B, h, w) from 0 to 1, not all 0: the part of each
+        position that counts.
         """
         mixed = self.mix(features[0])
         attention: Tensor = self.attention(mixed)
@@ -281,7 +282,7 @@ class Classifier2d(Network):
 
 
 def timm_name(encoder: str, weights: str | None) -> str:
-    """The name by which timm makes the encoder, with the tag of weights of its hub.
+    """timm's name of the encoder, with the tag of its weights on the hub.
 
     Raises: ModelError when timm would take it for an address to fetch from.
     """
@@ -427,7 +428,7 @@ def place(network: Network, device: str) -> Network:
 def bf16_pays(network: Network, channels: int, gain: float = 1.3) -> bool:
     """True where this processor runs the network at least `gain` times faster in bfloat16 than in float32.
 
-    A measurement, because processors without native bfloat16 run it up to eleven times slower and none says so.
+    Measured, because processors without native bfloat16 run it up to eleven times slower and do not report it.
     """
     image = torch.zeros((2, channels, 128, 128)).contiguous(memory_format=torch.channels_last)
 

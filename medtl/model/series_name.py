@@ -66,7 +66,7 @@ def is_phrase(text: str) -> bool:
 
 
 def phrases_of_pattern(pattern: str) -> tuple[str, ...] | None:
-    r"""The phrases that say what an older card's regular expression said; None where it is more than alternatives of
+    r"""The phrases that mean what an older card's regular expression meant; None where it is more than alternatives of
     plain words such as `\bt[12]|dark.?fluid|\bdwi\b`."""
     if pattern in _OLD_PATTERNS:
         return _OLD_PATTERNS[pattern]

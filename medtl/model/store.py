@@ -1,4 +1,4 @@
-"""The model store: bundles on this computer, found, listed, imported, exported and deleted. No torch.
+"""The model store: lists, imports, exports and deletes the bundles on this computer. Needs no torch.
 
 A model is a MONAI bundle folder. Nothing in it is evaluated, no pickle is ever loaded.
 
@@ -8,14 +8,12 @@ A model is a MONAI bundle folder. Nothing in it is evaluated, no pickle is ever 
 <name>/LICENSE                   terms of the weights
 """
 
-import errno
 import hashlib
 import json
 import os
 import re
 import stat
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,11 +23,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ..errors import InputError, ModelError
+from ..io.parts import already_exists, move_into_place, temporary_folder
 from ..typed_json import encode
 from .card import METADATA, RESERVED, Coefficients, ModelCard, load_card
 from .card_text import is_invisible
 from .files import open_file, reason_of
-from .files import read_text_file as read_text_file  # for those who show or copy a bundle's texts
 
 WEIGHTS = "models/model.safetensors"
 FILES = ("LICENSE", METADATA, WEIGHTS)  # and texts in docs
@@ -51,7 +49,7 @@ class ModelEntry:
 
 
 def shipped_folders() -> tuple[Path, ...]:
-    """Where the models lie that come with MedTL: beside the package, or inside it when it was installed as a wheel."""
+    """The folders of the models that ship with MedTL: beside the package, or inside it in an installed wheel."""
     package = Path(__file__).resolve().parents[1]
     return package.parent / "Resources" / "Models", package / "_models"
 
@@ -66,7 +64,8 @@ def user_store() -> Path:
 
 
 def stores() -> tuple[tuple[str, Path], ...]:
-    """Where models lie, shipped ones first. Without platformdirs, in a Slicer before its set-up, none was imported."""
+    """Source and folder of each store, shipped models first. Without platformdirs, as in Slicer before its set-up,
+    there is no user store."""
     shipped = tuple(("shipped", folder) for folder in shipped_folders())
     try:
         return *shipped, ("user", user_store())
@@ -105,10 +104,10 @@ def folders_of(root: Path) -> list[Path]:
     Raises: OSError when the store cannot be read.
     """
     try:
-        found = sorted(root.iterdir())
+        paths = sorted(root.iterdir())
     except FileNotFoundError:
         return []
-    return [folder for folder in found if not folder.name.startswith(".") and folder.is_dir()]
+    return [folder for folder in paths if not folder.name.startswith(".") and folder.is_dir()]
 
 
 def find_model(name_or_dir: str) -> Path:
@@ -117,7 +116,7 @@ def find_model(name_or_dir: str) -> Path:
     Raises: ModelError when there is none; it names those there are.
     """
     given = Path(name_or_dir)
-    # A folder of that name that happens to lie in the working directory is not what a name means.
+    # A name means a model of a store, not a folder of that name in the working directory.
     roots = [root for _, root in stores()] if given.name == name_or_dir else []
     for folder in (*(root / name_or_dir for root in roots), given):
         try:
@@ -143,7 +142,7 @@ def sha256_of(folder: Path) -> str:
 
 def sha256_of_numbers(coefficients: Coefficients | None) -> str:
     """SHA-256 of a model of plain numbers: that of their JSON, keys sorted, without blanks and without entries that are
-    null: so one that a later MedTL knows changes no older model's."""
+    null, so that an entry added by a later MedTL does not change the sum of an older model."""
     entries = {key: value for key, value in (encode(coefficients) or {}).items() if value is not None}
     text = json.dumps(entries, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -170,8 +169,8 @@ def import_bundle(source: Path) -> Path:
         if not source.exists():
             raise ModelError(f"Expected a bundle folder or zip, found nothing at {source}. Check the path.")
         store.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=store, prefix=".part-") as temporary:
-            part = Path(temporary) / "bundle"
+        with temporary_folder(store, ".part-") as temporary:
+            part = temporary / "bundle"
             part.mkdir()
             (copy_folder if source.is_dir() else unpack)(source, part)
             try:
@@ -180,7 +179,10 @@ def import_bundle(source: Path) -> Path:
             except ModelError as error:  # it names the copy, which the user does not know
                 raise ModelError(str(error).replace(str(part), str(source))) from error
             check_name_is_free(card.name)
-            move_into_place(part, store / card.name)
+            try:
+                move_into_place(part, store / card.name, replace=False)
+            except InputError as error:
+                raise name_is_taken(card.name) from error
             return store / card.name
     except (OSError, ValueError) as error:
         raise ModelError(
@@ -193,17 +195,12 @@ def check_name_is_free(name: str) -> None:
     them for one."""
     for _, root in stores():
         if root.is_dir() and name.casefold() in [path.name.casefold() for path in root.iterdir()]:
-            raise ModelError(f"A model named {name} is here already. Delete it first, or rename the new one.")
+            raise name_is_taken(name)
 
 
-def move_into_place(part: Path, target: Path) -> None:
-    """Rename a folder to a name that nothing has.
-
-    Raises: OSError when something has it by now.
-    """
-    if os.path.lexists(target):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    part.rename(target)
+def name_is_taken(name: str) -> ModelError:
+    """The error that a model of that name exists."""
+    return ModelError(f"A model named {name} is here already. Delete it first, or rename the new one.")
 
 
 def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
@@ -220,18 +217,18 @@ def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
     names = names_in(folder)
     if path.suffix.lower() != ".zip" or path.is_dir():
         raise InputError(f"Expected a file that ends in .zip for the model, found {path}. Rename it.")
-    if path.exists() and not force:
-        raise InputError(f"The output {path} exists already. Use --force to replace it, or choose another name.")
+    if os.path.lexists(path) and not force:
+        raise already_exists(path, "The output")
 
     def write(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             copy_files(folder, names, lambda name: archive.open(f"{card.name}/{name}", "w"))
 
-    write_whole(path, write)
+    write_whole(path, write, force)
 
 
 def delete_bundle(name: str) -> Path:
-    """Delete a model of the user's store, damaged or not; where it was.
+    """Delete a model of the user's store, damaged or not. Returns the folder that it had.
 
     Raises: ModelError when there is no such model, or it comes with MedTL or lies elsewhere, or cannot be deleted.
     """
@@ -246,8 +243,8 @@ def delete_bundle(name: str) -> Path:
             raise ModelError(f"Expected a model of your own, found {name!r}, which comes with MedTL: it stays.")
         raise ModelError(f"Expected the name of a model in {store}, found {folder}. Delete a folder elsewhere by hand.")
     try:
-        with tempfile.TemporaryDirectory(dir=store, prefix=".part-", ignore_cleanup_errors=True) as temporary:
-            own[name].rename(Path(temporary) / "bundle")  # it is listed no more, however far deleting gets
+        with temporary_folder(store, ".part-") as temporary:
+            own[name].rename(temporary / "bundle")  # so it is not listed, however far deleting gets
     except OSError as error:
         raise ModelError(
             f"Could not delete {own[name]}: {reason_of(error)}. Close what uses it, and check your rights."
@@ -259,7 +256,8 @@ def is_wanted(path: PurePosixPath) -> bool:
     """True for the files of a bundle that MedTL reads; the rest (pickles, scripts, images) is left behind."""
     if str(path) in FILES:
         return True
-    return path.parts[:1] == ("docs",) and path.suffix in (".md", ".txt") and all(map(is_plain, path.parts))
+    texts = path.parts[:1] == ("docs",) and path.suffix in (".md", ".txt")
+    return texts and len(path.parts) <= 8 and all(map(is_plain, path.parts))
 
 
 def is_plain(part: str) -> bool:

@@ -172,7 +172,7 @@ def fit_head(network: Classifier2d, pictures: Pictures, options: ClassFit, progr
     for step in range(options.head):
         progress("head", step / options.head)
         drawn = torch.randint(len(features), (4 * options.batch,), generator=random)
-        loss = loss_of(*network.judge([features[drawn].float()]), truth[drawn], tumours[drawn])
+        loss = loss_of(*network.attend([features[drawn].float()]), truth[drawn], tumours[drawn])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -209,7 +209,7 @@ def fit_pictures(
     class_loss = classification_loss(pictures.classes, network.head.out_features, options)
 
     def loss_of(trained: Classifier2d, image: Tensor, truth: tuple[Tensor, Tensor]) -> Tensor:
-        logits, attention = trained.judge(trained.encode(image))
+        logits, attention = trained.attend(trained.encode(image))
         with torch.autocast("cpu", enabled=False):
             return class_loss(logits, attention, *truth)
 
@@ -265,5 +265,5 @@ def fitted_temperature(logits: Tensor, truth: Tensor) -> float:
     def loss(logarithm: float) -> float:
         return float(functional.cross_entropy(logits / float(np.exp(logarithm)), truth))
 
-    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded", options={"xatol": 1e-7})
-    return float(np.exp(found.x))
+    minimum = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded", options={"xatol": 1e-7})
+    return float(np.exp(minimum.x))

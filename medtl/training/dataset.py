@@ -1,4 +1,4 @@
-"""Step one of training: cases (files) to a cache of arrays, one `.npz` a case. Step two, fit, needs nothing else.
+"""Step one of training: cases (files) to a cache of arrays, one `.npz` a case. Step two, fit, reads the cache alone.
 
 A cached case is in the model's plane: `image` float16 in the network's units, `label` uint8, `brain` bool (all
 (slices, rows, columns)), so fit runs wherever torch is.
@@ -16,11 +16,12 @@ from scipy import ndimage
 from ..cases import CaseFiles
 from ..errors import InputError
 from ..io.read import read_labelmap, read_volume
-from ..model.card import InputSpec
+from ..labels import label_numbers, label_segments, label_values, unknown_values
+from ..model.card import ModelCard
 from ..preprocess import prepare, to_tissue_units, turn
 from ..progress import Progress, no_progress
 from ..typed_json import encode
-from ..volume import voxels_sha256
+from ..volume import Labelmap, check_same_grid, voxels_sha256
 
 
 @dataclass(frozen=True)
@@ -39,37 +40,34 @@ class CachedCase:
 
 
 def prepare_cases(
-    cases: tuple[CaseFiles, ...], spec: InputSpec, cache: Path, binary: bool = True, progress: Progress = no_progress
+    cases: tuple[CaseFiles, ...], card: ModelCard, cache: Path, binary: bool = True, progress: Progress = no_progress
 ) -> tuple[CachedCase, ...]:
-    """All cases, from the cache where it holds them as they are now, else read and cached. `binary`: every label above
-    0 is 1.
+    """All cases as the model of this card sees them, from the cache where it holds them as they are now, else read and
+    cached. Labels are found as `medtl.labels` says; `binary`: where no segment is the label's, every value above 0 is.
 
-    Raises: InputError when an image and its label do not lie on the same grid.
+    Raises: InputError when an image and its label do not lie on the same grid, or the labels are not the model's.
     """
     cache.mkdir(parents=True, exist_ok=True)
     prepared = []
     for number, case in enumerate(cases):
         progress("prepare", number / len(cases))
         path = cache / f"{case.case}.npz"
-        key = cache_key(case, spec, binary)
+        key = cache_key(case, card, binary)
         ready = load(path, key)
         if ready is None:
-            ready = prepare_case(case, spec, binary)
+            ready = prepare_case(case, card, binary)
             store(path, ready, key)
-        # Who the patient is stands in the case list, and may have been corrected there.
+        # Patient and site come from the case list, where they may have been corrected.
         prepared.append(replace(ready, patient=case.patient, site=case.site))
     progress("prepare", 1.0)
     return tuple(prepared)
 
 
-def prepare_case(case: CaseFiles, spec: InputSpec, binary: bool) -> CachedCase:
+def prepare_case(case: CaseFiles, card: ModelCard, binary: bool) -> CachedCase:
     """One case, read from its files and turned into the model's plane."""
+    spec = card.input
     volume, truth = read_volume(case.image), read_labelmap(case.label)
-    if not volume.geometry.close_to(truth.geometry):
-        raise InputError(
-            f"Expected the label {case.label} on the grid of {case.image}, found {truth.geometry.size} voxels beside "
-            f"{volume.geometry.size} or another position. Resample the label onto the image."
-        )
+    check_same_grid(truth.geometry, volume.geometry, case.label, case.image)
     ready = prepare(volume, spec)
     if ready.resampled:
         raise InputError(
@@ -78,7 +76,7 @@ def prepare_case(case: CaseFiles, spec: InputSpec, binary: bool) -> CachedCase:
         )
     rows, columns = ready.box
     image = ready.array[:, rows, columns].astype(np.float32) * ready.gain + ready.offset
-    label = turn(truth.array, ready.axes, ready.flips)[:, rows, columns]
+    label = turn(true_labels(case, truth, card, binary), ready.axes, ready.flips)[:, rows, columns]
     return CachedCase(
         case.case,
         case.patient,
@@ -87,15 +85,29 @@ def prepare_case(case: CaseFiles, spec: InputSpec, binary: bool) -> CachedCase:
         ready.slice_mm,
         ready.statistics,
         np.clip(image, *ready.clip).astype(np.float16),
-        (label > 0).astype(np.uint8) if binary else label.astype(np.uint8),
+        label,
         brain_mask(to_tissue_units(image)),
     )
 
 
-def cache_key(case: CaseFiles, spec: InputSpec, binary: bool) -> str:
+def true_labels(case: CaseFiles, truth: Labelmap, card: ModelCard, binary: bool) -> np.ndarray:
+    """The number of each voxel's label, from 1, uint8 (Z, Y, X); 0 for none."""
+    by_segment = bool(label_segments(truth.segments, card))
+    if binary and not by_segment:
+        return (truth.array > 0).astype(np.uint8)
+    unknown = () if by_segment else unknown_values(truth, label_values(truth, card))
+    if unknown:
+        raise InputError(
+            f"Expected the label values {', '.join(str(label.value) for label in card.labels)} of {card.name} in "
+            f"{case.label}, found {', '.join(map(str, unknown))}. Correct the values."
+        )
+    return label_numbers(truth, card).astype(np.uint8)
+
+
+def cache_key(case: CaseFiles, card: ModelCard, binary: bool) -> str:
     """What a cached case depends on: a file of another key is out of date."""
     files = [(file.stat().st_size, file.stat().st_mtime_ns) for file in (case.image, case.label)]
-    return json.dumps([encode(spec), binary, files])
+    return json.dumps([encode(card.input), encode(card.labels), card.family, binary, files])
 
 
 def store(path: Path, case: CachedCase, key: str) -> None:
@@ -110,11 +122,11 @@ def load(path: Path, key: str) -> CachedCase | None:
     """The cached case of a file; None where there is none, it is damaged or its key is another one."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            found, case, patient, site, sha256, slice_mm, statistics = json.loads(str(stored["facts"]))
+            stored_key, case, patient, site, sha256, slice_mm, statistics = json.loads(str(stored["facts"]))
             arrays = (stored["image"], stored["label"], stored["brain"])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
-    return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays) if found == key else None
+    return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays) if stored_key == key else None
 
 
 def brain_mask(tissue: np.ndarray) -> np.ndarray:

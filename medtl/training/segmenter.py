@@ -49,7 +49,7 @@ class SegmentationRecipe:
         bundle = bundle_folder(self.card, run)
         listed = read_cases(run.cases)
         held = held_out_patients(self, listed, run.fold)
-        prepared = prepare_cases(listed, self.card.input, run.output / "cache", self.binary, progress)
+        prepared = prepare_cases(listed, self.card, run.output / "cache", self.binary, progress)
         chosen = [case for case in prepared if case.patient not in held]
         torch.manual_seed(self.fit.seed)
         network = untrained_network(self.card, run, self.encoder_weights)

@@ -1,13 +1,13 @@
-"""One run of Fine-tune: the marked slices of all cases handed over, and what became of it. No Qt."""
+"""A job of Fine-tune: the marked slices of all cases handed over, and the model that it gives. No Qt."""
 
 import itertools
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import slicer
 from slicer.i18n import tr as _
@@ -26,14 +26,17 @@ from ..mrml.views import LABEL_MAP
 from ..prediction import writer
 from ..seeds import marks, storage
 from . import regions
-from . import segment as segment_job
+from .job import Ending, Job, Step, discard, new_folder, stage_text
+from .segment import Finished
+
+ReadMarks = Callable[[Any, Any, ModelCard], Any]  # what `marks.read_marks` does
 
 SEEDS, RESULT = "seeds.json", "result.seg.nrrd"
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose for a run: the model to begin with, seconds, and how far the new one may go from it."""
+    """What the user chose: the model to start from, the time budget in seconds, how far the new model may go."""
 
     model: str
     budget: float = 60.0
@@ -44,7 +47,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Case:
-    """A segmentation with marks, the volume they are on, and how many are fresh and how many stale."""
+    """A segmentation with marks, the volume that they are on, and the numbers of fresh and of stale marks."""
 
     segmentation: Any
     volume: Any
@@ -54,8 +57,8 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A case that was handed over; nodes are weak references, for the scene may be closed meanwhile."""
+class UsedCase:
+    """A case that was handed over. Nodes are weak references: the scene may be closed meanwhile."""
 
     segmentation: Any
     volume: Any
@@ -63,10 +66,14 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run that is under way; `name` is that of the new model."""
+class FinetuneJob(Job):
+    """A job of Fine-tune; `name` is that of the new model, which is kept even when the scene is closed."""
 
-    taken: tuple[Taken, ...]
+    kind: ClassVar[str] = "finetune"
+    survives_scene: ClassVar[bool] = True
+    keeps_late_result: ClassVar[bool] = True
+
+    used: tuple[UsedCase, ...]
     slices: int
     choices: Choices
     name: str
@@ -75,45 +82,91 @@ class Job:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What the worker is asked for; paths are relative to its folder, so they stay short and ASCII."""
         c = self.choices
         options: dict[str, Any] = {"budget": float(c.budget), "strength": float(c.strength), "device": c.device}
         if c.threads:
             options["threads"] = c.threads
-        if len(self.taken) == 1:  # the labels of several cases would be several files
+        if len(self.used) == 1:  # the labels of several cases would be several files
             options["result"] = f"{self.folder.name}/{RESULT}"
         seeds_file = f"{self.folder.name}/{SEEDS}"
         return {"job": "finetune", "model": c.model, "seeds": seeds_file, "output": self.name, "options": options}
 
+    def steps(self) -> Sequence[Step]:
+        def read_result(record: Mapping[str, Any]) -> Ending:
+            tuned = finish(self, record)
+            return Ending(_("Done in {seconds} s.").format(seconds=round(tuned.seconds)), tuned)
+
+        return (read_result,)
+
+    def after_cancel(self, may_wait: bool) -> Ending | None:
+        """The best model so far is kept; the engine renames it as it ends."""
+        if may_wait and unwinding(self):
+            return None
+        best = rescue(self)
+        discard(self)
+        return Ending(
+            _("Stopped. The best model so far is kept.") if best else _("Stopped. Nothing was changed."), best
+        )
+
+    def after_failure(self) -> "Tuned | None":
+        return rescue(self)
+
+    def after_drop(self) -> None:
+        """The engine may still read the folder, and keeps the best model so far as it ends."""
+
+    def why_in_use(self, folder: Path) -> str:
+        """A job uses its own folder, and at its end the models."""
+        return self.busy_text()
+
+    def progress(self, stage: str, fraction: float, seconds_left: float | None, elapsed: float) -> tuple[float, str]:
+        """The bar follows the time budget."""
+        left = self.choices.budget - elapsed
+        text = _("{stage}, {seconds} s left") if left >= 1 else _("{stage}, nearly done")
+        text = text.format(stage=stage_text(self.kind, stage), seconds=round(left))
+        return min(elapsed / self.choices.budget, 0.99), text
+
+    @classmethod
+    def handing_over_text(cls) -> str:
+        return str(_("Handing over the SEED slices…"))
+
+    @classmethod
+    def cancelling_text(cls) -> str:
+        return str(_("Stopping…"))
+
+    @classmethod
+    def busy_text(cls) -> str:
+        return str(_("Fine-tune is running."))
+
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a run left: a model in the user's store and, where one case was marked, that case's labels, until they are
-    put into its segmentation.
+    """The outcome of a job: a model in the user's store and, for a job on one case, the labels of that case, until they
+    are put into its segmentation.
 
-    `record` is the engine's answer; empty where the run was stopped and nobody judged the model.
+    `record` is the engine's answer; empty where the job was stopped before the model was compared with its parent.
     """
 
     name: str
     parent: str
     record: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    taken: tuple[Taken, ...] = ()
+    used: tuple[UsedCase, ...] = ()
     labelmap: Labelmap | None = None
     seconds: float = 0.0
 
 
-class Census:
-    """The marked cases of the scene. A case is looked at again only after it changed: a large one takes a while."""
+class MarkedCases:
+    """The marked cases of the scene. A case is read again only after it changed: a large one takes a while."""
 
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[tuple[object, ...], Case]] = {}
+    def __init__(self, read_marks: ReadMarks = marks.read_marks) -> None:
+        self._read_marks = read_marks
+        self._read: dict[str, tuple[tuple[object, ...], Case]] = {}
 
     def cases(self, card: ModelCard, open_volume: Any = None) -> tuple[Case, ...]:
         """Every segmentation with marks of the model's family. Its volume is the first of `volumes_of` with a fresh
         mark; without one nothing is fresh.
         """
-        found: dict[str, tuple[tuple[object, ...], Case]] = {}
+        read: dict[str, tuple[tuple[object, ...], Case]] = {}
         for segmentation in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
             ids = storage.ids_there(segmentation, card)
             tags = tuple(tag_of(segmentation.GetSegmentation().GetSegment(i), storage.TAG) for i in ids)
@@ -122,34 +175,33 @@ class Census:
             volumes = volumes_of(segmentation, open_volume)
             places = tuple((volume.GetID(), volume_state(volume)) for volume in volumes)
             state = (card.family, tags, segmentation_state(segmentation), places)
-            known = self._known.get(segmentation.GetID())
-            fresh = known and known[0] == state and known[1].segmentation is segmentation
-            found[segmentation.GetID()] = known if known and fresh else (state, _case(segmentation, volumes, card))
-        self._known = found
-        return tuple(case for _, case in found.values())
+            before = self._read.get(segmentation.GetID())
+            if before is None or before[0] != state or before[1].segmentation is not segmentation:
+                before = (state, self._case(segmentation, volumes, card))
+            read[segmentation.GetID()] = before
+        self._read = read
+        return tuple(case for _, case in read.values())
 
+    def _case(self, segmentation: Any, volumes: Sequence[Any], card: ModelCard) -> Case:
+        cases = []
+        for volume in volumes or (None,):
+            cases.append(self._count_marks(segmentation, volume, card))
+            if cases[-1].fresh:
+                return cases[-1]
+        return max(cases, key=lambda case: case.stale)
 
-def _case(segmentation: Any, volumes: Sequence[Any], card: ModelCard) -> Case:
-    found = []
-    for volume in volumes or (None,):
-        found.append(_counted(segmentation, volume, card))
-        if found[-1].fresh:
-            return found[-1]
-    return max(found, key=lambda case: case.stale)
-
-
-def _counted(segmentation: Any, volume: Any, card: ModelCard) -> Case:
-    try:
-        known = marks.read_marks(segmentation, volume, card)
-    except InputError as error:
-        return Case(segmentation, volume, 0, 0, (str(error),))
-    stale = sum(mark.stale for mark in known.marks)
-    return Case(segmentation, volume, len(known.marks) - stale, stale, known.notes)
+    def _count_marks(self, segmentation: Any, volume: Any, card: ModelCard) -> Case:
+        try:
+            read = self._read_marks(segmentation, volume, card)
+        except InputError as error:
+            return Case(segmentation, volume, 0, 0, (str(error),))
+        stale = sum(mark.stale for mark in read.marks)
+        return Case(segmentation, volume, len(read.marks) - stale, stale, read.notes)
 
 
 def volumes_of(segmentation: Any, open_volume: Any = None) -> tuple[Any, ...]:
-    """The volumes that its marks may be on, the likeliest first: the one that the segmentation was made on; where that
-    is not known, for the segmentation was a file, the open one and all others."""
+    """The volumes that the marks of a segmentation may be on, the most probable first: the volume that it was made on.
+    Where that is not known, because the segmentation was read from a file: the open volume, then all others."""
     made_on = segmentation.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
     if made_on is not None:
         return (made_on,)
@@ -158,22 +210,22 @@ def volumes_of(segmentation: Any, open_volume: Any = None) -> tuple[Any, ...]:
 
 
 def free_name(family: str) -> str:
-    """The first name "<family>-tuned-N" that no model has, nor the remains of a run."""
+    """The first name "<family>-tuned-N" that no model has, and no state that a stopped job left."""
     for number in itertools.count(1):
         name = f"{family[:52]}-tuned-{number}"  # a name has at most 64 letters
         roots = (*shipped_folders(), user_store())
-        if not any((root / name).exists() for root in roots) and not _remains(name):
+        if not any((root / name).exists() for root in roots) and not _states_left(name):
             return name
     raise AssertionError
 
 
-def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) -> Job:
+def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) -> FinetuneJob:
     """A job whose folder below `root` holds the images and the fresh SEEDs of the cases, as they are now.
 
     Raises: InputError when nothing is marked, a case does not fit, or the folder cannot be written.
     """
     marked = [case for case in cases if case.fresh]
-    with segment_job.new_folder(root) as folder:
+    with new_folder(root) as folder:
         given = []
         for number, case in enumerate(marked):
             path = folder / f"image-{number}.nrrd"
@@ -182,20 +234,16 @@ def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) 
         collected = marks.collect(given, card)
         # What a model learned from travels with it: the name of a volume may be a patient's.
         write_seeds(folder / SEEDS, [replace(seed, case=seed.image.stem) for seed in collected])
-    taken = tuple(
-        Taken(reference_to(case.segmentation), reference_to(case.volume), volume_state(case.volume)) for case in marked
+    used = tuple(
+        UsedCase(reference_to(case.segmentation), reference_to(case.volume), volume_state(case.volume))
+        for case in marked
     )
-    return Job(taken, len(collected), choices, free_name(card.family), folder, time.monotonic())
+    return FinetuneJob(used, len(collected), choices, free_name(card.family), folder, time.monotonic())
 
 
-def discard(job: Job) -> None:
-    """Remove the folder of a job."""
-    shutil.rmtree(job.folder, ignore_errors=True)
-
-
-def finish(job: Job, record: Mapping[str, Any]) -> Tuned:
-    """What the run left, its labels read and its folder removed; `record` is the engine's answer. Labels that cannot
-    be read are a note: the model is there."""
+def finish(job: FinetuneJob, record: Mapping[str, Any]) -> Tuned:
+    """The outcome of the job: its labels are read, its folder is removed; `record` is the engine's answer. Where the
+    labels cannot be read, a note says so, and the model is kept."""
     labelmap, notes = None, tuple(str(note) for note in record.get("notes", ()))
     if "result" in record:
         try:
@@ -205,45 +253,53 @@ def finish(job: Job, record: Mapping[str, Any]) -> Tuned:
             notes += (str(error),)
     discard(job)
     name, seconds = str(record.get("name", job.name)), time.monotonic() - job.started
-    return Tuned(name, job.choices.model, record, notes, job.taken, labelmap, seconds)
+    return Tuned(name, job.choices.model, record, notes, job.used, labelmap, seconds)
 
 
-def rescue(job: Job, at_once: bool) -> Tuned | None:
-    """The best model so far of a run that was stopped; None where it left none.
+def rescue(job: FinetuneJob) -> Tuned | None:
+    """The best model of a job that was stopped; None where it left none.
 
-    The engine gives it its name as it unwinds. `at_once`: the engine will not any more, so that is done here.
+    The engine renames the best state to the model's name as it ends; where it did not, that is done here.
     """
     store = user_store()
-    if not (store / job.name).is_dir() and at_once:
-        for folder in _remains(job.name):
+    if not (store / job.name).is_dir():
+        for folder in _states_left(job.name):
             with suppress(OSError, ModelError):
                 load_card(folder)  # raises where it is not whole
                 folder.rename(store / job.name)
                 break
-        for folder in _remains(job.name) if (store / job.name).is_dir() else ():
+        for folder in _states_left(job.name) if (store / job.name).is_dir() else ():
             shutil.rmtree(folder, ignore_errors=True)
     return Tuned(job.name, job.choices.model) if (store / job.name).is_dir() else None
 
 
-def unwinding(job: Job) -> bool:
-    """Whether the best model so far of a run that was stopped still waits for its name."""
-    return bool(_remains(job.name)) and not (user_store() / job.name).is_dir()
+def unwinding(job: FinetuneJob) -> bool:
+    """Whether the best state of a job that was stopped is not yet renamed to the model's name."""
+    return bool(_states_left(job.name)) and not (user_store() / job.name).is_dir()
 
 
-def _remains(name: str) -> list[Path]:
-    """The bundles that a run keeps beside its output while it improves, the last one first."""
-    found = user_store().glob(f"{name}.best-*")
-    return sorted(found, key=lambda folder: (len(folder.name), folder.name), reverse=True)
+def _states_left(name: str) -> list[Path]:
+    """The bundles that a job keeps beside its output while it improves, the last one first."""
+    states = user_store().glob(f"{name}.best-*")
+    return sorted(states, key=lambda folder: (len(folder.name), folder.name), reverse=True)
+
+
+def why_nothing_to_learn(cases: Sequence[Case]) -> str:
+    """Why there is nothing to learn from; empty when there is."""
+    if any(case.fresh for case in cases):
+        return ""
+    notes = " ".join(dict.fromkeys(note for case in cases for note in case.notes))
+    return f"{_('Mark at least one slice as right first.')} {notes}".strip()
 
 
 def problem(tuned: Tuned) -> str:
-    """Why the labels of a run cannot be put into the segmentation that was marked; empty when they can."""
+    """Why the labels of a job cannot be put into the segmentation that was marked; empty when they can."""
     if tuned.labelmap is None:
         return str(_("There is a result only for a run on one case. Use the new model, then press Segment."))
-    segmentation, volume = segmentation_of(tuned), node_of(tuned.taken[0].volume)
+    segmentation, volume = segmentation_of(tuned), node_of(tuned.used[0].volume)
     if volume is None:
         return str(_("The volume was deleted. The new model is kept."))
-    if volume_state(volume) != tuned.taken[0].volume_state:
+    if volume_state(volume) != tuned.used[0].volume_state:
         return str(_("The volume was changed or moved since. Use the new model, then press Segment."))
     if segmentation is None:
         return str(_("The segmentation was deleted. The new model is kept."))
@@ -254,20 +310,20 @@ def problem(tuned: Tuned) -> str:
 
 def segmentation_of(tuned: Tuned) -> Any:
     """The segmentation that the labels are for; None where it is gone, or there are none."""
-    return node_of(tuned.taken[0].segmentation) if tuned.labelmap is not None else None
+    return node_of(tuned.used[0].segmentation) if tuned.labelmap is not None else None
 
 
-def put(tuned: Tuned) -> segment_job.Finished:
-    """Write the labels of a run into the segmentation that was marked, with the respect that Segment has: slices that
-    were edited since the last prediction, or marked as right, stay. Nothing changes where it raises.
+def put(tuned: Tuned) -> Finished:
+    """Write the labels of a job into the segmentation that was marked. As with Segment, slices that were edited since
+    the last prediction, or marked as right, stay. Nothing changes where it raises.
 
     Raises: InputError when there are none, or they do not fit any more.
     """
     reason = problem(tuned)
     if reason or tuned.labelmap is None:
         raise InputError(reason)
-    segmentation, volume = segmentation_of(tuned), node_of(tuned.taken[0].volume)
+    segmentation, volume = segmentation_of(tuned), node_of(tuned.used[0].volume)
     only, kept = regions.beside_seeds(tuned.labelmap, volume, segmentation, tuned.parent)
     options = writer.Options(editor_node=editors.open_editor(segmentation), only=only)
     written = writer.write(tuned.labelmap, volume, segmentation, options)
-    return segment_job.Finished(written, segmentation, volume, (*written.notes, *kept), tuned.seconds)
+    return Finished(written, segmentation, volume, (*written.notes, *kept), tuned.seconds)

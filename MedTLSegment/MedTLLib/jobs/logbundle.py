@@ -1,7 +1,6 @@
-"""The log for a developer. Only what is on a list goes in: no name of a patient or a file, no path, no UID can. No Qt.
+"""The log for a developer, without names of patients or files, paths or UIDs: only words on a list go in. No Qt.
 
-Messages are left out, for they name files; of the engine's complaints the places in the code and the kinds of errors
-go in.
+Messages are left out, for they name files. Of the engine's standard error, places in the code and kinds of errors stay.
 """
 
 import builtins
@@ -32,7 +31,6 @@ PACKAGES = {  # what is imported, and what installs it
     "vtk": "vtk",
 }
 KINDS = ("InputError", "ModelError", "DeviceError", "InternalError", "WorkerMissing", "WorkerRefused", "WorkerDied")
-# The panel's own stages stand before and after those of the engine.
 STAGES = ("start", *dict.fromkeys(stage for stages in progress.STAGES.values() for stage in stages), "fill")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 FRAME = re.compile(r'^\s*File "(.+)", line (\d+)')
@@ -59,7 +57,7 @@ def write_log(path: Path, complaints: str, failures: Sequence[Failure]) -> None:
     def write(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("versions.txt", _lines(versions()))
-            archive.writestr("jobs.txt", _lines([told(each) for each in failures]))
+            archive.writestr("jobs.txt", _lines([failure_line(each) for each in failures]))
             archive.writestr("engine.txt", _lines(traces(complaints)[-LAST_LINES:]))
 
     write_whole(path, write)
@@ -77,7 +75,7 @@ def versions() -> list[str]:
     return lines
 
 
-def told(failure: Failure) -> str:
+def failure_line(failure: Failure) -> str:
     """A line about a failed job, of known words alone."""
     kind, stage = _known(failure.kind, KINDS), _known(failure.stage, STAGES)
     return f"{kind}, stage {stage}, device {_known(failure.device, DEVICES)}, after {failure.seconds:.0f} s"
@@ -85,15 +83,15 @@ def told(failure: Failure) -> str:
 
 def traces(complaints: str) -> list[str]:
     """Of the engine's standard error what is about code: places in MedTL and in packages, and kinds of errors."""
-    found = []
+    lines = []
     for line in complaints.splitlines():
         if frame := FRAME.match(line):
             place = _place(re.split(r"[\\/]", frame[1]))
             if place:
-                found.append(f"{place}, line {frame[2]}")
+                lines.append(f"{place}, line {frame[2]}")
         elif (raised := RAISED.match(line)) and _is_error(raised[1]):
-            found.append(raised[1])
-    return found
+            lines.append(raised[1])
+    return lines
 
 
 def _place(parts: list[str]) -> str:

@@ -1,7 +1,7 @@
 """The Python packages that the engine needs: which are missing, what they cost, and their installation after consent.
 
 torch and torchvision come through the PyTorch extension and always first: another package would else pull a torch from
-PyPI that does not know the graphics card. What is there is read from the packages' metadata; importing torch to look
+PyPI that does not know the graphics card. Which packages are installed is read from their metadata: to import torch
 would lock its files on Windows.
 """
 
@@ -27,8 +27,9 @@ from medtl.errors import Cancelled, InputError
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 REQUESTER = "MedTLSegment"
-TORCH = (Requirement("torch>=2.4"), Requirement("torchvision"))
-# What Slicer and other extensions work with stays at its version, whatever an installed package would rather have.
+CONSTRAINTS = REQUIREMENTS.with_name("constraints.txt")  # the tested versions, with hashes
+TORCH = (Requirement("torch>=2.8"), Requirement("torchvision>=0.23"))
+# Slicer and other extensions use these: they stay at their versions, whatever another package asks for.
 KEPT = ("numpy", "scipy", "SimpleITK", "vtk", "pydicom", "torch", "torchvision")
 # Megabytes to download and on disk, minutes at 50 Mbit/s: PyTorch with CUDA, without it, and all the rest.
 TORCH_CUDA, TORCH_CPU, REST = (3000, 6000, 15), (300, 1000, 3), (25, 80, 1)
@@ -107,7 +108,7 @@ def install(
 
 
 def _check(needed: Sequence[Requirement], wheels: Path | None) -> None:
-    """Raises: InputError when an installation cannot come to a good end: known before anyone is asked."""
+    """Raises: InputError when an installation cannot succeed, so that nobody is asked in vain."""
     if slicer.app.testingEnabled():
         raise InputError(_("Nothing is installed while Slicer runs in testing mode. Start it without --testing."))
     if slicer.packaging.isPipInstallInProgress():
@@ -139,7 +140,7 @@ def _check(needed: Sequence[Requirement], wheels: Path | None) -> None:
 def _install_torch() -> None:
     with _explained("PyTorch", "download.pytorch.org"):
         logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
-        # At its end it imports torch into this process: that is its way, and why a restart is advised then.
+        # It imports torch into this process at its end, which is why a restart is advised afterwards.
         logic.installTorch(askConfirmation=False, torchVersionRequirement=str(TORCH[0].specifier))
     importlib.invalidate_caches()
     if not all(slicer.packaging.pip_check(each) for each in TORCH):
@@ -149,7 +150,7 @@ def _install_torch() -> None:
 
 
 def _install_rest(rest: Sequence[Requirement]) -> None:
-    with _constraints() as constraints, _explained(_names(rest), "pypi.org"):
+    with _constraints(_tested(rest)) as constraints, _explained(_names(rest), "pypi.org"):
         slicer.packaging.pip_ensure(
             list(rest), constraints=constraints, prompt_install=False, prompt_restart=False, requester=REQUESTER
         )
@@ -157,18 +158,30 @@ def _install_rest(rest: Sequence[Requirement]) -> None:
 
 def _install_wheels(needed: Sequence[Requirement], wheels: Path) -> None:
     arguments = ["--no-index", "--find-links", str(wheels), *(str(each) for each in needed)]
-    with _constraints() as constraints, _explained(_names(needed), ""):
+    with _constraints(()) as constraints, _explained(_names(needed), ""):
         slicer.packaging.pip_install(arguments, constraints=constraints, requester=REQUESTER)
 
 
+def _tested(needed: Sequence[Requirement]) -> tuple[str, ...]:
+    """The tested versions of the packages that are needed or not installed yet. Those that are installed stay.
+
+    Without their hashes: with one hash pip wants those of all packages, Slicer's own among them.
+    """
+    installed = set(_versions()) - {canonicalize_name(each.name) for each in needed}
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line.rstrip(" \\")) for line in lines if line and line[0] not in " #"]
+    here = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    return tuple(f"{pin.name}{pin.specifier}" for pin in here if canonicalize_name(pin.name) not in installed)
+
+
 @contextmanager
-def _constraints() -> Iterator[Path]:
-    """A file for pip with the installed versions of what is to stay."""
+def _constraints(tested: Sequence[str]) -> Iterator[Path]:
+    """A constraints file for pip: the installed versions of what is to stay, and these tested versions of the rest."""
     with tempfile.TemporaryDirectory(prefix="MedTL-") as folder:
         versions = _versions()
-        kept = [name for name in KEPT if canonicalize_name(name) in versions]
+        kept = [f"{name}=={versions[canonicalize_name(name)]}" for name in KEPT if canonicalize_name(name) in versions]
         file = Path(folder) / "constraints.txt"
-        file.write_text("".join(f"{name}=={versions[canonicalize_name(name)]}\n" for name in kept), encoding="utf-8")
+        file.write_text("".join(f"{line}\n" for line in (*kept, *tested)), encoding="utf-8")
         yield file
 
 
@@ -177,7 +190,7 @@ def _explained(what: str, host: str) -> Iterator[None]:
     """Turns what goes wrong while `what` is installed from `host` ("" for a folder) into one sentence."""
     try:
         yield
-    except Exception as error:  # pip and another extension: whatever fails there, the packages are not there
+    except Exception as error:  # pip and the PyTorch extension raise what they like
         log.exception("Installation of %s", what)
         if isinstance(error, PermissionError):
             text = _(
@@ -204,8 +217,8 @@ def _reachable(host: str) -> bool:
 def _versions() -> dict[str, str]:
     """Of all installed packages, by canonical name."""
     importlib.invalidate_caches()
-    found = importlib.metadata.distributions()
-    return {canonicalize_name(each.metadata["Name"]): each.version for each in found if each.metadata["Name"]}
+    installed = importlib.metadata.distributions()
+    return {canonicalize_name(each.metadata["Name"]): each.version for each in installed if each.metadata["Name"]}
 
 
 def _loaded_changes(before: dict[str, str]) -> tuple[str, ...]:
@@ -224,12 +237,12 @@ def _parts(needed: Sequence[Requirement]) -> tuple[tuple[Requirement, ...], tupl
 
 
 def _torch_cost() -> tuple[int, int, int]:
-    return TORCH_CUDA if shutil.which("nvidia-smi") else TORCH_CPU  # how the PyTorch extension decides, too
+    return TORCH_CUDA if shutil.which("nvidia-smi") else TORCH_CPU  # the PyTorch extension decides so, too
 
 
 def _costs(needed: Sequence[Requirement]) -> list[tuple[int, int, int]]:
     torch, rest = _parts(needed)
-    return [_torch_cost()] * bool(torch) + [REST] * bool(rest)
+    return [*([_torch_cost()] if torch else ()), *([REST] if rest else ())]
 
 
 def _names(needed: Sequence[Requirement]) -> str:

@@ -28,19 +28,19 @@ def inside(volume: Any, slice_node: Any = None, roi: Any = None) -> np.ndarray:
     Raises: InputError when no voxel is left.
     """
     geometry = geometry_of(volume)
-    found = np.ones(geometry.shape, dtype=bool)
+    mask = np.ones(geometry.shape, dtype=bool)
     for plane, low, high in (*_slice(slice_node, geometry), *_box(roi)):
         i, j, k, start = plane @ ras_of(geometry)
         x, y, z = (np.arange(n) * step for n, step in zip(geometry.size, (i, j, k)))
         for number, offset in enumerate(z + start):  # a slice at a time: distances of a whole volume would be huge
             distance = x + (y[:, None] + offset)
-            found[number] &= (distance >= low) & (distance < high)
-    if not found.any():
+            mask[number] &= (distance >= low) & (distance < high)
+    if not mask.any():
         raise InputError(
             f"Expected a slice or a region that meets {volume.GetName()}, found none of its voxels there. "
             "Move it, or choose the whole volume under Advanced."
         )
-    return found
+    return mask
 
 
 def beside_seeds(
@@ -57,13 +57,13 @@ def beside_seeds(
         return only, ()
     if not fresh or not labelmap.geometry.close_to(slices.geometry):
         return only, ()
-    found = np.ones(slices.geometry.shape, dtype=bool) if only is None else only.copy()
-    np.moveaxis(found, slices.axis, 0)[fresh] = False
+    mask = np.ones(slices.geometry.shape, dtype=bool) if only is None else only.copy()
+    np.moveaxis(mask, slices.axis, 0)[fresh] = False
     predicted = np.moveaxis(labelmap.array, slices.axis, 0)
     values = {segment.id: segment.value for segment in labelmap.segments}
     wanted = {label.id: values.get(storage.id_of(card, label.id)) for label in card.labels}
     kept = sum(any(((predicted[k] == v) != slices.mask(n, k)).any() for n, v in wanted.items()) for k in fresh)
-    return found, (_("Slices that you marked as right were kept: {count}.").format(count=kept),) if kept else ()
+    return mask, (_("Slices that you marked as right were kept: {count}.").format(count=kept),) if kept else ()
 
 
 def _slice(slice_node: Any, geometry: Any) -> list[tuple[np.ndarray, float, float]]:

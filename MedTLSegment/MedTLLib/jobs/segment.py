@@ -1,21 +1,17 @@
-"""One run of Segment: the volume handed over, and what became of it."""
+"""A job of Segment: the volume handed over, and its result written into the scene."""
 
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import qt
 import slicer
 from slicer.i18n import tr as _
 
-from medtl.errors import InputError, MedTLError
+from medtl.errors import InputError
 from medtl.io.read import read_labelmap
 from medtl.volume import Labelmap
 
@@ -23,7 +19,10 @@ from ..mrml import scene
 from ..mrml.editors import open_editor
 from ..mrml.states import node_of, reference_to, segmentation_state, volume_state
 from ..prediction import writer
-from . import packages, regions
+from . import regions
+from .blocking import check_packages, run_blocking
+from .job import Ending, Job, Step, discard, new_folder
+from .run import Engine
 
 IMAGE, RESULT = "image.nrrd", "result.seg.nrrd"
 SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the image states no spacing: then no mL, no mm
@@ -31,7 +30,7 @@ SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the im
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose for a run; `threads` 0 means all."""
+    """What the user chose for a job; `threads` 0 means all."""
 
     model: str
     replace_edits: bool = False
@@ -41,8 +40,10 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run that is under way. The states say whether somebody touched the nodes meanwhile."""
+class SegmentJob(Job):
+    """A job of Segment. The states tell whether the nodes were changed meanwhile."""
+
+    kind: ClassVar[str] = "segment"
 
     volume: Any  # a vtkWeakReference: another scene may give the node's ID to a node of its own
     volume_name: str
@@ -56,7 +57,6 @@ class Job:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What the worker is asked for; paths are relative to its folder, so they stay short and ASCII."""
         options: dict[str, Any] = {"flip": self.choices.flip, "device": self.choices.device}
         if self.choices.threads:
             options["threads"] = self.choices.threads
@@ -68,10 +68,25 @@ class Job:
             "options": options,
         }
 
+    def steps(self) -> Sequence[Step]:
+        def read_labels(result: Mapping[str, Any]) -> tuple[Labelmap, Mapping[str, Any]]:
+            return read(self), result
+
+        def write_segments(labels: tuple[Labelmap, Mapping[str, Any]]) -> Ending:
+            finished = finish(self, *labels)
+            text = _("Done in {seconds} s.") if self.only is None else _("Done in {seconds} s, inside the region only.")
+            return Ending(text.format(seconds=round(finished.seconds, 1)), finished)
+
+        return read_labels, write_segments
+
+    @classmethod
+    def filling_text(cls) -> str:
+        return str(_("Filling the segments…"))
+
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that wrote its result. `volume` is None when it was deleted meanwhile."""
+    """The outcome of a job. `volume` is None when it was deleted meanwhile."""
 
     written: writer.Written
     segmentation: Any
@@ -101,7 +116,7 @@ def hardened_copy(node: Any) -> Any:
     return copy
 
 
-def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarray | None = None) -> Job:
+def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarray | None = None) -> SegmentJob:
     """A job whose folder below `root` holds the volume: all of it, for the model scales by all intensities.
 
     Raises: InputError when the volume cannot be segmented or the folder cannot be written.
@@ -109,7 +124,7 @@ def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarr
     scene.check_volume(volume)
     with new_folder(root) as folder:
         scene.write_volume(volume, folder / IMAGE)
-    return Job(
+    return SegmentJob(
         reference_to(volume),
         volume.GetName(),
         volume_state(volume),
@@ -122,25 +137,7 @@ def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarr
     )
 
 
-@contextmanager
-def new_folder(root: Path) -> Iterator[Path]:
-    """A new folder for a job; removed again where filling it fails.
-
-    Raises: InputError when it cannot be made.
-    """
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="job-", dir=root))
-    except OSError as error:
-        text = _("Expected to write into {folder}, could not: {reason}. Make room there, or restart Slicer.")
-        raise InputError(text.format(folder=root, reason=error.strerror)) from error
-    try:
-        yield folder
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def read(job: Job) -> Labelmap:
+def read(job: SegmentJob) -> Labelmap:
     """The labels that the engine has written.
 
     Raises: InputError when they cannot be read.
@@ -148,7 +145,7 @@ def read(job: Job) -> Labelmap:
     return read_labelmap(job.folder / RESULT)
 
 
-def finish(job: Job, labelmap: Labelmap, result: Mapping[str, Any]) -> Finished:
+def finish(job: SegmentJob, labelmap: Labelmap, result: Mapping[str, Any]) -> Finished:
     """Write the labels of a job into the scene and remove its folder; `result` is the engine's answer.
 
     Where the volume or the target was deleted, edited or moved meanwhile, or the target does not take the result, a
@@ -157,7 +154,7 @@ def finish(job: Job, labelmap: Labelmap, result: Mapping[str, Any]) -> Finished:
     Raises: InputError when they cannot be written; the folder stays.
     """
     volume, target = node_of(job.volume), node_of(job.target)
-    notes = touched(job, volume, target)
+    notes = changes_since(job, volume, target)
     target = None if notes else target
     name = _("{volume} {model}").format(volume=job.volume_name, model=job.choices.model)
     with _grid(volume, labelmap) as grid:
@@ -183,6 +180,23 @@ def finish(job: Job, labelmap: Labelmap, result: Mapping[str, Any]) -> Finished:
     return Finished(written, segmentation, volume, notes, time.monotonic() - job.started)
 
 
+def problem_of(volume: Any) -> str:
+    """Why the volume cannot be segmented; empty when it can, in its place or as a hardened copy."""
+    try:
+        scene.check_image(volume)
+        scene.geometry_of(volume)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def why_not_target(target: Any) -> str:
+    """Why the segmentation cannot take a result; empty when it can, or there is none."""
+    if target and target.GetParentTransformNode():
+        return str(_("The chosen segmentation is under a transform. Harden it, or choose another."))
+    return ""
+
+
 def check(volume: Any) -> None:
     """Raise ValueError for what cannot be segmented, RuntimeError when the engine's packages are missing."""
     try:
@@ -192,63 +206,16 @@ def check(volume: Any) -> None:
     check_packages()
 
 
-def check_packages() -> None:
-    """Raise RuntimeError when the engine's packages are missing."""
-    if packages.missing():
-        raise RuntimeError(_("Python packages are missing. Open the module MedTL Segment: it installs them."))
+def run(engine: Engine, volume: Any, target: Any, choices: Choices) -> Any:
+    """The segmentation node that a whole job gives; see `run_blocking` for the errors."""
+
+    def make(root: Path) -> SegmentJob:
+        return begin(volume, target, choices, root)
+
+    return run_blocking(engine, SegmentJob, make).segmentation
 
 
-def discard(job: Any) -> None:
-    """Remove the folder of a job."""
-    shutil.rmtree(job.folder, ignore_errors=True)
-
-
-def run(worker: Any, volume: Any, target: Any, choices: Choices) -> Any:
-    """The segmentation node of a whole run; see `go_through`."""
-    begun = partial(begin, volume, target, choices, worker.folder)
-    return go_through(worker, begun, lambda job, result: finish(job, read(job), result).segmentation)
-
-
-def go_through(worker: Any, begin: Callable[[], Any], finish: Callable[[Any, Any], Any]) -> Any:
-    """What `finish(job, result)` gives for the job that `begin` gives; events are processed until it is done.
-
-    Raises: ValueError on bad input, RuntimeError when the engine fails or the scene is closed meanwhile.
-    """
-    cold = worker.state == "stopped"
-    outcome: list[tuple[str, Any]] = []
-    closed: list[bool] = []
-    mrml = slicer.mrmlScene
-    observer = mrml.AddObserver(mrml.StartCloseEvent, lambda caller, event: closed.append(True))
-    try:
-        job = begin()
-        job_id = worker.submit(
-            job.request,
-            lambda stage, fraction, seconds_left: None,
-            lambda result: outcome.append(("", result)),
-            lambda kind, message: outcome.append((kind, message)),
-        )
-        loop = qt.QEventLoop()
-        while not outcome and not closed:
-            loop.processEvents(qt.QEventLoop.WaitForMoreEvents)
-        if not closed:
-            kind, message = outcome[0]
-            if not kind:
-                return finish(job, message)
-        elif not outcome:
-            worker.cancel(job_id)
-        discard(job)
-    except MedTLError as error:
-        raise ValueError(str(error)) from error
-    finally:
-        mrml.RemoveObserver(observer)
-        if cold:  # nobody else waits for it, and no process is left behind
-            worker.stop()
-    if closed:  # what is open now may be of another patient
-        raise RuntimeError(_("The scene was closed while the model ran: there is no result. Start it again."))
-    raise (ValueError if kind in ("InputError", "ModelError") else RuntimeError)(message)
-
-
-def touched(job: Job, volume: Any, target: Any) -> tuple[str, ...]:
+def changes_since(job: SegmentJob, volume: Any, target: Any) -> tuple[str, ...]:
     """A sentence for each way in which the nodes are not what they were when the job began."""
     notes = []
     if volume is None:
@@ -264,15 +231,15 @@ def touched(job: Job, volume: Any, target: Any) -> tuple[str, ...]:
 
 @contextmanager
 def _grid(volume: Any, labelmap: Labelmap) -> Iterator[Any]:
-    """The volume, where it still lies where the labels are; else a volume of their grid that is removed again."""
-    there = volume is not None and not volume.GetParentTransformNode() and volume.GetImageData()
-    if there and scene.geometry_of(volume).close_to(labelmap.geometry):
+    """The volume, where its grid is still that of the labels; else a volume with their grid, which is removed again."""
+    usable = volume is not None and not volume.GetParentTransformNode() and volume.GetImageData()
+    if usable and scene.geometry_of(volume).close_to(labelmap.geometry):
         yield volume
         return
     geometry = labelmap.geometry
-    lent = slicer.util.addVolumeFromArray(np.zeros(geometry.shape, np.uint8), scene.ras_of(geometry), "MedTL grid")
+    temporary = slicer.util.addVolumeFromArray(np.zeros(geometry.shape, np.uint8), scene.ras_of(geometry), "MedTL grid")
     try:
-        yield lent
+        yield temporary
     finally:
-        slicer.mrmlScene.RemoveNode(lent.GetDisplayNode())
-        slicer.mrmlScene.RemoveNode(lent)
+        slicer.mrmlScene.RemoveNode(temporary.GetDisplayNode())
+        slicer.mrmlScene.RemoveNode(temporary)

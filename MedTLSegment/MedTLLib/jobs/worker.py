@@ -1,21 +1,21 @@
-"""The engine's process as the panel sees it: requests go in, callbacks come out, and the main thread never waits.
+"""The engine's process, for the jobs: requests go in, callbacks come out, and the main thread never waits.
 
 PythonSlicer is a launcher: it starts the real interpreter as its child and forwards the streams, so killing the process
 that Qt knows would leave the engine alive. What is killed is the pid that the engine names in its first line; at the
-end of its input it ends by itself. The protocol is told in `medtl/worker.py`.
+end of its input it ends by itself. The protocol is described in `medtl/worker.py`.
 """
 
 import atexit
-import functools
 import json
 import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,21 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 import medtl
 from medtl.progress import json_line
 
-OnProgress = Callable[[str, float, "float | None"], None]
-OnDone = Callable[[dict[str, Any]], None]
-OnError = Callable[[str, str], None]
-OnValues = Callable[[dict[str, float]], None]
+from .run import OnDone, OnError, OnProgress, OnValues
 
 ANSWER_MS = 1000  # for a cancel to be answered, then the process is killed
 LEAVE_MS = 2000  # for a process to end after its input was closed
 PREFIX = "MedTL-"  # of the temporary folder
 SWEEP_SECONDS = 2 * 86400  # without a new job in it
-LAST_WORDS = 5  # lines of standard error that a report of a death repeats
+LAST_LINES = 5  # of standard error, in the message when the process ended
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +63,9 @@ class _Run:
 class Worker:
     """One warm engine process: started by the first job, unloaded after `idle_minutes` without one.
 
-    Relative paths in a request are meant from `folder`. `complaints` is the end of the standard error of all processes.
-    Each job is answered exactly once, by `on_done` or `on_error`.
+    Paths in a request are relative to `folder`. On Linux, Slicer runs at the lowest priority (nice 19); the process
+    inherits that and is slow beside other busy programs. `complaints` is the end of what all processes
+    wrote to standard error. Each job is answered exactly once, by `on_done` or `on_error`.
     Callbacks run on the main thread, from its event loop and never from within `submit` or `cancel`; only `stop` makes
     those that are due before it returns.
     """
@@ -158,11 +157,19 @@ class Worker:
         while self._due:
             self._due.popleft()()
 
+    def later(self, call: Callable[[], None], milliseconds: int = 0) -> None:
+        """Make a call from the event loop, so many milliseconds from now."""
+        qt.QTimer.singleShot(milliseconds, call)
+
+    def now(self) -> float:
+        """Seconds of `time.monotonic`."""
+        return time.monotonic()
+
     # The process
 
     def _start(self) -> None:
-        launcher = shutil.which("PythonSlicer")
-        command = self._command or ([launcher, "-u", "-P", "-m", "medtl.worker"] if launcher else [])
+        launcher = None if self._command else find_launcher()
+        command = self._command or ([str(launcher), "-u", "-P", "-m", "medtl.worker"] if launcher else [])
         if not command:
             self._missing(_("PythonSlicer was not found"))
             return
@@ -222,18 +229,18 @@ class Worker:
         self._refuse_all("WorkerMissing", text.format(reason=reason))
 
     def _finished(self, run: _Run, code: int) -> None:
-        self._read(run)  # what it said before it ended still counts
+        self._read(run)  # what it wrote before it ended still counts
         self._read_complaints(run)
         run.process.deleteLater()
         if run in self._leaving:
             self._leaving.remove(run)
         elif run is self._run:
             self._run = None
-            words = " / ".join(run.complaints.strip().splitlines()[-LAST_WORDS:]) or _("none; perhaps memory ran out")
+            words = " / ".join(run.complaints.strip().splitlines()[-LAST_LINES:]) or _("none; perhaps memory ran out")
             text = _("The engine ended while it worked (exit code {code}). Its last words: {words}. Try again.")
             self._refuse_all("WorkerDied", text.format(code=code, words=words))
 
-    # What it says
+    # Its output
 
     def _read_complaints(self, run: _Run) -> None:
         text = bytes(run.process.readAllStandardError().data()).decode("utf-8", "replace")
@@ -276,7 +283,7 @@ class Worker:
             case {"id": int(job_id), "event": "error", "kind": kind, "message": message}:
                 self._refuse(job_id, str(kind), str(message))
             case _:
-                log.warning("The engine said what is no answer: %r", line[:200])
+                log.warning("The engine wrote a line that is no answer: %r", line[:200])
 
     def _greet(self, run: _Run, pid: int, version: str, path: Path) -> None:
         run.pid = pid
@@ -315,18 +322,28 @@ class Worker:
             self._due.popleft()()
 
 
-@functools.cache
-def shared() -> Worker:
-    """The one that all panels use, so that imports and weights are paid for once and jobs wait for each other."""
-    return Worker()
-
-
 def _sweep() -> None:
-    """Remove what a Slicer that crashed has left behind: images of patients lie there."""
+    """Remove what a Slicer that crashed left behind: there are images of patients in it."""
     for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):  # another user's, or gone meanwhile
             if time.time() - old.stat().st_mtime > SWEEP_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
+
+
+def find_launcher() -> Path | None:
+    """PythonSlicer: beside Slicer's own program, else in a folder that PATH names in full; None where it is in neither.
+
+    `shutil.which` would look into the current folder first on Windows, where a program that came with an image may lie.
+    """
+    own = (Path(sys.executable).parent, Path(str(slicer.app.slicerHome)) / "bin")
+    return launcher_in((*own, *map(Path, os.environ.get("PATH", "").split(os.pathsep))))
+
+
+def launcher_in(folders: Iterable[Path], windows: bool = os.name == "nt") -> Path | None:
+    """The first PythonSlicer that can be run in these folders; those that are not absolute are passed over."""
+    name = "PythonSlicer.exe" if windows else "PythonSlicer"
+    files = (folder / name for folder in folders if folder.is_absolute())
+    return next((file for file in files if file.is_file() and os.access(file, os.X_OK)), None)
 
 
 def _engine_folder() -> Path:

@@ -1,4 +1,4 @@
-"""Boxes of voxels, (Z, Y, X): the part of a grid that holds something, so that the rest takes no time. No Slicer."""
+"""Boxes of voxels, (Z, Y, X): the part of a grid that is not empty, so that only it is processed. No Slicer."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ Box = tuple[slice, slice, slice]
 
 
 def box_of(values: np.ndarray, start: tuple[int, int, int] = (0, 0, 0)) -> Box | None:
-    """The box around what is not 0, None where all is; `start` is the index of the first voxel."""
+    """The box around the voxels that are not 0; None where all are 0. `start` is the index of the first voxel."""
     found = []
     for axis in range(3):
         used = np.flatnonzero(values.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -21,7 +21,7 @@ def box_of(values: np.ndarray, start: tuple[int, int, int] = (0, 0, 0)) -> Box |
 
 
 def around(boxes: Iterable[Box | None], shape: tuple[int, int, int]) -> Box:
-    """The box around all of them, no larger than the grid; its first voxel where there is none."""
+    """The box around all boxes, no larger than the grid; the grid's first voxel where there is none."""
     parts = [box for box in boxes if box is not None] or [(slice(0, 1),) * 3]
     found = []
     for axis, count in enumerate(shape):
@@ -43,19 +43,22 @@ def start_of(box: Box) -> tuple[int, int, int]:
 
 
 def shifted(box: Box, start: tuple[int, int, int]) -> Box:
-    """A box of a box as one of the grid, `start` is where that box begins."""
+    """A box inside another box as a box of the grid; `start` is where the outer box begins."""
     z, y, x = (slice(part.start + s, part.stop + s) for part, s in zip(box, start))
     return z, y, x
 
 
 def shape_of(box: Box) -> tuple[int, int, int]:
-    """How many voxels, (z, y, x)."""
+    """The number of voxels, (z, y, x)."""
     z, y, x = (part.stop - part.start for part in box)
     return z, y, x
 
 
 def pasted(values: np.ndarray, start: tuple[int, int, int], box: Box) -> np.ndarray:
-    """What of the values (bool), whose first voxel has the index `start`, lies in the box: a new array of its shape."""
+    """The part of the values (bool) that lies in the box: a new array of the box's shape.
+
+    `start` is the index (z, y, x) of the first of the values.
+    """
     found = np.zeros(shape_of(box), dtype=bool)
     offset = tuple(s - b for s, b in zip(start, start_of(box)))
     here = tuple(slice(max(0, s), max(0, min(n, s + m))) for s, n, m in zip(offset, found.shape, values.shape))

@@ -1,4 +1,4 @@
-"""The segment editors that may have a segmentation open: Slicer's module and the one inside our panel."""
+"""The segment editors that can have a segmentation open: that of Slicer's module and the one inside our panel."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ SLICERS, OURS = "SegmentEditor", "MedTLSegmentEditor"  # singleton tags of their
 
 
 def open_editor(segmentation: Any) -> Any:
-    """The node of the segment editor that has this segmentation open, its history given a state; else None.
+    """The node of the segment editor that has this segmentation open, after a state was saved for its Undo; else None.
 
-    One state for each action of ours: so the editor's own undo takes back that action and no more. Where both have it
-    open both get a state, and the node is that of ours, which the user sees beside what he presses.
+    One state for each of our actions, so that the editor's Undo takes back this action and no more. Where both editors
+    have it open, both save a state, and the node is that of the editor inside our panel.
     """
     found = None
     for tag in (SLICERS, OURS) if segmentation is not None else ():
@@ -26,7 +26,7 @@ def open_editor(segmentation: Any) -> Any:
 
 
 def node_of_ours() -> Any:
-    """The node of the editor inside our panel, made when there is none: its settings are not Slicer's own editor's."""
+    """The node of the editor inside our panel, with settings of its own; made where there is none."""
     node = slicer.mrmlScene.GetSingletonNode(OURS, NODE)
     if node is None:
         node = slicer.mrmlScene.CreateNodeByClass(NODE)
@@ -37,7 +37,7 @@ def node_of_ours() -> Any:
 
 
 def _widget(tag: str) -> Any:
-    """The editor with that node; None where it was never opened."""
+    """The editor widget of that node; None where it was never opened."""
     if tag == SLICERS:
         module = getattr(slicer.modules, "segmenteditor", None)
         return module.widgetRepresentation().self().editor if module is not None else None

@@ -37,7 +37,7 @@ NRRD_TYPES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a volume: size and spacing are (x, y, z), mm; the date is YYYY-MM-DD. Unknown text is empty.
+    """What is known about a volume: size and spacing are (x, y, z), mm; the date is YYYY-MM-DD. Unknown text is empty.
 
     `frame` is "frame 3 of 20" where the volume shows one frame of a sequence.
     """
@@ -125,11 +125,11 @@ def facts_of(node: Any) -> Facts:
 
 
 def misfits_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> tuple[str, ...]:
-    """The reasons why a volume of which this is known does not fit the model; none where it fits."""
+    """The reasons why a volume with these facts does not fit the model; none where it fits."""
     return mismatches(
         card,
         modality=facts.modality,
-        description=facts.description or facts.name.replace("_", " "),  # the name of a file often tells
+        description=facts.description or facts.name.replace("_", " "),  # a file's name often has the sequence in it
         size=facts.size,
         spacing=facts.spacing,
         direction=geometry.direction if geometry else None,
@@ -254,8 +254,8 @@ def values_of(image: Any) -> np.ndarray:
 def placed(image: Any, geometry: Geometry) -> tuple[np.ndarray, tuple[int, int, int]] | None:
     """The voxels (Z, Y, X) of a vtkOrientedImageData along the grid's axes, and the grid index (z, y, x) of the first.
 
-    None where its voxels do not meet the grid's. Axes may run the other way: Slicer opens a left-handed volume with its
-    slices in reverse order, a segmentation not.
+    None where its voxels do not coincide with the grid's. Axes may be reversed: Slicer opens a left-handed volume with
+    its slices in reverse order, but not a segmentation.
     """
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
@@ -299,7 +299,7 @@ def place_beside(node: Any, volume: Any) -> None:
     """Put the node under the volume's parent in the subject hierarchy: its study, or the folder it lies in."""
     items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     root = items.GetSceneItemID()
-    # Slicer's own plugins make the items; without its interface nobody has.
+    # Slicer's plugins make the items; without its interface there are none.
     volume_item = items.GetItemByDataNode(volume) or items.CreateItem(root, volume)
     item = items.GetItemByDataNode(node) or items.CreateItem(root, node)
     items.SetItemParent(item, items.GetItemParent(volume_item))

@@ -35,7 +35,7 @@ def new_segmentation(volume: Any | None, geometry: Geometry, name: str) -> Any:
 def put(segmentation: Any, segment_id: str, mask: np.ndarray, geometry: Geometry, box: Box) -> None:
     """Make the mask (Z, Y, X) of a box of the grid the segment and read all of it back; others keep every voxel.
 
-    Raises: InputError when what is read back differs; whoever calls brings back what was there before.
+    Raises: InputError when what is read back differs; the caller restores what was there before.
     """
     replace(segmentation, segment_id, labelmap_image(mask, geometry, box))
     found, image = array_on(segmentation, segment_id, geometry, box), image_of(segmentation, segment_id)
@@ -49,7 +49,7 @@ def put(segmentation: Any, segment_id: str, mask: np.ndarray, geometry: Geometry
 
 
 def replace(segmentation: Any, segment_id: str, image: Any) -> None:
-    """Make the vtkOrientedImageData (1 inside) the segment, unchecked: Slicer's logic is mute when it does nothing."""
+    """Make the vtkOrientedImageData (1 inside) the segment, unchecked: Slicer's logic reports nothing when it fails."""
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     segmentation.GetSegmentation().SeparateSegmentLabelmap(segment_id)  # others may share its layer
     logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE)
@@ -68,7 +68,7 @@ def add(segmentation: Any, segment: Segment, model: str) -> None:
 
 
 def stamp(segmentation: Any, segment: Segment) -> None:
-    """Give the segment its tags anew: which of a model's relatives wrote it is among them."""
+    """Set the segment's tags again: one of them names the model of the family that wrote it."""
     written = segmentation.GetSegmentation().GetSegment(segment.id)
     for tag, value in segment.tags:
         written.SetTag(tag, value)

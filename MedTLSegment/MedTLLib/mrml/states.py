@@ -1,4 +1,4 @@
-"""Nodes while the engine works: the same ones still, and did somebody touch them? No Qt."""
+"""Whether nodes are still the same and unchanged after the engine has worked. No Qt."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import vtk
 
 
 def volume_state(volume: Any) -> tuple[object, ...]:
-    """Changes when the voxels or the place of a volume change; not with its name or display."""
+    """A value that changes with the voxels and the place of a volume, not with its name or display."""
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     place = tuple(matrix.GetElement(i, j) for i in range(3) for j in range(4))
@@ -15,7 +15,8 @@ def volume_state(volume: Any) -> tuple[object, ...]:
 
 
 def segmentation_state(node: Any) -> tuple[object, ...]:
-    """Changes when a voxel, the list of segments or the place of a segmentation changes; not with names or colours."""
+    """A value that changes with the voxels, the list of segments and the place of a segmentation, not with names or
+    colours."""
     if node is None:
         return ()
     segmentation = node.GetSegmentation()
@@ -31,7 +32,7 @@ def _transform_state(node: Any) -> tuple[object, ...]:
 
 
 def reference_to(node: Any) -> Any:
-    """A vtkWeakReference to the node: another scene may give its ID to a node of its own."""
+    """A vtkWeakReference to the node: in another scene its ID may belong to another node."""
     reference = vtk.vtkWeakReference()
     reference.Set(node)
     return reference

@@ -1,4 +1,4 @@
-"""What the user sees after Segment: slices in the volume's own plane, at the lesion, outlined. Works without views."""
+"""The slice and 3D views: slices in the volume's own plane, at the lesion, with outlines. Works without views."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import slicer
 import vtk
 
 LABEL_MAP = "vtkMRMLLabelMapVolumeNode"
-WINDOWED = "MedTL.windowed"  # attribute of a volume whose window we have set once; from then on it is the user's
+WINDOWED = "MedTL.windowed"  # attribute of a volume whose window was set once; from then on only the user sets it
 
 
 def show_result(
@@ -51,7 +51,7 @@ def jump(centre_ras: tuple[float, float, float]) -> None:
 
 
 def go_to(node: Any, ras: tuple[float, float, float]) -> None:
-    """Move one slice view along its normal to a point (RAS mm): what is in its middle and its zoom stay."""
+    """Move one slice view along its normal to a point (RAS mm); its middle and zoom stay."""
     node.JumpSliceByOffsetting(*ras)
 
 
@@ -70,7 +70,7 @@ def view_along(volume: Any, axis: int) -> Any:
 
 
 def is_one_slice(node: Any, volume: Any, axis: int) -> bool:
-    """Whether the view shows the volume, and of its slices along this index axis one alone, not parts of several."""
+    """Whether the view shows the volume, and exactly one of its slices along this index axis."""
     normal, steps = _to_ras(node)[:3, 2], _steps(volume)
     size = volume.GetImageData().GetDimensions()
     across = sum(abs(normal @ steps[:, i]) * (size[i] - 1) for i in range(3) if i != axis)
@@ -78,7 +78,7 @@ def is_one_slice(node: Any, volume: Any, axis: int) -> bool:
 
 
 def turn_to(volume: Any) -> None:
-    """Turn all slice views to the volume's own planes, and show it in those that show others alone."""
+    """Turn all slice views to the volume's own planes; views that do not show the volume show it then."""
     for node in slice_nodes():
         if shows(node, volume):
             node.RotateToVolumePlane(volume)
@@ -96,7 +96,7 @@ def shows(node: Any, volume: Any) -> bool:
 
 
 def _show(node: Any, volume: Any) -> None:
-    """Show the volume in a slice view, in its own plane; where it is new there all of it."""
+    """Show the volume in a slice view, in its own plane; all of it where the view did not show it before."""
     composite = composite_of(node)
     if composite is None:
         return
@@ -109,8 +109,10 @@ def _show(node: Any, volume: Any) -> None:
 
 
 def write_in_corner(name: str, text: str) -> None:
-    """Write into the lower right corner of the slice view of this name. No text clears it, and so does Slicer, which
-    writes nothing there itself, whenever the view's logic changes: write again then."""
+    """Write into the lower right corner of the slice view of this name; an empty text clears it.
+
+    Slicer clears the corner whenever the view's logic changes: write again then.
+    """
     manager = slicer.app.layoutManager()
     widget = manager.sliceWidget(name) if manager is not None else None
     if widget is None:
@@ -122,7 +124,7 @@ def write_in_corner(name: str, text: str) -> None:
 
 
 def outline(segmentation: Any, segment_ids: tuple[str, ...]) -> None:
-    """Show the segments as outlines without fill, which would hide the anatomy; other segments stay as they are."""
+    """Show the segments as outlines without fill, so that the anatomy is seen; other segments stay as they are."""
     display = segmentation.GetDisplayNode()
     if display is None:
         segmentation.CreateDefaultDisplayNodes()
@@ -134,7 +136,7 @@ def outline(segmentation: Any, segment_ids: tuple[str, ...]) -> None:
 
 
 def set_window(volume: Any, window: tuple[float, float] | None) -> None:
-    """Set the window once: the card's, else a robust one in place of Slicer's automatic one."""
+    """Set the window once: that of the card, else a robust one instead of Slicer's automatic one."""
     display = volume.GetDisplayNode()
     if display is None:
         volume.CreateDefaultDisplayNodes()
@@ -150,8 +152,8 @@ def set_window(volume: Any, window: tuple[float, float] | None) -> None:
 
 
 def robust_window(array: np.ndarray) -> tuple[float, float]:
-    """Limits that neither air nor a few bright voxels decide: from the darkest to the 99.5th percentile of what is
-    not background."""
+    """Window limits that do not depend on air or a few bright voxels: from the darkest voxel to the 99.5th percentile
+    of the foreground."""
     step = max(1, round((array.size / 500_000) ** (1 / 3)))  # every voxel of a large volume would take seconds
     sample = array[::step, ::step, ::step]
     low = float(sample.min())
@@ -180,7 +182,7 @@ def _cosine(node: Any, volume: Any, axis: int) -> float:
 
 
 def slice_nodes() -> list[Any]:
-    """The slice views of the layout; all there are where there is no layout."""
+    """The slice views of the layout; without a layout all of the scene."""
     nodes = list(slicer.util.getNodesByClass("vtkMRMLSliceNode"))
     manager = slicer.app.layoutManager()
     names = manager.sliceViewNames() if manager is not None else ()
@@ -193,12 +195,12 @@ def slice_node(name: str) -> Any:
 
 
 def logic_of(slice_node: Any) -> Any:
-    """The logic of a slice view, which tells of all that changes what it shows; None where there is none."""
+    """The logic of a slice view, whose ModifiedEvent covers all that the view shows; None where there is none."""
     return slicer.app.applicationLogic().GetSliceLogic(slice_node)
 
 
 def composite_of(slice_node: Any) -> Any:
-    """The node that says what a slice view shows; None where there is none."""
+    """The composite node of a slice view, which lists the volumes that it shows; None where there is none."""
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
     return next((each for each in composites if each.GetLayoutName() == slice_node.GetLayoutName()), None)
 

@@ -1,6 +1,6 @@
-"""A model's card as the panel shows it: Markdown without HTML and images, links to the web alone.
+"""A model's card as the panel shows it: Markdown without HTML and images, with links to the web alone.
 
-A card comes from a file that somebody else wrote, and Qt opens files and hosts that a text names.
+A card comes from a stranger's file, and Qt opens the files and hosts that a text names.
 """
 
 import re
@@ -10,36 +10,32 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from medtl.model.store import Found
+from medtl.errors import ModelError
+from medtl.model.card_text import MAX_CHARACTERS, printable, safe_markdown
+from medtl.model.files import read_text_file
+from medtl.model.store import ModelEntry
 
 PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 
-def cardText(found: Found) -> str:
+def cardText(found: ModelEntry) -> str:
     """The card of a model as Markdown that is safe to show: use, data, figures, licence."""
     if found.card is None:
         return plainMarkdown(found.problem)
     version = _("Version {version}.").format(version=found.card.version)
     parts = (
         f"**{_('Research use, not for diagnosis.')}** {plainMarkdown(f'{version} {found.card.description}')}",
-        cleanMarkdown(textOf(found.folder / "docs" / "README.md")),
+        safe_markdown(textOf(found.folder, "docs/README.md")),
         f"### {_('Licence of the weights')}",
-        plainMarkdown(textOf(found.folder / "LICENSE")) or _("not stated"),
+        plainMarkdown(textOf(found.folder, "LICENSE")) or _("not stated"),
     )
     return "\n\n".join(parts)
 
 
-def cleanMarkdown(text: str) -> str:
-    """The Markdown with HTML as plain text, images as links, and links to other places than https as plain text."""
-    text = text.replace("<", "&lt;")
-    text = re.sub(r"!+\[", "[", text)
-    return re.sub(r"\](\(|:)(?!\s*https://)", r"] \1", text)
-
-
 def plainMarkdown(text: str) -> str:
     """The text as Markdown that shows it letter by letter; paragraphs stay."""
-    lines = (PUNCTUATION.sub(r"\\\1", line.strip()) for line in text.splitlines())
-    return "\n".join(lines).strip()
+    lines = printable(text, MAX_CHARACTERS).split("\n")
+    return "\n".join(PUNCTUATION.sub(r"\\\1", line.strip()) for line in lines).strip()
 
 
 def showCard(browser: Any, markdown: str) -> None:
@@ -58,9 +54,9 @@ def openLink(url: Any) -> None:
         qt.QDesktopServices.openUrl(url)
 
 
-def textOf(path: Path) -> str:
-    """The text of a file; empty where there is none that can be read."""
+def textOf(folder: Path, name: str) -> str:
+    """The text of a file of a bundle; empty where there is none that can be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return read_text_file(folder, name)
+    except ModelError:
         return ""

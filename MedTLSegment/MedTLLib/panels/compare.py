@@ -1,4 +1,4 @@
-"""Old and new: a key or a button that is held shows the new result; the slices that changed most are listed."""
+"""Old and new: while a key or a button is held, the new result is shown; the slices that change most are listed."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ LISTED = 10  # slices
 
 
 class ComparePanel:
-    """Is there while a result waits to be put into its segmentation."""
+    """Shown while a result waits to be put into its segmentation."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
@@ -44,7 +44,7 @@ class ComparePanel:
             self.comparison = Comparison(segmentation, tuned.labelmap)
             axis = array_axis(tuned.labelmap.geometry, found.card.input.plane)
             self.slices = self.comparison.changed(axis)[:LISTED]
-        except InputError:  # it does not fit any more, and `tunings.put` will say why
+        except InputError:  # it does not fit any more; `put` says why
             self.end()
             return
         known = segmentation.GetAttribute(SPACING) != "unknown"
@@ -68,7 +68,7 @@ class ComparePanel:
         self.key.listen(False)
 
     def listen(self, entered: bool) -> None:
-        """Take the key while the module is open and there is something to compare."""
+        """Use the key while the module is open and there is something to compare."""
         self._entered = entered
         self.key.listen(entered and self.comparison is not None)
         if not entered:

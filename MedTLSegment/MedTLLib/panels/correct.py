@@ -9,19 +9,19 @@ from medtl.model.card import ModelCard
 from MedTLLib.mrml import editors
 from MedTLLib.seeds import storage
 
-# What works on the slice in view, and Islands; Slicer's own Segment Editor has the rest.
+# Effects that work on the slice in view, and Islands; Slicer's own Segment Editor has all.
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Islands")
 
 
 class CorrectPanel:
-    """Embedded, for in Slicer's own Segment Editor the key S would be gone: to go there leaves this module."""
+    """Embedded, because to open Slicer's own Segment Editor would leave this module, and its key S with it."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         self.editor: Any = None  # made when it is first opened, which takes a moment
 
     def open(self, segmentation: Any, volume: Any, card: ModelCard) -> None:
-        """Open the segmentation over the volume, a segment of the model selected, with Paint in the hand."""
+        """Open the segmentation over the volume, with a segment of the model selected and Paint active."""
         if self.editor is None:
             self.editor = self._make()
         editor = self.editor
@@ -45,8 +45,8 @@ class CorrectPanel:
             area.ensureWidgetVisible(self.ui.correctButton)
 
     def close(self) -> None:
-        """Put the brush down, give the keys and the views back, and let go of the segmentation: its history must not
-        take back what is done to it elsewhere meanwhile."""
+        """Deactivate the effect, release keys and views, and unset the segmentation: the editor's history must not
+        revert what is done to it elsewhere meanwhile."""
         self.ui.editorFrame.visible = False
         if self.editor is not None:
             self.editor.setActiveEffect(None)
@@ -66,7 +66,7 @@ class CorrectPanel:
         editor.show3DButtonVisible = False
         editor.setEffectNameOrder(EFFECTS)
         editor.unorderedEffectsVisible = False
-        editor.setMRMLSegmentEditorNode(editors.node_of_ours())  # before the scene: else it makes choices of its own
+        editor.setMRMLSegmentEditorNode(editors.node_of_ours())  # before the scene: else it makes a node of its own
         editor.setMRMLScene(slicer.mrmlScene)
         self.ui.editorFrame.layout().addWidget(editor)
         return editor

@@ -52,15 +52,14 @@ def fillTable(table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]],
     header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
     header.setSectionResizeMode(wide, qt.QHeaderView.Stretch)
     table.verticalHeader().visible = False
-    height = max(table.verticalHeader().defaultSectionSize, sum(map(table.rowHeight, _shown(table.rowCount))))
-    table.setFixedHeight(header.sizeHint.height() + height + 2 * table.frameWidth)
+    heights = [table.rowHeight(row) for row in _shown(table.rowCount)] or [table.verticalHeader().defaultSectionSize]
+    table.setFixedHeight(header.sizeHint.height() + sum(heights) + 2 * table.frameWidth)
 
 
 def fitList(shown: Any) -> None:
     """Make a QListWidget as high as its rows, up to ten, and as one row where it has none."""
-    one = shown.fontMetrics().height() + 4
-    height = max(one, sum(map(shown.sizeHintForRow, _shown(shown.count))))
-    shown.setFixedHeight(height + 2 * shown.frameWidth)
+    rows = [shown.sizeHintForRow(row) for row in _shown(shown.count)]
+    shown.setFixedHeight(sum(rows or [shown.fontMetrics().height()]) + 2 * shown.frameWidth)
 
 
 def _shown(count: int) -> range:

@@ -12,8 +12,8 @@ LET_GO_MS = 60  # over some remote desktops a key that is held comes as many sho
 class HeldKey(qt.QWidget):  # type: ignore[misc]
     """Calls `onHold(True)` when a letter key goes down and `onHold(False)` when it comes up, once each.
 
-    A shortcut hears the press wherever the focus is, text fields aside. It cannot tell the release, so while the key is
-    down, and only then, Slicer's events pass here. It is deaf while `parent` is not visible and until `listen(True)`.
+    A shortcut gets the press wherever the focus is, except in text fields. It gets no release: while the key is down,
+    and only then, this is an event filter of Slicer. Nothing happens while `parent` is hidden or before `listen(True)`.
     """
 
     def __init__(self, letter: str, parent: Any, onHold: Callable[[bool], None]) -> None:

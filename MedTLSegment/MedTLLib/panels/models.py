@@ -1,4 +1,4 @@
-"""The list of models: those that fit the volume, the rest with the reason; each one's card, export and deletion."""
+"""The list of models: those that fit the volume, or all with the reasons; card, export and deletion of each."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from medtl.errors import MedTLError
 from medtl.model.store import ModelEntry, delete_bundle, export_bundle, import_bundle, list_models, stores
 from medtl.volume import Geometry
+from MedTLLib.jobs.run import JobRun
 from MedTLLib.mrml import scene
 
 from .card import cardText, openLink, showCard
@@ -23,8 +24,8 @@ PREFERRED = "MedTL/model"  # the user's setting, by the name of the family
 class ModelPanel:
     """The models of one task. The choice lives in the parameter node, by the model's name."""
 
-    def __init__(self, ui: Any, logic: Any, task: str) -> None:
-        self.ui, self.logic, self.task = ui, logic, task
+    def __init__(self, ui: Any, run: JobRun, task: str) -> None:
+        self.ui, self.run, self.task = ui, run, task
         self.parameters: Any = None
         self.models: tuple[ModelEntry, ...] = ()
         self._listed: tuple[object, ...] = ()
@@ -38,17 +39,17 @@ class ModelPanel:
         self.read()
 
     def read(self) -> None:
-        """Look for the models that are installed; `update` lists them. What is damaged may be of any task."""
+        """Find the installed models; `update` lists them. A damaged model is listed for every task."""
         self._folders = folders()
         self.models = tuple(found for found in list_models() if found.card is None or found.card.task == self.task)
         self._listed = ()
 
     def changed(self) -> bool:
-        """Whether models came or went since they were read: the other module imports and deletes, too."""
+        """Whether models were added or removed since `read`: the other module imports and deletes, too."""
         return folders() != self._folders
 
     def update(self, facts: scene.Facts | None, geometry: Geometry | None) -> None:
-        """List the models for a volume of which this is known; None lists all."""
+        """List the models for a volume with these facts; without a volume (None) all."""
         everything = bool(self.parameters and self.parameters.allModels)
         combo = self.ui.modelCombo
         if (facts, geometry, everything) != self._listed:
@@ -100,13 +101,13 @@ class ModelPanel:
         return next((found for found in self.models if found.name == name), None)
 
     def prefer(self) -> None:
-        """Choose the chosen model in place of its relatives from now on, in other scenes and after a restart, too."""
+        """Make the chosen model the first choice of its family, also in other scenes and after a restart."""
         found = self.chosen()
         if found and found.card:
             slicer.app.userSettings().setValue(f"{PREFERRED}/{found.card.family}", found.name)
 
     def _preferred(self, fitting: list[int]) -> int:
-        """The row of the first model that fits, or of that of its relatives that the user prefers; -1 for none."""
+        """The row of the first model that fits, or of the model of its family that the user prefers; -1 for none."""
         if not fitting:
             return -1
         name = self.ui.modelCombo.itemData(fitting[0])
@@ -116,7 +117,7 @@ class ModelPanel:
         return row if row in fitting else fitting[0]
 
     def onModel(self, index: int) -> None:
-        """Keep the choice in the parameter node; what is damaged can be looked at, not chosen."""
+        """Keep the choice in the parameter node; a damaged model can be shown, not chosen."""
         found = self.chosen()
         name = found.name if found and found.card else ""
         if self.parameters and self.parameters.modelName != name:
@@ -134,7 +135,7 @@ class ModelPanel:
             showCard(self.ui.cardBrowser, cardText(found) if found else "")
 
     def onExport(self) -> None:
-        """Write the chosen model as a zip and say where it is."""
+        """Write the chosen model as a zip and show its path."""
         found = self.chosen()
         path = self.askPath(found.name) if found else None
         if found is None or path is None:
@@ -146,7 +147,7 @@ class ModelPanel:
             say(self.ui.statusLabel, str(error))
 
     def askPath(self, name: str) -> Path | None:
-        """The zip that the user chose, its suffix put in where it was left out."""
+        """The path of the zip that the user chose, with the suffix .zip."""
         suggested = str(Path.home() / f"{name}.zip")
         chosen = qt.QFileDialog.getSaveFileName(self.ui.exportModelButton, _("Export model"), suggested, "*.zip")
         if not chosen:
@@ -162,16 +163,16 @@ class ModelPanel:
         if found.source != "user":
             return str(_("{name} comes with MedTL and stays.").format(name=found.name))
         # A job that tunes a model reads its texts at the end.
-        return str(_("A job is running.")) if self.logic.worker.state in ("starting", "busy") else ""
+        return str(_("A job is running.")) if self.run.engine_works else ""
 
     def onDelete(self) -> None:
-        """Delete the chosen model, after asking; then its parent is chosen, or the first that fits."""
+        """Delete the chosen model after a confirmation; then choose its parent, or the first that fits."""
         found, reason = self.chosen(), self.whyNotDelete()
         if found is None or reason:
             say(self.ui.statusLabel, reason)
             return
         question = _("Delete the model {name} from this computer? This cannot be undone.").format(name=found.name)
-        if not self.ask(question):
+        if not confirm(question):
             return
         try:
             delete_bundle(found.name)
@@ -184,11 +185,8 @@ class ModelPanel:
         self.parameters.modelName = parent if installed else ""  # without one, the list chooses
         say(self.ui.statusLabel, _("Deleted: {name}.").format(name=found.name))
 
-    def ask(self, question: str) -> bool:
-        return confirm(question)
-
     def bringIn(self, path: Path) -> str:
-        """Import a bundle and say what came of it."""
+        """Import a bundle and return the message for the user."""
         try:
             folder = import_bundle(path)
         except MedTLError as error:
@@ -201,7 +199,7 @@ class ModelPanel:
 
 
 def folders() -> tuple[Path, ...]:
-    """The folders of all models. To look into them takes a while: their weights are checked."""
+    """The folders of all models. Only their names, for to read the models takes a while: their weights are checked."""
     return tuple(sorted(folder for _source, root in stores() if root.is_dir() for folder in root.iterdir()))
 
 

@@ -14,7 +14,7 @@ from .texts import plainTip
 
 
 class ProtectionPanel:
-    """Is about the segmentation that was chosen to write into; what is ticked is a tag of the segment."""
+    """Lists the segments of the target segmentation; a tick is a tag of the segment."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
@@ -37,7 +37,7 @@ class ProtectionPanel:
             item.setToolTip(plainTip(name))
             item.setData(qt.Qt.UserRole, segmentId)
             item.setCheckState(qt.Qt.Checked if protected else qt.Qt.Unchecked)
-            if completed:  # that is for the Segment Editor to undo
+            if completed:  # only the Segment Editor changes that
                 item.setFlags(qt.Qt.NoItemFlags)
             shown.addItem(item)
         shown.blockSignals(blocked)
@@ -46,7 +46,7 @@ class ProtectionPanel:
         enable(shown, none, _("Ticked segments lose no voxel to a prediction, as those whose status is Completed."))
 
     def onItem(self, item: Any) -> None:
-        """Mark the segment as protected from MedTL, or no longer."""
+        """Protect the segment from MedTL, or no longer."""
         segment = self._segmentation.GetSegmentation().GetSegment(item.data(qt.Qt.UserRole))
         if item.checkState() == qt.Qt.Checked:
             segment.SetTag(writer.PROTECTED_TAG, "1")
@@ -55,7 +55,7 @@ class ProtectionPanel:
 
 
 def protectedRows(segmentation: Any) -> list[tuple[str, str, bool, bool]]:
-    """Of each segment id, name, whether it is protected, and whether that is because its status is Completed."""
+    """For each segment: id, name, whether it is protected, and whether its status Completed is the reason."""
     if segmentation is None:
         return []
     spared, rows = protected_segments(segmentation), []

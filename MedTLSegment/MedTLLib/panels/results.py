@@ -43,7 +43,7 @@ class ResultsPanel:
         ui.exportButton.connect("clicked()", self.onExport)
 
     def show(self, finished: segment_job.Finished) -> None:
-        """Show what a run has found: table, views, notes."""
+        """Show the result of a run: table, views, warnings."""
         if finished.segmentation.GetScene() is None:  # the scene was closed meanwhile
             return
         self.finished = finished
@@ -65,18 +65,18 @@ class ResultsPanel:
         self.update()
 
     def forget(self) -> None:
-        """The scene goes away, and what could be undone with it."""
+        """The scene is closed: nothing can be undone any more."""
         self.finished = None
         self.say("")
 
     def segmentation(self) -> Any:
-        """The segmentation that the buttons are about, or None."""
+        """The segmentation that is shown, or None."""
         return self.parameters.resultSegmentation if self.parameters else None
 
     def volume(self) -> Any:
         """The volume whose grid the segments lie on: the one they were made on, or the input volume.
 
-        Raises: InputError when neither is, for on another grid the figures would be others.
+        Raises: InputError when there is none: on another grid the figures would differ.
         """
         node = self.segmentation()
         role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
@@ -115,7 +115,7 @@ class ResultsPanel:
         self.ui.show3DButton.blockSignals(blocked)
 
     def measure(self, segmentation: Any, volume: Any) -> Any:
-        """The table of this segmentation, filled anew."""
+        """The table of this segmentation, refilled."""
         real = segmentation.GetAttribute(segment_job.SPACING) != "unknown"
         return volume_table.volume_table(segmentation, volume, tableOf(segmentation), real)
 
@@ -151,11 +151,11 @@ class ResultsPanel:
             self.measure(self.segmentation(), self.volume())
         except InputError as error:
             self.say(str(error))
-            slicer.mrmlScene.RemoveNode(tableOf(self.segmentation()))  # what it said is no longer so
+            slicer.mrmlScene.RemoveNode(tableOf(self.segmentation()))  # its figures are out of date
         self.update()
 
     def onUndo(self) -> None:
-        """Take back the voxels of the last prediction that nobody touched since."""
+        """Revert the voxels of the last prediction that did not change since."""
         if self.finished is None:
             return
         finished = self.finished
@@ -193,7 +193,7 @@ class ResultsPanel:
             views.reset_3d()
 
     def onExport(self) -> None:
-        """Save the segmentation where the user says, read it back and compare."""
+        """Save the segmentation where the user chose, read it back and compare."""
         settings = slicer.app.userSettings()
         suffix = str(settings.value(SUFFIX, FORMATS[0]))
         node = self.segmentation()
@@ -201,7 +201,7 @@ class ResultsPanel:
         path = self.askPath(folder / f"{FORBIDDEN.sub('_', node.GetName())}{suffix}")
         if path is None:
             return
-        if not path.name.lower().endswith(FORMATS):  # typed without; then nobody has asked yet whether to replace
+        if not path.name.lower().endswith(FORMATS):  # typed without: the dialog has not asked whether to replace it
             path = path.with_name(path.name + suffix)
             question = _("{path} exists already. Replace it?").format(path=path)
             if path.exists() and not confirm(question):

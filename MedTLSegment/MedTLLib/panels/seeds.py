@@ -1,4 +1,4 @@
-"""SEED slices: the user corrects a slice, then says that all of it is right."""
+"""SEED slices: the user corrects a slice, then marks it as right as a whole."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,11 +20,11 @@ from .models import ModelPanel
 from .results import ResultsPanel
 from .texts import sliceText, stateText
 
-SEEDS = 5  # as many as are proposed; more are welcome
+SEEDS = 5  # that are proposed; more are welcome
 KEY = "S"
-PAUSE_MS = 600  # after the last change, so that a brush is not held up: to look at 512×512×300 voxels takes 0.3 s
+PAUSE_MS = 600  # after the last change, so that a brush is not delayed: to read 512×512×300 voxels takes 0.3 s
 
-# Of the segmentation and its volume: what may change marks, edits or whether there can be any.
+# Events of the segmentation and its volume that may change marks and edits.
 EVENTS = (
     vtk.vtkCommand.ModifiedEvent,
     slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
@@ -44,7 +44,7 @@ Case = tuple[Any, Any, ModelCard]  # the segmentation, its volume, the chosen mo
 
 
 class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
-    """Is about the segmentation of Results and the chosen model. Does nothing while it is folded or not on screen."""
+    """Works on the segmentation of Results and the chosen model. Does nothing while it is folded or not on screen."""
 
     def __init__(self, ui: Any, models: ModelPanel, results: ResultsPanel) -> None:
         VTKObservationMixin.__init__(self)
@@ -53,7 +53,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self.entered = False
         self.case: Case | None = None
         self.known, self.edited = marks.Marks(()), tuple[int, ...]()
-        self.hint = ""  # what the last press of a button led to
+        self.hint = ""  # the message of the last press of a button
         self._reason = ""  # why there is no case
         self._watched: tuple[Any, ...] = ()
         self._rows: list[tuple[int, str]] | None = None
@@ -92,19 +92,19 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self.onFold()
 
     def onFold(self) -> None:
-        """Begin, or rest where the part is folded or the module is left."""
+        """Begin, or stop where the part is folded or the module is left."""
         self._key.enabled = self.active
         if self.active:
             self.look()
         else:
-            self._rest()
+            self._stop()
 
     def forget(self) -> None:
-        """The scene goes away."""
+        """The scene is closed."""
         self.ui.correctButton.checked = False
-        self._rest()
+        self._stop()
 
-    def _rest(self) -> None:
+    def _stop(self) -> None:
         self._pause.stop()
         self.correct.close()
         self.case, self._reason, self.hint = None, "", ""
@@ -119,7 +119,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
     # What there is
 
     def _find(self) -> tuple[Case | None, str]:
-        """The case, or why there is none."""
+        """The case, and an empty text; or None, and why there is none."""
         segmentation, found = self.results.segmentation(), self.models.chosen()
         if segmentation is None:
             return None, _("There is no result yet. Press Segment, or choose a segmentation.")
@@ -133,7 +133,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         return (segmentation, volume, found.card), ""
 
     def look(self) -> None:
-        """Look at the case anew, and show what there is."""
+        """Read the case again and show it."""
         self._pause.stop()
         before = self.case
         self.case, self._reason = self._find()
@@ -154,7 +154,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self._show()
 
     def _watch(self, *nodes: Any) -> None:
-        """Hear of changes of these nodes, and of no other's."""
+        """Observe these nodes and no others."""
         if nodes != self._watched:
             self._watched = nodes
             self.removeObservers()
@@ -166,7 +166,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
                         self.addObserver(node, event, self.onChange)
 
     def onChange(self, caller: Any, event: str) -> None:
-        """Something changed: look at it when the user pauses, for one stroke of a brush tells so several times."""
+        """Something changed: read it when the user pauses, for one stroke of a brush fires several events."""
         self._pause.start(PAUSE_MS)
 
     def onView(self, caller: Any, event: str) -> None:
@@ -190,9 +190,9 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self._list([*states.items()])
         enable(self.ui.markButton, self._reason or ("" if k is not None else AWAY), MARK.format(key=KEY))
         enable(self.ui.unmarkButton, self._reason or none, _("The slice in view is a SEED no longer; no voxel moves."))
-        enable(self.ui.nextSliceButton, self._reason, _("Show the next slice that is worth a look."))
+        enable(self.ui.nextSliceButton, self._reason, _("Show the next slice that is proposed."))
         enable(self.ui.correctButton, self._reason, _("Paint and erase in the slice views."))
-        # On the image of another patient it would seem to be about that one.
+        # On another image it would seem to belong to that one.
         if k is None or self.case is None or not views.shows(node, self.case[1]):
             self._write("", "")
         else:
@@ -210,7 +210,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui.seedsList.visible = bool(rows)
 
     def _write(self, name: str, text: str) -> None:
-        """Write into the corner of this view, and into no other's."""
+        """Write into the corner of this view and clear that of the last one."""
         if self._corner not in ("", name):
             views.write_in_corner(self._corner, "")
         self._corner = name
@@ -244,7 +244,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
             self.correct.close()
 
     def _act(self, step: Callable[[Case], str]) -> None:
-        """Do what a button says, then look at the case anew; an error is a sentence, and nothing else happens."""
+        """Do the step of a button, then read the case again; an error is shown as a sentence."""
         hint = ""
         if self.case is not None:
             try:
@@ -289,7 +289,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
 
 
 def countText(known: marks.Marks) -> str:
-    """How many SEEDs there are, "4 of 5 SEEDs, 1 to mark again"."""
+    """The number of SEEDs: "4 of 5 SEEDs, 1 to mark again"."""
     stale = sum(mark.stale for mark in known.marks)
     right = len(known.marks) - stale
     text = _("{right} of {count} SEEDs") if right <= SEEDS else _("{right} SEEDs")

@@ -1,4 +1,4 @@
-"""The set-up page: what is missing, what it costs, and one button; it stands where the button of the job would."""
+"""The set-up page: what is missing, what it costs, and one button; it is shown in place of the button of the job."""
 
 from typing import Any
 
@@ -9,49 +9,50 @@ from medtl.errors import MedTLError
 from MedTLLib.jobs import packages
 
 from .form import say
+from .run import RunPanel
 
 
 class SetupPanel:
     """Shown while packages are missing. Pressing its button is the consent to what the page says.
 
-    `run` is the `RunPanel` whose job needs them, `button` the one that starts it.
+    `panel` has the job that needs them, `button` starts that job.
     """
 
-    def __init__(self, ui: Any, logic: Any, run: Any, button: Any) -> None:
-        self.ui, self.logic, self.run, self.button = ui, logic, run, button
+    def __init__(self, ui: Any, panel: RunPanel, button: Any) -> None:
+        self.ui, self.panel, self.button = ui, panel, button
         ui.setupButton.connect("clicked()", self.onInstall)
         self.say("")
         self.check()
 
     def check(self) -> None:
-        """Look what is missing, by the packages' metadata alone."""
+        """Show the page when packages are missing, by their metadata alone."""
         needed = packages.missing()
-        self.run.setupNeeded = bool(needed)
+        self.panel.setupNeeded = bool(needed)
         self.ui.setupTextLabel.text = packages.plan(needed) if needed else ""
-        self.run.update()
+        self.panel.update()
 
     def onInstall(self) -> None:
-        """Install, then go on with the job that the user had chosen."""
+        """Install, then start the job that the user had chosen."""
         self.say(_("Installing…"))
         self.ui.setupStatusLabel.repaint()
         try:
             with slicer.util.WaitCursor():
-                changed = packages.install(lambda plan: True, self.logic.worker.stop)
+                changed = packages.install(lambda plan: True, self.panel.run.engine.stop)
         except MedTLError as error:
             self.say(str(error))
             self.check()
             return
         self.say("")
         self.check()
-        self.run.readModels()
+        self.panel.readModels()
         wanted = self.button.enabled
         if wanted:  # the engine is a process of its own and needs no restart
             self.button.click()
         if changed:
             text = _("Installed. Restart Slicer when it suits you, for these are in use: {names}.")
-            self.run.say(text.format(names=", ".join(changed)))
+            self.panel.say(text.format(names=", ".join(changed)))
         elif not wanted:
-            self.run.say(_("Installed."))
+            self.panel.say(_("Installed."))
 
     def say(self, text: str) -> None:
         """Show a sentence on the page."""

@@ -1,4 +1,4 @@
-"""Texts that the panels show: volumes, stages, slices, verdicts; and how foreign text is shown as plain text."""
+"""Texts that the panels show: volumes, slices, verdicts; and how foreign text is shown as plain text."""
 
 from collections.abc import Mapping
 from html import escape
@@ -6,7 +6,6 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from medtl.progress import STAGES
 from MedTLLib.jobs import finetune as finetune_job
 from MedTLLib.mrml import scene
 from MedTLLib.seeds.marks import Mark
@@ -27,13 +26,8 @@ def factsText(facts: scene.Facts) -> str:
     return " · ".join(part for part in (kind, facts.date, grid, facts.frame) if part)
 
 
-def stageText(job: str, stage: str) -> str:
-    """What the engine does in a stage of a kind of job, for the user."""
-    return str(_(STAGES[job][stage].text)) if stage in STAGES[job] else stage
-
-
 def stateText(mark: Mark) -> str:
-    """Whether a marked slice still is what was marked."""
+    """The state of a marked slice."""
     return str(_("edited since, mark again") if mark.stale else _("right"))
 
 
@@ -51,7 +45,7 @@ def budgetText(seconds: float) -> str:
 
 
 def seedsText(cases: tuple[finetune_job.Case, ...]) -> str:
-    """How many slices a run would learn from, and what is left out; empty where nothing is marked."""
+    """How many slices a run would learn from, and how many it does not use; empty where nothing is marked."""
     fresh, stale = sum(case.fresh for case in cases), sum(case.stale for case in cases)
     used = sum(case.fresh > 0 for case in cases)
     if not fresh and not stale:
@@ -60,13 +54,13 @@ def seedsText(cases: tuple[finetune_job.Case, ...]) -> str:
     text = (_("{seeds} of 1 case.") if used == 1 else _("{seeds} of {count} cases.")).format(seeds=seeds, count=used)
     if stale:
         text += " " + _("Edited since they were marked, so left out: {count}.").format(count=stale)
-    # Without a fresh one they are said where it is told why Fine-tune cannot be pressed.
+    # Without a fresh slice the reason why Fine-tune is disabled has these warnings.
     return " ".join((str(text), *dict.fromkeys(note for case in cases if fresh for note in case.notes)))
 
 
 def verdictText(name: str, parent: str, record: Mapping[str, Any]) -> str:
-    """What the guard says of a tuned model, and in a line each the figures it says it by; `record` is the engine's
-    answer (see `medtl.finetuning.files`)."""
+    """The guard's verdict on a tuned model, and its figures, a line each; `record` is the engine's answer (see
+    `medtl.finetuning.files`)."""
     if not record:
         return str(_("{name} was stopped before it was compared with {parent}.").format(name=name, parent=parent))
     heads = {

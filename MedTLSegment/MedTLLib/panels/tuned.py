@@ -1,4 +1,4 @@
-"""A model that Fine-tune made: its verdict, and what can be done with it. Nothing of it happens by itself."""
+"""A model that Fine-tune made: its verdict, and what the user can do with it. Nothing happens without a click."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,68 +7,70 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-from MedTLLib.jobs import finetune as finetune_job
-from MedTLLib.jobs import segment as segment_job
+from MedTLLib.jobs.finetune import Tuned, problem, put
+from MedTLLib.jobs.segment import Finished
 
 from .compare import ComparePanel
 from .form import enable, say
+from .segment import SegmentPanel
 from .texts import verdictText
 
 
 class TunedPanel:
     """Two choices: which model from now on, and whether the case's own result replaces the prediction."""
 
-    def __init__(self, ui: Any, segment: Any, onFinished: Callable[[segment_job.Finished], None]) -> None:
+    def __init__(self, ui: Any, segment: SegmentPanel, onFinished: Callable[[Finished], None]) -> None:
         self.ui, self.segment, self.onFinished = ui, segment, onFinished
         self.compare = ComparePanel(ui)
-        self.tuned: finetune_job.Tuned | None = None
+        self.tuned: Tuned | None = None
         ui.useButton.connect("clicked()", lambda: self.choose(self.tuned.name if self.tuned else ""))
         ui.previousButton.connect("clicked()", lambda: self.choose(self.previous()))
         ui.shippedButton.connect("clicked()", lambda: self.choose(self.shipped()))
         ui.putButton.connect("clicked()", self.onPut)
 
-    def show(self, tuned: finetune_job.Tuned | None) -> None:
+    def show(self, tuned: Tuned | None) -> None:
         """List the new model and offer what can be done with it; None for none."""
         self.tuned = tuned
         self.compare.end()
         if tuned is not None:
             self.segment.readModels()
-            if not finetune_job.problem(tuned):
+            if not problem(tuned):
                 made = (found for found in self.segment.models.models if found.name == tuned.name)
                 self.compare.begin(tuned, next(made, None))
-        self.update(False)
+        self.update()
 
-    def forget(self) -> None:
+    def sceneClosed(self) -> None:
         """The scene goes away: the labels are of no use any more, the model is."""
         self.compare.end()
         if self.tuned is not None:
             self.tuned = replace(self.tuned, labelmap=None)
-        self.update(False)
+        self.update()
 
-    def update(self, busy: bool) -> None:
-        """Show what can be done; `busy` while a job runs."""
+    def update(self) -> None:
+        """Show what can be done."""
         done, chosen = self.tuned, self.segment.models.chosen()
         there = {found.name: found.card.sha256 for found in self.segment.models.models if found.card}
         say(self.ui.verdictLabel, verdict(done) if done else "")
         self.ui.useButton.visible = done is not None
-        # Where a run on several cases has no result, the button says why; elsewhere it is there as long as a result is.
-        self.ui.putButton.visible = done is not None and (done.labelmap is not None or len(done.taken) > 1)
+        # A job on several cases has no result: there the button is shown with the reason.
+        self.ui.putButton.visible = done is not None and (done.labelmap is not None or len(done.used) > 1)
         if done is not None:
             used = _("This model is in use.") if chosen and chosen.name == done.name else ""
             gone = "" if done.name in there else _("The model was deleted.")
             enable(self.ui.useButton, gone or used, _("Segment and Fine-tune with {name}.").format(name=done.name))
-            reason = finetune_job.problem(done)
+            reason = problem(done)
             if reason:
                 self.compare.end()
-            reason = _("A job is running.") if busy else reason
+            reason = self.segment.run.why_busy or reason
             keeps = _("Its labels replace the prediction; slices that you edited or marked stay.")
             enable(self.ui.putButton, reason, keeps)
+        parent = chosen.card.parent if chosen and chosen.card else None
         previous, shipped = self.previous(), self.shipped()
         self.ui.previousButton.visible = bool(previous)
         self.ui.shippedButton.visible = shipped not in ("", previous)
         for button, name in ((self.ui.previousButton, previous), (self.ui.shippedButton, shipped)):
             lost = "" if name in there else _("{name} is not installed.").format(name=name)
-            if button is self.ui.previousButton and name in there and there[name] != chosen.card.parent.sha256:
+            if button is self.ui.previousButton and parent and there.get(name, parent.sha256) != parent.sha256:
                 lost = _("The model that is called {name} now is another one.").format(name=name)
             enable(button, lost, _("Choose {name} again.").format(name=name))
 
@@ -92,7 +94,7 @@ class TunedPanel:
         combo.currentIndex = index
         self.segment.models.prefer()
         self.say(_("{name} is the model from now on.").format(name=name))
-        self.update(False)
+        self.update()
 
     def onPut(self) -> None:
         """Write the labels of the run into the segmentation that was marked."""
@@ -101,23 +103,23 @@ class TunedPanel:
             return
         self.compare.show(False)
         try:
-            finished = finetune_job.put(done)
+            finished = put(done)
         except InputError as error:
             self.say(str(error))
-            self.update(False)
+            self.update()
             return
         self.compare.end()
         self.tuned = replace(done, labelmap=None)
         self.say(_("The result is in {name}. Undo is under Results.").format(name=finished.segmentation.GetName()))
         self.onFinished(finished)
-        self.update(False)
+        self.update()
 
     def say(self, text: str) -> None:
         """Show a sentence below the button of Fine-tune."""
         say(self.ui.tuneStatusLabel, text)
 
 
-def verdict(tuned: finetune_job.Tuned) -> str:
+def verdict(tuned: Tuned) -> str:
     """What is known of the new model, a line for each sentence."""
     text = verdictText(tuned.name, tuned.parent, tuned.record)
     return "\n".join((text, *tuned.notes, str(_("Research use, not for diagnosis."))))

@@ -1,4 +1,4 @@
-"""What the user edited since the model wrote it. No Qt."""
+"""The slices that the user edited since the prediction. No Qt."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -41,22 +41,22 @@ def edited_slices(segmentation: Any, volume: Any, segment_ids: Sequence[str]) ->
 def box_around(
     segmentation: Any, ids: Sequence[str], geometry: Geometry, past: list[Snapshot], *more: Box | None
 ) -> Box:
-    """The box of the grid outside of which none of these segments is, was or will be."""
+    """The box of the grid that holds these segments as they are, were predicted, and will be (`more`)."""
     own = (bounds(segmentation, segment_id, geometry) for segment_id in ids)
     return around([*more, *own, *(each.box for each in past)], geometry.shape)
 
 
 def segments_in(segmentation: Any, ids: Sequence[str], geometry: Geometry, box: Box) -> dict[str, np.ndarray]:
-    """The segments that are there, bool (Z, Y, X) in the box, by id."""
+    """The segments that exist, bool (Z, Y, X) in the box, by id."""
     there = (each for each in ids if segmentation.GetSegmentation().GetSegment(each) is not None)
     return {each: array_on(segmentation, each, geometry, box) for each in there}
 
 
 def nearest(past: list[Snapshot], now: dict[str, np.ndarray], box: Box) -> tuple[Snapshot, np.ndarray]:
-    """The prediction that is nearest to the segments as they are now, and in which slices of the box they differ.
+    """The prediction most similar to the segments as they are now, and the slices of the box in which they differ.
 
-    `past` is not empty, the last one first. The Segment Editor's Undo brings back a prediction as a whole, so one
-    slice that is as an older prediction had it may still be an edit of the last one.
+    `past` is not empty, the last one first. The Segment Editor's Undo restores a prediction as a whole, so a single
+    slice that equals an older prediction may still be an edit of the last one.
     """
     found: list[tuple[Snapshot, np.ndarray]] = []
     for snapshot in past:
@@ -66,7 +66,7 @@ def nearest(past: list[Snapshot], now: dict[str, np.ndarray], box: Box) -> tuple
         found.append((snapshot, edited))
         if not edited.any():
             break
-    return min(found, key=lambda each: np.count_nonzero(each[1]))  # the last one where they are alike
+    return min(found, key=lambda each: np.count_nonzero(each[1]))  # the last one of several that differ as little
 
 
 def indices(edited: np.ndarray, box: Box) -> tuple[int, ...]:

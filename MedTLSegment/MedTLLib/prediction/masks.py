@@ -40,8 +40,8 @@ def outside_editor_masks(
 
     None where it edits another segmentation.
 
-    As in Slicer the segment that is edited does not bar itself from an "outside" area; here that is all of `own_ids`,
-    for a prediction writes them together.
+    As in Slicer, an "outside" area does not exclude the segment that is edited; here these are all of `own_ids`,
+    because a prediction writes them together.
 
     Raises: InputError when the intensity mask is on a volume with another grid.
     """

@@ -1,9 +1,9 @@
-"""The last predictions of each model, kept in the scene to tell what the user edited since. No Qt.
+"""The last predictions of each model, kept in the scene to find what the user edited since. No Qt.
 
-They are hidden labelmap nodes that the segmentation refers to by a node-reference role, the last one first, so they
-travel with a saved scene. They may be lost without losing the user's work: then everything counts as edited.
+They are hidden labelmap nodes to which the segmentation refers by a node-reference role, the last one first, so they
+are saved with the scene. Without them no work of the user is lost: everything counts as edited then.
 
-One alone would not do: the Segment Editor's Undo takes predictions back, and what it brings back is no edit.
+Several are kept, because the Segment Editor's Undo restores older predictions, and those are no edits.
 """
 
 import json
@@ -25,15 +25,15 @@ OWNER_ROLE = "MedTL.segmentation"
 SEGMENTS_ATTRIBUTE = "MedTL.segments"
 RUN_ATTRIBUTE = "MedTL.run"
 GRID_ATTRIBUTE = "MedTL.grid"
-NOTHING = "none"  # the run of a snapshot that says that no prediction is there
-KEPT = 6  # the last one, and one for each state that the Segment Editor's Undo goes back
+NOTHING = "none"  # the run of a snapshot without a prediction
+KEPT = 6  # the last one, and one for each state of the Segment Editor's Undo
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """What a model wrote: labels (Z, Y, X), uint8 or uint16, where value n + 1 is the segment `segment_ids[n]`.
 
-    `part` is what lies in the `box` of the grid; outside is nothing. `run` names the prediction that wrote it.
+    `part` lies in the `box` of the grid; outside all is 0. `run` names the prediction that wrote it.
     """
 
     part: np.ndarray
@@ -58,7 +58,7 @@ class Snapshot:
 
 
 def nothing(geometry: Geometry, segment_ids: Iterable[str] = ()) -> Snapshot:
-    """What was there before any prediction."""
+    """A snapshot of the state before any prediction: no label."""
     box = around((), geometry.shape)
     return Snapshot(np.zeros(shape_of(box), np.uint8), box, geometry, tuple(segment_ids), NOTHING)
 
@@ -97,12 +97,12 @@ def keep(segmentation: Any, model: str, snapshot: Snapshot) -> None:
 
 
 def step_back(segmentation: Any, model: str) -> None:
-    """Make the prediction before the last one the last; the last stays, for the editor may bring it back."""
+    """Make the prediction before the last one the last. The last one is kept, for the editor may restore it."""
     first, *others = _nodes(segmentation, model)
     _refer(segmentation, model, [*others, first])
 
 
-def forget(segmentation: Any, model: str) -> None:
+def drop_all(segmentation: Any, model: str) -> None:
     """Drop all predictions of the model in the segmentation."""
     _refer(segmentation, model, [])
 
@@ -124,8 +124,8 @@ def _nodes(segmentation: Any, model: str) -> list[Any]:
 
 def _snapshot(node: Any) -> Snapshot:
     labels, part = values_of(node.GetImageData()), geometry_of(node)
-    # Where the grid lies is told by its middle, not by an index: Slicer opens a left-handed volume with its slices in
-    # reverse order.
+    # The grid is located by its middle, not by an index: Slicer opens a left-handed volume with its slices in reverse
+    # order.
     size, centre = json.loads(node.GetAttribute(GRID_ATTRIBUTE))
     start = np.rint((np.array(size) - 1) / 2 - (np.linalg.inv(part.affine) @ (*centre, 1.0))[:3])
     x, y, z = (int(n) for n in start)
@@ -159,7 +159,7 @@ def _refer(segmentation: Any, model: str, nodes: list[Any]) -> None:
 
 
 def _sweep(segmentation: Any, current: set[str]) -> None:
-    """Remove what this segmentation no longer needs and what deleted ones left behind: nobody sees hidden nodes.
+    """Remove the snapshots that this segmentation no longer needs and those of deleted segmentations.
 
     A copied segmentation refers to the snapshot of its original, which stays.
     """
@@ -174,7 +174,7 @@ def _sweep(segmentation: Any, current: set[str]) -> None:
 
 def remove(segmentation: Any, model: str) -> None:
     """Take a segmentation out of the scene, with its display and the model's predictions."""
-    forget(segmentation, model)
+    drop_all(segmentation, model)
     scene = segmentation.GetScene()
     for number in reversed(range(segmentation.GetNumberOfDisplayNodes())):
         scene.RemoveNode(segmentation.GetNthDisplayNode(number))

@@ -1,7 +1,7 @@
-"""The respectful writer: a model's labels into a segmentation, without taking anything from the user. No Qt.
+"""Writes a model's labels into a segmentation without changing what the user drew. No Qt.
 
 Only the model's own segments are written: those with its ids and its name in the tag `MedTL.model`. A segment of that
-id without that tag is the user's: `write` refuses with the reason before it changes anything. Other segments keep all
+id without that tag is the user's: `write` raises before it changes anything. Other segments keep all
 their voxels and may overlap with ours, whatever overwrite mode the Segment Editor has; only protected ones may not.
 """
 
@@ -59,16 +59,16 @@ class Written:
 
 @dataclass
 class Change:
-    """What one prediction changed: for `undo`, and for a `write` that fails half-way."""
+    """What one prediction changed: for `undo`, and to restore it where `write` fails."""
 
-    segmentation: Any  # a vtkWeakReference: a held undo must not keep a deleted node alive
+    segmentation: Any  # a vtkWeakReference, so that an undo does not keep a deleted node alive
     geometry: Geometry
-    box: Box  # of the grid, that holds all that was or is there
+    box: Box  # of the grid: holds the segments before and after
     model: str
     run: str
-    made: bool  # the segmentation itself is the prediction's
+    made: bool  # the prediction made the segmentation
     first: bool  # there was no prediction before
-    added: list[str] = field(default_factory=list)  # the segments that are the prediction's
+    added: list[str] = field(default_factory=list)  # the segments that the prediction added
     voxels: dict[str, tuple[Any, np.ndarray]] = field(default_factory=dict)  # by id: indices in the box, values since
 
 
@@ -109,7 +109,7 @@ def write(
     modified = segmentation.StartModify()
     try:
         return _write(labelmap, volume, segmentation, options or Options(), change, past, before)
-    except BaseException:  # whatever it was, a key press too: the user's voxels come first
+    except BaseException:  # also KeyboardInterrupt: the user's voxels are restored first
         _restore(segmentation, change, before)
         raise
     finally:
@@ -197,7 +197,7 @@ def _notes(kept: Sequence[int], lost: bool, spared: list[str], protected: int, m
 
 
 def undo(written: Written) -> tuple[int, int]:
-    """Take back the voxels that the prediction changed and nobody touched since: how many, and how many were left.
+    """Revert the voxels that the prediction changed and that did not change since: how many, and how many were left.
 
     Segments that the prediction added go when nothing is left in them, and so does a segmentation that it made.
     A segment that was protected since is left as it is.

@@ -1,4 +1,4 @@
-"""A segmentation and a new result for it: one shown in the place of the other, and where they differ. No Qt."""
+"""A segmentation and a new result for it: shown one instead of the other, and the slices that differ. No Qt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Changed:
 def changed(
     before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], geometry: Geometry, axis: int
 ) -> tuple[Changed, ...]:
-    """The slices along this axis of the (Z, Y, X) arrays that differ, the one that differs most first.
+    """The slices along this axis of the (Z, Y, X) arrays that differ, the most different first.
 
-    Masks bool (Z, Y, X) by segment id; a segment that is in one of both alone counts as empty in the other.
+    Masks bool (Z, Y, X) by segment id; a segment that only one of them has counts as empty in the other.
     """
     differs = np.zeros(geometry.shape, dtype=bool)
     nothing = np.zeros(geometry.shape, dtype=bool)
@@ -50,12 +50,12 @@ def changed(
 
 
 class Comparison:
-    """The segmentation, and beside it a hidden one with the result, as outlines; one of both is seen at a time."""
+    """A segmentation, and a hidden one with the new result, as outlines; one of them is visible at a time."""
 
     def __init__(self, segmentation: Any, labelmap: Labelmap) -> None:
         """Raises: InputError when the result cannot be made a segmentation."""
         self._old, self._geometry = reference_to(segmentation), labelmap.geometry
-        self._shown = self._hid = False  # the new one is visible; the old one was and is not because of it
+        self._shown = self._hid = False  # the new one is visible; the old one was hidden for it
         node = slicer.vtkMRMLSegmentationNode()
         node.SetName(slicer.mrmlScene.GenerateUniqueName(f"{segmentation.GetName()} new result"))
         node.SetSaveWithScene(False)
@@ -68,7 +68,7 @@ class Comparison:
             raise
 
     def changed(self, axis: int) -> tuple[Changed, ...]:
-        """The slices that differ now, the one that differs most first; see `changed`.
+        """The slices that differ now, the most different first; see `changed`.
 
         Raises: InputError when the segmentation does not fit any more.
         """
@@ -81,7 +81,7 @@ class Comparison:
         return changed(before, {i: array_on(new, i, self._geometry) for i in ids}, self._geometry, axis)
 
     def show(self, new: bool) -> None:
-        """Show the new result in the place of the old segmentation, or the old one again."""
+        """Show the new result instead of the old segmentation, or the old one again."""
         node, old = node_of(self._new), node_of(self._old)
         if node is None or new == self._shown:
             return

@@ -59,10 +59,10 @@ def _ras(lps: tuple[float, float, float]) -> tuple[float, float, float]:
 
 
 def volume_table(segmentation: Any, volume: Any, table: Any = None, real_spacing: bool = True) -> Any:
-    """The table node with the rows of `rows_of`: `table` filled anew, or a new one beside the volume.
+    """The table node with the rows of `rows_of`: `table`, refilled, or a new one beside the volume.
 
-    `real_spacing` is False where the volume's file states none: then figures are not a number. The table refers to its
-    segmentation in the role MedTL.segmentation.
+    `real_spacing` is False where the volume's file states none: volumes and diameters are NaN then. The table refers to
+    its segmentation in the role MedTL.segmentation.
 
     Raises: InputError as `rows_of`; the table is then as it was.
     """
@@ -84,7 +84,7 @@ def volume_table(segmentation: Any, volume: Any, table: Any = None, real_spacing
         for name in COLUMNS:
             table.SetColumnTitle(name, name)
         table.SetUseColumnTitleAsColumnHeader(True)
-        table.SetLocked(True)  # a figure that was measured is not typed over
+        table.SetLocked(True)  # a measured figure is not edited by hand
         table.SetNodeReferenceID(SEGMENTATION_ROLE, segmentation.GetID())
     finally:
         table.EndModify(modifying)

@@ -1,10 +1,10 @@
-"""SEED marks: which slices of a segmentation the user said are right, whole. No Qt.
+"""SEED marks: the slices of a segmentation that the user marked as right as a whole. No Qt.
 
 They are JSON in the tag `MedTL.seeds` of each of the model's segments, so that saving the `.seg.nrrd` alone keeps them;
-the first readable one counts. A mark says where the middle of its slice lies (LPS mm) and what was in it: an index
-alone would not do, for Slicer opens a left-handed volume with its slices in reverse order.
+the first readable one counts. A mark has the middle of its slice (LPS mm) and a hash of its contents: an index
+alone is not enough, because Slicer opens a left-handed volume with its slices in reverse order.
 
-The Segment Editor's Undo brings back the tags of the state that it goes back to: save a state before marking, too.
+The Segment Editor's Undo also restores the tags of a state: save a state before marking, too.
 """
 
 import time
@@ -34,7 +34,7 @@ from .slices import Slices, slices_of
 @dataclass(frozen=True)
 class Mark:
     """A slice that was marked: its 0-based `index` along the array axis nearest the normal of the model's plane, and
-    when (ISO 8601, UTC). It is `stale` once the slice's labels or voxels are not what was marked."""
+    when (ISO 8601, UTC). It is `stale` once the slice's labels or voxels differ from what was marked."""
 
     index: int
     time: str
@@ -43,7 +43,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Marks:
-    """The marks by index, and sentences for the user about what could not be read or does not fit."""
+    """The marks by index, and what the user must be told: marks that could not be read or do not fit."""
 
     marks: tuple[Mark, ...]
     notes: tuple[str, ...] = ()
@@ -81,11 +81,11 @@ def read_marks(segmentation: Any, volume: Any, card: ModelCard) -> Marks:
     except InputError as error:
         notes.append(str(error))
         return Marks(tuple(Mark(k, here[k].time, True) for k in sorted(here)), tuple(notes))
-    strangers = _strangers(segmentation, card)
-    if strangers:
+    unknown = _unknown_segments(segmentation, card)
+    if unknown:
         notes.append(
             _("Not among the labels of {model}, so not learned from: {names}.").format(
-                model=card.name, names=", ".join(strangers)
+                model=card.name, names=", ".join(unknown)
             )
         )
     found = (Mark(k, here[k].time, slices.fingerprint(k) != here[k].sha256) for k in sorted(here))
@@ -95,7 +95,7 @@ def read_marks(segmentation: Any, volume: Any, card: ModelCard) -> Marks:
 def mark(segmentation: Any, volume: Any, card: ModelCard, k: int, before: Callable[[], object] = lambda: None) -> Mark:
     """Mark slice k as right, whole, as it is now, and return the mark. No voxel changes.
 
-    `before` is called when all is well and nothing is written yet: time for an editor to save a state for its Undo.
+    `before` is called after the checks and before anything is written: an editor can save a state for its Undo.
 
     Raises: InputError when there is no such slice, labels overlap in it, a segment of the model is gone or on another
     grid, or the marks there are of a newer MedTL.
@@ -128,10 +128,10 @@ def unmark(
 
 
 def edited(segmentation: Any, volume: Any, card: ModelCard) -> tuple[int, ...]:
-    """The slices that the user edited since the prediction: to be listed, for edited is not yet right.
+    """The slices that the user edited since the prediction; an edited slice is not yet a SEED.
 
-    What counts as an edit is what counts as one for the writer (`edits`): a prediction that the Segment Editor's Undo
-    brought back is none. Where the predictions were lost, all slices with voxels of the model's segments count.
+    As in `edits`, a prediction that the Segment Editor's Undo restored is no edit. Where the predictions were lost, all
+    slices with voxels of the model's segments count.
 
     Raises: InputError when the volume cannot be segmented.
     """
@@ -151,7 +151,7 @@ def edited(segmentation: Any, volume: Any, card: ModelCard) -> tuple[int, ...]:
 def proposals(
     segmentation: Any, volume: Any, card: ModelCard, count: int, marked: Iterable[int] = ()
 ) -> tuple[int, ...]:
-    """The slices to look at for `count` SEEDs, some of them `marked` already, by index.
+    """The slices proposed for `count` SEEDs, some of which are `marked` already, by index.
 
     The extent of the last prediction (else of the segments, else of the volume) is cut into `count` equal parts; the
     middle of each part in which nothing is marked is proposed.
@@ -175,8 +175,8 @@ def proposals(
 
 
 def next_slice(segmentation: Any, volume: Any, card: ModelCard, k: int, count: int) -> int | None:
-    """The slice to look at after k on the way to `count` SEEDs: the next that is proposed or whose mark is stale, the
-    first one again after the last, None where nothing is left to do.
+    """The next slice after k to mark for `count` SEEDs: one that is proposed or whose mark is stale; the first one
+    again after the last; None where none is left.
 
     Raises: InputError when the volume cannot be segmented.
     """
@@ -187,9 +187,11 @@ def next_slice(segmentation: Any, volume: Any, card: ModelCard, k: int, count: i
 
 
 def collect(cases: Sequence[tuple[Any, Any, Path]], card: ModelCard) -> tuple[Seed, ...]:
-    """The SEEDs of the cases (segmentation, volume, file of the image), stale ones left out; of two of one slice, in a
-    segmentation and a copy of it, the one marked later. The file must hold the voxels of the volume in their order, as
-    `scene.write_volume` writes them.
+    """The SEEDs of the cases (segmentation, volume, file of the image), without stale ones.
+
+    Where a slice is marked in a segmentation and in a copy of it, the later mark counts.
+
+    The file must hold the voxels of the volume in their order, as `scene.write_volume` writes them.
 
     Raises: InputError when nothing is marked in any of them, or one does not fit (see `mark`, `slices_of`).
     """
@@ -200,7 +202,7 @@ def collect(cases: Sequence[tuple[Any, Any, Path]], card: ModelCard) -> tuple[Se
         known = marks(segmentation, volume, card)
         if not known:
             continue
-        slices = slices_of(segmentation, volume, card)  # says why where all marks are stale for one reason
+        slices = slices_of(segmentation, volume, card)  # raises with the reason where all marks are stale for it
         stale += sum(m.stale for m in known)
         fresh = [m for m in known if not m.stale]
         sha256 = _sha256(image, volume) if fresh else ""
@@ -265,7 +267,7 @@ def _check_overlap(slices: Slices, card: ModelCard, volume: Any, k: int) -> None
 
 
 def _sha256(image: Path, volume: Any) -> str:
-    """What the engine will know the image by. It is read as the engine does: voxels that are NaN get another value."""
+    """The hash by which the engine knows the image. It is read as by the engine: NaN voxels get another value."""
     read, values = read_volume(image), values_of(volume.GetImageData())
     pairs = zip(read.array, values)  # slice by slice: copies of a large volume take seconds
     same = read.array.shape == values.shape and all(((a == b) | ~np.isfinite(b)).all() for a, b in pairs)
@@ -278,7 +280,7 @@ def _sha256(image: Path, volume: Any) -> str:
     return voxels_sha256(read.array)
 
 
-def _strangers(segmentation: Any, card: ModelCard) -> list[str]:
+def _unknown_segments(segmentation: Any, card: ModelCard) -> list[str]:
     """Names of the segments that are neither the model's labels nor another model's."""
     segments = segmentation.GetSegmentation()
     others = [

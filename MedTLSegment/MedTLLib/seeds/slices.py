@@ -21,7 +21,7 @@ from . import storage
 class Slices:
     """A case slice by slice: voxels, the slices' axis first, and for each label of the model where it is.
 
-    A label is what `scene.placed` gives of it: only the slices that are asked for are read. None where it is empty.
+    A label is the result of `scene.placed`, so that only the requested slices are read; None where it is empty.
     """
 
     geometry: Geometry
@@ -37,8 +37,8 @@ class Slices:
         return pasted(values, start, (box[0], box[1], box[2])).squeeze(self.axis)
 
     def fingerprint(self, k: int) -> str:
-        """SHA-256 of what is in slice k: whatever values and layers the labels have in Slicer, in whatever order the
-        labels come, and whichever way the volume's axes run."""
+        """SHA-256 of slice k, whatever values, layers and order the labels have in Slicer, and whichever direction the
+        volume's axes have."""
         found = hashlib.sha256(self._upright(self.image[k].astype(np.float64)))
         for name in sorted(self.labels):
             found.update(self._upright(self.mask(name, k)))
@@ -51,16 +51,16 @@ class Slices:
     def _upright(self, plane: np.ndarray) -> bytes:
         """The slice's values in an order that does not change when an axis of the volume is reversed."""
         for position, axis in enumerate(axis for axis in range(3) if axis != self.axis):
-            column = np.round(self.geometry.axes[:, 2 - axis], 3)  # so that noise does not choose between two alike
+            column = np.round(self.geometry.axes[:, 2 - axis], 3)  # so that rounding does not choose between equal ones
             if column[np.argmax(np.abs(column))] < 0:
                 plane = np.flip(plane, position)
         return f"{plane.shape}".encode() + np.ascontiguousarray(plane).tobytes()
 
 
 def check_labels(segmentation: Any, volume: Any, card: ModelCard) -> None:
-    """Return nothing when the segmentation has the model's segments and, like the volume, lies in its own place.
+    """Return nothing when the segmentation has the model's segments and neither node is under a transform.
 
-    Raises: InputError when it has not.
+    Raises: InputError otherwise.
     """
     check_volume(volume)
     check_segmentation(segmentation)

@@ -1,7 +1,7 @@
 """What all commands share: what they print, how they end, and what they leave behind."""
 
 import argparse
-import contextlib
+import importlib
 import json
 import os
 import signal
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import failing_reader
 import numpy as np
@@ -101,7 +100,7 @@ def test_with_debug_the_traceback_is_printed_without_control_characters(tmp_path
 
 def test_the_option_that_resolves_an_error_is_named_where_the_command_has_it(capsys):
     error = InputError("Expected one frame, found 3 frames, 0 to 2.", option="frame")
-    assert console.print_error(error, argparse.Namespace(frame=None)).endswith("0 to 2. Choose one with --frame N.")
+    assert console.print_error(error, argparse.Namespace(frame=None)).endswith("0 to 2. Use --frame N.")
     assert console.print_error(error, argparse.Namespace(json=False)).endswith("0 to 2.")
     assert console.print_error(error).endswith("0 to 2.")
     assert capsys.readouterr().err.count("--frame") == 1
@@ -213,18 +212,17 @@ class OddError(Exception):
 def test_an_input_ends_in_a_sentence_whatever_is_raised_and_the_others_go_on(
     error, verb, tmp_path, monkeypatch, capsys
 ):
-    from medtl.io import read
-
+    module = importlib.import_module("medtl.segmentation" if verb == "segment" else "medtl.classification.classify")
     monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: bands() if verb == "segment" else spots())
     good, odd = picture(tmp_path / "good.nrrd"), picture(tmp_path / "odd.nrrd")
+    work = getattr(module, f"{verb}_file")
 
-    def failing(path, **options):
-        if path == odd:
+    def failing(source, *rest):
+        if source == odd:
             raise error
-        return read.read_volume(path, **options)
+        return work(source, *rest)
 
-    reader = SimpleNamespace(read_volume=failing, read_labelmap=read.read_labelmap)
-    monkeypatch.setattr("medtl.io.isolated.reader_of", lambda *_: contextlib.nullcontext(reader))
+    monkeypatch.setattr(module, f"{verb}_file", failing)
     output = ["--output", str(tmp_path / "out/")] if verb == "segment" else []
     assert cli.main([verb, str(odd), str(good), "--model", "m", "--json", *output]) == 1
     done = capsys.readouterr()
@@ -333,3 +331,22 @@ def test_export_prints_the_warnings_of_reading_and_of_writing(tmp_path, capsys):
     err = capsys.readouterr().err.splitlines()
     assert all(line.startswith("medtl: warning: ") for line in err)
     assert any("overlap" in line for line in err)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [("segment", "Choose one with --frame N."), ("classify", "Choose one with --frame N."), ("suggest", "")],
+)
+def test_a_file_of_several_frames_is_refused_with_the_option_that_the_verb_has(
+    verb, words, tmp_path, monkeypatch, capsys
+):
+    """Of several inputs each is read in another process; the option is named all the same."""
+    monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: spots() if verb == "classify" else bands())
+    image = sitk.ReadImage(str(picture(tmp_path / "a.nrrd")))
+    sitk.WriteImage(sitk.JoinSeries([image, image + 1]), str(tmp_path / "two.nii.gz"))
+    inputs = [str(tmp_path / "two.nii.gz")] + ([] if verb == "suggest" else [str(tmp_path / "a.nrrd")])
+    output = ["--output", str(tmp_path / "out/")] if verb == "segment" else []
+    assert cli.main([verb, *inputs, "--model", "m", *output]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "found 2 frames" in line]
+    assert line.endswith(words)
+    assert ("--" in line) == bool(words)

@@ -141,6 +141,6 @@ def test_one_head_looks_alike_in_two_frames(tmp_path):
 def test_labels_of_another_grid_are_refused(a_square, tmp_path):
     volume, labels = a_square
     moved = Labelmap(labels.array, Geometry((64, 64, 1), origin=(5.0, 0.0, 0.0)))
-    with pytest.raises(InputError, match="Expected labels on the volume's grid"):
+    with pytest.raises(InputError, match="Expected labels on the grid of"):
         preview.write_preview(tmp_path / "p.png", volume, moved)
     assert not list(tmp_path.iterdir())

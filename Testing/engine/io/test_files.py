@@ -1,5 +1,6 @@
 """Kinds, names and files of an input."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import SimpleITK as sitk
 from dicom_series import Slice, write_slice
 from grids import NOISE, OBLIQUE
 
-from medtl.io.files import data_files, stem_of, suffix_of
+from medtl.errors import InputError
+from medtl.io.files import data_files, kind_of, stem_of, suffix_of
+from medtl.io.read import read_volume
 from medtl.volume import to_sitk
 
 
@@ -61,3 +64,21 @@ def test_other_inputs_are_their_own_file_or_the_files_in_their_folder(tmp_path: 
         assert data_files(tmp_path / name) == (tmp_path / name,)
     for name in ("gone.nrrd", "a" * 300):
         assert data_files(tmp_path / name) == (tmp_path / name,)
+
+
+@pytest.mark.parametrize("name", ["a.nrrd.gz", "a.nrrd", "a.mha.gz"])
+def test_a_file_that_is_packed_as_a_whole_is_refused_by_that(name: str, tmp_path: Path) -> None:
+    sitk.WriteImage(to_sitk(NOISE, OBLIQUE), str(tmp_path / f"x{Path(name.removesuffix('.gz')).suffix}"))
+    data = next(tmp_path.iterdir()).read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(data))
+    with pytest.raises(InputError, match=r"found one packed with gzip: .* Unpack it first"):
+        kind_of(tmp_path / name)
+
+
+def test_a_nifti_file_is_known_by_its_content_whether_packed_or_not(tmp_path: Path) -> None:
+    sitk.WriteImage(to_sitk(NOISE, OBLIQUE), str(tmp_path / "a.nii"))
+    (tmp_path / "b.nii.gz").write_bytes((tmp_path / "a.nii").read_bytes())
+    (tmp_path / "c.nii").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
+    for name in ("a.nii", "b.nii.gz", "c.nii"):
+        assert kind_of(tmp_path / name) == "NIfTI"
+        assert (read_volume(tmp_path / name).array == NOISE).all()

@@ -123,7 +123,7 @@ def test_a_classifier_has_a_cut_before_it_decides_where_to_look():
         assert features[0].shape[2:] == (4, 4)
         assert logits.shape == (2, 3)
         assert torch.equal(logits, network.decode(features))
-        _, attention = network.judge(features)
+        _, attention = network.attend(features)
         for k in range(2):
             places = [(r, c) for r in range(4) for c in range(4)]
             weights = torch.stack([attention[k, r, c].exp() for r, c in places])

@@ -4,6 +4,7 @@ import math
 import os
 import re
 import stat
+import subprocess
 import sys
 import zipfile
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from small_model import a_card, edit, save
 
 from medtl.errors import InputError, ModelError
+from medtl.io.parts import owner_tag
 from medtl.model import store as models
 from medtl.model.bundle import load_model, save_bundle
 from medtl.model.card import METADATA, Coefficients, Term, TumourClass
@@ -375,7 +377,7 @@ def test_a_name_that_differs_only_in_capitals_is_taken(other, saved, store):
 
 def test_a_model_that_appears_meanwhile_is_not_replaced(saved, store, monkeypatch):
     monkeypatch.setattr(models, "check_name_is_free", lambda name: save(store / name))
-    with pytest.raises(ModelError, match=r"Could not import .*File exists"):
+    with pytest.raises(ModelError, match="A model named small is here already"):
         import_bundle(saved)
     assert [path.name for path in store.iterdir()] == ["small"]
 
@@ -414,6 +416,18 @@ def test_a_bad_bundle_is_not_imported_and_the_message_names_what_the_user_gave(
     assert str(source) in str(raised.value)
     assert ".part-" not in str(raised.value)
     assert nothing_came(tmp_path / "home", store)
+
+
+def test_what_a_killed_import_left_is_deleted_by_the_next_one(saved, store):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait(30)
+    machine = owner_tag().split("-")[0]
+    left, living = (store / f".part-{machine}-{number}-abc" for number in (ended.pid, os.getpid()))
+    for folder in (left, living):
+        folder.mkdir(parents=True)
+    (left / "weights").write_bytes(b"half")
+    import_bundle(saved)
+    assert sorted(p.name for p in store.iterdir()) == sorted([living.name, "small"])
 
 
 def test_a_name_that_is_taken_is_refused(saved, store, tmp_path):

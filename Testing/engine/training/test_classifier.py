@@ -77,7 +77,7 @@ def test_training_gives_a_bundle_that_classifies(trained, case_list):
     folder, _ = trained
     model = load_model(str(folder), "cpu", "classification")
     found = classify_file(case_list.parent / "41.png", model)
-    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-3)
     assert model.card.calibration.temperature > 0
 
 
@@ -145,7 +145,7 @@ def test_the_attention_learns_where_tumours_were_drawn(case_list, tmp_path):
         classifier.fit_head(network, pictures, replace(FIT, head=200, attention=weight))
         network.eval()
         with torch.no_grad():
-            _, attention = network.judge(network.encode(classifier.as_input(ill.images)))
+            _, attention = network.attend(network.encode(classifier.as_input(ill.images)))
         tumours = torch.from_numpy(ill.tumours.astype(np.float32))
         there = torch.nn.functional.adaptive_avg_pool2d(tumours, (4, 4)) > 0.1
         inside.append(float((attention.flatten(1).softmax(1) * there.flatten(1)).sum(1).mean()))

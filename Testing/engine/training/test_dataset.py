@@ -7,19 +7,20 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 from scipy import ndimage
+from small_model import a_card
 
 from medtl.cases import CaseFiles
 from medtl.errors import InputError
-from medtl.io.read import read_volume
+from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
-from medtl.model.card import InputSpec
+from medtl.model.card import InputSpec, Label
 from medtl.phantom import head
 from medtl.preprocess import batch, prepare
 from medtl.training import dataset
 from medtl.training.dataset import brain_mask, cache_key, load, prepare_case, prepare_cases, store
-from medtl.volume import Labelmap
+from medtl.volume import Labelmap, Segment
 
-SPEC = InputSpec(spacing=None)
+CARD = replace(a_card(), input=InputSpec(spacing=None), labels=(Label(4, "lesion", "Lesion"),))
 
 
 @pytest.fixture
@@ -47,18 +48,18 @@ def forbid(monkeypatch):
 
 
 def test_a_case_comes_back_from_the_cache_as_it_went_in(files, tmp_path, monkeypatch):
-    fresh = prepare_case(files, SPEC, True)
-    (first,) = prepare_cases((files,), SPEC, tmp_path / "cache")
+    fresh = prepare_case(files, CARD, True)
+    (first,) = prepare_cases((files,), CARD, tmp_path / "cache")
     forbid(monkeypatch)
-    (second,) = prepare_cases((files,), SPEC, tmp_path / "cache")
+    (second,) = prepare_cases((files,), CARD, tmp_path / "cache")
     assert same(first, fresh)
     assert same(second, fresh)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["a.npz"]
 
 
 def test_training_sees_what_the_network_sees_later(files):
-    cached = prepare_case(files, SPEC, True)
-    prepared = prepare(read_volume(files.image), SPEC)
+    cached = prepare_case(files, CARD, True)
+    prepared = prepare(read_volume(files.image), CARD.input)
     slices = np.arange(len(cached.image))
     assert np.allclose(batch(prepared, slices, [0], 1)[:, 0], cached.image, atol=2e-3)
     assert cached.slice_mm == pytest.approx(11.0)
@@ -71,19 +72,34 @@ def test_training_sees_what_the_network_sees_later(files):
 def test_an_image_is_known_by_its_voxels_whatever_file_holds_them(files, tmp_path):
     volume = read_volume(files.image)
     write_image(tmp_path / "b.nii.gz", volume.array, volume.geometry)
-    again = prepare_case(replace(files, image=tmp_path / "b.nii.gz"), SPEC, True)
-    assert again.sha256 == prepare_case(files, SPEC, True).sha256
+    again = prepare_case(replace(files, image=tmp_path / "b.nii.gz"), CARD, True)
+    assert again.sha256 == prepare_case(files, CARD, True).sha256
     assert again.sha256 == hashlib.sha256(volume.array.astype("<i2").tobytes()).hexdigest()
 
 
 def test_every_value_is_one_lesion_only_when_asked(files):
-    assert set(np.unique(prepare_case(files, SPEC, True).label)) == {0, 1}
-    assert set(np.unique(prepare_case(files, SPEC, False).label)) == {0, 4}
+    assert set(np.unique(prepare_case(files, CARD, True).label)) == {0, 1}
+    assert set(np.unique(prepare_case(files, CARD, False).label)) == {0, 1}
+    other = replace(CARD, labels=(Label(1, "lesion", "Lesion"),))
+    assert set(np.unique(prepare_case(files, other, True).label)) == {0, 1}
+    with pytest.raises(InputError, match=r"values 1 of small in .*a-label\.nrrd, found 4"):
+        prepare_case(files, other, False)
+
+
+def test_a_segment_that_is_the_label_is_learned_and_no_other(files):
+    """A segmentation of Slicer: the values are its own, the head is a segment, too."""
+    whole = read_labelmap(files.label)
+    labels = np.where(whole.array > 0, 1, np.where(read_volume(files.image).array > 50, 2, 0)).astype(np.uint8)
+    named = replace(files, label=files.label.with_suffix(".seg.nrrd"))
+    segments = (Segment(2, "Segment_1", "Head"), Segment(1, "Segment_2", "lesion"))
+    write_labelmap(named.label, Labelmap(labels, whole.geometry, segments))
+    for binary in (True, False):
+        assert np.array_equal(prepare_case(named, CARD, binary).label, prepare_case(files, CARD, True).label)
 
 
 @pytest.mark.parametrize("damage", ["empty", "garbage", "cut short", "bit flipped", "older", "no zip of ours"])
 def test_a_cache_file_that_cannot_be_used_is_made_anew(files, tmp_path, damage):
-    (first,) = prepare_cases((files,), SPEC, tmp_path / "cache")
+    (first,) = prepare_cases((files,), CARD, tmp_path / "cache")
     path = tmp_path / "cache" / "a.npz"
     whole = path.read_bytes()
     flipped = bytearray(whole)
@@ -95,32 +111,33 @@ def test_a_cache_file_that_cannot_be_used_is_made_anew(files, tmp_path, damage):
         np.savez(path, other=np.zeros(3))
     else:
         path.write_bytes(contents[damage])
-    (again,) = prepare_cases((files,), SPEC, tmp_path / "cache")
+    (again,) = prepare_cases((files,), CARD, tmp_path / "cache")
     assert same(again, first)
-    assert same(load(path, cache_key(files, SPEC, True)), first)
+    assert same(load(path, cache_key(files, CARD, True)), first)
 
 
 def test_a_case_cached_for_another_input_or_question_is_made_anew(files, tmp_path):
-    prepare_cases((files,), SPEC, tmp_path / "cache")
-    coronal = replace(SPEC, plane="coronal")
+    prepare_cases((files,), CARD, tmp_path / "cache")
+    coronal = replace(CARD, input=replace(CARD.input, plane="coronal"))
     (turned,) = prepare_cases((files,), coronal, tmp_path / "cache")
     assert same(turned, prepare_case(files, coronal, True))
-    (valued,) = prepare_cases((files,), coronal, tmp_path / "cache", binary=False)
-    assert valued.label.max() == 4
+    other = replace(coronal, labels=(Label(1, "lesion", "Lesion"),))
+    with pytest.raises(InputError, match="found 4"):
+        prepare_cases((files,), other, tmp_path / "cache", binary=False)
 
 
 def test_a_corrected_label_is_read_again(files, tmp_path):
-    prepare_cases((files,), SPEC, tmp_path / "cache")
+    prepare_cases((files,), CARD, tmp_path / "cache")
     volume = read_volume(files.image)
     write_labelmap(files.label, Labelmap(np.zeros(volume.array.shape, np.uint8), volume.geometry))
     os.utime(files.label, ns=(1, 1))  # a time of its own, however fast this runs
-    assert not prepare_cases((files,), SPEC, tmp_path / "cache")[0].label.any()
+    assert not prepare_cases((files,), CARD, tmp_path / "cache")[0].label.any()
 
 
 def test_who_the_patient_is_stands_in_the_list_and_not_in_the_cache(files, tmp_path, monkeypatch):
-    prepare_cases((files,), SPEC, tmp_path / "cache")
+    prepare_cases((files,), CARD, tmp_path / "cache")
     forbid(monkeypatch)
-    (case,) = prepare_cases((replace(files, patient="berta", site="south"),), SPEC, tmp_path / "cache")
+    (case,) = prepare_cases((replace(files, patient="berta", site="south"),), CARD, tmp_path / "cache")
     assert (case.patient, case.site) == ("berta", "south")
 
 
@@ -128,18 +145,18 @@ def test_a_label_on_another_grid_is_refused(files, tmp_path):
     other = head(2, (70, 64, 6), (3.0, 3.2, 11.0))
     write_labelmap(files.label, other.labelmap)
     with pytest.raises(InputError, match="on the grid of"):
-        prepare_cases((files,), SPEC, tmp_path / "cache")
+        prepare_cases((files,), CARD, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_case_far_from_the_spacing_of_the_model_is_refused(files, tmp_path):
     with pytest.raises(InputError, match=r"within a factor 1.3 of 0.9 mm.*Resample"):
-        prepare_cases((files,), InputSpec(spacing=0.9), tmp_path / "cache")
+        prepare_cases((files,), replace(CARD, input=InputSpec(spacing=0.9)), tmp_path / "cache")
 
 
 def test_a_failed_write_leaves_the_old_file(files, tmp_path, monkeypatch):
-    (first,) = prepare_cases((files,), SPEC, tmp_path / "cache")
-    path, key = tmp_path / "cache" / "a.npz", cache_key(files, SPEC, True)
+    (first,) = prepare_cases((files,), CARD, tmp_path / "cache")
+    path, key = tmp_path / "cache" / "a.npz", cache_key(files, CARD, True)
 
     def full(file, **_):
         file.write_bytes(b"half")

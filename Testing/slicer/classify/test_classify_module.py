@@ -6,7 +6,6 @@ from pathlib import Path
 
 import host
 import pytest
-import qt
 import slicer
 from class_user import BRAIN, MODULE, ClassUser, card, install, renal
 from panel_user import MODULE as SEGMENT_MODULE
@@ -25,7 +24,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassUser]
     host.new_scene()
     user = ClassUser(tmp_path / "worker")
     yield user
-    host.unload_module("MedTLClassify")
+    user.close()
     host.new_scene()
 
 
@@ -45,7 +44,7 @@ def test_opening_the_panel_starts_no_process_and_asks_nothing(tmp_path, monkeypa
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path))
     host.new_scene()
     widget = host.load_module(MODULE)
-    assert widget.logic.worker.state == "stopped"
+    assert widget.logic.engine.state == "stopped"
     assert host.dialogs.shown == []
     widget.parent.setMRMLScene(slicer.vtkMRMLScene())  # what Slicer's generic tests do
     host.unload_module("MedTLClassify")
@@ -60,37 +59,36 @@ def test_the_self_test_of_the_module_passes_with_and_without_a_model(user, model
     sys.modules["MedTLClassify"].MedTLClassifyTest().runTest()
 
 
-def test_both_modules_share_one_engine(user):
+def test_both_modules_share_one_engine_that_ends_with_the_last_of_them(user):
     other = host.load_module(SEGMENT_MODULE)
     again = host.load_module(MODULE)
-    assert again.logic.worker is other.logic.worker
+    assert again.logic.engine is other.logic.engine is user.worker
+    user.worker.state = "ready"
     host.unload_module("MedTLSegment")
+    assert user.worker.state == "ready"
+    host.unload_module("MedTLClassify")
+    assert user.worker.state == "stopped"
 
 
 def test_leaving_the_module_ends_its_job_and_not_that_of_the_other_module(user):
     install(card(BRAIN))
+    other = host.load_module(SEGMENT_MODULE)
     user.widget.enter()
     user.load()
     ended: list[str] = []
-    user.worker.submit({"job": "segment"}, print, print, lambda kind, message: ended.append(kind))
+    other.logic.engine.submit({"job": "segment"}, print, print, lambda kind, message: ended.append(kind))
     user.ui.classifyButton.click()
     assert "Waiting for another job" in user.status()
     host.unload_module("MedTLClassify")
     assert list(user.worker.jobs) == [1]
     assert ended == []
-    user.open()
+    host.unload_module("MedTLSegment")
 
 
-def test_process_says_what_the_command_says_and_keeps_the_table(user, monkeypatch):
+def test_process_says_what_the_command_says_and_keeps_the_table(user):
     install(card(BRAIN))
-    volume = samples.volumeNode(PHANTOM.volume, "head")
-    submit = user.worker.submit
-
-    def answered(*arguments: object) -> int:
-        qt.QTimer.singleShot(0, user.worker.classified)
-        return submit(*arguments)
-
-    monkeypatch.setattr(user.worker, "submit", answered)
+    volume = samples.volume_node(PHANTOM.volume, "head")
+    user.worker.then = user.worker.classified
     answer = user.widget.logic.process(volume, BRAIN)
     assert (answer["model"], answer["sha256"]) == (BRAIN, card(BRAIN).sha256)
     assert answer["results"][0]["class"] == "glioma"

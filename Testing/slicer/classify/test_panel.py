@@ -18,7 +18,7 @@ import qt
 import slicer
 from class_user import BRAIN, MODULE, RENAL, STRANGE, UNSURE, ClassUser, card, install, renal
 from panel_user import MODULE as SEGMENT_MODULE
-from panel_user import PHANTOM, ROOT, grid, tip
+from panel_user import PHANTOM, ROOT, agree, grid, tip
 
 from medtl.io.write import store_image
 from medtl.model.store import user_store
@@ -49,7 +49,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassUser]
     install(card(BRAIN), renal())
     user = ClassUser(tmp_path / "worker")
     yield user
-    host.unload_module("MedTLClassify")
+    user.close()
     host.new_scene()
 
 
@@ -267,10 +267,10 @@ def test_cancel_in_the_middle_changes_nothing(user):
     assert user.ui.classLabel.text == "Glioma, 91 %"
 
 
-def test_an_answer_that_comes_after_cancel_or_of_a_closed_scene_is_dropped(user, monkeypatch):
+def test_an_answer_that_comes_after_cancel_or_of_a_closed_scene_is_dropped(user):
     user.load()
     user.ui.classifyButton.click()
-    monkeypatch.setattr(user.worker, "cancel", lambda job_id: None)
+    user.worker.hears_cancel = False
     user.ui.cancelButton.click()
     user.worker.classified()
     assert user.status() == "Cancelled. Nothing was changed."
@@ -289,21 +289,17 @@ def test_an_error_is_told_in_the_panel_and_the_next_job_runs(user):
     assert user.status() == "Expected slices that show a head, found none. Choose another volume."
     assert user.ui.classifyButton.enabled
     user.ui.classifyButton.click()
-    user.worker.jobs.pop(2)[1]({"results": [], "errors": []})
+    user.worker.answer()
     assert user.status() == "The engine gave no result. Try again."
     user.classify()
     assert user.status().startswith("Done")
 
 
-def test_the_panel_is_free_again_even_after_an_error_of_our_own(user, monkeypatch):
-    def broken(*args: Any) -> None:
-        raise ZeroDivisionError
-
+def test_the_panel_is_free_again_even_after_an_error_of_our_own(user):
     user.load()
     user.ui.classifyButton.click()
-    monkeypatch.setattr(class_result, "put", broken)
-    with pytest.raises(ZeroDivisionError):  # which the event loop prints
-        user.worker.classified()
+    with pytest.raises(KeyError):  # which the event loop prints
+        user.worker.answer({"no": "record"})
     assert "Python console" in user.status()
     assert user.ui.classifyButton.enabled
 
@@ -317,7 +313,7 @@ def test_an_empty_segment_is_told_before_the_engine_is_asked(user):
     assert user.worker.requests == []
 
 
-def test_a_volume_under_a_transform_is_classified_as_a_hardened_copy_with_its_segment(user, monkeypatch):
+def test_a_volume_under_a_transform_is_classified_as_a_hardened_copy_with_its_segment(user):
     volume = user.load()
     node = user.segmentation(volume, "tumour")
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
@@ -326,8 +322,9 @@ def test_a_volume_under_a_transform_is_classified_as_a_hardened_copy_with_its_se
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
     for each in (volume, node):
         each.SetAndObserveTransformNodeID(transform.GetID())
-    monkeypatch.setattr(user.widget.classify, "ask", lambda question: "moved" in question)
+    asked = agree(True)
     user.ui.classifyButton.click()
+    assert "moved" in asked[0]
     np.testing.assert_array_equal(user.worker.region(), TRUTH)
     user.worker.classified()
     assert user.ui.inputSelector.currentNode() is not volume
@@ -423,7 +420,7 @@ def test_a_volume_that_is_edited_while_the_model_runs_makes_the_answer_stale(use
 
 def test_the_heat_map_is_laid_over_the_slices_and_taken_away(user):
     volume = user.load()
-    front = samples.volumeNode(PHANTOM.volume, "front")
+    front = samples.volume_node(PHANTOM.volume, "front")
     red().SetForegroundVolumeID(front.GetID())
     red().SetForegroundOpacity(0.3)
     table = user.classify(heat=TRUTH.astype(np.float32))
@@ -540,14 +537,14 @@ def test_the_report_says_result_model_image_and_settings(user, tmp_path):
     assert str(tmp_path) in host.dialogs.shown[-1]
 
 
-def test_a_report_that_cannot_be_written_is_told_and_none_is_replaced_unasked(user, tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_written_is_told_and_none_is_replaced_unasked(user, tmp_path):
     user.load(name="2: ax/t1")
     user.classify()
     host.answer(str(tmp_path / "none" / "report.csv"))
     user.ui.reportButton.click()
     assert "does not exist" in user.ui.resultLabel.text
     (tmp_path / "report.csv").write_text("precious")
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *_, **__: False)
+    agree(False)
     host.answer(str(tmp_path / "report"))
     user.ui.reportButton.click()
     assert (tmp_path / "report.csv").read_text() == "precious"
@@ -606,15 +603,15 @@ def test_text_from_a_file_is_shown_as_it_is(user):
 
 
 @pytest.fixture
-def engine(user: ClassUser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    """The real engine, in its own Python, serves the panel."""
+def served(user: ClassUser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassUser]:
+    """The panel, served by the real engine in its own Python."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     folder = tmp_path / "engine"
     folder.mkdir()
-    worker = Worker([ENGINE_PYTHON, "-u", "-P", "-m", "medtl.worker"], folder)
-    user.widget.logic.worker = worker
-    yield worker
-    worker.stop()
+    user.close()
+    user = ClassUser(folder, Worker([ENGINE_PYTHON, "-u", "-P", "-m", "medtl.worker"], folder))
+    yield user
+    user.close()
 
 
 def classified(user: ClassUser) -> class_result.Classification:
@@ -626,10 +623,11 @@ def classified(user: ClassUser) -> class_result.Classification:
 
 
 @needs_engine
-def test_from_the_button_to_the_answer_with_a_network_in_the_real_engine(user, engine, monkeypatch, tmp_path):
+def test_from_the_button_to_the_answer_with_a_network_in_the_real_engine(served, monkeypatch, tmp_path):
     """With the model that ships; the command line says the same of the same file, and neither believes a phantom."""
     monkeypatch.setattr("medtl.model.store.shipped_folders", lambda: (ROOT / "Resources" / "Models",))
     shutil.rmtree(user_store() / BRAIN)
+    user = served
     user.widget.enter()
     phantom = head(1, (96, 96, 12), (2.0, 2.0, 10.0))
     volume = user.load(phantom)
@@ -646,7 +644,7 @@ def test_from_the_button_to_the_answer_with_a_network_in_the_real_engine(user, e
     places = [each.index for each in found.slices]
     assert not np.delete(heat, places, axis=0).any()
     assert grid(node).close_to(grid(volume))
-    assert list(engine.folder.iterdir()) == []
+    assert list(user.worker.folder.iterdir()) == []
     assert not user.ui.staleLabel.visible
     store_image(tmp_path / "head.nrrd", phantom.volume.array, phantom.volume.geometry)
     command = [ENGINE_PYTHON, "-m", "medtl", "classify", str(tmp_path / "head.nrrd"), "--model", BRAIN, "--json"]
@@ -657,13 +655,16 @@ def test_from_the_button_to_the_answer_with_a_network_in_the_real_engine(user, e
 
 
 @needs_engine
-def test_from_the_button_to_the_answer_with_plain_numbers_in_the_real_engine(user, engine, monkeypatch):
+def test_from_the_button_to_the_answer_with_plain_numbers_in_the_real_engine(served, monkeypatch):
     """With the model that ships, which the engine finds by its name."""
     monkeypatch.setattr("medtl.model.store.shipped_folders", lambda: (ROOT / "Resources" / "Models",))
     shutil.rmtree(user_store() / RENAL)
+    user = served
     user.widget.enter()
     phantom = head(1, (96, 96, 12), (2.0, 2.0, 10.0))
     volume = user.load(phantom)
+    assert user.ui.modelCombo.findData(RENAL) < 0, "not offered for a head"
+    user.ui.allModelsCheckBox.checked = True
     user.choose(RENAL)
     segmentation = user.segmentation(volume)
     segmentation.GetSegmentation().AddEmptySegment("tumour", "Tumour")

@@ -9,7 +9,6 @@ from typing import Any
 import host
 import numpy as np
 import pytest
-import qt
 import slicer
 import vtk
 from class_user import BRAIN, GLIOMA, RENAL, STRANGE, ClassWorker, card, install, renal
@@ -48,23 +47,16 @@ RECORD = {
 
 @pytest.fixture
 def volume(scene: Any) -> Any:
-    return samples.volumeNode(PHANTOM.volume, "head")
+    return samples.volume_node(PHANTOM.volume, "head")
 
 
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassWorker]:
     """An engine that answers as soon as it is asked, by `then`."""
-
-    class Worker(ClassWorker):
-        def submit(self, *arguments: Any) -> int:
-            job_id = super().submit(*arguments)
-            qt.QTimer.singleShot(0, self.then)
-            return job_id
-
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(packages, "missing", lambda *args: ())
     install(card(BRAIN), renal())
-    worker = Worker(tmp_path / "worker")
+    worker = ClassWorker(tmp_path / "worker")
     worker.then = worker.classified
     yield worker
     worker.stop()
@@ -120,7 +112,7 @@ def test_a_second_answer_to_the_same_question_takes_the_place_of_the_first(volum
 
 
 def test_answers_to_other_questions_stand_beside_each_other_and_each_is_found(volume):
-    other = samples.volumeNode(PHANTOM.volume, "other")
+    other = samples.volume_node(PHANTOM.volume, "other")
     segmentation = segmented(volume, "a", "b")
     questions = [(volume, None, ""), (other, None, ""), (volume, segmentation, "a"), (volume, segmentation, "b")]
     tables = []
@@ -150,7 +142,7 @@ def test_an_answer_is_stale_for_every_other_question(volume, question, reason):
     segmentation = segmented(volume, "a")
     asked = {
         "the same": (volume, None, "", card(BRAIN)),
-        "other volume": (samples.volumeNode(PHANTOM.volume, "other"), None, "", card(BRAIN)),
+        "other volume": (samples.volume_node(PHANTOM.volume, "other"), None, "", card(BRAIN)),
         "segment": (volume, segmentation, "a", card(BRAIN)),
         "model": (volume, None, "", renal()),
         "no model": (volume, None, "", None),
@@ -213,7 +205,7 @@ def oblique() -> Geometry:
 def test_the_heat_map_lies_on_an_oblique_volume_voxel_by_voxel(scene):
     geometry = oblique()
     heat = np.random.default_rng(1).random(geometry.shape, dtype=np.float32)
-    volume = samples.volumeNode(Volume(np.zeros(heat.shape, np.float32), geometry), "oblique")
+    volume = samples.volume_node(Volume(np.zeros(heat.shape, np.float32), geometry), "oblique")
     node = heatmaps.put(heat, geometry, "heat")
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), heat)
     for z, y, x in [(0, 0, 0), (4, 6, 8), (2, 5, 1)]:
@@ -230,7 +222,7 @@ def ras_of_voxel(node: Any, ijk: tuple[int, int, int]) -> np.ndarray:
 @pytest.mark.parametrize(("plane", "axis"), [("axial", 2), ("coronal", 1), ("sagittal", 0), (None, 2)])
 def test_a_slice_s_place_is_the_mean_of_its_voxels(scene, plane, axis):
     geometry = oblique()
-    volume = samples.volumeNode(Volume(np.zeros(geometry.shape), geometry), "oblique")
+    volume = samples.volume_node(Volume(np.zeros(geometry.shape), geometry), "oblique")
     place, along = class_result.place_of(volume, plane, 1)
     z, y, x = np.indices(geometry.shape).reshape(3, -1)
     voxels = np.stack([x, y, z, np.ones_like(x)])[:, (x, y, z)[axis] == 1]
@@ -252,7 +244,7 @@ def shown(volume: Any) -> Any:
     host.open_views()
     views.turn_to(volume)
     node = heatmaps.put(TRUTH.astype(np.float32), PHANTOM.volume.geometry, "heat")
-    front = samples.volumeNode(PHANTOM.volume, "front")
+    front = samples.volume_node(PHANTOM.volume, "front")
     red().SetForegroundVolumeID(front.GetID())
     red().SetForegroundOpacity(0.3)
     heatmaps.show(node, volume)
@@ -273,7 +265,7 @@ def test_what_the_user_had_in_front_comes_back(shown):
 
 
 def test_what_the_user_put_in_front_meanwhile_stays(shown):
-    mine = samples.volumeNode(PHANTOM.volume, "mine")
+    mine = samples.volume_node(PHANTOM.volume, "mine")
     red().SetForegroundVolumeID(mine.GetID())
     red().SetForegroundOpacity(0.8)
     heatmaps.hide()
@@ -365,10 +357,10 @@ def test_a_heat_map_a_label_map_and_nothing_are_no_images(volume, tmp_path):
 # A whole run
 
 
-def test_what_slicer_knows_of_the_image_is_held_against_the_answer(volume, worker, monkeypatch):
+def test_what_slicer_knows_of_the_image_is_held_against_the_answer(volume, worker):
     gate = replace(card(BRAIN).gate, not_sequence=("*flair*",))
     volume.SetName("head_FLAIR")
-    monkeypatch.setattr(classify_job, "load_card", lambda folder: card(BRAIN, gate=gate))
+    install(card(BRAIN, gate=gate))
     found = class_result.read(classify_job.run(worker, volume, BRAIN))
     assert found.abstained
     assert "head FLAIR" in found.record["reasons"][0]

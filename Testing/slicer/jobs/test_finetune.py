@@ -33,7 +33,7 @@ def labelmap(mask):
 
 def case(name="head", slices=SLICES):
     """A volume, the model's segmentation of it, and marks on these slices."""
-    volume = samples.volumeNode(PHANTOM.volume, name)
+    volume = samples.volume_node(PHANTOM.volume, name)
     written = writer.write(labelmap(TRUTH), volume)
     segmentation = slicer.mrmlScene.GetNodeByID(written.segmentation_id)
     for k in slices:
@@ -58,7 +58,7 @@ def root(tmp_path):
 
 
 def begin(root):
-    return finetune_job.begin(finetune_job.Census().cases(CARD), CARD, CHOICES, root)
+    return finetune_job.begin(finetune_job.MarkedCases().cases(CARD), CARD, CHOICES, root)
 
 
 def finish(job, root, mask=MOVED):
@@ -73,7 +73,7 @@ def finish(job, root, mask=MOVED):
 def test_every_segmentation_with_marks_is_a_case_with_the_volume_it_was_made_on():
     first, second = case(), case("another", SLICES[:1])
     case("without marks", ())
-    found = finetune_job.Census().cases(CARD)
+    found = finetune_job.MarkedCases().cases(CARD)
     assert [(c.segmentation, c.volume, c.fresh, c.stale) for c in found] == [
         (first[1], first[0], 3, 0),
         (second[1], second[0], 1, 0),
@@ -83,10 +83,10 @@ def test_every_segmentation_with_marks_is_a_case_with_the_volume_it_was_made_on(
 def test_marks_for_a_relative_of_the_model_count_and_those_for_a_stranger_do_not():
     case()
     bundle(TUNED)
-    assert [c.fresh for c in finetune_job.Census().cases(load_card(find_model(TUNED)))] == [3]
+    assert [c.fresh for c in finetune_job.MarkedCases().cases(load_card(find_model(TUNED)))] == [3]
     stranger = load_card(bundle("stranger"))
     object.__setattr__(stranger, "parent", None)
-    assert finetune_job.Census().cases(stranger) == ()
+    assert finetune_job.MarkedCases().cases(stranger) == ()
 
 
 def without_its_volume(segmentation):
@@ -100,46 +100,44 @@ def test_segmentations_loaded_without_their_volumes_find_them_in_the_scene():
         marks.mark(one, first, CARD, k)
     without_its_volume(one)
     without_its_volume(two)
-    smaller = samples.volumeNode(PHANTOM.volume, "smaller")
+    smaller = samples.volume_node(PHANTOM.volume, "smaller")
     slicer.util.updateVolumeFromArray(smaller, np.zeros((3, 4, 5), np.int16))
-    census = finetune_job.Census()
+    marked = finetune_job.MarkedCases()
     for opened in (first, second, smaller, None):
-        found = census.cases(CARD, opened)
+        found = marked.cases(CARD, opened)
         assert [(c.segmentation, c.volume, c.fresh) for c in found] == [(one, first, 3), (two, second, 1)]
 
 
 def test_a_segmentation_whose_volume_is_not_there_has_nothing_fresh_and_says_so():
     volume, segmentation = case()
     slicer.mrmlScene.RemoveNode(volume)
-    (found,) = finetune_job.Census().cases(CARD)
+    (found,) = finetune_job.MarkedCases().cases(CARD)
     assert (found.volume, found.fresh) == (None, 0)
     assert found.notes
-    smaller = samples.volumeNode(PHANTOM.volume, "smaller")
+    smaller = samples.volume_node(PHANTOM.volume, "smaller")
     slicer.util.updateVolumeFromArray(smaller, np.zeros((3, 4, 5), np.int16))
-    (found,) = finetune_job.Census().cases(CARD, smaller)
+    (found,) = finetune_job.MarkedCases().cases(CARD, smaller)
     assert found.fresh == 0
     assert found.notes
     assert segmentation.GetScene() is not None
 
 
-def test_a_case_is_looked_at_again_only_after_it_changed(monkeypatch):
-    looked = []
-    whole = marks.read_marks
-    monkeypatch.setattr(marks, "read_marks", lambda *args: looked.append(args[0]) or whole(*args))
+def test_a_case_is_read_again_only_after_it_changed():
+    read = []
     volume, segmentation = case()
     _volume, other = case("another")
-    census = finetune_job.Census()
+    marked = finetune_job.MarkedCases(lambda *args: read.append(args[0]) or marks.read_marks(*args))
     for _again in range(3):
-        census.cases(CARD)
-    assert looked == [segmentation, other]
+        marked.cases(CARD)
+    assert read == [segmentation, other]
     mask = TRUTH.copy()
     mask[SLICES[0], :4, :4] = True
     paint(segmentation, volume, mask)
-    assert [(c.fresh, c.stale) for c in census.cases(CARD)] == [(2, 1), (3, 0)]
+    assert [(c.fresh, c.stale) for c in marked.cases(CARD)] == [(2, 1), (3, 0)]
     marks.unmark(other, _volume, CARD, SLICES[0])
     slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume) + 1)
-    assert [(c.fresh, c.stale) for c in census.cases(CARD)] == [(0, 3), (2, 0)]
-    assert looked == [segmentation, other, segmentation, segmentation, other]
+    assert [(c.fresh, c.stale) for c in marked.cases(CARD)] == [(0, 3), (2, 0)]
+    assert read == [segmentation, other, segmentation, segmentation, other]
 
 
 # The name
@@ -192,18 +190,13 @@ def test_of_a_segmentation_and_its_copy_the_mark_made_later_counts(root, monkeyp
     assert job.slices == 1
 
 
-@pytest.mark.parametrize("how", ["nothing marked", "no room"])
-def test_what_cannot_be_handed_over_leaves_no_folder(root, monkeypatch, how):
-    def full(path, seeds):
-        raise InputError("No space left on the device.")
-
-    if how == "no room":
-        case()
-        monkeypatch.setattr(finetune_job, "write_seeds", full)
-    else:
-        case(slices=())
-    with pytest.raises(InputError, match="No space" if how == "no room" else "at least one SEED slice"):
-        begin(root)
+@pytest.mark.parametrize("how", ["nothing marked", "deleted meanwhile"])
+def test_what_cannot_be_handed_over_leaves_no_folder(root, how):
+    _volume, segmentation = case(slices=() if how == "nothing marked" else SLICES)
+    cases = finetune_job.MarkedCases().cases(CARD)
+    segmentation.GetSegmentation().RemoveAllSegments()
+    with pytest.raises(InputError, match="at least one SEED slice"):
+        finetune_job.begin(cases, CARD, CHOICES, root)
     assert list(root.iterdir()) == []
 
 
@@ -253,14 +246,14 @@ def test_nothing_is_rescued_where_nothing_was_kept_and_the_last_whole_one_where_
     case()
     job = begin(root)
     assert not finetune_job.unwinding(job)
-    assert finetune_job.rescue(job, at_once=True) is None
+    assert finetune_job.rescue(job) is None
     for number in (2, 10):
         bundle(job.name, folder=f"{job.name}.best-{number}")
     (user_store() / f"{job.name}.best-11").mkdir()  # not whole
     (user_store() / f"{job.name}.best-10" / "LICENSE").write_text("the last one", encoding="utf-8")
     assert finetune_job.unwinding(job)
-    assert finetune_job.rescue(job, at_once=False) is None  # the engine may yet do it
-    rescued = finetune_job.rescue(job, at_once=True)
+    assert job.after_cancel(may_wait=True) is None  # the engine may yet do it
+    rescued = finetune_job.rescue(job)
     assert rescued == finetune_job.Tuned(job.name, MODEL)
     assert (find_model(job.name) / "LICENSE").read_text(encoding="utf-8") == "the last one"
     assert not finetune_job.unwinding(job)

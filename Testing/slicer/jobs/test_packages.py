@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import slicer
 import slicer.packaging
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from medtl.errors import Cancelled, InputError
 from MedTLLib.jobs import packages
@@ -93,10 +95,70 @@ def names(requirements: Any) -> list[str]:
 def test_what_is_missing_is_told_torch_first_without_importing_it(site: Site) -> None:
     assert names(packages.missing()) == ["torch", "torchvision", *REST]
     site.add("timm", "0.9")
-    site.add("monai", "1.5")
-    site.add("torch", "2.5.1+cu121")
+    site.add("monai", "1.6.0")
+    site.add("torch", "2.8.1+cu128")
     assert names(packages.missing()) == ["torchvision", *(name for name in REST if name != "monai")]
     assert "torch" not in sys.modules
+
+
+def pins(path: Path) -> dict[str, Requirement]:
+    """The requirements of a file with hashes, by canonical name."""
+    lines = [line.rstrip(" \\") for line in path.read_text(encoding="utf-8").splitlines() if line[0] not in " #"]
+    return {canonicalize_name(pin.name): pin for pin in map(Requirement, lines)}
+
+
+def floors() -> list[Requirement]:
+    """What the engine needs beside torch, and what its development needs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = map(Requirement, [*project["dependencies"], *project["optional-dependencies"]["dev"]])
+    return [each for each in needed if each.name not in ("torch", "torchvision")]
+
+
+def test_the_tested_versions_satisfy_the_floors_and_both_files_agree() -> None:
+    users, all_of_them = pins(packages.CONSTRAINTS), pins(ROOT / "Testing" / "constraints.txt")
+    for floor in floors():
+        (specifier,) = all_of_them[canonicalize_name(floor.name)].specifier
+        assert specifier.operator == "=="
+        assert floor.specifier.contains(specifier.version), floor
+    assert {name: str(pin) for name, pin in all_of_them.items() if name in users} == {
+        n: str(p) for n, p in users.items()
+    }
+    engine = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    needed = {canonicalize_name(Requirement(each).name) for each in engine} - {"torch", "torchvision"}
+    assert needed <= set(users)
+    assert "pytest" not in users
+
+
+def test_every_tested_version_has_hashes_and_torchs_own_packages_have_none_here() -> None:
+    for path in (packages.CONSTRAINTS, ROOT / "Testing" / "constraints.txt"):
+        text = path.read_text(encoding="utf-8")
+        blocks = re.split(r"\n(?=[a-z])", text[re.search(r"^[a-z]", text, re.MULTILINE).start() :])
+        assert len(blocks) == len(pins(path))
+        assert all(re.search(r"--hash=sha256:[0-9a-f]{64}\b", block) for block in blocks)
+        assert [name for name in pins(path) if re.match("torch|nvidia|cuda|triton|sympy", name)] == []
+
+
+def test_the_floors_of_torch_are_those_of_the_engine_and_the_makefile() -> None:
+    engine = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    floors = [each for each in engine if each.startswith("torch")]
+    assert floors == [str(each) for each in packages.TORCH]
+    assert " ".join(f'"{each}"' for each in floors) in (ROOT / "Makefile").read_text()
+
+
+def test_pip_gets_the_tested_versions_of_what_is_new_and_leaves_the_rest_as_it_is(site: Site) -> None:
+    tested = {name: str(pin.specifier) for name, pin in pins(packages.CONSTRAINTS).items()}
+    site.add("tqdm", "4.50")
+    site.add("monai", "1.0")  # too old, so it is replaced
+    site.install()
+    given = dict(re.match("(.*?)(==.*)", line).groups() for line in site.constraints)
+    assert len(given) == len(site.constraints)
+    for name in ("einops", "timm", "monai", "huggingface-hub"):
+        assert given[name] == tested[name]
+    assert "tqdm" not in given
+    assert given["numpy"] == f"=={sys.modules['numpy'].__version__}"
+    assert not any("sha256" in line for line in site.constraints)
+    if sys.platform != "win32":
+        assert "colorama" not in given
 
 
 def test_the_list_of_packages_is_that_of_the_engine_without_torch_and_what_slicer_brings() -> None:
@@ -129,7 +191,7 @@ def test_the_plan_of_a_folder_downloads_nothing(site: Site, tmp_path: Path) -> N
 def test_after_consent_torch_is_installed_first_and_the_rest_keeps_what_is_there(site: Site) -> None:
     assert site.install() == ()
     first, second, third, (*rest,) = site.deeds
-    assert (first, second, third) == ("asked", "worker stopped", ("torch", False, ">=2.4"))
+    assert (first, second, third) == ("asked", "worker stopped", ("torch", False, ">=2.8"))
     assert [re.split(">", each)[0] for each in rest] == REST
     assert site.text.splitlines()[1].startswith("– torch, torchvision")
     assert {"torch==99.0", "torchvision==99.0"} < set(site.constraints)
@@ -252,6 +314,7 @@ def test_a_folder_of_wheels_needs_consent_but_no_network_and_no_extension(
     (wheels / "einops-99.0-py3-none-any.whl").touch()
     site.install(wheels=wheels)
     first, second, arguments = site.deeds
+    assert not any(line.startswith("timm") for line in site.constraints)  # a folder has the versions that it has
     assert (first, second) == ("asked", "worker stopped")
     assert arguments[:3] == ["--no-index", "--find-links", str(wheels)]
     assert [re.split(">", each)[0] for each in arguments[3:]] == ["torch", "torchvision", *REST]

@@ -21,7 +21,7 @@ def volume():
     """The phantom's oblique volume, in a scene with slice views."""
     host.new_scene()
     host.open_views()
-    yield samples.volumeNode(PHANTOM.volume)
+    yield samples.volume_node(PHANTOM.volume)
     host.new_scene()
 
 
@@ -140,7 +140,7 @@ def test_nodes_of_another_scene_with_the_same_ids_are_not_those_of_the_job(volum
     job = segment_job.begin(volume, target, segment_job.Choices(MODEL), tmp_path)
     ids = volume.GetID(), target.GetID()
     slicer.mrmlScene.Clear()
-    other = samples.volumeNode(PHANTOM.volume, "patient B")
+    other = samples.volume_node(PHANTOM.volume, "patient B")
     theirs = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "of B")
     assert (other.GetID(), theirs.GetID()) == ids
     finished = finish(job)
@@ -150,17 +150,8 @@ def test_nodes_of_another_scene_with_the_same_ids_are_not_those_of_the_job(volum
     assert any("was deleted" in note for note in finished.notes)
 
 
-class Worker(FakeWorker):
-    """Does in the event loop what the test says."""
-
-    def submit(self, *arguments):
-        job_id = super().submit(*arguments)
-        qt.QTimer.singleShot(0, self.then)
-        return job_id
-
-
 def test_process_gives_the_segmentation(volume, tmp_path):
-    worker = Worker(tmp_path)
+    worker = FakeWorker(tmp_path)
     worker.then = worker.done
     segmentation = segment_job.run(worker, volume, None, segment_job.Choices(MODEL))
     assert np.array_equal(scene.array_of(segmentation, SEGMENT.id, volume), PHANTOM.labelmap.array > 0)
@@ -168,16 +159,17 @@ def test_process_gives_the_segmentation(volume, tmp_path):
 
 @pytest.mark.parametrize("when", ["before the answer", "without one", "after it"])
 def test_process_gives_no_result_to_another_scene(volume, tmp_path, when):
-    worker = Worker(tmp_path)
+    worker = FakeWorker(tmp_path)
     worker.state = "ready"  # warm: what others wait for is not stopped
+    worker.hears_cancel = when != "before the answer"
 
     def then():
         if when == "after it":
             worker.done()
         slicer.mrmlScene.Clear()
-        samples.volumeNode(PHANTOM.volume, "patient B")
+        samples.volume_node(PHANTOM.volume, "patient B")
         if when == "before the answer":
-            worker.done()
+            worker.answer()
         elif worker.jobs:  # so that a run that waits for one fails and does not hang
             qt.QTimer.singleShot(2000, lambda: worker.jobs and worker.error("InternalError", "nobody cancelled"))
 

@@ -19,7 +19,7 @@ import medtl
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_image
 from medtl.phantom import head
-from MedTLLib.jobs.worker import Worker
+from MedTLLib.jobs.worker import Worker, launcher_in
 
 SLICER_TESTS = Path(__file__).resolve().parents[1]
 ROOT = SLICER_TESTS.parents[1]
@@ -315,6 +315,31 @@ def test_the_engine_is_the_module_of_the_extension_run_by_pythonslicer(
     worker = start(None)
     assert Job(worker).wait().kind == "done"
     assert (worker.folder / "arguments").read_text().split() == ["-u", "-P", "-m", "medtl.worker"]
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_the_launcher_is_never_taken_from_the_current_folder_or_a_relative_one(tmp_path, monkeypatch, windows):
+    name = "PythonSlicer.exe" if windows else "PythonSlicer"
+    folders = [tmp_path / "own", tmp_path / "here", tmp_path / "plain", tmp_path / "path"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / name).touch(0o755 if folder.name != "plain" else 0o644)
+    own, here, plain, path = folders
+    monkeypatch.chdir(here)
+    assert launcher_in([own, path], windows) == own / name
+    assert launcher_in([tmp_path / "none", Path(), Path("../here"), plain, path], windows) == path / name
+    assert launcher_in([Path()], windows) is None
+
+
+def test_calls_for_later_come_from_the_event_loop_and_in_their_turn(worker: Worker) -> None:
+    called: list[str] = []
+    began = worker.now()
+    worker.later(lambda: called.append("in 50 ms"), 50)
+    worker.later(lambda: called.append("next"))
+    assert called == []
+    host.process_until(lambda: len(called) == 2, PATIENCE, "Both calls")
+    assert called == ["next", "in 50 ms"]
+    assert worker.now() - began >= 0.05
 
 
 def test_without_a_folder_a_temporary_one_is_used_and_removed_at_the_end() -> None:

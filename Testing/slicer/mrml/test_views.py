@@ -23,7 +23,7 @@ def volume() -> Iterator[object]:
     """The phantom's oblique volume, in a scene with slice views."""
     host.new_scene()
     host.open_views()
-    yield samples.volumeNode(PHANTOM.volume)
+    yield samples.volume_node(PHANTOM.volume)
     host.new_scene()
 
 
@@ -112,7 +112,7 @@ def test_a_volume_of_two_values_has_a_window():
 
 def test_without_views_nothing_fails():
     host.new_scene()
-    volume = samples.volumeNode(PHANTOM.volume)
+    volume = samples.volume_node(PHANTOM.volume)
     views.show_result(volume, written(volume), CENTRE, None, (LESION,))
     assert views.volume_in_view() is volume
 
@@ -182,7 +182,7 @@ def test_a_view_is_one_slice_where_its_plane_leaves_no_slice_between_the_corners
 
 def test_without_views_there_is_none_that_counts_and_no_corner_to_write_into():
     host.new_scene()
-    volume = samples.volumeNode(PHANTOM.volume)
+    volume = samples.volume_node(PHANTOM.volume)
     assert views.view_along(volume, 2) is None
     views.write_in_corner("Red", "text")
     views.turn_to(volume)

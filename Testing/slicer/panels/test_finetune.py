@@ -1,9 +1,9 @@
 """Fine-tune in the panel, used as a user does; the engine is a fake that answers when the test says so."""
 
+import itertools
 import json
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from medtl.model.store import find_model, user_store
 from medtl.phantom import head
 from MedTLLib.jobs import packages
 from MedTLLib.jobs.worker import Worker
+from MedTLLib.mrml import views
 from MedTLLib.mrml.tags import tag_of
 from MedTLLib.panels.curve import points
 from MedTLLib.seeds import marks
@@ -42,7 +43,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TuningUser
     host.open_views()
     user = TuningUser(tmp_path / "worker")
     yield user
-    host.unload_module("MedTLSegment")
+    user.close()
     host.new_scene()
 
 
@@ -175,7 +176,7 @@ def test_while_it_runs_the_panel_tells_how_far_it_is_and_draws_the_loss(user):
     user.worker.progress("load", 0.0)
     assert user.tuning() == "Loading the model, 60 s left"
     for seconds in (0.0, 30.0):
-        user.widget.finetune._began = time.monotonic() - seconds
+        user.worker.ahead = seconds
         user.worker.progress("tune", seconds / 60)
         user.worker.values(loss=1.0 - seconds / 60)
     assert user.tuning() == "Tuning, 30 s left"
@@ -300,10 +301,10 @@ def test_a_worker_that_died_leaves_the_best_model_so_far(user):
     assert load_card(find_model(TUNED)).parent.name == MODEL
 
 
-def test_a_run_that_ends_in_spite_of_cancel_is_kept_whole(user, monkeypatch):
+def test_a_run_that_ends_in_spite_of_cancel_is_kept_whole(user):
     user.case()
     user.ui.tuneButton.click()
-    monkeypatch.setattr(user.worker, "cancel", lambda job_id: None)
+    user.worker.hears_cancel = False
     user.ui.tuneCancelButton.click()
     user.worker.tuned()
     assert user.ui.useButton.enabled
@@ -565,7 +566,7 @@ def test_no_node_of_a_closed_scene_is_held_while_nobody_looks(user, how):
     slicer.mrmlScene.Clear()
     assert panel.Observations == []
     assert panel._watched == []
-    assert panel.census._known == {}
+    assert panel.markedCases._read == {}
     for part in (panel, user.widget.segment, user.widget.seeds):
         assert not {*nodes} & {*part._VTKObservationMixin__observations}
     user.ui.finetuneBox.collapsed = False
@@ -687,12 +688,12 @@ def test_while_the_button_is_held_the_new_result_is_shown_in_place_of_the_old_on
     assert shown(segmentation) == "old"
 
 
-def test_while_the_key_is_held_the_new_result_is_shown_and_does_not_flicker(compared, monkeypatch):
+def test_while_the_key_is_held_the_new_result_is_shown_and_does_not_flicker(compared):
     segmentation = compared.chosen.resultSegmentation
     panel = compared.widget.finetune.after.compare
-    calls = []
-    whole = panel.comparison.show
-    monkeypatch.setattr(panel.comparison, "show", lambda new: calls.append(new) or whole(new))
+    seen = [True]
+    display = segmentation.GetDisplayNode()
+    modified = display.AddObserver("ModifiedEvent", lambda *_: seen.append(bool(display.GetVisibility())))
     panel.key._shortcut.activated.emit()
     assert shown(segmentation) == "new"
     for _again in range(5):
@@ -703,7 +704,8 @@ def test_while_the_key_is_held_the_new_result_is_shown_and_does_not_flicker(comp
     assert shown(segmentation) == "new"
     press(compared, qt.QEvent.KeyRelease)
     host.process_until(lambda: shown(segmentation) == "old", 2.0, "The old outlines")
-    assert calls == [True, False]
+    display.RemoveObserver(modified)
+    assert [visible for before, visible in itertools.pairwise(seen) if visible != before] == [False, True]
     press(compared, qt.QEvent.KeyRelease)
     panel.key._shortcut.activated.emit()
     assert shown(segmentation) == "new"
@@ -789,19 +791,21 @@ def test_the_slices_that_change_most_are_listed_and_a_click_goes_there(compared)
     np.testing.assert_allclose(at, (-x, -y, z), atol=0.01)
 
 
-def test_a_slice_that_is_called_right_while_the_new_result_is_shown_is_not_marked(compared, monkeypatch):
+def test_a_slice_that_is_called_right_while_the_new_result_is_shown_is_not_marked(compared):
     compared.ui.seedsBox.collapsed = False
     segmentation = compared.chosen.resultSegmentation
-    marked = []
-    monkeypatch.setattr(marks, "mark", lambda *args, **kwargs: marked.append(args))
+    volume, card = compared.chosen.inputVolume, load_card(find_model(MODEL))
+    x, y, z = (PHANTOM.volume.geometry.affine @ (28.0, 28.0, 0.0, 1.0))[:3]
+    views.jump((-x, -y, z))  # to a slice that is not marked
+    before = [mark.index for mark in marks.marks(segmentation, volume, card)]
     compared.widget.finetune.after.compare.key._shortcut.activated.emit()
     assert shown(segmentation) == "new"
     compared.widget.seeds._key.activated.emit()
-    assert marked == []
+    assert [mark.index for mark in marks.marks(segmentation, volume, card)] == before
     assert "is hidden" in compared.ui.seedsNoteLabel.text
     compared.widget.finetune.after.compare.key.release()
     compared.widget.seeds._key.activated.emit()
-    assert len(marked) == 1
+    assert len(marks.marks(segmentation, volume, card)) == len(before) + 1
 
 
 def test_the_slices_listed_are_those_of_the_tuned_model_s_plane(user):
@@ -847,7 +851,8 @@ def test_the_whole_way_with_the_real_engine(user, tmp_path, monkeypatch):
     folder = tmp_path / "engine"
     folder.mkdir()
     engine = Worker([ENGINE_PYTHON, "-u", "-P", "-m", "medtl.worker"], folder)
-    user.widget.logic.worker = engine
+    user.close()
+    user = TuningUser(folder, engine)
 
     def segmented() -> bool:
         return user.status().startswith("Done in") and bool(user.ui.segmentButton.enabled) and bool(user.rows())
@@ -875,7 +880,7 @@ def test_the_whole_way_with_the_real_engine(user, tmp_path, monkeypatch):
                 break
             budget = int(advice[1])  # as a user would who has a busy computer
         assert user.tuning().startswith("Done in"), user.tuning()
-        assert user.widget.finetune._curves["tune"]
+        assert not user.ui.curveLabel.pixmap.isNull()
         assert "Dice" in user.ui.verdictLabel.text
         assert user.chosen.modelName == MODEL
         np.testing.assert_array_equal(voxels(segmentation, volume), corrected)
@@ -903,7 +908,7 @@ def test_the_whole_way_with_the_real_engine(user, tmp_path, monkeypatch):
         np.testing.assert_array_equal(voxels(segmentation, volume)[list(slices)], corrected[list(slices)])
         assert load_card(find_model(TUNED)).parent.name == MODEL
     finally:
-        engine.stop()
+        user.close()
 
 
 # The form
@@ -929,12 +934,12 @@ def test_the_part_fits_into_its_width(user, tmp_path, width):
     user.ui.tuneAdvancedButton.collapsed = False
     user.ui.tuneButton.click()
     user.worker.progress("load", 0.0)
-    user.widget.finetune._began = time.monotonic() - 40.0
-    falling = [(t / 10, 0.1 + 0.6 * 0.97**t) for t in range(140)]
-    began = {"check": 6.0, "tune": 22.0}
-    user.widget.finetune._curves = {stage: [(at + t, y) for t, y in falling] for stage, at in began.items()}
-    user.worker.progress("tune", 0.5)
-    user.worker.values(loss=0.12)
+    for stage, began in (("check", 6.0), ("tune", 22.0)):
+        user.worker.ahead = began
+        user.worker.progress(stage, 0.5)
+        for step in range(140):
+            user.worker.ahead = began + step / 10
+            user.worker.values(loss=0.1 + 0.6 * 0.97**step)
     fits("running")
     user.worker.tuned(mask=MOVED)
     fits("done")

@@ -115,7 +115,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Annotator]
     host.open_views()
     user = Annotator(tmp_path / "worker")
     yield user
-    host.unload_module("MedTLSegment")
+    user.close()
     host.new_scene()
 
 
@@ -316,7 +316,7 @@ def test_a_jump_turns_the_view(user):
 def test_a_view_of_another_image_is_not_marked(user):
     user.begin()
     user.look_at(FIRST)
-    other = samples.volumeNode(CASE.volume, "other")
+    other = samples.volume_node(CASE.volume, "other")
     slicer.util.setSliceViewerLayers(background=other)
     user.ui.markButton.click()
     assert user.marked() == {}
@@ -402,7 +402,7 @@ def test_over_the_image_of_another_patient_no_text_tells_of_this_one(user):
     user.begin()
     user.look_at(FIRST)
     user.ui.markButton.click()
-    other = samples.volumeNode(CASE.volume, "the next patient")
+    other = samples.volume_node(CASE.volume, "the next patient")
     shown = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     shown.SetBackgroundVolumeID(other.GetID())
     assert user.corner() == ""
@@ -462,6 +462,17 @@ def visible_part(area: Any, widget: Any) -> Any:
 
 def visible_in(area: Any, widget: Any) -> bool:
     return bool(visible_part(area, widget).size() == widget.size)
+
+
+def test_the_list_of_slices_is_as_high_as_its_rows_up_to_ten(user):
+    user.begin()
+    shown = user.ui.seedsList
+    for k in range(12):
+        user.look_at(k)
+        user.ui.markButton.click()
+        slicer.app.processEvents()
+        assert shown.viewport().height == min(shown.count, 10) * shown.sizeHintForRow(0)
+    assert shown.count == 12
 
 
 def test_after_the_editor_was_closed_the_form_is_as_high_as_before_and_no_label_is_stretched(user):

@@ -17,7 +17,7 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, MODEL, MODULE, PHANTOM, User, paint, tip, voxels
+from panel_user import LESION, MODEL, MODULE, PHANTOM, User, agree, paint, tip, voxels
 
 from medtl.errors import Cancelled
 from medtl.io.read import read_labelmap
@@ -26,7 +26,6 @@ from medtl.model.store import find_model, user_store
 from medtl.phantom import head
 from MedTLLib import panels, samples
 from MedTLLib.jobs import packages
-from MedTLLib.jobs import segment as segment_job
 from MedTLLib.prediction import writer
 
 TRUTH = PHANTOM.labelmap.array > 0
@@ -42,7 +41,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     host.open_views()
     user = User(tmp_path / "worker")
     yield user
-    host.unload_module("MedTLSegment")
+    user.close()
     host.new_scene()
 
 
@@ -60,8 +59,8 @@ def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
 
 
 def test_the_volume_in_the_background_of_the_red_view_is_the_default(user):
-    samples.volumeNode(PHANTOM.volume, "other")
-    looked_at = samples.volumeNode(PHANTOM.volume, "looked at")
+    samples.volume_node(PHANTOM.volume, "other")
+    looked_at = samples.volume_node(PHANTOM.volume, "looked at")
     manager = slicer.app.layoutManager()
     manager.sliceWidget("Red").mrmlSliceCompositeNode().SetBackgroundVolumeID(looked_at.GetID())
     user.chosen.inputVolume = None
@@ -110,7 +109,7 @@ HOSTILE = """# <img src="file:///etc/hostname"/> A card
 
 def hostile_card(user: User, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
     """The browser with the card of a model whose README is this text."""
-    monkeypatch.setattr(panels.card, "textOf", lambda path: text)
+    monkeypatch.setattr(panels.card, "textOf", lambda folder, name: text)
     user.load()
     user.ui.cardButton.click()
     slicer.app.processEvents()
@@ -128,7 +127,7 @@ def test_a_card_opens_no_file_and_no_host_when_it_is_shown(user, monkeypatch):
 
 
 def test_an_image_that_cleaning_missed_is_shown_as_text(user, monkeypatch):
-    monkeypatch.setattr(panels.card, "cleanMarkdown", lambda text: text)
+    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: text)
     browser = hostile_card(user, monkeypatch, HOSTILE)
     assert "<img" not in browser.html
     assert "![a](//attacker/share/x.png)" in browser.plainText
@@ -156,7 +155,7 @@ def test_in_a_list_of_a_card_only_what_is_marked_is_bold(user, monkeypatch):
 
 def test_licence_and_description_are_shown_letter_by_letter(user, monkeypatch):
     text = "* 1. _a_ <b>b</b> [c](https://c.org) ![d](file:///d) `e` https://f.org\n\n    # second paragraph"
-    monkeypatch.setattr(panels.card, "cleanMarkdown", lambda text: "")
+    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: "")
     browser = hostile_card(user, monkeypatch, text)
     assert text.splitlines()[0] in browser.plainText
     assert "\n# second paragraph" in browser.plainText
@@ -227,15 +226,14 @@ def under_a_transform(user: User, matrix: np.ndarray) -> Any:
     return volume
 
 
-def test_a_volume_under_a_transform_is_segmented_as_a_hardened_copy_after_asking(user, monkeypatch):
+def test_a_volume_under_a_transform_is_segmented_as_a_hardened_copy_after_asking(user):
     angle = np.deg2rad(20.0)
     matrix = np.array(
         [[np.cos(angle), -np.sin(angle), 0, 5.0], [np.sin(angle), np.cos(angle), 0, -7.0], [0, 0, 1, 3.0], [0, 0, 0, 1]]
     )
     volume = under_a_transform(user, matrix)
     before = slicer.util.arrayFromVTKMatrix(ijk_to_ras(volume))
-    questions = []
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: questions.append(question) or True)
+    questions = agree(True)
     user.ui.segmentButton.click()
     copy = user.ui.inputSelector.currentNode()
     assert "moved" in questions[0]
@@ -248,17 +246,17 @@ def test_a_volume_under_a_transform_is_segmented_as_a_hardened_copy_after_asking
     np.testing.assert_array_equal(slicer.util.arrayFromVTKMatrix(ijk_to_ras(volume)), before)
 
 
-def test_the_model_that_was_chosen_runs_on_the_copy_even_where_it_does_not_fit_it(user, monkeypatch):
+def test_the_model_that_was_chosen_runs_on_the_copy_even_where_it_does_not_fit_it(user):
     under_a_transform(user, np.diag([0.2, 0.2, 0.2, 1.0]))
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: True)
+    agree(True)
     user.ui.segmentButton.click()
     assert user.ui.modelCombo.count == 0
     assert user.worker.requests[0]["model"] == MODEL
 
 
-def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user, monkeypatch):
+def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user):
     volume = under_a_transform(user, np.diag([1.0, 1.0, 1.0, 1.0]))
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: False)
+    agree(False)
     count = slicer.mrmlScene.GetNumberOfNodes()
     user.ui.segmentButton.click()
     assert "Harden the transform" in user.status()
@@ -267,12 +265,12 @@ def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user, monke
     assert slicer.mrmlScene.GetNumberOfNodes() == count
 
 
-def test_a_transform_that_leaves_no_right_angles_is_told_and_leaves_no_copy(user, monkeypatch):
+def test_a_transform_that_leaves_no_right_angles_is_told_and_leaves_no_copy(user):
     shear = np.eye(4)
     shear[0, 1] = 0.5
     under_a_transform(user, shear)
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-    monkeypatch.setattr(user.widget.segment, "ask", lambda question: True)
+    agree(True)
     user.ui.segmentButton.click()
     assert "sheared volume" in user.status()
     assert user.worker.requests == []
@@ -339,22 +337,21 @@ def test_cancel_before_the_engine_is_ready_is_a_cancel_too(user):
     assert user.ui.segmentButton.enabled
 
 
-def test_cancel_can_be_pressed_once_and_progress_that_comes_late_is_not_shown(user, monkeypatch):
+def test_cancel_can_be_pressed_once_and_progress_that_comes_late_is_not_shown(user):
     user.load()
     user.ui.segmentButton.click()
-    cancelled = []
-    monkeypatch.setattr(user.worker, "cancel", cancelled.append)
+    user.worker.hears_cancel = False
     user.ui.cancelButton.click()
     assert not user.ui.cancelButton.enabled
     user.worker.progress("infer", 0.9)
     assert user.status() == "Cancelling…"
-    assert cancelled == [1]
+    assert user.worker.cancelled == [1]
 
 
-def test_a_result_that_comes_after_cancel_is_dropped(user, monkeypatch):
+def test_a_result_that_comes_after_cancel_is_dropped(user):
     user.load()
     user.ui.segmentButton.click()
-    monkeypatch.setattr(user.worker, "cancel", lambda job_id: None)
+    user.worker.hears_cancel = False
     user.ui.cancelButton.click()
     user.worker.done()
     assert user.status() == "Cancelled. Nothing was changed."
@@ -363,14 +360,8 @@ def test_a_result_that_comes_after_cancel_is_dropped(user, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["cancelled", "closed"])
-def test_between_reading_and_filling_a_job_can_still_be_cancelled_and_the_scene_closed(user, monkeypatch, what):
-    def read(job: segment_job.Job) -> Any:
-        labelmap = whole(job)
-        slicer.mrmlScene.Clear() if what == "closed" else user.ui.cancelButton.click()
-        return labelmap
-
-    whole = segment_job.read
-    monkeypatch.setattr(segment_job, "read", read)
+def test_between_reading_and_filling_a_job_can_still_be_cancelled_and_the_scene_closed(user, what):
+    user.worker.between = slicer.mrmlScene.Clear if what == "closed" else user.ui.cancelButton.click
     user.load()
     user.segment()
     assert user.status() == ("" if what == "closed" else "Cancelled. Nothing was changed.")
@@ -379,30 +370,29 @@ def test_between_reading_and_filling_a_job_can_still_be_cancelled_and_the_scene_
     assert not user.ui.cancelButton.enabled
 
 
-def test_a_scene_closed_before_the_result_was_shown_is_left_in_peace(user, monkeypatch):
-    def finish(*args: Any) -> segment_job.Finished:
-        finished = whole(*args)
-        qt.QTimer.singleShot(0, slicer.mrmlScene.Clear)
-        return finished
+def test_a_scene_closed_before_the_result_was_shown_is_left_in_peace(user):
+    def on_node(caller: Any, event: Any) -> None:
+        if caller.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") and not closing:
+            closing.append(True)
+            qt.QTimer.singleShot(0, slicer.mrmlScene.Clear)
 
-    whole = segment_job.finish
-    monkeypatch.setattr(segment_job, "finish", finish)
     user.load()
-    user.segment()
+    user.ui.segmentButton.click()
+    closing: list[bool] = []
+    observer = slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, on_node)
+    user.worker.done()
+    slicer.mrmlScene.RemoveObserver(observer)
+    assert closing
     assert user.rows() == []
     assert user.result() == ""
 
 
-def test_the_panel_is_free_again_even_after_an_error_of_our_own(user, monkeypatch):
-    def broken(*args: Any) -> None:
-        raise ZeroDivisionError
-
+def test_the_panel_is_free_again_even_after_an_error_of_our_own(user):
     user.load()
     user.ui.segmentButton.click()
-    with monkeypatch.context() as patched:
-        patched.setattr(writer, "write", broken)
-        user.worker.done()
-    assert "ZeroDivisionError" in host.errors.pop()
+    user.worker.write(TRUTH)
+    user.worker.answer({"no": "record"})
+    assert "KeyError" in host.errors.pop()
     assert "Python console" in user.status()
     assert user.ui.segmentButton.enabled
     user.segment()
@@ -422,7 +412,7 @@ def test_an_error_of_the_engine_is_told_its_files_stay_and_the_next_job_runs(use
 def test_a_result_that_cannot_be_read_is_an_error_not_a_result(user):
     user.load()
     user.ui.segmentButton.click()
-    user.worker.jobs.pop(1)[1]({"model": MODEL})
+    user.worker.answer()
     assert "result.seg.nrrd" in user.status()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     assert user.ui.segmentButton.enabled
@@ -493,7 +483,7 @@ def test_the_volume_deleted_in_the_middle_leaves_the_result_in_a_new_segmentatio
     slicer.mrmlScene.RemoveNode(volume)
     user.worker.done()
     assert "deleted while the model ran" in user.result()
-    again = samples.volumeNode(PHANTOM.volume)
+    again = samples.volume_node(PHANTOM.volume)
     np.testing.assert_array_equal(voxels(user.chosen.resultSegmentation, again), TRUTH)
     assert slicer.mrmlScene.GetFirstNodeByName("MedTL grid") is None
 
@@ -920,8 +910,7 @@ def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user):
     assert not user.ui.deleteButton.enabled
     assert tip(user.ui.deleteButton) == "Choose an entry of the list."
     user.ui.storageTable.selectRow(0)
-    questions = []
-    user.widget.maintenance.ask = lambda question: questions.append(question) or len(questions) > 1
+    agree(False, True)
     user.ui.deleteButton.click()
     assert len(list(user.worker.folder.iterdir())) == 1
     user.ui.deleteButton.click()
@@ -988,10 +977,9 @@ def choose(user: User, name: str) -> None:
     assert user.chosen.modelName == name
 
 
-def agreeing(user: User, yes: bool = True) -> list[str]:
+def delete(user: User, yes: bool = True) -> list[str]:
     """Press Delete model… and answer; what was asked."""
-    asked: list[str] = []
-    user.widget.segment.models.ask = lambda question: asked.append(question) or yes
+    asked = agree(yes)
     user.ui.deleteModelButton.click()
     return asked
 
@@ -1003,7 +991,7 @@ def test_a_model_goes_out_as_a_zip_is_deleted_and_comes_back(user, tmp_path):
     host.answer(str(tmp_path / "tuned"))  # without a suffix
     user.ui.exportModelButton.click()
     assert user.status() == f"Exported: {tmp_path / 'tuned.zip'}."
-    assert len(agreeing(user)) == 1
+    assert len(delete(user)) == 1
     assert (user.status(), folder.exists()) == ("Deleted: tuned.", False)
     assert user.ui.modelCombo.findData("tuned") == -1
     host.answer(str(tmp_path / "tuned.zip"))
@@ -1016,7 +1004,7 @@ def test_deleting_asks_once_and_names_the_model(user):
     folder = imported(user, "tuned")
     user.load()
     choose(user, "tuned")
-    assert agreeing(user, False) == ["Delete the model tuned from this computer? This cannot be undone."]
+    assert delete(user, False) == ["Delete the model tuned from this computer? This cannot be undone."]
     assert folder.is_dir()
     assert user.chosen.modelName == "tuned"
 
@@ -1028,34 +1016,34 @@ def test_after_deleting_the_parent_is_chosen_or_the_first_that_fits(parent, then
     imported(user, "c-tuned", parent)
     user.load()
     choose(user, "c-tuned")
-    assert len(agreeing(user)) == 1
+    assert len(delete(user)) == 1
     assert user.chosen.modelName == user.ui.modelCombo.currentText == then
     assert user.ui.segmentButton.enabled
 
 
 def test_what_cannot_be_deleted_or_exported_is_grey_with_the_reason(user):
-    export, delete = user.ui.exportModelButton, user.ui.deleteModelButton
+    export, remove = user.ui.exportModelButton, user.ui.deleteModelButton
     user.load(name="t1_head")  # no model fits
     assert (export.enabled, tip(export)) == (False, "No model is chosen.")
-    assert (delete.enabled, tip(delete)) == (False, "No model is chosen.")
+    assert (remove.enabled, tip(remove)) == (False, "No model is chosen.")
     user.load()
     assert export.enabled
-    assert (delete.enabled, tip(delete)) == (False, f"{MODEL} comes with MedTL and stays.")
+    assert (remove.enabled, tip(remove)) == (False, f"{MODEL} comes with MedTL and stays.")
     imported(user, "tuned")
     choose(user, "tuned")
-    assert delete.enabled
+    assert remove.enabled
     user.worker.state = "busy"  # with the job of another module, of which this panel hears nothing
-    delete.click()
+    remove.click()
     assert user.status() == "A job is running."
     assert find_model("tuned")
     user.worker.state = "ready"
     user.ui.segmentButton.click()
-    assert (delete.enabled, tip(delete)) == (False, "A job is running.")
+    assert (remove.enabled, tip(remove)) == (False, "A job is running.")
     user.worker.done()
-    assert delete.enabled
+    assert remove.enabled
 
 
-def test_an_export_or_a_deletion_that_fails_says_why(user, tmp_path, monkeypatch):
+def test_an_export_or_a_deletion_that_fails_says_why(user, tmp_path):
     folder = imported(user, "tuned")
     user.load()
     choose(user, "tuned")
@@ -1063,7 +1051,7 @@ def test_an_export_or_a_deletion_that_fails_says_why(user, tmp_path, monkeypatch
     user.ui.exportModelButton.click()
     assert "does not exist" in user.status()
     shutil.rmtree(folder)  # by another program
-    assert len(agreeing(user)) == 1
+    assert len(delete(user)) == 1
     assert "found 'tuned'" in user.status()
 
 
@@ -1073,7 +1061,7 @@ def test_maintenance_deletes_a_model_and_the_list_knows(user):
     choose(user, "tuned")
     user.ui.maintenanceButton.collapsed = False
     user.ui.storageTable.selectRow(0)
-    user.widget.maintenance.ask = lambda question: True
+    agree(True)
     user.ui.deleteButton.click()
     assert not folder.exists()
     assert list(user_store().iterdir()) == []
@@ -1178,16 +1166,16 @@ def test_what_is_protected_is_a_tag_of_the_segment(user):
 # Answers that come late, and choices that were meant for something else
 
 
-def test_a_late_answer_of_a_job_that_was_given_up_does_not_end_the_next_one(user, monkeypatch):
+def test_a_late_answer_of_a_job_that_was_given_up_does_not_end_the_next_one(user):
     user.load()
     user.ui.segmentButton.click()
-    late = user.worker.jobs[1]
-    monkeypatch.setattr(user.worker, "cancel", lambda job_id: user.worker.jobs.pop(job_id))  # it answers later
+    user.worker.hears_cancel = False  # it answers later
     slicer.mrmlScene.Clear()
+    late = user.worker.jobs.pop(1)
     user.widget.enter()
     user.load(name="the next patient")
     user.ui.segmentButton.click()
-    on_progress, on_done, on_error = late
+    on_progress, on_done, on_error, _on_values = late
     on_progress("clean", 1.0, None)
     on_done({})
     on_error("Cancelled", "The job was cancelled.")
@@ -1283,7 +1271,7 @@ def test_what_was_deleted_beside_the_segmentation_breaks_nothing(user):
 
 
 def test_the_panel_follows_the_red_view_until_the_user_chooses_himself(user):
-    first, second, third = (samples.volumeNode(PHANTOM.volume, name) for name in ("first", "second", "third"))
+    first, second, third = (samples.volume_node(PHANTOM.volume, name) for name in ("first", "second", "third"))
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     for looked in (first, second):
         composite.SetBackgroundVolumeID(looked.GetID())

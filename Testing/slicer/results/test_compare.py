@@ -57,7 +57,7 @@ def case():
     """A volume and the segmentation that a model wrote for it."""
     host.new_scene()
     host.open_views()
-    volume = samples.volumeNode(PHANTOM.volume, "head")
+    volume = samples.volume_node(PHANTOM.volume, "head")
     written = writer.write(labelmap(TRUTH), volume)
     yield volume, slicer.mrmlScene.GetNodeByID(written.segmentation_id)
     host.new_scene()

@@ -1,0 +1,135 @@
+"""What every job has: its request, its folder, its texts for the user, and what happens at its end. No Qt."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from slicer.i18n import tr as _
+
+from medtl.errors import InputError
+from medtl.progress import STAGES, overall_fraction
+
+Step = Callable[[Any], Any]
+
+
+class Choices(Protocol):
+    """What the user chose for a job; every job names a device."""
+
+    @property
+    def device(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of a job: a sentence for the user, and what it gives; None where it gives nothing."""
+
+    text: str
+    outcome: Any = None
+
+
+class Job:
+    """One request to the engine. `jobs.run.JobRun` takes it through its life; each kind of job is a subclass.
+
+    A job is a value with a `folder` for its files, the time when it `started` (seconds of `time.monotonic`) and the
+    user's `choices`.
+    """
+
+    kind: ClassVar[str]  # the engine's name for it
+    survives_scene: ClassVar[bool] = False  # goes on when the scene is closed
+    keeps_late_result: ClassVar[bool] = False  # a result that comes after Cancel is taken, not dropped
+
+    folder: Path
+    started: float
+    choices: Choices
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What the engine is asked for; paths are relative to the engine's folder, so they stay short and ASCII."""
+        raise NotImplementedError
+
+    def steps(self) -> Sequence[Step]:
+        """What is done with the engine's answer: each step gets what the one before it gave, the last gives an Ending.
+
+        Each has a turn of the event loop of its own, so that Slicer answers in between.
+        """
+        raise NotImplementedError
+
+    def after_cancel(self, may_wait: bool) -> Ending | None:
+        """The end of a job that was cancelled; None to be asked again soon, where it `may_wait`."""
+        discard(self)
+        return Ending(_("Cancelled. Nothing was changed."))
+
+    def after_failure(self) -> Any:
+        """What a job that failed gives nevertheless. Its folder stays, for Maintenance."""
+        return None
+
+    def after_drop(self) -> None:
+        """The job was given up: its scene or its panel is gone."""
+        discard(self)
+
+    def why_in_use(self, folder: Path) -> str:
+        """Why this folder cannot be deleted while the job runs; empty when it can."""
+        return str(_("A job uses this folder.")) if folder == self.folder else ""
+
+    # Texts for the user
+
+    def progress(
+        self, stage: str, fraction: float, seconds_left: float | None, elapsed: float
+    ) -> tuple[float | None, str]:
+        """The share of the whole bar, 0 to 1, and a sentence; `elapsed` seconds since the engine began.
+
+        The share is None, and leaves the bar where it is, for a stage that the table does not have.
+        """
+        text = stage_text(self.kind, stage)
+        if seconds_left is not None and stage == "infer":
+            text = _("{stage}, {seconds} s left").format(stage=text, seconds=max(1, round(seconds_left)))
+        return overall_fraction(self.kind, stage, fraction) if stage in STAGES[self.kind] else None, text
+
+    @classmethod
+    def handing_over_text(cls) -> str:
+        return str(_("Handing over the volume…"))
+
+    @classmethod
+    def filling_text(cls) -> str:
+        return str(_("Showing the result…"))
+
+    @classmethod
+    def cancelling_text(cls) -> str:
+        return str(_("Cancelling…"))
+
+    @classmethod
+    def busy_text(cls) -> str:
+        """Why no other job can be started meanwhile."""
+        return str(_("A job is running."))
+
+
+@contextmanager
+def new_folder(root: Path) -> Iterator[Path]:
+    """A new folder for a job; removed again where filling it fails.
+
+    Raises: InputError when it cannot be made.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="job-", dir=root))
+    except OSError as error:
+        text = _("Expected to write into {folder}, could not: {reason}. Make room there, or restart Slicer.")
+        raise InputError(text.format(folder=root, reason=error.strerror)) from error
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def stage_text(job: str, stage: str) -> str:
+    """What the engine does in a stage of a kind of job; the stage itself where the table does not have it."""
+    return str(_(STAGES[job][stage].text)) if stage in STAGES[job] else stage
+
+
+def discard(job: Job) -> None:
+    """Remove the folder of a job."""
+    shutil.rmtree(job.folder, ignore_errors=True)

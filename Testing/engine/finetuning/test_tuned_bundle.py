@@ -1,0 +1,99 @@
+"""What a tuned bundle has of the cases that it was tuned on (slices and labels, no name and no hash), and of its parent."""
+
+import json
+from pathlib import Path
+
+import pytest
+from small_model import save
+
+from medtl.errors import ModelError
+from medtl.finetuning.tuned_bundle import texts_of
+from medtl.model.bundle import load_model
+from medtl.model.card import METADATA, anonymised, anonymised_readme
+
+OLD = {
+    "data": "heads",
+    "split": {"train": {"p1": "ab"}},
+    "tuned": [
+        {
+            "parent": {"name": "small", "sha256": "cd"},
+            "notes": ["A note."],
+            "seeds": [
+                {"case": "DOE^JOHN.nrrd", "image_sha256": "aa11", "slice": 3, "labels": ["lesion"]},
+                {"case": "ROE.nii.gz", "image_sha256": "bb22", "slice": 3, "labels": ["lesion"]},
+                {"case": "DOE^JOHN.nrrd", "image_sha256": "aa11", "slice": 9, "labels": ["lesion"]},
+                {"case": "DOE^JOHN.nrrd", "image_sha256": "cc33", "slice": 9, "labels": ["lesion"]},
+            ],
+        }
+    ],
+}
+
+
+def test_cases_are_numbered_by_image_and_hashes_dropped_and_the_rest_stays():
+    found = anonymised(OLD)
+    (record,) = found["tuned"]
+    assert [(seed["case"], seed["slice"]) for seed in record["seeds"]] == [
+        ("case 1", 3),
+        ("case 2", 3),
+        ("case 1", 9),
+        ("case 3", 9),
+    ]
+    assert all(seed["labels"] == ["lesion"] for seed in record["seeds"])
+    assert not any(word in json.dumps(found) for word in ("DOE", "ROE", "aa11", "bb22", "cc33"))
+    assert record["parent"] == OLD["tuned"][0]["parent"]
+    assert record["notes"] == ["A note."]
+    assert {**found, "tuned": None} == {**OLD, "tuned": None}
+
+
+def test_what_is_numbered_already_stays_as_it_is():
+    once = anonymised(OLD)
+    assert anonymised(once) == once
+
+
+def test_a_record_of_another_form_stays_as_it_is():
+    for training in ({}, {"data": 1}, {"tuned": "x"}, {"tuned": [1, {"seeds": 3}, {"seeds": []}]}):
+        assert anonymised(training) == training
+        assert anonymised_readme("text", training) == "text"
+
+
+def test_the_card_for_people_has_the_same_numbers():
+    lines = [f"- {seed['case']}, slice {seed['slice']}" for seed in OLD["tuned"][0]["seeds"]]
+    text = "# new\n\non these SEED slices:\n\n" + "\n".join(lines) + "\n\nVerdict: same.\n"
+    found = anonymised_readme(text, OLD)
+    assert found == (
+        "# new\n\non these SEED slices:\n\n- case 1, slice 3\n- case 2, slice 3\n- case 1, slice 9\n"
+        "- case 3, slice 9\n\nVerdict: same.\n"
+    )
+    assert anonymised_readme(found, anonymised(OLD)) == found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save(tmp_path / "small")
+    (tmp_path / "secret").write_text('{"authors": "secret"}')
+    return tmp_path / "small"
+
+
+def test_the_licence_and_the_authors_are_the_parents(folder):
+    texts = texts_of(load_model(str(folder), "cpu"))
+    assert texts.licence == "Test licence\n"
+    assert texts.facts == {"authors": "A test", "copyright": "See LICENSE"}
+
+
+@pytest.mark.parametrize("name", ["LICENSE", METADATA])
+def test_a_link_in_the_parent_copies_no_file(name, folder):
+    model = load_model(str(folder), "cpu")
+    (folder / name).unlink()
+    (folder / name).symlink_to(folder.parent / "secret")
+    with pytest.raises(ModelError, match="found a link"):
+        texts_of(model)
+
+
+def test_a_licence_that_is_missing_or_of_megabytes_is_said(folder):
+    model = load_model(str(folder), "cpu")
+    (folder / "LICENSE").write_text("x" * 2_000_000)
+    with pytest.raises(ModelError, match="at most 1 MB"):
+        texts_of(model)
+    (folder / "LICENSE").unlink()
+    with pytest.raises(ModelError, match=r"Expected LICENSE in .*, found none"):
+        texts_of(model)
