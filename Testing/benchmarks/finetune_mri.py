@@ -129,7 +129,7 @@ def slices_of(model: Model, one: Loaded) -> list[int]:
     there = np.flatnonzero(planes.any(axis=(1, 2)))
     if len(there) < 2 * SEEDS - 1:  # nothing would be left to look at
         return []
-    return [int(s["index"]) for s in evenly_spaced(int(there[0]), int(there[-1]), SEEDS)]
+    return [s.index for s in evenly_spaced(int(there[0]), int(there[-1]), SEEDS)]
 
 
 def seeds_for(model: Model, one: Loaded) -> tuple[Seed, ...]:

@@ -85,7 +85,7 @@ def pretrained(weights: str) -> Model:
 
 def run(volume: Volume, truth: Labelmap, origins: dict[str, Model], args: argparse.Namespace) -> None:
     """All ways to the muscle, and the table."""
-    slices = [int(one["index"]) for one in evenly_spaced(0, len(truth.array) - 1, args.seeds)]
+    slices = [one.index for one in evenly_spaced(0, len(truth.array) - 1, args.seeds)]
     drawn = {k: truth.array[k] for k in slices}
     rows: dict[str, dict[str, Any]] = {}
     window, distance = by_window(volume), filled(drawn, range(len(truth.array)), 1)[:, 0]

@@ -111,7 +111,7 @@ def chosen_slices(way: str, span: tuple[int, int], unsure: np.ndarray, count: in
     """The SEED slices, in order."""
     first, last = span
     if way == "even":
-        return [int(s["index"]) for s in evenly_spaced(first, last, count)]
+        return [s.index for s in evenly_spaced(first, last, count)]
     count = min(count, last - first + 1)
     if way == "random":
         return sorted(np.random.default_rng(draw).choice(np.arange(first, last + 1), count, replace=False).tolist())

@@ -44,10 +44,13 @@ class Trained:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user must be told."""
+        """Sentences for the user."""
         if not self.diverged:
             return ()
-        return (f"The loss was not finite after {self.steps} steps, so tuning stopped there: check the result.",)
+        return (
+            f"The loss was not finite after {self.steps} steps; tuning stopped there with the last good weights. Check "
+            "the result.",
+        )
 
 
 def decoder_parameters(model: Model, example: EncodedSlices) -> dict[str, torch.nn.Parameter]:

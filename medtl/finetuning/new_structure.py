@@ -53,10 +53,10 @@ class Structure:
     def __post_init__(self) -> None:
         wrong = [one for one in self.ids if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", one)]
         if wrong or not self.ids or len(set(self.ids)) < len(self.ids):
-            found = repr(wrong[0]) if wrong else ",".join(self.ids) or "none"
+            given = repr(wrong[0]) if wrong else ",".join(self.ids) or "none"
             raise InputError(
                 "Expected label ids of small letters, digits, '-' and '_', each once, as in muscle or fat,muscle; "
-                f"found {found}. Choose others."
+                f"found {given}. Choose others."
             )
         if self.plane not in (None, *PLANES):
             raise InputError(f"Expected a plane of {', '.join(PLANES)}, found {self.plane!r}. Choose one.")

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import re
 import shutil
 import stat
 import sys
@@ -24,7 +25,7 @@ class TuningOutput:
     NAME.best-N beside the output; a newer one is whole before the older is removed.
 
     The claim is the locked file .NAME.tuning. The system unlocks it when its process ends, however that happens, so a
-    later run of the same output knows that the checkpoints it names are nobody's, and removes them.
+    later run of the same output knows that no process uses the checkpoints it names, and removes them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,9 +43,8 @@ class TuningOutput:
                 f"Expected {self.folder} free for this tuning, found another one that writes there. Wait for its end, "
                 "or choose another output."
             )
-        for name in named_in(self._claim):
-            checkpoint = self.folder.with_name(name)
-            if name.startswith(f"{self.folder.name}.best-") and is_checkpoint(checkpoint):
+        for checkpoint in named_in(self._claim, self.folder):
+            if is_checkpoint(checkpoint):
                 shutil.rmtree(checkpoint, ignore_errors=True)
         self._claim.seek(0)
         self._claim.truncate()
@@ -105,11 +105,11 @@ def is_checkpoint(folder: Path) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     try:
-        records = load_card(folder).training.get("tuned", ())
+        unfinished = load_card(folder).unfinished
     except ModelError:
         return False
     files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir()}
-    return bool(records and records[-1].get("unfinished")) and files == set(names_in(folder))
+    return unfinished and files == set(names_in(folder))
 
 
 def claim_path(folder: Path) -> Path:
@@ -178,11 +178,11 @@ def release(stream: IO[str], path: Path) -> None:
     stream.close()
 
 
-def named_in(stream: IO[str]) -> list[str]:
-    """The checkpoints that a claim names."""
+def named_in(stream: IO[str], folder: Path) -> list[Path]:
+    """The checkpoints of an output folder that its claim names."""
     stream.seek(0)
-    names = stream.read(1_000_000).splitlines()[1:]
-    return [name for name in names if Path(name).name == name]
+    pattern = re.escape(folder.name) + r"\.best-[0-9]+"
+    return [folder.with_name(name) for name in stream.read(1_000_000).splitlines() if re.fullmatch(pattern, name)]
 
 
 def remove_dead_claims(folder: Path) -> None:
@@ -192,7 +192,8 @@ def remove_dead_claims(folder: Path) -> None:
             stream = claim(path, create=False)
             if stream is None:
                 continue
-            left = [name for name in named_in(stream) if os.path.lexists(path.with_name(name))]
+            output = path.with_name(path.name.removeprefix(".").removesuffix(".tuning"))
+            left = [checkpoint for checkpoint in named_in(stream, output) if os.path.lexists(checkpoint)]
             if left or path.stat().st_size == 0:
                 stream.close()
             else:

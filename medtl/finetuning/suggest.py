@@ -1,4 +1,5 @@
-"""Which slice next: evenly spaced over what the model found, which active choices have yet to beat."""
+"""Which slices to correct next: evenly spaced over what the model segments. Choosing by uncertainty did not do better
+(`Testing/benchmarks/finetune_seeds.py`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,20 @@ from ..volume import Volume, array_axis
 
 
 @dataclass(frozen=True)
-class Suggestion:
-    """Slices to correct, each as {"index", "score"}: 0-based along the array axis nearest the plane's normal, the
-    middle one with the highest score; and the warnings of segmenting."""
+class SuggestedSlice:
+    """A slice to correct: its 0-based index along the array axis nearest the plane's normal, and a score from 0 to 1,
+    highest in the middle."""
 
-    slices: list[dict[str, float | int]]
-    warnings: tuple[str, ...]
+    index: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """The slices to correct next, in order, and the warnings of the segmentation that they come from."""
+
+    slices: tuple[SuggestedSlice, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def suggest(
@@ -32,20 +41,20 @@ def suggest(
     """
     result = segment(volume, model, options, progress)
     planes = np.moveaxis(result.labelmap.array, array_axis(volume.geometry, model.card.input.plane), 0)
-    there = np.flatnonzero(planes.any(axis=(1, 2)))
-    first, last = (int(there[0]), int(there[-1])) if len(there) else (0, len(planes) - 1)
+    labelled = np.flatnonzero(planes.any(axis=(1, 2)))
+    first, last = (int(labelled[0]), int(labelled[-1])) if len(labelled) else (0, len(planes) - 1)
     return Suggestion(evenly_spaced(first, last, count), result.warnings)
 
 
-def evenly_spaced(first: int, last: int, count: int) -> list[dict[str, float | int]]:
+def evenly_spaced(first: int, last: int, count: int) -> tuple[SuggestedSlice, ...]:
     """`count` slices from `first` to `last`, both ends half a step away, scored by their nearness to the middle."""
     span = last - first + 1
     wanted = (first + (np.arange(count) + 0.5) * span / count).astype(int)
     middle = (first + last) / 2
-    return [
-        {"index": int(k), "score": round(1.0 - abs(float(k) - middle) / span, 4)}
+    return tuple(
+        SuggestedSlice(int(k), round(1.0 - abs(float(k) - middle) / span, 4))
         for k in np.unique(np.clip(wanted, first, last))
-    ]
+    )
 
 
 def suggest_file(
@@ -56,6 +65,5 @@ def suggest_file(
     Raises: as reading and `segment` do.
     """
     progress("read", 0.0)
-    volume = read_volume(image)
-    suggestion = suggest(volume, model, count, options, progress)
+    suggestion = suggest(read_volume(image), model, count, options, progress)
     return {"input": str(image), "model": model.card.name, **encode(suggestion)}

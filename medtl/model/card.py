@@ -182,6 +182,12 @@ class ModelCard:
     abstention: Abstention | None = None
 
     @property
+    def unfinished(self) -> bool:
+        """True for the best model so far of a tuning that was stopped."""
+        records = _records(self.training)
+        return bool(records) and isinstance(records[-1], Mapping) and bool(records[-1].get("unfinished"))
+
+    @property
     def family(self) -> str:
         """The name of the first model of the line: all models tuned from it write the same segments."""
         return self.name if self.parent is None else self.parent.family or self.parent.name

@@ -265,5 +265,5 @@ def fitted_temperature(logits: Tensor, truth: Tensor) -> float:
     def loss(logarithm: float) -> float:
         return float(functional.cross_entropy(logits / float(np.exp(logarithm)), truth))
 
-    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded", options={"xatol": 1e-7})
-    return float(np.exp(found.x))
+    minimum = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded", options={"xatol": 1e-7})
+    return float(np.exp(minimum.x))

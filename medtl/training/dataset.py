@@ -1,4 +1,4 @@
-"""Step one of training: cases (files) to a cache of arrays, one `.npz` a case. Step two, fit, needs nothing else.
+"""Step one of training: cases (files) to a cache of arrays, one `.npz` a case. Step two, fit, reads the cache alone.
 
 A cached case is in the model's plane: `image` float16 in the network's units, `label` uint8, `brain` bool (all
 (slices, rows, columns)), so fit runs wherever torch is.
@@ -57,7 +57,7 @@ def prepare_cases(
         if ready is None:
             ready = prepare_case(case, card, binary)
             store(path, ready, key)
-        # Who the patient is stands in the case list, and may have been corrected there.
+        # Patient and site come from the case list, where they may have been corrected.
         prepared.append(replace(ready, patient=case.patient, site=case.site))
     progress("prepare", 1.0)
     return tuple(prepared)
@@ -122,11 +122,11 @@ def load(path: Path, key: str) -> CachedCase | None:
     """The cached case of a file; None where there is none, it is damaged or its key is another one."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            found, case, patient, site, sha256, slice_mm, statistics = json.loads(str(stored["facts"]))
+            stored_key, case, patient, site, sha256, slice_mm, statistics = json.loads(str(stored["facts"]))
             arrays = (stored["image"], stored["label"], stored["brain"])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
-    return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays) if found == key else None
+    return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays) if stored_key == key else None
 
 
 def brain_mask(tissue: np.ndarray) -> np.ndarray:

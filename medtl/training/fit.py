@@ -1,4 +1,4 @@
-"""Step two of training: cached cases to weights. Seeded, checkpointed each epoch, resumable; no pickle anywhere."""
+"""Step two of training: cached cases to weights. Seeded, checkpointed each epoch, resumable, without pickles."""
 
 import copy
 import json
@@ -44,7 +44,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Fit(Schedule):
-    """How a network that segments is trained. `negatives`: slices without lesion for each slice with one, drawn anew
+    """How a network that segments is trained. `negatives`: slices without lesion for each slice with one, drawn again
     each epoch.
 
     `p_between` is the share of samples taken a little off a slice, `p_near` of those whose neighbours are nearer than
@@ -186,7 +186,7 @@ def one_cycle(share: float) -> float:
 
 @torch.no_grad()
 def average(state: State, decay: float) -> None:
-    """Move the averaged weights towards the present ones; slower as training goes on, up to `decay`."""
+    """Move the averaged weights towards the present ones, slower with each step until the decay is `decay`."""
     decay = min(decay, (1 + state.step) / (10 + state.step))
     for mean, now in zip(state.averaged.state_dict().values(), state.network.state_dict().values(), strict=True):
         if mean.is_floating_point():

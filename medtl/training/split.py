@@ -1,4 +1,4 @@
-"""Who trains and who tests: by patient, stratified by site, the same for everyone who has the same patients."""
+"""Training and test patients: split by patient, stratified by site, the same for the same list of patients."""
 
 import random
 from collections import defaultdict

@@ -1,7 +1,9 @@
 """Fine-tuning on SEED slices: what is learned, what stays, and what is kept when things go wrong."""
 
+import copy
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,22 +15,23 @@ import torch
 
 from medtl import worker
 from medtl.commands.cli import main
-from medtl.errors import Cancelled, InputError
+from medtl.errors import Cancelled, InputError, ModelError
+from medtl.finetuning import decoder, guard, tuned_bundle
 from medtl.finetuning import files as finetune_files
 from medtl.finetuning import finetune as finetune_module
-from medtl.finetuning import guard, tuned_bundle
 from medtl.finetuning import run as run_module
 from medtl.finetuning.decoder import Tuning
 from medtl.finetuning.features import prepare_case
 from medtl.finetuning.files import CaseInput, TuningFiles
 from medtl.finetuning.finetune import finetune
 from medtl.finetuning.guard import NO_CHANGE, Change, Guard, verdict
+from medtl.finetuning.output import TuningOutput
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
-from medtl.finetuning.seed import read_seeds, seeds_of, write_seeds
+from medtl.finetuning.seed import Seed, read_seeds, seeds_of, write_seeds
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import Model, load_model
-from medtl.model.card import InputSpec, load_card
+from medtl.model.card import METADATA, InputSpec, load_card
 from medtl.phantom import head
 from medtl.progress import Progress, no_progress
 from medtl.segmentation import segment_of
@@ -261,6 +264,183 @@ def test_the_result_shows_seeds_as_drawn(model, case_files, tmp_path):
     assert found.segments[0].id == "small.lesion"
     assert record["blend_weight"] > 0
     assert found.geometry.close_to(truth.geometry)
+
+
+def test_a_folder_of_the_user_beside_the_output_stays(model, case_files, tmp_path):
+    mine = tmp_path / "new.best-1"
+    mine.mkdir()
+    (mine / "mine.txt").write_text("precious")
+    tuned(model, case_files, tmp_path / "new")
+    with pytest.raises(Cancelled):
+        tuned(model, case_files, tmp_path / "other", progress=stop_at("tune", 0.6))
+    assert {f.name for f in tmp_path.iterdir()} - {"home"} == {"new", "new.best-1", "other"}
+    assert (mine / "mine.txt").read_text() == "precious"
+
+
+def test_a_second_tuning_to_the_same_output_is_refused_at_once(model, case_files, tmp_path):
+    with TuningOutput(tmp_path / "new"), pytest.raises(InputError, match="another one that writes there"):
+        tuned(model, case_files, tmp_path / "new", progress=stop_at("prepare", 0.0))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_what_appears_at_the_outputs_meanwhile_stays_and_the_run_is_not_lost(model, case_files, tmp_path, forced):
+    def progress(stage: str, fraction: float) -> None:
+        if stage == "guard" and not (tmp_path / "new").exists():
+            (tmp_path / "new").mkdir()
+            (tmp_path / "result.nrrd").write_text("mine")
+
+    record = tuned(
+        model, case_files, tmp_path / "new", progress=progress, result=tmp_path / "result.nrrd", force=forced
+    )
+    assert list((tmp_path / "new").iterdir()) == []
+    assert (record["output"], record["name"]) == (str(tmp_path / "new-2"), "new-2")
+    assert load_model(str(tmp_path / "new-2"), "cpu").card.name == "new-2"
+    assert any("the model is in" in note for note in record["notes"])
+    written = tmp_path / ("result.nrrd" if forced else "result-2.nrrd")
+    assert record["result"] == str(written)
+    assert read_labelmap(written).geometry.close_to(read_labelmap(case_files.label).geometry)
+    assert forced or (tmp_path / "result.nrrd").read_text() == "mine"
+
+
+def test_a_result_that_cannot_be_written_does_not_lose_the_model(model, case_files, tmp_path):
+    (tmp_path / "folder").mkdir()
+
+    def progress(stage: str, fraction: float) -> None:
+        if stage == "write" and (tmp_path / "folder").exists():
+            (tmp_path / "folder").rmdir()
+
+    record = tuned(model, case_files, tmp_path / "new", progress=progress, result=tmp_path / "folder" / "r.nrrd")
+    assert "result" not in record
+    assert any("its result for this case is not" in note for note in record["notes"])
+    assert load_model(str(tmp_path / "new"), "cpu").sha256 == record["sha256"]
+
+
+def broken(model: Model) -> Model:
+    """The model with a decoder that gives NaN."""
+    network = copy.deepcopy(model.networks[0])
+    with torch.no_grad():
+        network.unet.final_conv.bias.fill_(float("nan"))
+    return replace(model, networks=(network,))
+
+
+@pytest.mark.parametrize("slices", [SLICES, SLICES[:3]], ids=["some held out", "none held out"])
+def test_a_model_whose_numbers_are_not_finite_is_not_tuned(model, case_files, tmp_path, slices):
+    with pytest.raises(ModelError, match=r"Expected (a finite loss|finite numbers)"):
+        tuned(broken(model), replace(case_files, slices=slices), tmp_path / "new")
+    assert {f.name for f in tmp_path.iterdir()} - {"home"} == set()
+
+
+@pytest.mark.parametrize("bad", ["loss", "gradient"])
+def test_a_tuning_that_diverges_ends_with_the_last_good_weights_and_says_so(
+    model, case_files, tmp_path, monkeypatch, bad
+):
+    real, calls = decoder.dice_and_cross_entropy, []
+
+    def loss(logits: torch.Tensor, truth: torch.Tensor, ignore: int) -> torch.Tensor:
+        calls.append(0)
+        value = real(logits, truth, ignore)
+        if len(calls) < 6:
+            return value
+        # The second is the loss itself, with a gradient that is not a number.
+        return value * float("nan") if bad == "loss" else value + 0 * (value - value).sqrt()
+
+    monkeypatch.setattr(decoder, "dice_and_cross_entropy", loss)
+    record = tuned(model, replace(case_files, slices=case_files.slices[:3]), tmp_path / "new")
+    assert record["steps"] == 5
+    assert any("The loss was not finite after 5 steps" in note for note in record["notes"])
+    card = load_card(tmp_path / "new")
+    assert any("not finite" in note for note in card.training["tuned"][-1]["notes"])
+    state = load_model(str(tmp_path / "new"), "cpu").networks[0].state_dict()
+    assert all(torch.isfinite(value).all() for value in state.values())
+    assert any(not torch.equal(value, model.networks[0].state_dict()[key]) for key, value in state.items())
+
+
+def test_warnings_of_the_readers_reach_the_record_and_not_the_bundle(model, case_files, tmp_path, monkeypatch):
+    listed = tmp_path / "guard.csv"
+    listed.write_text(f"image,label\n{case_files.image},{case_files.label}\n")
+    for module, name in ((finetune_files, "case"), (guard, "guard case")):
+        for kind in ("volume", "labelmap"):
+            read = getattr(module, f"read_{kind}")
+
+            def with_warning(path: Path, read: Callable = read, text: str = f"A {kind} of a {name}.") -> object:
+                return replace(read(path), warnings=(text,))
+
+            monkeypatch.setattr(module, f"read_{kind}", with_warning)
+    record = tuned(model, case_files, tmp_path / "new", guard=listed)
+    expected = {f"A {kind} of a {name}." for kind in ("volume", "labelmap") for name in ("case", "guard case")}
+    assert expected <= set(record["notes"])
+    assert "A volume of" not in (tmp_path / "new" / METADATA).read_text()
+
+
+def test_a_bundle_names_no_image_and_holds_no_hash_of_one(model, case_files, tmp_path):
+    sha256 = voxels_sha256(read_volume(case_files.image).array)
+    tuned(model, case_files, tmp_path / "new")
+    texts = [(tmp_path / "new" / name).read_text() for name in (METADATA, "docs/README.md")]
+    assert not any(word in text for text in texts for word in (case_files.image.name, sha256))
+    assert f"- case 1, slice {case_files.slices[0]}" in texts[1]
+
+
+def test_a_model_tuned_from_an_old_bundle_drops_the_names_that_it_holds(model, case_files, tmp_path):
+    record = {"seeds": [{"case": "DOE.nrrd", "image_sha256": "ab12cd", "slice": 1, "labels": ["lesion"]}]}
+    old = replace(model, card=replace(model.card, training={"tuned": [record]}))
+    tuned(old, case_files, tmp_path / "new")
+    text = (tmp_path / "new" / METADATA).read_text()
+    assert "DOE" not in text
+    assert "ab12cd" not in text
+    assert len(load_card(tmp_path / "new").training["tuned"]) == 2
+
+
+def test_a_licence_that_is_a_link_is_not_followed(bundle, case_files, tmp_path):
+    shutil.copytree(bundle, tmp_path / "linked")
+    (tmp_path / "secret").write_text("a key")
+    (tmp_path / "linked" / "LICENSE").unlink()
+    (tmp_path / "linked" / "LICENSE").symlink_to(tmp_path / "secret")
+    with pytest.raises(ModelError, match="readable or a link"):
+        tuned(load_model(str(tmp_path / "linked"), "cpu"), case_files, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def wrong_place(**changes: object) -> Callable[[Seed], Seed]:
+    return lambda seed: replace(seed, **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (wrong_place(index=10**9), r"Expected SEED slices from 0 to 11 of head.nrrd \(axial\), found 1000000000"),
+        (wrong_place(index=12), "found 12"),
+        (wrong_place(mask=np.ones((60, 60), np.uint16)), "masks of 64 x 64 pixels.*found 60 x 60"),
+        (wrong_place(labels=("muscle",)), "Choose the model they are for"),
+        (wrong_place(plane="coronal"), "Choose the model they are for"),
+    ],
+    ids=["far outside", "one outside", "another shape", "another label", "another plane"],
+)
+def test_seeds_that_are_no_slices_of_the_image_are_refused_before_anything_is_tuned(
+    model, case_files, tmp_path, change, message
+):
+    sha256 = voxels_sha256(read_volume(case_files.image).array)
+    seeds = seeds_of(read_labelmap(case_files.label), model.card, case_files.image, sha256, case_files.slices)
+    write_seeds(tmp_path / "seeds.json", [*seeds[:4], change(seeds[4])])
+    files = TuningFiles(str(tmp_path / "new"), seeds=tmp_path / "seeds.json")
+    with pytest.raises(InputError, match=message):
+        finetune_files.finetune_files(model, files, FinetuneOptions(), stop_at("encode", 0.0))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_result_over_an_image_of_the_list_is_refused(model, case_files, tmp_path):
+    image = tmp_path / "head.nrrd"
+    image.write_bytes(case_files.image.read_bytes())
+    before = image.read_bytes()
+    sha256 = voxels_sha256(read_volume(image).array)
+    write_seeds(
+        tmp_path / "seeds.json",
+        seeds_of(read_labelmap(case_files.label), model.card, image, sha256, case_files.slices),
+    )
+    files = TuningFiles(str(tmp_path / "new"), seeds=tmp_path / "seeds.json")
+    with pytest.raises(InputError, match="is an input"):
+        finetune_files.finetune_files(model, files, FinetuneOptions(result=image, force=True))
+    assert image.read_bytes() == before
 
 
 def changed_label(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path, CaseInput], CaseInput]:

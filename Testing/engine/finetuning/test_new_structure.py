@@ -10,7 +10,7 @@ import small_model
 import torch
 
 from medtl.commands.cli import main
-from medtl.errors import Cancelled, InputError
+from medtl.errors import Cancelled, InputError, ModelError
 from medtl.finetuning import new_structure
 from medtl.finetuning.features import prepare_case
 from medtl.finetuning.files import CaseInput, TuningFiles, finetune_files
@@ -189,6 +189,36 @@ def test_a_cancel_keeps_the_best_so_far(model, case, tmp_path):
     kept = load_model(str(tmp_path / "legs"), "cpu")
     assert kept.card.training["tuned"][0]["unfinished"]
     assert dice(segment(body()[0], kept).labelmap.array > 0, body()[1].array > 0) > 0.5
+
+
+def test_a_training_that_diverges_ends_with_the_last_good_weights_and_says_so(model, case, tmp_path, monkeypatch):
+    real, calls = new_structure.dice_and_cross_entropy, []
+
+    def loss(logits: torch.Tensor, truth: torch.Tensor, ignore: int) -> torch.Tensor:
+        calls.append(0)
+        return real(logits, truth, ignore) * (1.0 if len(calls) < 6 else float("inf"))
+
+    monkeypatch.setattr(new_structure, "dice_and_cross_entropy", loss)
+    record = learned(model, replace(case, slices=(3, 10)), tmp_path / "legs", Structure(("muscle",)))
+    assert record["steps"] == 5
+    assert "The loss was not finite after 5 steps" in " ".join(record["notes"])
+    state = load_model(str(tmp_path / "legs"), "cpu").networks[0].state_dict()
+    assert all(torch.isfinite(value).all() for value in state.values())
+
+
+def test_a_training_whose_first_step_is_not_finite_leaves_no_model(model, case, tmp_path, monkeypatch):
+    real = new_structure.dice_and_cross_entropy
+    monkeypatch.setattr(new_structure, "dice_and_cross_entropy", lambda *given: real(*given) * float("nan"))
+    with pytest.raises(ModelError, match="Expected a finite loss on the SEED slices"):
+        learned(model, case, tmp_path / "legs", Structure(("muscle",)))
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "home") == ["leg.nrrd", "muscle.nrrd"]
+
+
+def test_a_new_model_states_no_figures_of_a_model_before_it(model, case, tmp_path):
+    record = learned(model, case, tmp_path / "legs", Structure(("muscle",)))
+    assert record["before"] == {"seeds": None, "guard": None}
+    assert record["change"]["seeds"] == {"mean": None, "error": None, "n": 1}
+    assert 0 < record["after"]["seeds"] <= 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """SEED slices and their file."""
 
 import json
+import struct
+import tracemalloc
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,3 +172,152 @@ def test_an_image_is_known_by_its_voxels_alone():
     array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     assert voxels_sha256(array) == voxels_sha256(np.asfortranarray(array)) != voxels_sha256(array + 1)
     assert seeds_module.SCHEMA == 1
+
+
+# --- lists that are broken or hostile ---
+
+
+def rewritten(path: Path, **changes: object) -> None:
+    """Change the record of a list of one SEED."""
+    listed = json.loads(path.read_text())
+    listed["seeds"][0].update(changes)
+    path.write_text(json.dumps(listed))
+
+
+def a_list(folder: Path) -> Path:
+    write_seeds(folder / "seeds.json", [a_seed()])
+    return folder / "seeds.json"
+
+
+def archive(path: Path, header: str, content: bytes = b"", kind: int = zipfile.ZIP_DEFLATED) -> None:
+    """Replace the masks of the list by one with this header and content."""
+    name = json.loads(path.read_text())["seeds"][0]["mask"]
+    text = header.encode() + b" " * (-(11 + len(header)) % 64) + b"\n"
+    with zipfile.ZipFile(path.with_suffix(".npz"), "w", kind) as masks:
+        masks.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + content)
+
+
+def header(shape: str, kind: str = "'<u2'") -> str:
+    return f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}, }}"
+
+
+REFUSED = r"Expected a list of SEEDs .* Mark the slices again"
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        (header("(1000000, 1000000)"), b""),
+        (header("(4294967296, 4294967296)"), b""),
+        (header("(5, 4)"), b"\0" * 38),
+        (header("(5, 4)"), b"\0" * 42),
+        (header("(0, 0)"), b""),
+        (header("(5, 4, 1)"), b"\0" * 40),
+        (header("(-5, -4)"), b"\0" * 40),
+        (header("(5, 4)", "'|O'"), b"\0" * 160),
+        (header("(5, 4)", "'<f8'"), np.full(20, np.nan).tobytes()),
+        (header("(5, 4)", "'<i4'"), np.full(20, -1, np.int32).tobytes()),
+        (header("(1, 1)", "[('a', '<u2', (10000, 10000))]"), b"\0" * 40),
+        (header("(" + "(" * 900 + ")" * 900 + ")"), b""),
+        ("no header", b""),
+    ],
+    ids=[
+        *("a claim", "a claim that overflows", "too short", "too long", "empty", "three dimensions", "negative"),
+        *("objects", "floats", "signed", "fields", "deep", "no header"),
+    ],
+)
+def test_masks_whose_headers_cannot_be_are_refused(tmp_path, text, content):
+    path = a_list(tmp_path)
+    archive(path, text, content)
+    with pytest.raises(InputError, match=REFUSED):
+        read_seeds(path)
+
+
+def test_a_mask_stored_by_columns_is_read(tmp_path):
+    path = a_list(tmp_path)
+    mask = read_seeds(path)[0].mask
+    text = header("(5, 4)").replace("False", "True")
+    archive(path, text, mask.tobytes(order="F"))
+    assert np.array_equal(read_seeds(path)[0].mask, mask)
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_masks_packed_in_another_way_than_numpys_are_refused(tmp_path, kind):
+    path = a_list(tmp_path)
+    archive(path, header("(5, 4)"), b"\0" * 40, kind)
+    with pytest.raises(InputError, match=REFUSED):
+        read_seeds(path)
+
+
+def test_masks_that_would_fill_the_memory_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
+    path = a_list(tmp_path)
+    archive(path, header("(8192, 8193)"), b"\0" * (2 * 8192 * 8193))
+    tracemalloc.start()
+    with pytest.raises(InputError, match="expected two dimensions of uint16"):
+        read_seeds(path)
+    monkeypatch.setattr(seeds_module, "MAX_MASKS_BYTES", 10**6)
+    with pytest.raises(InputError, match="masks of more than 1 MB"):
+        read_seeds(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10**6
+
+
+def test_many_seeds_of_one_mask_read_it_once_and_too_many_are_refused(tmp_path, monkeypatch):
+    path = a_list(tmp_path)
+    listed = json.loads(path.read_text())
+    listed["seeds"] *= 50
+    path.write_text(json.dumps(listed))
+    assert len({id(seed.mask) for seed in read_seeds(path)}) == 1
+    monkeypatch.setattr(seeds_module, "MAX_SEEDS", 49)
+    with pytest.raises(InputError, match="50 SEEDs, more than 49"):
+        read_seeds(path)
+    monkeypatch.setattr(seeds_module, "MAX_LIST_BYTES", 1000)
+    with pytest.raises(InputError, match="more than 0"):
+        read_seeds(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"index": "3"},
+        {"index": 3.0},
+        {"index": True},
+        {"index": -1},
+        {"index": float("inf")},
+        {"labels": "lesion"},
+        {"labels": None},
+        {"labels": ["lesion"] * 70000},
+        {"labels": ["lesion", "lesion"]},
+        {"image": "a\0b"},
+        {"plane": "x"},
+        {"mask": None},
+    ],
+)
+def test_records_that_cannot_be_are_refused(tmp_path, changes):
+    path = a_list(tmp_path)
+    rewritten(path, **changes)
+    with pytest.raises(InputError, match=r"Mark (the slices|the slice|it) again"):
+        read_seeds(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100000 + "]" * 100000, "null", "3", '{"schema": 1, "seeds": 3}', '{"schema": 1}'],
+    ids=["deep", "null", "a number", "no list", "no seeds"],
+)
+def test_json_of_another_form_is_refused(tmp_path, text):
+    path = a_list(tmp_path)
+    path.write_text(text)
+    with pytest.raises(InputError, match=REFUSED):
+        read_seeds(path)
+
+
+def test_a_seed_of_another_plane_does_not_hide_one_of_the_same_number():
+    groups = by_image([a_seed(2), replace(a_seed(2), plane="coronal")])
+    assert [s.plane for s in groups["ab"]] == ["axial", "coronal"]
+
+
+def test_warnings_that_are_not_about_overlap_do_not_refuse_a_labelmap():
+    labelmap = a_labelmap({1: 1}, warnings=("Slices lie 4 to 5 mm apart; the mean is used.",))
+    assert len(seeds_of(labelmap, a_card(), Path("i"), "x", None)) == 1

@@ -1,5 +1,7 @@
-"""What a tuned model takes over from its parent: the parent's own texts, and no other file's."""
+"""What a tuned bundle tells of its cases (slices and labels, no name and no hash), and what it takes over from its
+parent (the parent's own texts, no other file's)."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,62 @@ from small_model import save
 from medtl.errors import ModelError
 from medtl.finetuning.tuned_bundle import texts_of
 from medtl.model.bundle import load_model
-from medtl.model.card import METADATA
+from medtl.model.card import METADATA, anonymised, anonymised_readme
+
+OLD = {
+    "data": "heads",
+    "split": {"train": {"p1": "ab"}},
+    "tuned": [
+        {
+            "parent": {"name": "small", "sha256": "cd"},
+            "notes": ["A note."],
+            "seeds": [
+                {"case": "DOE^JOHN.nrrd", "image_sha256": "aa11", "slice": 3, "labels": ["lesion"]},
+                {"case": "ROE.nii.gz", "image_sha256": "bb22", "slice": 3, "labels": ["lesion"]},
+                {"case": "DOE^JOHN.nrrd", "image_sha256": "aa11", "slice": 9, "labels": ["lesion"]},
+                {"case": "DOE^JOHN.nrrd", "image_sha256": "cc33", "slice": 9, "labels": ["lesion"]},
+            ],
+        }
+    ],
+}
+
+
+def test_cases_are_numbered_by_image_and_hashes_dropped_and_the_rest_stays():
+    found = anonymised(OLD)
+    (record,) = found["tuned"]
+    assert [(seed["case"], seed["slice"]) for seed in record["seeds"]] == [
+        ("case 1", 3),
+        ("case 2", 3),
+        ("case 1", 9),
+        ("case 3", 9),
+    ]
+    assert all(seed["labels"] == ["lesion"] for seed in record["seeds"])
+    assert not any(word in json.dumps(found) for word in ("DOE", "ROE", "aa11", "bb22", "cc33"))
+    assert record["parent"] == OLD["tuned"][0]["parent"]
+    assert record["notes"] == ["A note."]
+    assert {**found, "tuned": None} == {**OLD, "tuned": None}
+
+
+def test_what_is_numbered_already_stays_as_it_is():
+    once = anonymised(OLD)
+    assert anonymised(once) == once
+
+
+def test_a_record_of_another_form_stays_as_it_is():
+    for training in ({}, {"data": 1}, {"tuned": "x"}, {"tuned": [1, {"seeds": 3}, {"seeds": []}]}):
+        assert anonymised(training) == training
+        assert anonymised_readme("text", training) == "text"
+
+
+def test_the_card_for_people_has_the_same_numbers():
+    lines = [f"- {seed['case']}, slice {seed['slice']}" for seed in OLD["tuned"][0]["seeds"]]
+    text = "# new\n\non these SEED slices:\n\n" + "\n".join(lines) + "\n\nVerdict: same.\n"
+    found = anonymised_readme(text, OLD)
+    assert found == (
+        "# new\n\non these SEED slices:\n\n- case 1, slice 3\n- case 2, slice 3\n- case 1, slice 9\n"
+        "- case 3, slice 9\n\nVerdict: same.\n"
+    )
+    assert anonymised_readme(found, anonymised(OLD)) == found
 
 
 @pytest.fixture
