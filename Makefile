@@ -14,7 +14,7 @@ CASE ?=
 PY := .venv/bin/python
 SLICER_PY := .venv-slicer/bin/python
 SLICER_NEXT_PY := .venv-slicer-next/bin/python
-SLICER_PACKAGES := "PySide6-Essentials>=6.7" "numpy>=1.26" "pytest>=8.0" "SimpleITK>=2.4" "pydicom>=3.0.2" "pillow>=12.3" \
+SLICER_PACKAGES := "PySide6-Essentials>=6.7" "numpy>=1.26" "pytest>=8.0" "SimpleITK>=2.5.7" "pydicom>=3.0.2" "pillow>=12.3" \
 	"scipy>=1.11" packaging cmake jsonschema
 # Tested versions with hashes: for users and Slicer, and with the tools of development. Without torch and what only it
 # needs: these are installed first, in builds that differ by platform and index.

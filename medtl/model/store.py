@@ -36,8 +36,7 @@ from .card import (
     load_card,
 )
 from .card_text import is_invisible
-from .files import open_file, reason_of
-from .files import read_text_file as read_text_file  # for those who show or copy a bundle's texts
+from .files import open_file, read_text_file, reason_of
 
 WEIGHTS = "models/model.safetensors"
 FILES = ("LICENSE", METADATA, WEIGHTS)  # and texts in docs

@@ -1,13 +1,17 @@
-"""What a tuned bundle tells of the cases that it was tuned on: slices and labels, no name and no hash."""
+"""What a tuned bundle has of its parent and of the cases that it was tuned on: slices and labels, no name, no hash."""
 
 import json
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import small_model
 
 from medtl.commands.cli import main
+from medtl.errors import ModelError
+from medtl.finetuning.tuned_bundle import texts_of
+from medtl.model.bundle import load_model
 from medtl.model.card import METADATA, anonymised, anonymised_readme, load_card
 from medtl.model.store import export_bundle, import_bundle
 
@@ -65,6 +69,38 @@ def test_the_card_for_people_has_the_same_numbers():
         "- case 3, slice 9\n\nVerdict: same.\n"
     )
     assert anonymised_readme(found, anonymised(OLD)) == found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    small_model.save(tmp_path / "small")
+    (tmp_path / "secret").write_text('{"authors": "secret"}')
+    return tmp_path / "small"
+
+
+def test_the_licence_and_the_authors_are_the_parents(folder):
+    texts = texts_of(load_model(str(folder), "cpu"))
+    assert texts.licence == "Test licence\n"
+    assert texts.facts == {"authors": "A test", "copyright": "See LICENSE"}
+
+
+@pytest.mark.parametrize("name", ["LICENSE", METADATA])
+def test_a_link_in_the_parent_copies_no_file(name, folder):
+    model = load_model(str(folder), "cpu")
+    (folder / name).unlink()
+    (folder / name).symlink_to(folder.parent / "secret")
+    with pytest.raises(ModelError, match="found a link"):
+        texts_of(model)
+
+
+def test_a_licence_that_is_missing_or_of_megabytes_is_said(folder):
+    model = load_model(str(folder), "cpu")
+    (folder / "LICENSE").write_text("x" * 2_000_000)
+    with pytest.raises(ModelError, match="at most 1 MB"):
+        texts_of(model)
+    (folder / "LICENSE").unlink()
+    with pytest.raises(ModelError, match=r"Expected LICENSE in .*, found none"):
+        texts_of(model)
 
 
 @pytest.fixture
