@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from .volume import Geometry
+from .labels import all_segments
+from .results import LesionFigures, SegmentFigures
+from .volume import Geometry, Labelmap
 
 # Distances of so many pairs of points are held in memory at once.
 PAIRS = 4_000_000
@@ -28,6 +30,19 @@ class Lesion:
     volume_ml: float | None
     diameter_mm: float | None
     centre: tuple[float, float, float]
+
+
+def measure(labelmap: Labelmap, real_spacing: bool = True) -> tuple[SegmentFigures, ...]:
+    """Volume (mL) and lesions of each segment of a labelmap; None for mL and mm where the spacing is not real. A value
+    without a segment is a segment named by its value."""
+    measured = []
+    for one in all_segments(labelmap):
+        mask = labelmap.mask(one.value)
+        ml = np.count_nonzero(mask) * labelmap.geometry.voxel_ml if real_spacing else None
+        parts = lesions(mask, labelmap.geometry, real_spacing)
+        figures = tuple(LesionFigures(part.volume_ml, part.diameter_mm, part.centre) for part in parts)
+        measured.append(SegmentFigures(one.id, one.name, ml, figures))
+    return tuple(measured)
 
 
 def lesions(mask: np.ndarray, geometry: Geometry, real_spacing: bool = True) -> tuple[Lesion, ...]:

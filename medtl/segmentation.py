@@ -16,14 +16,14 @@ from .io.files import identities
 from .io.isolated import Reader
 from .io.write import Write, check_output, store_image, store_labelmap, write_together
 from .labels import LABEL_TAG, MODEL_TAG, id_of
-from .measurement import lesions
+from .measurement import measure
 from .model.card import Label, ModelCard
 from .model.device import check_threads, limited_threads, memory_advice
 from .postprocess import clean
 from .preprocess import Prepared, batch, neighbour_steps, prepare, restore
 from .progress import Progress, Stopwatch, no_progress
-from .results import LesionFigures, SegmentedFile, SegmentFigures
-from .volume import Geometry, Labelmap, Segment, Volume
+from .results import SegmentedFile
+from .volume import Labelmap, Segment, Volume
 
 if TYPE_CHECKING:
     from .model.bundle import Model
@@ -280,7 +280,7 @@ def segment_file(
     )
     result = segment(volume, model, options, progress)
     watch("write", 0.0)
-    segments = segment_figures(result, volume)
+    segments = measure(result.labelmap, volume.real_spacing)
     inexact = write_together(files_of(result, outputs), lambda: watch("write", 1.0), outputs.force)
     watch.stop()
     seconds = {"read": watch.seconds["read"], **result.seconds, "write": watch.seconds["write"]}
@@ -305,18 +305,3 @@ def files_of(result: Segmentation, outputs: OutputOptions) -> list[Write]:
     if outputs.uncertainty is not None and uncertainty is not None:
         writes.append(Write(outputs.uncertainty, lambda part: store_image(part, uncertainty, geometry)))
     return writes
-
-
-def segment_figures(result: Segmentation, volume: Volume) -> tuple[SegmentFigures, ...]:
-    """Volume and lesions of each segment."""
-    array, segments = result.labelmap.array, result.labelmap.segments
-    return tuple(
-        SegmentFigures(one.id, one.name, ml, lesion_figures(array == one.value, volume.geometry, volume.real_spacing))
-        for one, ml in zip(segments, result.volumes_ml, strict=True)
-    )
-
-
-def lesion_figures(mask: np.ndarray, geometry: Geometry, real_spacing: bool) -> tuple[LesionFigures, ...]:
-    """The lesions of a mask (Z, Y, X), the largest first."""
-    found = lesions(mask, geometry, real_spacing)
-    return tuple(LesionFigures(one.volume_ml, one.diameter_mm, one.centre) for one in found)

@@ -19,7 +19,7 @@ from ..io.isolated import Reader
 from ..io.write import Write, check_output, store_image, write_together
 from ..measurement import largest_part
 from ..model.card import ModelCard
-from ..model.device import limited_threads, memory_advice
+from ..model.device import check_threads, limited_threads, memory_advice
 from ..preprocess import in_order, orient, turn, turn_back
 from ..progress import Progress, Stopwatch, no_progress
 from ..segmentation import check_finite
@@ -57,8 +57,7 @@ class ClassifyOptions:
     keep_heat: bool = False
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"Expected 1 thread or more, found {self.threads}.")
+        check_threads(self.threads)
 
 
 @dataclass(frozen=True)

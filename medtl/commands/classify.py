@@ -77,7 +77,7 @@ def pictures_of(path: Path) -> list[Path]:
 
 
 def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[str, Any], out: TextIO) -> int:
-    """Fill `answer`, print each result as it comes; the exit status."""
+    """Classify the inputs into `answer` and print each result as it comes; the exit status."""
     from ..classification.classify import ClassifyOptions, classify_file
     from ..io.isolated import reader_of
     from ..model.bundle import load_model
@@ -107,7 +107,7 @@ def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[
             progress.close()
             before = {} if answer["results"] else loading.seconds
             answer["results"].append(replace_seconds(result, before))
-            show(result, args, len(inputs) > 1, out)
+            print_result(result, args, len(inputs) > 1, out)
     return 1 if answer["errors"] else 0
 
 
@@ -116,15 +116,15 @@ def replace_seconds(result: dict[str, Any], before: dict[str, float]) -> dict[st
     return result | {"seconds": rounded_seconds("classify", before | result["seconds"])}
 
 
-def show(result: dict[str, Any], args: argparse.Namespace, several: bool, out: TextIO) -> None:
+def print_result(result: dict[str, Any], args: argparse.Namespace, several: bool, out: TextIO) -> None:
     """Print one result for people; warnings go to standard error in any case."""
     print_warnings(result["warnings"], result["input"] if several else "")
     if args.json:
         return
     best = result["probabilities"][result["class"]]
-    said = "uncertain: review" if result["abstained"] else result["name"]
+    verdict = "uncertain: review" if result["abstained"] else result["name"]
     usual = "" if (share := usual_probability(result, result["class"])) is None else f", usual: {share:.1%}"
-    lines = [f"{result['input']}: {said} ({result['name']} {best:.1%}{usual}). Research use, not for diagnosis."]
+    lines = [f"{result['input']}: {verdict} ({result['name']} {best:.1%}{usual}). Research use, not for diagnosis."]
     lines += [f"  {reason}" for reason in result["reasons"]]
     lines += [f"  {name} {p:.1%}" for name, p in result["probabilities"].items()]
     if votes := votes_sentence(result):
@@ -139,7 +139,7 @@ def show(result: dict[str, Any], args: argparse.Namespace, several: bool, out: T
 
 
 def votes_sentence(result: dict[str, Any]) -> str:
-    """How many slices say what; empty for one slice and for a model that looks at none."""
+    """The votes of the slices in a sentence; empty for one slice and for a model that uses none."""
     count = len(result["slices"])
     if count < 2:
         return ""

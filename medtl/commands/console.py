@@ -27,9 +27,9 @@ READER_GONE = 141
 # What a message adds for the option that resolves its error, where the command has that option.
 HINTS = {
     "force": "Use --force to replace it.",
-    "frame": "Choose one with --frame N.",
-    "component": "Choose one with --component N.",
-    "series": "Choose one with --series UID.",
+    "frame": "Use --frame N.",
+    "component": "Use --component N.",
+    "series": "Use --series UID.",
 }
 
 

@@ -27,7 +27,8 @@ def models(args: argparse.Namespace, out: TextIO) -> int:
         return 0
     for item in found:
         about = f"{item.card.version}  {item.card.task}" if item.card else "-"
-        print_lines(out, f"{item.name}  {about}  {item.source}" + (f"  {item.problem}" if item.problem else ""))
+        remark = item.problem or ("best model of an unfinished tuning" if item.card and item.card.unfinished else "")
+        print_lines(out, f"{item.name}  {about}  {item.source}" + (f"  {remark}" if remark else ""))
     if not found:
         print_messages("medtl: no models yet: `medtl import PATH` adds a bundle")
     return 0

@@ -171,12 +171,14 @@ def check_result(options: FinetuneOptions, files: TuningFiles, seeds: SeedCases)
 def write_result(path: Path, labelmap: Labelmap, force: bool) -> tuple[Path | None, tuple[str, ...]]:
     """Write the case's labelmap; where it lies and warnings. A failure is a warning, for the model is written; where a
     file appeared meanwhile, the result goes beside it unless `force`."""
-    place = path if force else free_file(path)
-    moved = () if place == path else (f"{path} appeared while the model was tuned, so the result is in {place}.",)
-    try:
-        return place, (*moved, *write_labelmap(place, labelmap, force))
-    except InputError as error:
-        return None, (f"The model is written, its result for this case is not: {error}",)
+    while True:
+        place = path if force else free_file(path)
+        moved = () if place == path else (f"{path} appeared while the model was tuned, so the result is in {place}.",)
+        try:
+            return place, (*moved, *write_labelmap(place, labelmap, force))
+        except InputError as error:
+            if force or not os.path.lexists(place):  # else it appeared just now
+                return None, (f"The model is written, its result for this case is not: {error}",)
 
 
 def free_file(path: Path) -> Path:

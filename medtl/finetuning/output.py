@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from ..errors import InputError, ModelError
+from ..io.parts import move_into_place
 from ..model.card import load_card
 from ..model.store import names_in
 
@@ -83,8 +84,8 @@ class TuningOutput:
         kept, self.checkpoint = self.checkpoint, None
         if kept is None or os.path.lexists(self.folder):
             return kept
-        with suppress(OSError):
-            kept.rename(self.folder)
+        with suppress(OSError, InputError):
+            move_into_place(kept, self.folder, replace=False)
             return self.folder
         return kept
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InputError
+from ..model.device import check_threads
 from ..progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class FinetuneOptions:
     """Choices of one run. `budget` in seconds; `strength` scales how far from the parent the model goes; `guard` lists
     accepted cases; `result` is where this case's labelmap goes.
 
-    Raises: InputError for a budget or a strength out of range.
+    Raises: InputError for threads, a budget or a strength out of range.
     """
 
     budget: float = 60.0
@@ -35,6 +36,7 @@ class FinetuneOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_threads(self.threads)
         if not MIN_BUDGET <= self.budget <= 86400:
             raise InputError(f"Expected a budget of {MIN_BUDGET:g} seconds or more, found {self.budget:g}. Allow more.")
         if not 0 < self.strength <= 2:

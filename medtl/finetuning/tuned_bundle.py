@@ -3,7 +3,6 @@
 Cases are numbered in it: a bundle holds no name of an image file and no hash of an image.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..errors import ModelError
 from ..model.bundle import Model, save_bundle
-from ..model.card import METADATA, ModelCard, Parent, anonymised
+from ..model.card import ModelCard, Parent, anonymised, read_metadata
+from ..model.files import read_text_file
 from ..volume import Volume
 from .finetune import Finetuned
 from .guard import Change
@@ -115,18 +114,8 @@ def texts_of(origin: Model) -> OriginTexts:
 
     Raises: ModelError when they cannot be read, or are links, which may lead to any file.
     """
-    files = (origin.folder / "LICENSE", origin.folder / METADATA)
-    try:
-        if any(file.is_symlink() for file in files):
-            raise ValueError("a link")
-        licence, metadata = (file.read_text(encoding="utf-8") for file in files)
-        facts = json.loads(metadata)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"Expected the files LICENSE and {METADATA} in {origin.folder}, found none readable or a link. Import the "
-            "model again."
-        ) from error
-    return OriginTexts(licence, {key: facts[key] for key in FACTS if key in facts})
+    facts = read_metadata(origin.folder)
+    return OriginTexts(read_text_file(origin.folder, "LICENSE"), {key: facts[key] for key in FACTS if key in facts})
 
 
 def write_bundle(folder: Path, card: ModelCard, state: dict[str, Any], origin: OriginTexts) -> ModelCard:

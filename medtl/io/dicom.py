@@ -1,6 +1,6 @@
-"""DICOM series: found, checked, sorted by position and read.
+"""DICOM series: the files of a folder, sorted by position, checked and read as a volume.
 
-The order of file names means nothing: slices are sorted along the normal of the image plane.
+Slices are sorted along the normal of the image plane, whatever their file names are.
 """
 
 from collections.abc import Callable, Iterator
@@ -78,9 +78,9 @@ def read_dicom(path: Path, uid: str | None = None) -> Volume:
     sizes or orientations, in colour, or compressed in a way that cannot be read here.
     """
     files = visible_files(path) if path.is_dir() else [path]
-    dicom = [file for file in files if file == path or is_dicom(file)]
-    others = [file for file in files if file not in set(dicom) and suffix_of(file) in (*PICTURES, *VOLUMES)]
-    series, slices = _choose(_scan(dicom), uid, path, others)
+    slice_files = {file for file in files if file == path or is_dicom(file)}
+    others = [file for file in files if file not in slice_files and suffix_of(file) in (*PICTURES, *VOLUMES)]
+    series, slices = _choose(_scan(sorted(slice_files)), uid, path, others)
     if reason := next((s.unreadable for s in slices if s.unreadable), ""):
         raise InputError(reason)
     geometry, uneven = _geometry(slices, series, path)
@@ -129,20 +129,20 @@ def _names(files: list[Path]) -> str:
 
 def _scan(files: list[Path]) -> list[tuple[Series, list[_Slice]]]:
     """Every image series among the files, with its slices sorted by position."""
-    found: dict[str, tuple[Series, list[_Slice]]] = {}
+    by_uid: dict[str, tuple[Series, list[_Slice]]] = {}
     for file in files:
         header = read_header(file)
         if header is None:
             continue
         with dicom_errors(_odd_header(file)):
             uid = str(header.get("SeriesInstanceUID", ""))
-            if uid not in found:
+            if uid not in by_uid:
                 date = str(header.get("SeriesDate") or header.get("StudyDate") or "")
                 description = str(header.get("SeriesDescription", "")).strip()
-                found[uid] = Series(uid, description, str(header.get("Modality", "")), date, (), (0, 0, 0)), []
-            found[uid][1].extend(_slices(header, file))
+                by_uid[uid] = Series(uid, description, str(header.get("Modality", "")), date, (), (0, 0, 0)), []
+            by_uid[uid][1].extend(_slices(header, file))
     result = []
-    for series, slices in found.values():
+    for series, slices in by_uid.values():
         slices.sort(key=lambda s: s.along)
         names = tuple(dict.fromkeys(s.path for s in slices))
         result.append((replace(series, files=names, size=(*slices[0].size, len(slices))), slices))
@@ -219,27 +219,28 @@ def _slice(header: "Dataset", holders: "list[Dataset]", file: Path, number: int,
 
 
 def _choose(
-    found: list[tuple[Series, list[_Slice]]], uid: str | None, path: Path, others: list[Path]
+    candidates: list[tuple[Series, list[_Slice]]], uid: str | None, path: Path, others: list[Path]
 ) -> tuple[Series, list[_Slice]]:
     """The only series, or the one that `uid` names; `others` are images in the folder that are not DICOM."""
-    if not found and others:
+    if not candidates and others:
         raise InputError(
             f"Expected a DICOM series of images, found none at {path} but {_names(others)}. "
             "Give such a file itself in place of the folder."
         )
-    if not found:
+    if not candidates:
         raise InputError(
             f"Expected a DICOM series of images, found none at {path}. Choose the folder that holds the slices."
         )
-    fitting = [pair for pair in found if uid is None or pair[0].uid == uid]
-    fitting = fitting or [pair for pair in found if uid and pair[0].uid.startswith(uid)]
-    if len(fitting) == 1:
-        return fitting[0]
+    matching = [pair for pair in candidates if uid is None or pair[0].uid == uid]
+    matching = matching or [pair for pair in candidates if uid and pair[0].uid.startswith(uid)]
+    if len(matching) == 1:
+        return matching[0]
     shown = [
-        f"{s.uid} ({s.description or 'no description'}, {s.modality}, {s.size[2]} slices)" for s, _ in fitting or found
+        f"{s.uid} ({s.description or 'no description'}, {s.modality}, {s.size[2]} slices)"
+        for s, _ in matching or candidates
     ]
     more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
-    what = f"{len(shown)} series" if uid is None else f"{len(fitting)} that begin with {uid!r} among {len(found)}"
+    what = f"{len(shown)} series" if uid is None else f"{len(matching)} that begin with {uid!r} among {len(candidates)}"
     raise InputError(
         f"Expected one DICOM series, found {what} at {path}: {'; '.join(shown[:10])}{more}. "
         "Choose one of them; a unique beginning of its UID is enough.",
@@ -248,10 +249,10 @@ def _choose(
 
 
 def _geometry(slices: list[_Slice], series: Series, path: Path) -> tuple[Geometry, tuple[str, ...]]:
-    """The grid of sorted slices, and what is odd about it."""
+    """The grid of sorted slices, and warnings about it."""
     name = f"the series {series.description or series.uid} at {path}"
     _check_alike(slices, name)
-    step, notes = _step(slices, name)
+    step, uneven = _step(slices, name)
     first = slices[0]
     normal = np.cross(first.row, first.column)
     origin = np.zeros(3) if first.position is None else first.position
@@ -262,7 +263,7 @@ def _geometry(slices: list[_Slice], series: Series, path: Path) -> tuple[Geometr
             (float(origin[0]), float(origin[1]), float(origin[2])),
             tuple(float(v) for v in np.stack([first.row, first.column, normal], axis=1).ravel()),
         )
-    return geometry, notes
+    return geometry, uneven
 
 
 def _check_alike(slices: list[_Slice], name: str) -> None:
@@ -289,7 +290,7 @@ def _check_alike(slices: list[_Slice], name: str) -> None:
 
 
 def _step(slices: list[_Slice], name: str) -> tuple[float, tuple[str, ...]]:
-    """The distance of neighbouring slices in mm, where there are no gaps, doubles or tilt."""
+    """The distance of neighbouring slices in mm, with a warning where it varies; gaps, doubles and tilt are refused."""
     if len(slices) == 1:
         return slices[0].thickness, ()
     steps = np.diff([s.along for s in slices])
@@ -311,9 +312,9 @@ def _step(slices: list[_Slice], name: str) -> tuple[float, tuple[str, ...]]:
             f"{steps[gaps[0]]:.3g} mm between {pair(int(gaps[0]))}. Export the missing slices."
         )
     _check_tilt(slices, name)
-    uneven = steps.max() - steps.min() > 0.1 * usual
-    notes = (f"Slices lie {steps.min():.3g} to {steps.max():.3g} mm apart; the mean is used.",) if uneven else ()
-    return float(steps.mean()), notes
+    if steps.max() - steps.min() <= 0.1 * usual:
+        return float(steps.mean()), ()
+    return float(steps.mean()), (f"Slices lie {steps.min():.3g} to {steps.max():.3g} mm apart; the mean is used.",)
 
 
 def _check_tilt(slices: list[_Slice], name: str) -> None:

@@ -1,5 +1,8 @@
 """The voxels of DICOM files: which pixel data can be read, and their values after rescaling."""
 
+import shutil
+import struct
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,8 +140,10 @@ def _stored(data: "Dataset") -> np.ndarray | None:
             return None
     try:
         pixels = data.pixel_array
-    except RuntimeError:  # all of the plugins that are there failed
-        return None
+    except RuntimeError as error:
+        if type(error) is not RuntimeError:  # a damaged header
+            raise
+        return None  # all of the plugins that are there failed
     return np.asarray(pixels).reshape(-1, int(data.Rows), int(data.Columns))
 
 
@@ -169,12 +174,38 @@ def _sum_of_ends(data: "Dataset", scaling: Scaling) -> float:
 
 def _by_gdcm(data: "Dataset", file: Path) -> np.ndarray:
     """The values as SimpleITK's GDCM, which knows more compressions, reads and rescales them, float64 (Y, X)."""
-    with quiet_stderr():
+    from pydicom.encaps import get_frame
+
+    first = get_frame(data.PixelData, 0, number_of_frames=1)
+    if _codestream_size(first) not in (
+        None,
+        (int(data.Rows), int(data.Columns)),
+    ):  # GDCM would follow it, however large
+        _refuse(data, file)
+    with tempfile.TemporaryDirectory(prefix="medtl-") as folder, quiet_stderr():
+        plain = shutil.copyfile(file, Path(folder, "slice.dcm"))  # SimpleITK ends the process on names out of UTF-8
         try:
-            image = sitk.ReadImage(str(file), imageIO="GDCMImageIO")
+            image = sitk.ReadImage(str(plain), imageIO="GDCMImageIO")
         except RuntimeError:
             _refuse(data, file)
     return np.asarray(sitk.GetArrayFromImage(image), dtype=np.float64).reshape(int(data.Rows), int(data.Columns))
+
+
+def _codestream_size(stream: bytes) -> tuple[int, int] | None:
+    """Rows and columns that a JPEG 2000, JPEG or JPEG-LS stream states itself; None where they are not found.
+
+    Source: ITU-T T.800 A.5.1 (SIZ), T.81 B.2.2 and T.87 C.2.2 (the frame header).
+    """
+    if stream.startswith(b"\xff\x4f\xff\x51") and len(stream) >= 24:
+        right, bottom, left, top = struct.unpack_from(">4I", stream, 8)
+        return bottom - top, right - left
+    at = 2
+    while stream.startswith(b"\xff\xd8") and at + 9 <= len(stream):
+        _, marker, length, _, rows, columns = struct.unpack_from(">BBHBHH", stream, at)
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return rows, columns
+        at += 2 + length
+    return None
 
 
 def _refuse(data: "Dataset", file: Path) -> NoReturn:

@@ -4,8 +4,8 @@ The process is `python -P -m medtl.io.isolated FOLDER`: one JSON object a line i
 folder, nothing pickled. It ends, and removes the folder, when its input ends.
 
 In:  {"read": "volume" | "labelmap", "path", "options"}
-Out: {"event": "ready"}; for each request {"event": "done", "value": fields} or {"event": "error", "kind", "message",
-     "option"}.
+Out: {"event": "ready", "pid"}; for each request {"event": "done", "value": fields} or {"event": "error", "kind",
+     "message", "option"}.
 """
 
 import contextlib
@@ -108,8 +108,8 @@ class IsolatedReader:
         except BaseException:  # a crash, a hang, Cancelled or Ctrl-C: whatever the child does now is not wanted
             self._stop()
             raise
-        if answer["kind"] == "InputError":
-            raise InputError(answer["message"], option=answer.get("option", ""))
+        if answer["kind"] == InputError.__name__:
+            raise InputError(answer["message"], option=answer["option"])
         raise ERRORS[answer["kind"]](answer["message"])
 
     def _stop(self) -> None:
@@ -126,13 +126,17 @@ class _Child:
         package = str(Path(__file__).resolve().parents[2])
         inherited = os.environ.get("PYTHONPATH")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, *([inherited] if inherited else [])])}
-        self._process = subprocess.Popen(
-            [*command, str(self._folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what libraries print when they crash
-            env=environment,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [*command, str(self._folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # what libraries print when they crash
+                env=environment,
+            )
+        except OSError as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise _not_started(str(error.strerror)) from error
         self._pid: int | None = None  # of the interpreter, where a launcher such as PythonSlicer stands between
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()  # the last one is empty
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -157,7 +161,7 @@ class _Child:
         if self._pid is None:
             ready = self._next(path, START_SECONDS, progress)
             if ready is None:
-                raise MedTLError(f"The process that reads files did not start ({self._reason()}). Give one input.")
+                raise _not_started(self._reason())
             self._pid = int(ready["pid"])
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # it has just ended, which the missing answer says
@@ -185,7 +189,8 @@ class _Child:
                     f"Expected an image that is read in time, found one that takes too long: {path}. "
                     "Copy it to a fast disk, or leave it out."
                 ) from None
-            return dict(json.loads(line)) if line else None
+            with contextlib.suppress(ValueError):  # a line that a launcher prints
+                return dict(json.loads(line)) if line else None
 
     def _reason(self) -> str:
         """How the process ended."""
@@ -223,6 +228,10 @@ class _Child:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def _not_started(reason: str) -> MedTLError:
+    return MedTLError(f"The process that reads several inputs did not start ({reason}). Give one input at a time.")
+
+
 # --- in the child ---
 
 
@@ -257,7 +266,8 @@ def _answer(request: dict[str, Any], reader: Reader, folder: Path) -> dict[str, 
         return {"event": "error", "kind": type(error).__name__, "message": str(error), "option": option}
     except Exception as error:  # one bad input must not end the process
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return {"event": "error", "kind": "InputError", "message": f"Could not read {path} ({reason})."}
+        message = f"Could not read {path} ({reason})."
+        return {"event": "error", "kind": InputError.__name__, "message": message, "option": ""}
 
 
 def _save(value: Volume | Labelmap, folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import InputError, MedTLError
 from ..volume import Geometry
 from .choice import choose
-from .itk import reason_of
+from .itk import quiet_stderr, reason_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,12 +29,12 @@ def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet_stderr():  # libtiff prints
             warnings.simplefilter("ignore")  # oversized or oddly tagged pictures: the pixels decide
             # a file, not its name: Pillow 13 maps a named TIFF file into memory and ignores that it lies on its side
             with path.open("rb") as file, Image.open(file) as picture:
                 picture.seek(choose(path, "frame", frame, getattr(picture, "n_frames", 1)))
-                pixels, notes = _pixels(picture, path)
+                pixels, changes = _pixels(picture, path)
     except (MedTLError, MemoryError):
         raise
     except Exception as error:  # Pillow raises what its decoders meet: SyntaxError, struct.error, EOFError and others
@@ -45,11 +45,11 @@ def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[
     else:
         choose(path, "component", component, 1)
     pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
-    return pixels[None], Geometry((pixels.shape[1], pixels.shape[0], 1)), notes
+    return pixels[None], Geometry((pixels.shape[1], pixels.shape[0], 1)), changes
 
 
 def _pixels(picture: "Image", path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The pixels (Y, X) or (Y, X, 3) as a viewer shows them, and what had to be changed or was lost."""
+    """The pixels (Y, X) or (Y, X, 3) as a viewer shows them, and warnings of what was changed or lost."""
     from PIL import ImageOps
 
     tags: Any = getattr(picture, "tag_v2", {})
@@ -58,14 +58,14 @@ def _pixels(picture: "Image", path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     deep_colours = any(";16" in str(tile[3]) for tile in tiles) and not picture.mode.startswith("I")
     turned = picture.getexif().get(ORIENTATION, 1) in range(2, 9)
     bits = tags.get(BITS, (8,))[0]
-    notes = []
+    changes = []
     if turned:
         picture = ImageOps.exif_transpose(picture)  # TIFF files are turned by Pillow already
-        notes.append("The picture was turned upright, as its EXIF orientation says.")
+        changes.append("The picture was turned upright, as its EXIF orientation says.")
     if deep_colours:
-        notes.append("The picture has 16 bits a colour, of which the upper 8 are read.")
+        changes.append("The picture has 16 bits a colour, of which the upper 8 are read.")
     if _is_transparent(picture):
-        notes.append("The picture is transparent in places; what lies under them is read.")
+        changes.append("The picture is transparent in places; what lies under them is read.")
     plain = picture.mode in ("L", "I", "F", "RGB") or picture.mode.startswith("I;16")
     grey = picture.mode in ("1", "LA", "La")
     pixels = np.asarray(picture if plain else picture.convert("L" if grey else "RGB"))
@@ -76,7 +76,7 @@ def _pixels(picture: "Image", path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
             f"Expected a picture with black as the smallest value, found white (MinIsWhite) in {path}. "
             "Save it again as MinIsBlack."
         )
-    return pixels, tuple(notes)
+    return pixels, tuple(changes)
 
 
 def _is_transparent(picture: "Image") -> bool:

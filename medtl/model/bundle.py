@@ -15,14 +15,7 @@ from .card import METADATA, SCHEMA, ModelCard, check_card, load_card
 from .card_text import is_invisible
 from .device import choose_device
 from .files import open_file, parse_json, reason_of
-from .store import (
-    MAX_BUNDLE_BYTES,
-    WEIGHTS,
-    check_weights,
-    find_model,
-    sha256_of,
-    sha256_of_numbers,
-)
+from .store import MAX_BUNDLE_BYTES, WEIGHTS, check_weights, find_model, sha256_of, sha256_of_numbers
 
 if TYPE_CHECKING:
     import torch

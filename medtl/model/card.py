@@ -199,13 +199,8 @@ def load_card(folder: Path) -> ModelCard:
     Raises: ModelError when metadata.json is missing or no JSON, or an entry is missing, unknown or not plausible.
     """
     path = folder / METADATA
-    with open_file(folder, METADATA, MAX_METADATA_BYTES) as stream:
-        content = stream.read(MAX_METADATA_BYTES)
-    try:
-        metadata = parse_json(content)
-    except ValueError as error:
-        raise ModelError(f"{path} is not valid JSON ({reason_of(error)}). Import the model again.") from error
-    block = metadata.get("medtl") if isinstance(metadata, dict) else None
+    metadata = read_metadata(folder)
+    block = metadata.get("medtl")
     if not isinstance(block, dict):
         raise ModelError(f"{path} has no block 'medtl': a MONAI bundle, but not one that MedTL can run.")
     schema = block.get("schema")
@@ -218,6 +213,24 @@ def load_card(folder: Path) -> ModelCard:
     card: ModelCard = decode(ModelCard, values, str(path))
     check_card(card, path)
     return card
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """The content of metadata.json of a bundle folder.
+
+    Raises: ModelError when it is missing, too large, a link or no JSON object.
+    """
+    with open_file(folder, METADATA, MAX_METADATA_BYTES) as stream:
+        content = stream.read(MAX_METADATA_BYTES)
+    try:
+        metadata = parse_json(content)
+        if not isinstance(metadata, dict):
+            raise ValueError("it is no object")
+    except ValueError as error:
+        raise ModelError(
+            f"{folder / METADATA} is not valid JSON ({reason_of(error)}). Import the model again."
+        ) from error
+    return metadata
 
 
 def translated(gate: Mapping[str, Any], path: Path) -> dict[str, Any]:

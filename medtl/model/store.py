@@ -16,7 +16,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,10 +25,18 @@ from typing import IO
 from ..errors import InputError, ModelError
 from ..io.parts import already_exists, move_into_place, temporary_folder
 from ..typed_json import encode
-from .card import METADATA, RESERVED, Coefficients, ModelCard, load_card
+from .card import (
+    MAX_METADATA_BYTES,
+    METADATA,
+    RESERVED,
+    Coefficients,
+    ModelCard,
+    anonymised,
+    anonymised_readme,
+    load_card,
+)
 from .card_text import is_invisible
-from .files import open_file, reason_of
-from .files import read_text_file as read_text_file  # for those who show or copy a bundle's texts
+from .files import open_file, read_text_file, reason_of
 
 WEIGHTS = "models/model.safetensors"
 FILES = ("LICENSE", METADATA, WEIGHTS)  # and texts in docs
@@ -205,7 +213,8 @@ def name_is_taken(name: str) -> ModelError:
 
 
 def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
-    """Write the model as a zip that `import_bundle` takes, whole or not at all. Links are not followed.
+    """Write the model as a zip that `import_bundle` takes, whole or not at all. Links are not followed. Cases that a
+    model was tuned on are numbered in it.
 
     Raises: ModelError when there is no such model or it is damaged; InputError when `path` exists (without `force`),
     is no .zip or cannot be written.
@@ -221,11 +230,29 @@ def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
     if os.path.lexists(path) and not force:
         raise already_exists(path, "The output")
 
+    texts = anonymised_texts(folder, card, names)
+
     def write(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            copy_files(folder, names, lambda name: archive.open(f"{card.name}/{name}", "w"))
+            unchanged = [name for name in names if name not in texts]
+            copy_files(folder, unchanged, lambda name: archive.open(f"{card.name}/{name}", "w"))
+            for name, text in texts.items():
+                archive.writestr(f"{card.name}/{name}", text)
 
     write_whole(path, write, force)
+
+
+def anonymised_texts(folder: Path, card: ModelCard, names: Iterable[str]) -> dict[str, str]:
+    """The texts of a bundle that name images which a model was tuned on, by their path in it, with the cases numbered;
+    empty for a bundle that names none."""
+    training = anonymised(card.training)
+    if training == encode(card.training):
+        return {}
+    metadata = json.loads(read_text_file(folder, METADATA, MAX_METADATA_BYTES))
+    metadata["medtl"]["training"] = training
+    docs = [name for name in names if name.startswith("docs/")]
+    texts = {name: anonymised_readme(read_text_file(folder, name), card.training) for name in docs}
+    return {METADATA: json.dumps(metadata, indent=2) + "\n", **texts}
 
 
 def delete_bundle(name: str) -> Path:

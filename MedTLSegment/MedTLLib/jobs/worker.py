@@ -27,6 +27,7 @@ import slicer
 from slicer.i18n import tr as _
 
 import medtl
+from medtl.io.parts import owner_tag, sweep
 from medtl.progress import json_line
 
 from .run import OnDone, OnError, OnProgress, OnValues
@@ -34,7 +35,6 @@ from .run import OnDone, OnError, OnProgress, OnValues
 ANSWER_MS = 1000  # for a cancel to be answered, then the process is killed
 LEAVE_MS = 2000  # for a process to end after its input was closed
 PREFIX = "MedTL-"  # of the temporary folder
-SWEEP_SECONDS = 2 * 86400  # without a new job in it
 LAST_LINES = 5  # of standard error, in the message when the process ended
 
 log = logging.getLogger(__name__)
@@ -74,8 +74,8 @@ class Worker:
         self, command: Sequence[str] | None = None, folder: Path | None = None, idle_minutes: float = 10.0
     ) -> None:
         if folder is None:
-            _sweep()
-            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+            sweep(Path(tempfile.gettempdir()), PREFIX)  # images of patients, where a Slicer that crashed left them
+            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{owner_tag()}-"))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
         self.folder = folder
         self.complaints = ""
@@ -320,14 +320,6 @@ class Worker:
     def _deliver(self) -> None:
         if self._due:  # one call a turn: what one raises does not keep the others back
             self._due.popleft()()
-
-
-def _sweep() -> None:
-    """Remove what a Slicer that crashed left behind: there are images of patients in it."""
-    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # another user's, or gone meanwhile
-            if time.time() - old.stat().st_mtime > SWEEP_SECONDS:
-                shutil.rmtree(old, ignore_errors=True)
 
 
 def find_launcher() -> Path | None:

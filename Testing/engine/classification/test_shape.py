@@ -69,7 +69,7 @@ def test_thick_slices_hardly_change_the_form():
     assert thick["elongation"] == pytest.approx(thin["elongation"], rel=0.05)
 
 
-def test_the_largest_part_alone_is_judged_and_the_user_is_told():
+def test_only_the_largest_part_is_used_with_a_warning():
     mask, geometry = ellipsoid((10, 10, 10), room=15)
     alone = shape_features(mask, geometry)
     both = mask.copy()
@@ -77,7 +77,7 @@ def test_the_largest_part_alone_is_judged_and_the_user_is_told():
     crumb = mask.copy()
     crumb[1:3, 1:3, 1:3] = True
     assert shape_features(both, geometry).values == alone.values
-    assert "2 parts" in " ".join(shape_features(both, geometry).warnings)
+    assert "2 large parts" in " ".join(shape_features(both, geometry).warnings)
     assert shape_features(crumb, geometry) == alone
     assert alone.warnings == ()
 

@@ -21,7 +21,7 @@ from medtl.results import LesionFigures, SegmentedFile, SegmentFigures
 from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions
 from medtl.volume import Geometry, Labelmap, Segment
 
-CARD = SimpleNamespace(name="fake", version="1.0", task="segmentation")
+CARD = SimpleNamespace(name="fake", version="1.0", task="segmentation", unfinished=False)
 
 
 class Engine:

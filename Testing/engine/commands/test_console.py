@@ -100,7 +100,7 @@ def test_with_debug_the_traceback_is_printed_without_control_characters(tmp_path
 
 def test_the_option_that_resolves_an_error_is_named_where_the_command_has_it(capsys):
     error = InputError("Expected one frame, found 3 frames, 0 to 2.", option="frame")
-    assert console.print_error(error, argparse.Namespace(frame=None)).endswith("0 to 2. Choose one with --frame N.")
+    assert console.print_error(error, argparse.Namespace(frame=None)).endswith("0 to 2. Use --frame N.")
     assert console.print_error(error, argparse.Namespace(json=False)).endswith("0 to 2.")
     assert console.print_error(error).endswith("0 to 2.")
     assert capsys.readouterr().err.count("--frame") == 1
@@ -335,7 +335,7 @@ def test_export_prints_the_warnings_of_reading_and_of_writing(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("verb", "words"),
-    [("segment", "Choose one with --frame N."), ("classify", "Choose one with --frame N."), ("suggest", "")],
+    [("segment", "Use --frame N."), ("classify", "Use --frame N."), ("suggest", "")],
 )
 def test_a_file_of_several_frames_is_refused_with_the_option_that_the_verb_has(
     verb, words, tmp_path, monkeypatch, capsys

@@ -578,7 +578,7 @@ def test_slices_belong_to_the_case_before_them():
 
     words = ["--case", "a", "b", "--slices", "1,2", "--case", "c", "d", "--case", "e", "f", "--slices", "auto"]
     cases = build_parser().parse_args(["finetune", "--model", "m", "--output", "o", *words]).cases
-    assert [(str(image), slices) for image, _, slices in cases] == [("a", (1, 2)), ("c", None), ("e", None)]
+    assert [(str(case.image), case.slices) for case in cases] == [("a", (1, 2)), ("c", None), ("e", None)]
 
 
 def test_a_list_of_seeds_is_tuned_on_by_the_worker(bundle, model, case_files, tmp_path):

@@ -1,8 +1,19 @@
-"""What a tuned bundle tells of the cases that it was tuned on: slices and labels, no name and no hash."""
+"""What a tuned bundle has of its parent and of the cases that it was tuned on: slices and labels, no name, no hash."""
 
 import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
 
-from medtl.model.card import anonymised, anonymised_readme
+import pytest
+import small_model
+
+from medtl.commands.cli import main
+from medtl.errors import ModelError
+from medtl.finetuning.tuned_bundle import texts_of
+from medtl.model.bundle import load_model
+from medtl.model.card import METADATA, anonymised, anonymised_readme, load_card
+from medtl.model.store import export_bundle, import_bundle
 
 OLD = {
     "data": "heads",
@@ -58,3 +69,75 @@ def test_the_card_for_people_has_the_same_numbers():
         "- case 3, slice 9\n\nVerdict: same.\n"
     )
     assert anonymised_readme(found, anonymised(OLD)) == found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    small_model.save(tmp_path / "small")
+    (tmp_path / "secret").write_text('{"authors": "secret"}')
+    return tmp_path / "small"
+
+
+def test_the_licence_and_the_authors_are_the_parents(folder):
+    texts = texts_of(load_model(str(folder), "cpu"))
+    assert texts.licence == "Test licence\n"
+    assert texts.facts == {"authors": "A test", "copyright": "See LICENSE"}
+
+
+@pytest.mark.parametrize("name", ["LICENSE", METADATA])
+def test_a_link_in_the_parent_copies_no_file(name, folder):
+    model = load_model(str(folder), "cpu")
+    (folder / name).unlink()
+    (folder / name).symlink_to(folder.parent / "secret")
+    with pytest.raises(ModelError, match="found a link"):
+        texts_of(model)
+
+
+def test_a_licence_that_is_missing_or_of_megabytes_is_said(folder):
+    model = load_model(str(folder), "cpu")
+    (folder / "LICENSE").write_text("x" * 2_000_000)
+    with pytest.raises(ModelError, match="at most 1 MB"):
+        texts_of(model)
+    (folder / "LICENSE").unlink()
+    with pytest.raises(ModelError, match=r"Expected LICENSE in .*, found none"):
+        texts_of(model)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """The user's store, empty."""
+    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "models"
+
+
+def test_an_old_bundle_is_exported_without_names_and_stays_itself(store, tmp_path):
+    folder = tmp_path / "small"
+    small_model.save(folder, replace(small_model.a_card(), training=OLD))
+    lines = [f"- {seed['case']}, slice {seed['slice']}" for seed in OLD["tuned"][0]["seeds"]]
+    (folder / "docs" / "README.md").write_text("\n".join(lines))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    export_bundle(str(folder), tmp_path / "small.zip")
+    with zipfile.ZipFile(tmp_path / "small.zip") as archive:
+        content = b"".join(archive.read(name) for name in archive.namelist())
+    assert not any(word in content for word in (b"DOE", b"ROE", b"aa11", b"bb22", b"cc33"))
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    imported = load_card(import_bundle(tmp_path / "small.zip"))
+    assert dict(imported.training) == anonymised(OLD)
+    assert replace(imported, training={}) == replace(load_card(folder), training={})
+
+
+def test_a_bundle_that_names_no_image_is_exported_as_it_is(tmp_path):
+    folder = tmp_path / "small"
+    small_model.save(folder, replace(small_model.a_card(), training=anonymised(OLD)))
+    export_bundle(str(folder), tmp_path / "small.zip")
+    with zipfile.ZipFile(tmp_path / "small.zip") as archive:
+        assert archive.read(f"small/{METADATA}") == (folder / METADATA).read_bytes()
+
+
+def test_the_list_of_models_says_which_is_the_best_of_an_unfinished_tuning(store, capsys):
+    store.mkdir(parents=True)
+    record = {"unfinished": True, "seeds": []}
+    small_model.save(store / "small.best-2", replace(small_model.a_card(), training={"tuned": [record]}))
+    assert main(["models"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("small.best-2")]
+    assert line.endswith("best model of an unfinished tuning")

@@ -1,6 +1,8 @@
 """What counts as a DICOM file, and what a bad one comes to."""
 
+import os
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from dicom_series import PIXELS, Slice, series, write_slice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -90,6 +93,23 @@ def test_a_folder_that_cannot_be_listed_is_refused_by_name(tmp_path: Path, monke
     monkeypatch.setattr(dicom_file.os, "walk", refuse)
     with pytest.raises(InputError, match=r"found Permission denied for .*locked. Check its rights"):
         visible_files(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_file_name_may_have_any_bytes(compressed: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    if compressed:
+        writer = sitk.ImageFileWriter()
+        writer.SetFileName(str(path))
+        writer.UseCompressionOn()
+        writer.SetCompressor("JPEG")  # lossless, which is left to GDCM
+        writer.Execute(sitk.GetImageFromArray(PIXELS))
+    else:
+        write_slice(path, Slice())
+    odd = path.rename(tmp_path / os.fsdecode(b"l\xe9"))
+    for source in (tmp_path, odd):
+        np.testing.assert_array_equal(read_volume(source).array[0], PIXELS)
 
 
 # Damaged and malicious files: each comes to one sentence

@@ -1,5 +1,6 @@
 """Tags that change what the pixels of a DICOM file mean are honoured or refused by name."""
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pydicom
 import pytest
 from dicom_series import PIXELS, Slice, series, write_slice
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEGBaseline8Bit, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from medtl.errors import InputError
 from medtl.io.dicom import list_series
@@ -144,3 +146,22 @@ def test_signed_values_of_fewer_bits_keep_their_sign(tmp_path: Path) -> None:
     stored = (PIXELS - 500) & 0x0FFF
     write_slice(tmp_path / "a.dcm", Slice(stored.astype(np.int16), extra={"BitsStored": 12, "HighBit": 11}))
     np.testing.assert_array_equal(read_volume(tmp_path / "a.dcm").array[0], PIXELS - 500)
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless])
+def test_a_compressed_picture_of_another_size_is_not_decompressed(
+    syntax: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jpeg = struct.pack(
+        ">2sHHBHHB", b"\xff\xd8", 0xFFF7 if syntax == JPEGLSLossless else 0xFFC3, 11, 16, 60000, 60000, 1
+    )
+    stream = struct.pack(">4sHH6I", b"\xff\x4f\xff\x51", 41, 0, 60000, 60000, 0, 0, 60000, 60000)
+    path = write_slice(tmp_path / "a.dcm", Slice())
+    data = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = syntax
+    data.PixelData = encapsulate([(stream if syntax == JPEG2000Lossless else jpeg) + bytes(300)])
+    data["PixelData"].VR = "OB"
+    data.save_as(path)
+    monkeypatch.setattr("SimpleITK.ReadImage", lambda *_, **__: pytest.fail("GDCM was asked"))
+    with pytest.raises(InputError, match="can be decompressed here, found JPEG"):
+        read_volume(path)

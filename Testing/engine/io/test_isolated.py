@@ -80,12 +80,12 @@ def test_options_reach_the_reader(tmp_path: Path) -> None:
 
 def test_errors_of_the_reader_come_with_the_same_message(picture: Path) -> None:
     with IsolatedReader() as reader:
-        for path in (picture.with_name("gone.nrrd"), Path(os.fsdecode(b"l\xe9.png"))):
+        for path, frame in ((picture.with_name("gone.nrrd"), 0), (Path(os.fsdecode(b"l\xe9.png")), 0), (picture, 7)):
             with pytest.raises(InputError) as here:
-                read.read_volume(path)
+                read.read_volume(path, frame=frame)
             with pytest.raises(InputError) as there:
-                reader.read_volume(path)
-            assert str(here.value) == str(there.value)
+                reader.read_volume(path, frame=frame)
+            assert (str(here.value), here.value.option) == (str(there.value), there.value.option)
         assert volumes(reader, picture) == ["ok"]
 
 
@@ -136,10 +136,10 @@ def test_cancelling_ends_a_long_read_within_a_second(picture: Path) -> None:
         assert volumes(reader, picture) == ["ok"]
 
 
-def test_a_program_that_does_not_start_is_not_the_fault_of_the_file(picture: Path) -> None:
-    with IsolatedReader(command=(sys.executable, "-c", "raise SystemExit(7)")) as reader:
-        with pytest.raises(MedTLError, match="did not start") as caught:
-            reader.read_volume(picture)
+@pytest.mark.parametrize("command", [(sys.executable, "-c", "raise SystemExit(7)"), ("no-such-program",)])
+def test_a_program_that_does_not_start_is_not_the_fault_of_the_file(command: tuple[str, ...], picture: Path) -> None:
+    with pytest.raises(MedTLError, match="did not start") as caught, IsolatedReader(command=command) as reader:
+        reader.read_volume(picture)
     assert not isinstance(caught.value, InputError)
 
 
@@ -149,6 +149,7 @@ def test_behind_a_launcher_the_reader_itself_is_ended(picture: Path, tmp_path: P
     alive = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
     launcher = tmp_path / "launcher"
     launcher.write_text(f"""#!/bin/sh
+echo the launcher greets
 exec 3<&0 4>{tmp_path / "alive"}
 "$@" <&3 3<&- &
 wait $!

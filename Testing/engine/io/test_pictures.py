@@ -229,6 +229,21 @@ def test_a_damaged_picture_is_one_sentence(
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_libtiff_prints_about_a_damaged_picture_stays_unseen(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40)).astype(np.uint8)).save(
+        path, compression="tiff_lzw"
+    )
+    data = bytearray(path.read_bytes())
+    data[20:60] = b"\xff" * 40
+    path.write_bytes(data)
+    with pytest.raises(InputError):
+        read_volume(path)
+    assert capfd.readouterr() == ("", "")
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     suffix=st.sampled_from([".png", ".jpg", ".tif", ".webp", ".bmp"]),

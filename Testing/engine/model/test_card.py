@@ -245,7 +245,7 @@ def test_a_card_that_contradicts_itself_is_refused(change, message, tmp_path):
         (b'{"name": 1, "name": 2}', "has 'name' twice"),
         (b"\xef\xbb\xbf{}", "is not valid JSON"),
         (b'{"medtl": {"schema": true}}', "has schema True, expected 1"),
-        (b"[]", "has no block 'medtl'"),
+        (b"[]", "is not valid JSON .it is no object"),
         (b"{}", "has no block 'medtl'"),
         (b'{"medtl": [1]}', "has no block 'medtl'"),
         (b'{"medtl": {}}', "has schema None, expected 1"),

@@ -544,11 +544,11 @@ def test_a_report_that_cannot_be_written_is_told_and_none_is_replaced_unasked(us
     user.ui.reportButton.click()
     assert "does not exist" in user.ui.resultLabel.text
     (tmp_path / "report.csv").write_text("precious")
-    agree(False)
     host.answer(str(tmp_path / "report"))
+    agree(False)
     user.ui.reportButton.click()
     assert (tmp_path / "report.csv").read_text() == "precious"
-    assert "2_ ax_t1" in host.dialogs.shown[-1]
+    assert "2_ ax_t1" in host.dialogs.shown[-2]
 
 
 # Nothing is lost
@@ -663,6 +663,8 @@ def test_from_the_button_to_the_answer_with_plain_numbers_in_the_real_engine(ser
     user.widget.enter()
     phantom = head(1, (96, 96, 12), (2.0, 2.0, 10.0))
     volume = user.load(phantom)
+    assert user.ui.modelCombo.findData(RENAL) < 0, "not offered for a head"
+    user.ui.allModelsCheckBox.checked = True
     user.choose(RENAL)
     segmentation = user.segmentation(volume)
     segmentation.GetSegmentation().AddEmptySegment("tumour", "Tumour")

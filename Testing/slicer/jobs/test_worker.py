@@ -16,6 +16,7 @@ import host
 import pytest
 
 import medtl
+from medtl.io.parts import owner_tag
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_image
 from medtl.phantom import head
@@ -417,15 +418,18 @@ def test_the_real_engine_killed_in_the_middle_is_reported_and_the_next_job_is_se
     assert (engine.folder / "1" / "out.seg.nrrd").exists()
 
 
-def test_what_a_crashed_slicer_left_behind_is_removed_after_two_days(tmp_path, monkeypatch):
+def test_what_a_crashed_slicer_left_behind_is_removed_and_nothing_of_a_living_one(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    old, recent, foreign = tmp_path / "MedTL-old", tmp_path / "MedTL-recent", tmp_path / "other"
-    for folder in (old, recent, foreign):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    machine = owner_tag().rpartition("-")[0]
+    crashed = tmp_path / f"MedTL-{machine}-{dead.pid}-abc"
+    living, foreign = tmp_path / f"MedTL-{machine}-{os.getpid()}-abc", tmp_path / "MedTL-other"
+    for folder in (crashed, living, foreign):
         (folder / "job-1").mkdir(parents=True)
         (folder / "job-1" / "image.nrrd").write_bytes(b"voxels")
-    for folder in (old, foreign):
-        os.utime(folder, (0, 0))
-    Worker()
-    assert not old.exists()
-    assert recent.exists()
+        os.utime(folder, (0, 0))  # a living Slicer may have had no job for days
+    assert Worker().folder.name.startswith(f"MedTL-{machine}-{os.getpid()}-")
+    assert not crashed.exists()
+    assert living.exists()
     assert foreign.exists()
