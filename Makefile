@@ -1,6 +1,6 @@
 # make demo     segment a synthetic head with a known lesion (or CASE=path) into demo/
 # make test     all tests: the engine's (test-engine) and the Slicer side's on a stand-in for Slicer (test-slicer)
-# make check    format, lint and types
+# make check    format, lint, spelling and types
 # make audit    published faults of the tested versions, by pip-audit: it needs pypi.org's advisories
 # make constraints    the files of tested versions with their hashes anew, from pyproject.toml
 # make test-slicer-next    the Slicer side's on the next version of Slicer; both take MEDTL_SLICER_PYTHON=DIR, the
@@ -87,6 +87,7 @@ test-slicer-next: .venv-slicer-next/.ready .venv/.ready
 check: .venv/.ready
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
+	$(PY) -m codespell_lib
 	$(PY) -m mypy medtl $(wildcard MedTLSegment/MedTLLib MedTLClassify/MedTLClassifyLib)
 
 # Without the index pip-audit finds nothing and says so: --strict makes that an error.
