@@ -22,8 +22,7 @@ from MedTLLib.jobs.run import Engine
 from MedTLLib.mrml import scene
 from MedTLLib.mrml.states import node_of, reference_to, segmentation_state, volume_state
 
-from . import heatmaps
-from . import result as class_result
+from . import heatmaps, result
 
 IMAGE, REGION, HEATMAP = "image.nrrd", "region.seg.nrrd", "heatmap.nrrd"
 REGION_ID = "region"
@@ -139,7 +138,7 @@ def begin(
     there is none, or the folder cannot be written.
     """
     check(volume)
-    if reason := class_result.why_region(card, segmentation):
+    if reason := result.why_region(card, segmentation):
         raise InputError(reason)
     with new_folder(root) as folder:
         if _components(volume) > 1:
@@ -210,7 +209,7 @@ def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
     reasons = list(dict.fromkeys([*job.doubts, *record["reasons"]]))
     image = {**record["image"], **{name: value for name, value in job.image.items() if value}}
     record |= {**job.input, "image": image, "warnings": warnings, "reasons": reasons, "abstained": bool(reasons)}
-    classification = class_result.Classification(
+    classification = result.Classification(
         str(answer["model"]),
         str(answer["version"]),
         str(answer["sha256"]),
@@ -220,17 +219,17 @@ def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
         {"device": job.choices.device, "threads": job.choices.threads or "all"},
     )
     volume, segmentation = node_of(job.volume), node_of(job.segmentation)
-    table = class_result.put(classification, job.card, volume, segmentation, heatmap)
+    table = result.put(classification, job.card, volume, segmentation, heatmap)
     if volume is None or job.states != (volume_state(volume), segmentation_state(segmentation)):
-        class_result.outdate(table)
+        result.outdate(table)
     discard(job)
     return table
 
 
 def is_outdated(answer: Answer) -> bool:
     """Whether the volume or the segmentation of an answer was changed since the job began."""
-    volume = answer.table.GetNodeReference(class_result.VOLUME_ROLE)
-    segmentation = answer.table.GetNodeReference(class_result.SEGMENTATION_ROLE)
+    volume = answer.table.GetNodeReference(result.VOLUME_ROLE)
+    segmentation = answer.table.GetNodeReference(result.SEGMENTATION_ROLE)
     return volume is not None and answer.states != (volume_state(volume), segmentation_state(segmentation))
 
 
@@ -248,7 +247,7 @@ def run(engine: Engine, volume: Any, model: str, segmentation: Any = None, segme
     if card.task != "classification":
         raise ValueError(_("Expected a model that classifies, found {name}.").format(name=model))
     check_packages()
-    segment_id = segment_id or class_result.preferred_segment(segmentation)
+    segment_id = segment_id or result.preferred_segment(segmentation)
 
     def make(root: Path) -> ClassifyJob:
         return begin(volume, segmentation, segment_id, card, Choices(), root)

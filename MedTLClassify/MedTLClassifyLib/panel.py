@@ -5,7 +5,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MedTLClassifyLib import result as classResult
+from MedTLClassifyLib import result
 from MedTLClassifyLib.job import Answer, Choices, ClassifyJob, begin, is_outdated, problem_of
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.panels.form import say
@@ -45,7 +45,7 @@ class ClassifyPanel(RunPanel):
         self._showResult(volume, segmentation)
 
     def _listSegments(self, segmentation: Any) -> None:
-        combo, listed = self.ui.segmentCombo, classResult.segments_of(segmentation)
+        combo, listed = self.ui.segmentCombo, result.segments_of(segmentation)
         blocked = combo.blockSignals(True)
         combo.clear()
         for segmentId, name in listed:
@@ -53,7 +53,7 @@ class ClassifyPanel(RunPanel):
             combo.setItemData(combo.count - 1, segmentId)
         wanted = combo.findData(self.parameters.segmentId) if self.parameters and listed else -1
         if wanted < 0 and listed:
-            wanted = combo.findData(classResult.preferred_segment(segmentation))
+            wanted = combo.findData(result.preferred_segment(segmentation))
         combo.currentIndex = wanted
         combo.blockSignals(blocked)
         combo.visible = self.ui.segmentCaption.visible = segmentation is not None
@@ -75,7 +75,7 @@ class ClassifyPanel(RunPanel):
             return self.models.whyNone()
         if segmentation is not None and not self.parameters.segmentId:
             return str(_("The chosen segmentation has no segment. Choose another, or the whole image."))
-        return classResult.why_region(found.card, segmentation)
+        return result.why_region(found.card, segmentation)
 
     # The job
 
@@ -111,14 +111,14 @@ class ClassifyPanel(RunPanel):
             return
         p, found = self.parameters, self.models.chosen()
         question = (volume, segmentation, p.segmentId, found.card if found else None)
-        answer = classResult.find(*question)
+        answer = result.find(*question)
         if answer is not None and p.result is not answer:
             p.result = answer
         table = p.result
         known = self._answers.get(table.GetID()) if table is not None else None
         if known is not None and is_outdated(known):
-            classResult.outdate(table)
-        self.result.show(table, classResult.why_stale(table, *question) if table else "")
+            result.outdate(table)
+        self.result.show(table, result.why_stale(table, *question) if table else "")
 
     def sceneClosed(self) -> None:
         """The scene goes away, and the tables with it."""

@@ -9,8 +9,7 @@ from slicer.i18n import tr as _
 
 from medtl.classification.report import write_report
 from medtl.errors import MedTLError
-from MedTLClassifyLib import heatmaps
-from MedTLClassifyLib import result as class_result
+from MedTLClassifyLib import heatmaps, result
 from MedTLClassifyLib.result import Classification
 from MedTLLib.panels.form import confirm, enable, fillTable, say
 from MedTLLib.panels.results import FORBIDDEN
@@ -39,7 +38,7 @@ class ClassifiedPanel:
     def show(self, table: Any, stale: str) -> None:
         """Show this table; `stale` is why it is not the result of what is chosen."""
         self.table = table
-        classification = class_result.read(table)
+        classification = result.read(table)
         nothing = _("There is no result yet. Choose a volume and press Classify.")
         self.ui.aboutLabel.text = aboutText(classification) if classification else nothing
         say(self.ui.staleLabel, _("Out of date. {reason}").format(reason=stale) if stale else "")
@@ -47,7 +46,7 @@ class ClassifiedPanel:
         self.ui.answerBox.enabled = not stale
         if classification is not None:
             self._showAnswer(classification)
-        volume = table.GetNodeReference(class_result.VOLUME_ROLE) if classification else None
+        volume = table.GetNodeReference(result.VOLUME_ROLE) if classification else None
         self.votes.show(classification, volume, bool(stale))
         self._showButtons(classification, volume, stale)
 
@@ -85,7 +84,7 @@ class ClassifiedPanel:
             bar.enabled = name.enabled = not classification.abstained
 
     def _showButtons(self, classification: Classification | None, volume: Any, stale: str) -> None:
-        heatmap = self.table.GetNodeReference(class_result.HEATMAP_ROLE) if classification else None
+        heatmap = self.table.GetNodeReference(result.HEATMAP_ROLE) if classification else None
         nothing = "" if classification else _("There is no result yet.")
         none = nothing or ("" if heatmap is not None else _("This model looks at the shape, not at places."))
         if stale and heatmaps.shown(heatmap):
@@ -103,17 +102,17 @@ class ClassifiedPanel:
         if not wanted:
             heatmaps.hide()
             return
-        node = self.table.GetNodeReference(class_result.HEATMAP_ROLE)
-        heatmaps.show(node, self.table.GetNodeReference(class_result.VOLUME_ROLE))
+        node = self.table.GetNodeReference(result.HEATMAP_ROLE)
+        heatmaps.show(node, self.table.GetNodeReference(result.VOLUME_ROLE))
 
     def onReport(self) -> None:
         """Save the report in a file that the user chooses."""
-        classification = class_result.read(self.table)
+        classification = result.read(self.table)
         path = self.askPath(classification) if classification else None
         if classification is None or path is None:
             return
         try:
-            write_report(path, class_result.report(classification))
+            write_report(path, result.report(classification))
         except MedTLError as error:
             self.say(str(error))
             return

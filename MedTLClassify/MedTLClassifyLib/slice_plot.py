@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-from MedTLClassifyLib import result as class_result
+from MedTLClassifyLib import result
 from MedTLClassifyLib.result import Classification, Slice
 from MedTLLib.mrml import views
 from MedTLLib.panels.form import say
@@ -93,7 +93,7 @@ def goTo(volume: Any, plane: str, index: int) -> None:
 
     Raises: InputError when there is no view of that plane.
     """
-    place, axis = class_result.place_of(volume, plane, index)
+    place, axis = result.place_of(volume, plane, index)
     view = views.view_along(volume, axis)
     if view is None or not views.is_one_slice(view, volume, axis):
         views.turn_to(volume)

@@ -23,11 +23,11 @@ def headline(classification: Classification) -> str:
     return str(_("{name}, {percent}").format(name=name, percent=chance))
 
 
-def chanceText(classification: Classification, class_id: str) -> str:
+def chanceText(classification: Classification, classId: str) -> str:
     """The probability of a class; for a model of plain numbers with the class's share in training."""
     probability, usual = (
-        percent(classification.probabilities[class_id]),
-        usual_probability(classification.record, class_id),
+        percent(classification.probabilities[classId]),
+        usual_probability(classification.record, classId),
     )
     if usual is None:
         return probability
@@ -79,8 +79,8 @@ def featureRows(classification: Classification) -> list[tuple[str, str, str]]:
     second = classification.best == list(classification.probabilities)[1]  # contributions are to the second class
     rows = []
     for one in sorted(classification.features, key=lambda one: -abs(one["contribution"])):
-        for_it = (one["contribution"] > 0) == second
-        word = "–" if not one["contribution"] else _("for it") if for_it else _("against it")
+        speaksFor = (one["contribution"] > 0) == second
+        word = "–" if not one["contribution"] else _("for it") if speaksFor else _("against it")
         rows.append((str(one["label"]), f"{one['value']:.3g}", str(word)))
     return rows
 
@@ -94,7 +94,7 @@ def sliceText(classification: Classification, index: int) -> str:
     return str(text.format(k=index, name=classification.name(best), percent=probability, weight=weight))
 
 
-def inSentence(classification: Classification, class_id: str) -> str:
+def inSentence(classification: Classification, classId: str) -> str:
     """The name of a class in the middle of a sentence."""
-    name = classification.name(class_id)
+    name = classification.name(classId)
     return name if name[1:2].isupper() else name[:1].lower() + name[1:]

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from medtl.errors import InputError
 from medtl.model.store import ModelEntry
 from medtl.volume import array_axis
-from MedTLLib.jobs import finetune as finetune_job
+from MedTLLib.jobs import finetune
 from MedTLLib.jobs.segment import SPACING
 from MedTLLib.mrml import views
 from MedTLLib.results.compare import Changed, Comparison
@@ -34,10 +34,10 @@ class ComparePanel:
         ui.changedList.connect("itemActivated(QListWidgetItem*)", self.onSlice)
         self.end()
 
-    def begin(self, tuned: finetune_job.Tuned, found: ModelEntry | None) -> None:
+    def begin(self, tuned: finetune.Tuned, found: ModelEntry | None) -> None:
         """Compare a run's result with the segmentation that was marked; `found` is its model."""
         self.end()
-        segmentation = finetune_job.segmentation_of(tuned)
+        segmentation = finetune.segmentation_of(tuned)
         if segmentation is None or tuned.labelmap is None or found is None or found.card is None:
             return
         try:

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from medtl.errors import InputError, MedTLError, ModelError
 from medtl.model.card import ModelCard, load_card
 from medtl.model.store import find_model
-from MedTLLib.jobs import segment as segment_job
+from MedTLLib.jobs.segment import SPACING, Finished
 from MedTLLib.mrml import editors, scene, views
 from MedTLLib.mrml.segments import check_place
 from MedTLLib.mrml.tags import MODEL_TAG, tag_of
@@ -32,7 +32,7 @@ class ResultsPanel:
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         self.parameters: Any = None
-        self.finished: segment_job.Finished | None = None  # what Undo takes back
+        self.finished: Finished | None = None  # what Undo takes back
         self._filled: tuple[object, ...] | None = None
         self._target = ""
         ui.resultTable.connect("cellClicked(int,int)", self.onRow)
@@ -42,7 +42,7 @@ class ResultsPanel:
         ui.tableButton.connect("clicked()", self.onTable)
         ui.exportButton.connect("clicked()", self.onExport)
 
-    def show(self, finished: segment_job.Finished) -> None:
+    def show(self, finished: Finished) -> None:
         """Show the result of a run: table, views, warnings."""
         if finished.segmentation.GetScene() is None:  # the scene was closed meanwhile
             return
@@ -116,7 +116,7 @@ class ResultsPanel:
 
     def measure(self, segmentation: Any, volume: Any) -> Any:
         """The table of this segmentation, refilled."""
-        real = segmentation.GetAttribute(segment_job.SPACING) != "unknown"
+        real = segmentation.GetAttribute(SPACING) != "unknown"
         return volume_table.volume_table(segmentation, volume, tableOf(segmentation), real)
 
     def _fill(self, table: Any) -> None:

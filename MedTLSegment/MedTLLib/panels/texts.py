@@ -6,7 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MedTLLib.jobs import finetune as finetune_job
+from MedTLLib.jobs.finetune import Case
 from MedTLLib.mrml import scene
 from MedTLLib.seeds.marks import Mark
 
@@ -44,7 +44,7 @@ def budgetText(seconds: float) -> str:
     return str(_("{seconds} s").format(seconds=whole))
 
 
-def seedsText(cases: tuple[finetune_job.Case, ...]) -> str:
+def seedsText(cases: tuple[Case, ...]) -> str:
     """How many slices a run would learn from, and how many it does not use; empty where nothing is marked."""
     fresh, stale = sum(case.fresh for case in cases), sum(case.stale for case in cases)
     used = sum(case.fresh > 0 for case in cases)
