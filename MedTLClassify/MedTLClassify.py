@@ -67,7 +67,7 @@ class MedTLClassifyWidget(ModuleWidget):
     def makePanels(self) -> None:
         self.logic = MedTLClassifyLogic()
         self.classify = ClassifyPanel(self.ui, self.logic.run)
-        self.setupPage = SetupPanel(self.ui, self.classify, self.ui.classifyButton)
+        self.setupPage = SetupPanel(self.ui, self.classify, self.ui.classifyButton, self.logic.packages)
 
     def showParameterNode(self, parameterNode: MedTLClassifyParameterNode | None) -> None:
         self.classify.parameters = parameterNode
@@ -116,7 +116,7 @@ class MedTLClassifyLogic(ModuleLogic):
         The table of the answer stays in the scene.
         Raises ValueError on bad input and RuntimeError when the engine cannot run.
         """
-        table = classifyJob.run(self.engine, volumeNode, modelName, segmentationNode, segmentId)
+        table = classifyJob.run(self.engine, self.packages, volumeNode, modelName, segmentationNode, segmentId)
         return classResult.report(classResult.read(table))
 
 

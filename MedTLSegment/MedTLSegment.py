@@ -85,7 +85,7 @@ class MedTLSegmentWidget(ModuleWidget):
         self.segment = SegmentPanel(self.ui, self.logic.run, self.results.show)
         self.seeds = SeedsPanel(self.ui, self.segment.models, self.results)
         self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.results.show)
-        self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton)
+        self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton, self.logic.packages)
         self.maintenance = MaintenancePanel(self.ui, self.logic.run, self.segment.readModels)
 
     def showParameterNode(self, parameterNode: MedTLSegmentParameterNode | None) -> None:
@@ -141,7 +141,7 @@ class MedTLSegmentLogic(ModuleLogic):
         :param segmentationNode: segmentation to write into; a new one when left out
         Raises ValueError on bad input and RuntimeError when the engine cannot run.
         """
-        segmentJob.check(volumeNode)
+        segmentJob.check(volumeNode, self.packages)
         return segmentJob.run(self.engine, volumeNode, segmentationNode, segmentJob.Choices(modelName))
 
 

@@ -18,6 +18,7 @@ from medtl.model.store import find_model
 from medtl.volume import Labelmap, Segment
 from MedTLLib.jobs.blocking import check_packages, run_blocking
 from MedTLLib.jobs.job import Ending, Job, Step, discard, new_folder
+from MedTLLib.jobs.packages import Packages
 from MedTLLib.jobs.run import Engine
 from MedTLLib.mrml import scene
 from MedTLLib.mrml.states import node_of, reference_to, segmentation_state, volume_state
@@ -233,7 +234,9 @@ def is_outdated(answer: Answer) -> bool:
     return volume is not None and answer.states != (volume_state(volume), segmentation_state(segmentation))
 
 
-def run(engine: Engine, volume: Any, model: str, segmentation: Any = None, segment_id: str = "") -> Any:
+def run(
+    engine: Engine, packages: Packages, volume: Any, model: str, segmentation: Any = None, segment_id: str = ""
+) -> Any:
     """The table of classes of a whole run; events are processed until it is done. Without a segment the one that is
     most likely the tumour.
 
@@ -246,7 +249,7 @@ def run(engine: Engine, volume: Any, model: str, segmentation: Any = None, segme
         raise ValueError(str(error)) from error
     if card.task != "classification":
         raise ValueError(_("Expected a model that classifies, found {name}.").format(name=model))
-    check_packages()
+    check_packages(packages)
     segment_id = segment_id or result.preferred_segment(segmentation)
 
     def make(root: Path) -> ClassifyJob:

@@ -7,17 +7,19 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic, ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from .jobs.packages import Packages
 from .jobs.run import Engine, JobRun
 from .jobs.shared import shared_engine
 from .mrml import views
 
 
 class ModuleLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
-    """Has the engine and the job that runs. Without an engine of its own it uses the one that the modules share."""
+    """Has the engine, its packages and the job that runs; an engine that is not given is the one that modules share."""
 
-    def __init__(self, engine: Engine | None = None) -> None:
+    def __init__(self, engine: Engine | None = None, packages: Packages | None = None) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self.engine = engine or shared_engine.take(self)
+        self.packages = packages or shared_engine.packages
         self.run = JobRun(self.engine)
 
     def close(self) -> None:

@@ -10,8 +10,8 @@ from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
 
-from . import packages
 from .job import Job, discard
+from .packages import Packages
 from .run import Engine, JobRun
 
 
@@ -57,7 +57,7 @@ def run_blocking(engine: Engine, kind: type[Job], make: Callable[[Path], Job]) -
     return ended[0]
 
 
-def check_packages() -> None:
+def check_packages(packages: Packages) -> None:
     """Raise RuntimeError when the engine's packages are missing."""
     if packages.missing():
         raise RuntimeError(_("Python packages are missing. Open the module MedTL Segment: it installs them."))

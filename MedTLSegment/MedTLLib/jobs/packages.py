@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import slicer
 import slicer.packaging
@@ -24,6 +25,8 @@ from packaging.utils import canonicalize_name
 from slicer.i18n import tr as _
 
 from medtl.errors import Cancelled, InputError
+
+from .programs import find_program
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 REQUESTER = "MedTLSegment"
@@ -36,6 +39,22 @@ TORCH_CUDA, TORCH_CPU, REST = (3000, 6000, 15), (300, 1000, 3), (25, 80, 1)
 REACH_SECONDS = 3.0
 
 log = logging.getLogger(__name__)
+
+
+class Packages(Protocol):
+    """The packages that the engine needs; this module is the real one."""
+
+    def missing(self) -> tuple[Requirement, ...]:
+        """What is not installed or too old; () when the engine can run."""
+        ...
+
+    def plan(self, needed: Sequence[Requirement]) -> str:
+        """What the user is asked before it is installed."""
+        ...
+
+    def install(self, asker: Callable[[str], bool], stop_worker: Callable[[], None]) -> tuple[str, ...]:
+        """Install what is missing; the packages that changed while they were loaded are returned."""
+        ...
 
 
 def missing(requirements: Path | str = REQUIREMENTS) -> tuple[Requirement, ...]:
@@ -237,7 +256,7 @@ def _parts(needed: Sequence[Requirement]) -> tuple[tuple[Requirement, ...], tupl
 
 
 def _torch_cost() -> tuple[int, int, int]:
-    return TORCH_CUDA if shutil.which("nvidia-smi") else TORCH_CPU  # the PyTorch extension decides so, too
+    return TORCH_CUDA if find_program("nvidia-smi") else TORCH_CPU  # the PyTorch extension decides so, too
 
 
 def _costs(needed: Sequence[Requirement]) -> list[tuple[int, int, int]]:

@@ -22,6 +22,7 @@ from ..prediction import writer
 from . import regions
 from .blocking import check_packages, run_blocking
 from .job import Ending, Job, Step, discard, new_folder
+from .packages import Packages
 from .run import Engine
 
 IMAGE, RESULT = "image.nrrd", "result.seg.nrrd"
@@ -197,13 +198,13 @@ def why_not_target(target: Any) -> str:
     return ""
 
 
-def check(volume: Any) -> None:
+def check(volume: Any, packages: Packages) -> None:
     """Raise ValueError for what cannot be segmented, RuntimeError when the engine's packages are missing."""
     try:
         scene.check_volume(volume)
     except InputError as error:
         raise ValueError(str(error)) from error
-    check_packages()
+    check_packages(packages)
 
 
 def run(engine: Engine, volume: Any, target: Any, choices: Choices) -> Any:

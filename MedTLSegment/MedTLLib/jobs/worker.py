@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,7 @@ import medtl
 from medtl.io.parts import owner_tag, sweep
 from medtl.progress import json_line
 
+from .programs import find_program
 from .run import OnDone, OnError, OnProgress, OnValues
 
 ANSWER_MS = 1000  # for a cancel to be answered, then the process is killed
@@ -323,19 +324,8 @@ class Worker:
 
 
 def find_launcher() -> Path | None:
-    """PythonSlicer: beside Slicer's own program, else in a folder that PATH names in full; None where it is in neither.
-
-    `shutil.which` would look into the current folder first on Windows, where a program that came with an image may lie.
-    """
-    own = (Path(sys.executable).parent, Path(str(slicer.app.slicerHome)) / "bin")
-    return launcher_in((*own, *map(Path, os.environ.get("PATH", "").split(os.pathsep))))
-
-
-def launcher_in(folders: Iterable[Path], windows: bool = os.name == "nt") -> Path | None:
-    """The first PythonSlicer that can be run in these folders; those that are not absolute are passed over."""
-    name = "PythonSlicer.exe" if windows else "PythonSlicer"
-    files = (folder / name for folder in folders if folder.is_absolute())
-    return next((file for file in files if file.is_file() and os.access(file, os.X_OK)), None)
+    """PythonSlicer: beside Slicer's own program, else in a folder of PATH; None where it is in neither."""
+    return find_program("PythonSlicer", (Path(sys.executable).parent, Path(str(slicer.app.slicerHome)) / "bin"))
 
 
 def _engine_folder() -> Path:

@@ -6,7 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
-from MedTLLib.jobs import packages
+from MedTLLib.jobs.packages import Packages
 
 from .form import say
 from .run import RunPanel
@@ -18,17 +18,17 @@ class SetupPanel:
     `panel` has the job that needs them, `button` starts that job.
     """
 
-    def __init__(self, ui: Any, panel: RunPanel, button: Any) -> None:
-        self.ui, self.panel, self.button = ui, panel, button
+    def __init__(self, ui: Any, panel: RunPanel, button: Any, packages: Packages) -> None:
+        self.ui, self.panel, self.button, self.packages = ui, panel, button, packages
         ui.setupButton.connect("clicked()", self.onInstall)
         self.say("")
         self.check()
 
     def check(self) -> None:
         """Show the page when packages are missing, by their metadata alone."""
-        needed = packages.missing()
+        needed = self.packages.missing()
         self.panel.setupNeeded = bool(needed)
-        self.ui.setupTextLabel.text = packages.plan(needed) if needed else ""
+        self.ui.setupTextLabel.text = self.packages.plan(needed) if needed else ""
         self.panel.update()
 
     def onInstall(self) -> None:
@@ -37,7 +37,7 @@ class SetupPanel:
         self.ui.setupStatusLabel.repaint()
         try:
             with slicer.util.WaitCursor():
-                changed = packages.install(lambda plan: True, self.panel.run.engine.stop)
+                changed = self.packages.install(lambda plan: True, self.panel.run.engine.stop)
         except MedTLError as error:
             self.say(str(error))
             self.check()

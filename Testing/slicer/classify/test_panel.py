@@ -41,7 +41,6 @@ needs_engine = pytest.mark.skipif(
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassUser]:
     """The panel is open in an empty scene with slice views; the models are those of the tests and no others."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     monkeypatch.setattr("medtl.model.store.shipped_folders", lambda: ())
     slicer.app.userSettings().clear()
     host.new_scene()
@@ -341,11 +340,9 @@ def test_the_choices_under_advanced_reach_the_engine(user):
     assert (options["device"], options["threads"]) == ("cpu", 3)
 
 
-def test_without_packages_the_panel_offers_the_set_up_and_then_goes_on(user, monkeypatch):
-    left = list(packages.TORCH)
+def test_without_packages_the_panel_offers_the_set_up_and_then_goes_on(user):
     user.load()
-    monkeypatch.setattr(packages, "missing", lambda *args: tuple(left))
-    monkeypatch.setattr(packages, "install", lambda asker, stop: left.clear() or ())
+    user.packages.needed = packages.TORCH
     user.widget.enter()
     assert user.ui.setupBox.visible
     assert not user.ui.runBox.visible

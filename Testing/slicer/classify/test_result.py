@@ -12,7 +12,7 @@ import pytest
 import slicer
 import vtk
 from class_user import BRAIN, GLIOMA, RENAL, STRANGE, ClassWorker, card, install, renal
-from panel_user import PHANTOM
+from panel_user import PHANTOM, FakePackages
 
 from medtl.errors import InputError
 from medtl.io.read import read_volume
@@ -26,6 +26,7 @@ from MedTLLib.jobs import packages
 from MedTLLib.mrml import scene, views
 
 TRUTH = PHANTOM.labelmap.array > 0
+PACKAGES = FakePackages()
 RECORD = {
     "probabilities": GLIOMA,
     "abstained": False,
@@ -54,7 +55,6 @@ def volume(scene: Any) -> Any:
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassWorker]:
     """An engine that answers as soon as it is asked, by `then`."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     install(card(BRAIN), renal())
     worker = ClassWorker(tmp_path / "worker")
     worker.then = worker.classified
@@ -361,13 +361,13 @@ def test_what_slicer_knows_of_the_image_is_held_against_the_answer(volume, worke
     gate = replace(card(BRAIN).gate, not_sequence=("*flair*",))
     volume.SetName("head_FLAIR")
     install(card(BRAIN, gate=gate))
-    found = class_result.read(classify_job.run(worker, volume, BRAIN))
+    found = class_result.read(classify_job.run(worker, PACKAGES, volume, BRAIN))
     assert found.abstained
     assert "head FLAIR" in found.record["reasons"][0]
 
 
 def test_a_run_gives_the_record_without_the_files_that_are_gone(volume, worker):
-    table = classify_job.run(worker, volume, BRAIN)
+    table = classify_job.run(worker, PACKAGES, volume, BRAIN)
     found = class_result.read(table)
     assert found.record["input"] == "head"
     assert worker.folder.name not in json.dumps(class_result.report(found))
@@ -392,7 +392,7 @@ def test_what_was_touched_while_the_model_ran_makes_the_answer_outdated(volume, 
         worker.classified()
 
     worker.then = touch
-    table = classify_job.run(worker, volume, BRAIN, segmentation)
+    table = classify_job.run(worker, PACKAGES, volume, BRAIN, segmentation)
     assert table.GetAttribute(class_result.OUTDATED)
     assert class_result.read(table).record["segment"] == "tumour"
 
@@ -403,25 +403,26 @@ def test_an_engine_without_a_result_or_with_a_broken_heat_map_is_told(volume, wo
 
     worker.then = nothing
     with pytest.raises(ValueError, match="Expected slices"):
-        classify_job.run(worker, volume, BRAIN)
+        classify_job.run(worker, PACKAGES, volume, BRAIN)
     worker.then = lambda: worker.classified(heat=np.zeros(TRUTH.shape))
-    found = class_result.read(classify_job.run(worker, volume, BRAIN))
+    found = class_result.read(classify_job.run(worker, PACKAGES, volume, BRAIN))
     assert found.record["warnings"][0].startswith("There is no heat map")
 
 
-def test_a_model_that_does_not_classify_or_is_not_there_is_a_value_error(volume, worker, monkeypatch):
+def test_a_model_that_does_not_classify_or_is_not_there_is_a_value_error(volume, worker):
     for name, reason in (("glioma-flair", "that classifies"), ("none", "found 'none'"), (RENAL, "measures the shape")):
         with pytest.raises(ValueError, match=reason):
-            classify_job.run(worker, volume, name)
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+            classify_job.run(worker, PACKAGES, volume, name)
+    missing = FakePackages()
+    missing.needed = packages.TORCH
     with pytest.raises(RuntimeError, match="packages are missing"):
-        classify_job.run(worker, volume, BRAIN)
+        classify_job.run(worker, missing, volume, BRAIN)
     assert worker.requests == []
 
 
 def test_the_reasons_to_abstain_stay_with_the_answer(volume, worker):
     worker.then = lambda: worker.classified(reasons=(STRANGE,), warnings=("odd",))
-    found = class_result.read(classify_job.run(worker, volume, BRAIN))
+    found = class_result.read(classify_job.run(worker, PACKAGES, volume, BRAIN))
     assert (found.abstained, found.record["reasons"], found.record["warnings"]) == (True, [STRANGE], ["odd"])
     assert found.best == "glioma"
     assert scene.facts_of(volume).name == "head"

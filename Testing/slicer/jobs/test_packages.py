@@ -1,5 +1,6 @@
 """What is missing, what is asked, and what would be installed: pip and the PyTorch extension are replaced."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -168,11 +169,17 @@ def test_the_list_of_packages_is_that_of_the_engine_without_torch_and_what_slice
     assert here == sorted(each for each in engine if each.split(">")[0] not in brought)
 
 
-@pytest.mark.parametrize(("card", "download"), [("/usr/bin/nvidia-smi", "3.0 GB"), (None, "325 MB")])
+@pytest.mark.parametrize(("folder", "download"), [("path", "3.0 GB"), ("here", "325 MB"), (None, "325 MB")])
 def test_the_plan_says_what_comes_from_where_and_what_it_costs(
-    site: Site, card: str | None, download: str, monkeypatch: pytest.MonkeyPatch
+    site: Site, folder: str | None, download: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: card)
+    """NVIDIA's program in a folder of PATH means CUDA, in the current folder it means nothing."""
+    for name in ("path", "here"):
+        (tmp_path / name).mkdir()
+    if folder is not None:
+        (tmp_path / folder / "nvidia-smi").touch(0o755)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PATH", os.pathsep.join(["", ".", str(tmp_path / "path")]))
     text = packages.plan(packages.missing())
     assert "torch, torchvision, by the PyTorch extension from download.pytorch.org" in text
     assert f"{', '.join(REST)}, from pypi.org" in text

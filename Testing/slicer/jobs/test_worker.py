@@ -20,7 +20,8 @@ from medtl.io.parts import owner_tag
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_image
 from medtl.phantom import head
-from MedTLLib.jobs.worker import Worker, launcher_in
+from MedTLLib.jobs.programs import program_in
+from MedTLLib.jobs.worker import Worker
 
 SLICER_TESTS = Path(__file__).resolve().parents[1]
 ROOT = SLICER_TESTS.parents[1]
@@ -319,7 +320,7 @@ def test_the_engine_is_the_module_of_the_extension_run_by_pythonslicer(
 
 
 @pytest.mark.parametrize("windows", [False, True])
-def test_the_launcher_is_never_taken_from_the_current_folder_or_a_relative_one(tmp_path, monkeypatch, windows):
+def test_a_program_is_never_taken_from_the_current_folder_or_a_relative_one(tmp_path, monkeypatch, windows):
     name = "PythonSlicer.exe" if windows else "PythonSlicer"
     folders = [tmp_path / "own", tmp_path / "here", tmp_path / "plain", tmp_path / "path"]
     for folder in folders:
@@ -327,9 +328,9 @@ def test_the_launcher_is_never_taken_from_the_current_folder_or_a_relative_one(t
         (folder / name).touch(0o755 if folder.name != "plain" else 0o644)
     own, here, plain, path = folders
     monkeypatch.chdir(here)
-    assert launcher_in([own, path], windows) == own / name
-    assert launcher_in([tmp_path / "none", Path(), Path("../here"), plain, path], windows) == path / name
-    assert launcher_in([Path()], windows) is None
+    assert program_in("PythonSlicer", [own, path], windows) == own / name
+    assert program_in("PythonSlicer", [tmp_path / "none", Path(), Path("../here"), plain, path], windows) == path / name
+    assert program_in("PythonSlicer", [Path()], windows) is None
 
 
 def test_calls_for_later_come_from_the_event_loop_and_in_their_turn(worker: Worker) -> None:

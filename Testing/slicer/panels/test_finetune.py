@@ -37,7 +37,6 @@ BUDGET = 10  # seconds, with the real engine
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TuningUser]:
     """The panel is open in an empty scene with slice views, nothing is missing, nothing was imported."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     slicer.app.userSettings().clear()
     host.new_scene()
     host.open_views()
@@ -105,7 +104,7 @@ def test_a_model_that_does_not_fit_is_not_tuned(user):
 
 def test_without_the_engine_s_packages_it_says_so(user, monkeypatch):
     user.case()
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    user.packages.needed = packages.TORCH
     user.widget.enter()
     user.wait()
     assert not user.ui.tuneButton.enabled

@@ -15,7 +15,6 @@ from panel_user import LESION, User, paint, tip, voxels
 
 from medtl.phantom import head
 from MedTLLib import samples
-from MedTLLib.jobs import packages
 from MedTLLib.mrml import editors, views
 from MedTLLib.seeds import marks, storage
 
@@ -109,7 +108,6 @@ def press(user: Annotator, key: str, repeats: int = 0) -> None:
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Annotator]:
     """The panel is open in an empty scene with slice views, nothing is missing, nothing was imported."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     slicer.app.userSettings().clear()
     host.new_scene()
     host.open_views()

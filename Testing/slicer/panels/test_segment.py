@@ -17,11 +17,13 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, MODEL, MODULE, PHANTOM, User, agree, paint, tip, voxels
+from panel_user import LESION, MODEL, MODULE, PHANTOM, SEGMENT, User, agree, paint, tip, voxels
+from tuning_user import TUNED, bundle
 
-from medtl.errors import Cancelled
+from medtl.errors import Cancelled, InputError
 from medtl.io.read import read_labelmap
-from medtl.model.card import METADATA, load_card
+from medtl.labels import MODEL_TAG
+from medtl.model.card import METADATA
 from medtl.model.store import find_model, user_store
 from medtl.phantom import head
 from MedTLLib import panels, samples
@@ -35,7 +37,6 @@ TRUTH = PHANTOM.labelmap.array > 0
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     """The panel is open in an empty scene with slice views, nothing is missing, nothing was imported."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     slicer.app.userSettings().clear()
     host.new_scene()
     host.open_views()
@@ -107,10 +108,14 @@ HOSTILE = """# <img src="file:///etc/hostname"/> A card
 """
 
 
-def hostile_card(user: User, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
-    """The browser with the card of a model whose README is this text."""
-    monkeypatch.setattr(panels.card, "textOf", lambda folder, name: text)
+def hostile_card(user: User, readme: str = HOSTILE, licence: str = "") -> Any:
+    """The browser with the card of an imported model with these texts."""
+    folder = bundle(TUNED)
+    (folder / "docs" / "README.md").write_text(readme, encoding="utf-8")
+    (folder / "LICENSE").write_text(licence, encoding="utf-8")
+    user.widget.segment.readModels()
     user.load()
+    user.ui.modelCombo.setCurrentText(TUNED)
     user.ui.cardButton.click()
     slicer.app.processEvents()
     return user.ui.cardBrowser
@@ -119,16 +124,16 @@ def hostile_card(user: User, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
 def test_a_card_opens_no_file_and_no_host_when_it_is_shown(user, monkeypatch):
     loaded = []
     monkeypatch.setattr(qt.QTextBrowser, "loadResource", lambda self, kind, url: loaded.append(url), raising=False)
-    browser = hostile_card(user, monkeypatch, HOSTILE)
+    browser = hostile_card(user)
     assert "<img" not in browser.html
     assert '<img src="file:///etc/hostname"/> A card' in browser.plainText
     assert re.findall('href="([^"]*)"', browser.html) == ["https://example.org"]
     assert loaded == []
 
 
-def test_an_image_that_cleaning_missed_is_shown_as_text(user, monkeypatch):
-    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: text)
-    browser = hostile_card(user, monkeypatch, HOSTILE)
+def test_an_image_that_cleaning_missed_is_shown_as_text(user):
+    browser = user.ui.cardBrowser
+    panels.card.showCard(browser, HOSTILE)
     assert "<img" not in browser.html
     assert "![a](//attacker/share/x.png)" in browser.plainText
 
@@ -140,23 +145,22 @@ def test_an_image_that_cleaning_missed_is_shown_as_text(user, monkeypatch):
 def test_of_a_card_s_links_only_those_to_https_are_opened(user, monkeypatch, link, opened):
     found = []
     monkeypatch.setattr(qt.QDesktopServices, "openUrl", found.append)
-    browser = hostile_card(user, monkeypatch, HOSTILE)
+    browser = hostile_card(user)
     browser.anchorClicked.emit(qt.QUrl(link))
     assert [url.toString() for url in found] == ([link] if opened else [])
     assert not browser.openLinks
     assert not browser.openExternalLinks
 
 
-def test_in_a_list_of_a_card_only_what_is_marked_is_bold(user, monkeypatch):
-    browser = hostile_card(user, monkeypatch, HOSTILE)
+def test_in_a_list_of_a_card_only_what_is_marked_is_bold(user):
+    browser = hostile_card(user)
     cursor = browser.document.find("the rest of the item")
     assert cursor.charFormat().fontWeight() == qt.QFont.Normal
 
 
-def test_licence_and_description_are_shown_letter_by_letter(user, monkeypatch):
+def test_licence_and_description_are_shown_letter_by_letter(user):
     text = "* 1. _a_ <b>b</b> [c](https://c.org) ![d](file:///d) `e` https://f.org\n\n    # second paragraph"
-    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: "")
-    browser = hostile_card(user, monkeypatch, text)
+    browser = hostile_card(user, "", text)
     assert text.splitlines()[0] in browser.plainText
     assert "\n# second paragraph" in browser.plainText
     assert "<a href" not in browser.html
@@ -840,16 +844,16 @@ def test_a_saved_scene_opens_with_what_was_chosen_and_found(user, tmp_path):
 # Set-up and maintenance
 
 
-def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user, monkeypatch):
+def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user):
     user.load()
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    user.packages.needed = packages.TORCH
     user.widget.enter()
     assert user.ui.setupBox.visible
     assert not user.ui.runBox.visible
     for part in ("torch", "download.pytorch.org", "MB", "minutes"):
         assert part in user.ui.setupTextLabel.text
-    monkeypatch.setattr(type(slicer.app), "testingEnabled", staticmethod(lambda: True))
-    user.ui.setupButton.click()  # in testing mode nothing is installed, and that is said
+    user.packages.failure = InputError("Nothing is installed while Slicer runs in testing mode.")
+    user.ui.setupButton.click()
     assert "testing mode" in user.ui.setupStatusLabel.text
     assert user.worker.requests == []
 
@@ -860,7 +864,7 @@ def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come
     for name in ("platformdirs", "safetensors", "torch", "timm", "monai", "segmentation_models_pytorch"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
     monkeypatch.delenv("MEDTL_HOME")
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    user.packages.needed = packages.TORCH
     volume = user.load()
     segmentation = user.segment()
     host.unload_module("MedTLSegment")
@@ -877,11 +881,9 @@ def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come
     assert "identical" in user.result()
 
 
-def test_after_the_set_up_the_job_goes_on(user, monkeypatch):
+def test_after_the_set_up_the_job_goes_on(user):
     user.load()
-    left = list(packages.TORCH)
-    monkeypatch.setattr(packages, "missing", lambda *args: tuple(left))
-    monkeypatch.setattr(packages, "install", lambda asker, stop: left.clear() or ("numpy",))
+    user.packages.needed, user.packages.changed = packages.TORCH, ("numpy",)
     user.widget.enter()
     user.ui.setupButton.click()
     assert not user.ui.setupBox.visible
@@ -889,12 +891,8 @@ def test_after_the_set_up_the_job_goes_on(user, monkeypatch):
     assert "Restart Slicer when it suits you" in user.status()
 
 
-def test_a_set_up_that_is_declined_or_fails_says_so(user, monkeypatch):
-    def decline(asker: Any, stop: Any) -> None:
-        raise Cancelled("Nothing was installed.")
-
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
-    monkeypatch.setattr(packages, "install", decline)
+def test_a_set_up_that_is_declined_or_fails_says_so(user):
+    user.packages.needed, user.packages.failure = packages.TORCH, Cancelled("Nothing was installed.")
     user.widget.enter()
     user.ui.setupButton.click()
     assert user.ui.setupStatusLabel.text == "Nothing was installed."
@@ -1146,7 +1144,7 @@ def test_the_panel_fits_into_its_width(user, tmp_path, width, monkeypatch):
         button.collapsed = True
     user.ui.cardButton.click()
     fits()
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    user.packages.needed = packages.TORCH
     user.widget.enter()
     user.ui.setupButton.click()
     fits()
@@ -1365,10 +1363,13 @@ def test_the_editor_s_undo_brings_back_what_the_panel_s_undo_took(user):
     np.testing.assert_array_equal(voxels(segmentation, volume), TRUTH | paint_mask)
 
 
-def test_the_window_of_the_card_is_the_window_of_the_volume(user, monkeypatch):
-    card = load_card(find_model(MODEL))
-    card = replace(card, input=replace(card.input, window=(-160.0, 240.0)))
-    monkeypatch.setattr(panels.results, "cardOf", lambda segmentation: card)
+def test_the_window_of_the_card_is_the_window_of_the_volume(user):
+    path = bundle("ct-lesion") / METADATA
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata["medtl"]["input"] |= {"scaling": "window", "window": [-160.0, 240.0]}
+    del metadata["medtl"]["parent"]
+    path.write_text(json.dumps(metadata), encoding="utf-8")
+    user.worker.segment = replace(SEGMENT, tags=((MODEL_TAG, "ct-lesion"),))
     volume = user.load()
     user.segment()
     display = volume.GetDisplayNode()
