@@ -168,7 +168,7 @@ class MedTLClassifyTest(ScriptedLoadableModuleTest):
             logic.process(None, "brain-tumour-4class")
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 0)
         panel = slicer.modules.medtlclassify.widgetRepresentation().self()
-        if not panel.classify.models.models:
+        if not panel.classify.models.installed.entries:
             self.assertIn("No model for classification", panel.classify.models.whyNone())
             self.delayDisplay("Test passed; no model for classification is installed, so none was tried")
         else:

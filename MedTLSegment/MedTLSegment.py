@@ -108,8 +108,8 @@ class MedTLSegmentWidget(ModuleWidget):
 
     def closeScene(self) -> None:
         self.finetune.sceneClosed()
-        self.seeds.forget()
-        self.results.forget()
+        self.seeds.sceneClosed()
+        self.results.sceneClosed()
 
     def closePanels(self) -> None:
         self.seeds.exit()

@@ -154,7 +154,7 @@ def begin(
         "date": facts.date or None,
         "dicom_instance": (volume.GetAttribute("DICOM.instanceUIDs") or "").partition(" ")[0] or None,
     }
-    misfits = scene.misfits_of(card, facts, scene.geometry_of(volume))
+    mismatches = scene.mismatches_of(card, facts, scene.geometry_of(volume))
     return ClassifyJob(
         reference_to(volume),
         reference_to(segmentation) if segmentation else None,
@@ -169,7 +169,7 @@ def begin(
             "heatmap": None,
         },
         image,
-        tuple(f"Unlike the training images: {reason}." for reason in misfits),  # the engine's words
+        tuple(f"Unlike the training images: {reason}." for reason in mismatches),  # the engine's words
         folder,
         time.monotonic(),
     )

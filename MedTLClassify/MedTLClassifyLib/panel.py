@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from MedTLClassifyLib import result
 from MedTLClassifyLib.job import Answer, Choices, ClassifyJob, begin, is_outdated, problem_of
 from MedTLLib.jobs.run import JobRun
-from MedTLLib.panels.form import say
+from MedTLLib.panels.form import showText
 from MedTLLib.panels.run import RunPanel
 
 from .result_panel import ClassifiedPanel
@@ -39,7 +39,7 @@ class ClassifyPanel(RunPanel):
         problem = problem_of(volume)
         self.showVolume(volume, problem)
         found = self.models.chosen()
-        say(self.ui.descriptionLabel, found.card.description if found and found.card else "")
+        showText(self.ui.descriptionLabel, found.card.description if found and found.card else "")
         self._listSegments(segmentation)
         self.showRun(self.ui.classifyButton, self._reason(problem), _("Ask the model for the class of the tumour."))
         self._showResult(volume, segmentation)
@@ -87,11 +87,11 @@ class ClassifyPanel(RunPanel):
         card, segmentation, segmentId = found.card, p.segmentation, p.segmentId
 
         def make(root: Path) -> ClassifyJob:
-            volume = self.inItsPlace(p.inputVolume)
+            volume = self.withoutTransform(p.inputVolume)
             p.segmentation = segmentation  # also for a hardened copy
             p.segmentId = segmentId
             job = begin(volume, segmentation, segmentId, card, Choices(p.device, p.threads), root)
-            self.result.say("")
+            self.result.showMessage("")
             return job
 
         self.run.begin(ClassifyJob, make, self.onEnd)
@@ -123,4 +123,4 @@ class ClassifyPanel(RunPanel):
     def sceneClosed(self) -> None:
         """The scene goes away, and the tables with it."""
         self._answers.clear()
-        self.result.say("")
+        self.result.showMessage("")

@@ -8,6 +8,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from medtl.classification.report import write_report
 from medtl.labels import tumour_segments
 from medtl.model.card import ModelCard
 from medtl.volume import PLANES, Volume, slice_axis
 from MedTLLib.mrml import scene
 from MedTLLib.mrml.tags import MODEL_TAG, described
+from MedTLLib.results import save_path
 
 from . import heatmaps
 
@@ -27,6 +30,9 @@ RESULT = "MedTL.classification"  # attribute of the table: a `Classification` as
 OUTDATED = "MedTL.outdated"  # attribute of the table, once its volume or segmentation was changed
 VOLUME_ROLE, SEGMENTATION_ROLE = "MedTL.volume", "MedTL.segmentation"
 DETAILS_ROLE, HEATMAP_ROLE = "MedTL.details", "MedTL.heatmap"
+
+REPORT_FORMATS = (".csv", ".json")
+REPORT_FOLDER = "MedTL/reportFolder"  # the user's setting: the one used last
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,21 @@ def report(classification: Classification) -> dict[str, Any]:
         "settings": dict(classification.settings),
     }
     return {**answer, "results": [dict(classification.record)], "errors": []}
+
+
+def suggested_report(classification: Classification) -> Path:
+    """Where the report is saved unless the user chooses another place."""
+    name = f"{classification.record['input']} {classification.model}"
+    return save_path.suggested(name, REPORT_FORMATS[0], slicer.app.userSettings().value(REPORT_FOLDER))
+
+
+def save_report(classification: Classification, path: Path) -> None:
+    """Write the report, and suggest its folder the next time.
+
+    Raises: MedTLError when it cannot be written.
+    """
+    write_report(path, report(classification))
+    slicer.app.userSettings().setValue(REPORT_FOLDER, str(path.parent))
 
 
 # What can be classified

@@ -12,7 +12,7 @@ from medtl.errors import InputError
 from MedTLClassifyLib import result
 from MedTLClassifyLib.result import Classification, Slice
 from MedTLLib.mrml import views
-from MedTLLib.panels.form import say
+from MedTLLib.panels.form import showText
 
 from .texts import sliceText
 
@@ -32,7 +32,7 @@ class VotesPanel:
         self.volume: Any = None
         ui.votesButton.connect("contentsCollapsed(bool)", lambda collapsed: self.drawSoon())
         ui.sliceSlider.connect("valueChanged(int)", self.onSlice)
-        say(ui.sliceLabel, "")
+        showText(ui.sliceLabel, "")
 
     def show(self, classification: Classification | None, volume: Any, stale: bool) -> None:
         """Show the slices behind this answer; `volume` is where the slider goes to a slice."""
@@ -52,7 +52,7 @@ class VotesPanel:
         self.ui.sliceSlider.setRange(slices[0].index, slices[-1].index)
         self.ui.sliceSlider.value = slices[0].index
         self.ui.sliceSlider.blockSignals(blocked)
-        say(self.ui.sliceLabel, _("The greyer, the more a slice counts in the answer."))
+        showText(self.ui.sliceLabel, _("The greyer, the more a slice counts in the answer."))
         names = [classification.name(each) for each in classification.probabilities]
         colours = itertools.cycle(COLOURS)
         parts = [f'<span style="color: {hexOf(next(colours))}">■</span> {escape(name)}' for name in names]
@@ -83,9 +83,9 @@ class VotesPanel:
         index = min((one.index for one in self.classification.slices), key=lambda index: abs(index - position))
         try:
             goTo(self.volume, str(self.classification.record["plane"]), index)
-            say(self.ui.sliceLabel, sliceText(self.classification, index))
+            showText(self.ui.sliceLabel, sliceText(self.classification, index))
         except InputError as error:
-            say(self.ui.sliceLabel, str(error))
+            showText(self.ui.sliceLabel, str(error))
 
 
 def goTo(volume: Any, plane: str, index: int) -> None:

@@ -53,7 +53,7 @@ class Case:
     volume: Any
     fresh: int
     stale: int
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Tuned:
     name: str
     parent: str
     record: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     used: tuple[UsedCase, ...] = ()
     labelmap: Labelmap | None = None
     seconds: float = 0.0
@@ -196,7 +196,7 @@ class MarkedCases:
         except InputError as error:
             return Case(segmentation, volume, 0, 0, (str(error),))
         stale = sum(mark.stale for mark in read.marks)
-        return Case(segmentation, volume, len(read.marks) - stale, stale, read.notes)
+        return Case(segmentation, volume, len(read.marks) - stale, stale, read.warnings)
 
 
 def volumes_of(segmentation: Any, open_volume: Any = None) -> tuple[Any, ...]:
@@ -243,17 +243,17 @@ def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) 
 
 def finish(job: FinetuneJob, record: Mapping[str, Any]) -> Tuned:
     """The outcome of the job: its labels are read, its folder is removed; `record` is the engine's answer. Where the
-    labels cannot be read, a note says so, and the model is kept."""
-    labelmap, notes = None, tuple(str(note) for note in record.get("notes", ()))
+    labels cannot be read, a warning says so, and the model is kept."""
+    labelmap, warnings = None, tuple(str(warning) for warning in record.get("notes", ()))
     if "result" in record:
         try:
             labelmap = read_labelmap(job.folder / RESULT)
-            notes += labelmap.warnings
+            warnings += labelmap.warnings
         except InputError as error:
-            notes += (str(error),)
+            warnings += (str(error),)
     discard(job)
     name, seconds = str(record.get("name", job.name)), time.monotonic() - job.started
-    return Tuned(name, job.choices.model, record, notes, job.used, labelmap, seconds)
+    return Tuned(name, job.choices.model, record, warnings, job.used, labelmap, seconds)
 
 
 def rescue(job: FinetuneJob) -> Tuned | None:
@@ -288,8 +288,8 @@ def why_nothing_to_learn(cases: Sequence[Case]) -> str:
     """Why there is nothing to learn from; empty when there is."""
     if any(case.fresh for case in cases):
         return ""
-    notes = " ".join(dict.fromkeys(note for case in cases for note in case.notes))
-    return f"{_('Mark at least one slice as right first.')} {notes}".strip()
+    warnings = " ".join(dict.fromkeys(warning for case in cases for warning in case.warnings))
+    return f"{_('Mark at least one slice as right first.')} {warnings}".strip()
 
 
 def problem(tuned: Tuned) -> str:
@@ -326,4 +326,4 @@ def put(tuned: Tuned) -> Finished:
     only, kept = regions.beside_seeds(tuned.labelmap, volume, segmentation, tuned.parent)
     options = writer.Options(editor_node=editors.open_editor(segmentation), only=only)
     written = writer.write(tuned.labelmap, volume, segmentation, options)
-    return Finished(written, segmentation, volume, (*written.notes, *kept), tuned.seconds)
+    return Finished(written, segmentation, volume, (*written.warnings, *kept), tuned.seconds)

@@ -10,6 +10,7 @@ from medtl.errors import InputError, ModelError
 from medtl.model.card import METADATA
 from medtl.model.store import delete_bundle, user_store
 
+from ..results import save_path
 from . import logbundle
 from .run import JobRun
 
@@ -73,14 +74,14 @@ class Maintenance:
         self._run.engine.stop()
         return str(_("The engine is unloaded; the next job loads it again."))
 
-    def suggested_log(self) -> str:
+    def suggested_log(self) -> Path:
         """Where the log is saved unless the user chooses another place."""
-        return str(Path.home() / "MedTL-log.zip")
+        return save_path.suggested("MedTL-log", ".zip")
 
-    def save_log(self, path: str) -> str:
+    def save_log(self, path: Path) -> str:
         """Save what a developer needs to know, without names of patients or files."""
         try:
-            logbundle.write_log(Path(path), self._run.engine.complaints, self._run.failures)
+            logbundle.write_log(path, self._run.engine.complaints, self._run.failures)
         except InputError as error:
             return str(error)
         return str(_("Saved at {path}.").format(path=path))
@@ -89,9 +90,3 @@ class Maintenance:
 def size_of(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def bundle_of(chosen: str) -> Path:
-    """The bundle that the user chose: a .zip, or the folder of the metadata.json that was chosen."""
-    path = Path(chosen)
-    return path.parents[1] if path.name == "metadata.json" else path

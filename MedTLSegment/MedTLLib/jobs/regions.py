@@ -47,7 +47,7 @@ def beside_seeds(
     labelmap: Labelmap, volume: Any, segmentation: Any, model: str, only: np.ndarray | None = None
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """`only` (None is the whole volume) without the slices that the user marked as right and did not change since, and
-    a note where the labels, which are the model's, differ from them there.
+    a warning where the labels, which are the model's, differ from them there.
     """
     try:
         card = load_card(find_model(model))

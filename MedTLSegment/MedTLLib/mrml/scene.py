@@ -124,7 +124,7 @@ def facts_of(node: Any) -> Facts:
     return Facts(node.GetName(), modality, description, date, geometry.size, geometry.spacing, _frame_of(node))
 
 
-def misfits_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> tuple[str, ...]:
+def mismatches_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> tuple[str, ...]:
     """The reasons why a volume with these facts does not fit the model; none where it fits."""
     return mismatches(
         card,

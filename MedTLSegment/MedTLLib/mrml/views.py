@@ -41,6 +41,28 @@ def reset_3d() -> None:
         slicer.util.resetThreeDViews()
 
 
+def is_shown_3d(segmentation: Any) -> bool:
+    """Whether the segmentation's surface is there and shown."""
+    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    return bool(
+        segmentation
+        and segmentation.GetDisplayNode()
+        and segmentation.GetDisplayNode().GetVisibility3D()
+        and segmentation.GetSegmentation().ContainsRepresentation(surface)
+    )
+
+
+def show_3d(segmentation: Any, shown: bool) -> None:
+    """Make the segmentation's surface and show it, or hide it; to make a large one takes seconds."""
+    if segmentation.GetDisplayNode() is None:
+        segmentation.CreateDefaultDisplayNodes()
+    if shown:
+        segmentation.CreateClosedSurfaceRepresentation()
+    segmentation.GetDisplayNode().SetVisibility3D(shown)
+    if shown:
+        reset_3d()
+
+
 def jump(centre_ras: tuple[float, float, float]) -> None:
     """Centre all slice views on a point (RAS mm) and put the crosshair there."""
     for node in slice_nodes():

@@ -9,9 +9,9 @@ from medtl.errors import InputError
 from medtl.model.store import ModelEntry
 from medtl.volume import array_axis
 from MedTLLib.jobs import finetune
-from MedTLLib.jobs.segment import SPACING
 from MedTLLib.mrml import views
 from MedTLLib.results.compare import Changed, Comparison
+from MedTLLib.results.volume_table import has_real_spacing
 
 from .form import fitList
 from .hold import HeldKey
@@ -44,10 +44,10 @@ class ComparePanel:
             self.comparison = Comparison(segmentation, tuned.labelmap)
             axis = array_axis(tuned.labelmap.geometry, found.card.input.plane)
             self.slices = self.comparison.changed(axis)[:LISTED]
-        except InputError:  # it does not fit any more; `put` says why
+        except InputError:  # the segmentation does not fit any more; `finetune.problem` says why
             self.end()
             return
-        known = segmentation.GetAttribute(SPACING) != "unknown"
+        known = has_real_spacing(segmentation)
         for number, one in enumerate(self.slices):
             item = qt.QListWidgetItem(changedText(one, known))
             item.setData(qt.Qt.UserRole, number)

@@ -14,7 +14,7 @@ from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import Finished
 
 from .curve import draw
-from .form import enable, say
+from .form import enable, showText
 from .run import RunProgress
 from .seeds import EVENTS, PAUSE_MS
 from .segment import SegmentPanel
@@ -69,8 +69,8 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui.tuneButton.text = _("Fine-tune ({time})").format(time=budgetText(seconds))
         reason = self._reason(cases)
         enable(self.ui.tuneButton, reason, _("Make a new model from the slices that you marked as right."))
-        say(self.ui.tuneReasonLabel, "" if running else reason)
-        say(self.ui.seedsUsedLabel, seedsText(cases))
+        showText(self.ui.tuneReasonLabel, "" if running else reason)
+        showText(self.ui.seedsUsedLabel, seedsText(cases))
         idle = "" if running else _("Fine-tune is not running.")
         idle = _("The run is being stopped.") if self.progress.cancelling else idle
         enable(self.ui.tuneCancelButton, idle, _("Stop; the best model so far is kept."))

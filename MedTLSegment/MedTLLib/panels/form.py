@@ -1,11 +1,14 @@
 """What several parts of the panel do with widgets. Text from files is shown as plain text: here, or not at all."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
+
+from MedTLLib.results.save_path import chosen_path
 
 from .texts import plainTip
 
@@ -18,7 +21,7 @@ def enable(button: Any, reason: str, help: str) -> None:
     button.toolTip = plainTip(reason or help)
 
 
-def say(label: Any, text: str) -> None:
+def showText(label: Any, text: str) -> None:
     """Show a sentence in a label that takes no room without one."""
     label.textFormat = qt.Qt.PlainText
     label.text = text
@@ -28,6 +31,20 @@ def say(label: Any, text: str) -> None:
 def confirm(question: str) -> bool:
     """Whether the user agrees; the question may have names and paths in it."""
     return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL"), textFormat=qt.Qt.PlainText))
+
+
+def askSavePath(button: Any, title: str, suggested: Path, formats: Sequence[str]) -> Path | None:
+    """The path to save to, ending in one of the formats; None where the user chose none.
+
+    No file is replaced without a question.
+    """
+    kinds = ";;".join(f"*{suffix}" for suffix in formats)
+    chosen = qt.QFileDialog.getSaveFileName(button, title, str(suggested), kinds)
+    if not chosen:
+        return None
+    path, unasked = chosen_path(chosen, formats)
+    question = _("{path} exists already. Replace it?").format(path=path)
+    return None if unasked and not confirm(question) else path
 
 
 def fillTable(table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]], wide: int, numbers: int) -> None:

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from MedTLLib.jobs.maintenance import Kept, Maintenance
 from MedTLLib.jobs.run import JobRun
 
-from .form import confirm, enable, fillTable, say
+from .form import askSavePath, confirm, enable, fillTable, showText
 
 
 class MaintenancePanel:
@@ -24,7 +23,7 @@ class MaintenancePanel:
         ui.deleteButton.connect("clicked()", self.onDelete)
         ui.unloadButton.connect("clicked()", self.onUnload)
         ui.logButton.connect("clicked()", self.onLog)
-        self.say("")
+        self.showMessage("")
         self.update()
 
     def update(self) -> None:
@@ -55,21 +54,20 @@ class MaintenancePanel:
         """Delete the chosen folder, after asking."""
         kept = self.selected()
         if kept is not None and confirm(_("Delete {name} for good?").format(name=kept.name)):
-            self.say(self.maintenance.delete(kept))
+            self.showMessage(self.maintenance.delete(kept))
             self.onDeleted()
             self.update()
 
     def onUnload(self) -> None:
-        self.say(self.maintenance.unload())
+        self.showMessage(self.maintenance.unload())
         self.update()
 
     def onLog(self) -> None:
         """Save a log where the user chooses."""
-        suggested = self.maintenance.suggested_log()
-        path = qt.QFileDialog.getSaveFileName(self.ui.logButton, _("Save log"), suggested, "*.zip")
-        if path:
-            self.say(self.maintenance.save_log(path))
+        path = askSavePath(self.ui.logButton, _("Save log"), self.maintenance.suggested_log(), (".zip",))
+        if path is not None:
+            self.showMessage(self.maintenance.save_log(path))
 
-    def say(self, text: str) -> None:
+    def showMessage(self, text: str) -> None:
         """Show a sentence below the list."""
-        say(self.ui.maintenanceLabel, text)
+        showText(self.ui.maintenanceLabel, text)

@@ -10,12 +10,11 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from MedTLLib.jobs.job import Job
-from MedTLLib.jobs.maintenance import bundle_of
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import hardened_copy
 from MedTLLib.mrml import scene, views
 
-from .form import confirm, enable, say
+from .form import confirm, enable, showText
 from .models import ModelPanel
 from .texts import factsText
 
@@ -36,7 +35,7 @@ class RunProgress:
     def __init__(self, run: JobRun, kind: type[Job], label: Any, bar: Any, onState: Callable[[], None]) -> None:
         self.run, self.kind, self.label, self.bar, self.onState = run, kind, label, bar, onState
         self._state: tuple[object, ...] = ()
-        self.say("")
+        self.showMessage("")
         run.observe(self.update)
 
     @property
@@ -51,7 +50,7 @@ class RunProgress:
     def update(self) -> None:
         """Show how far the job is."""
         if self.run.kind is self.kind:
-            self.say(self.run.text)
+            self.showMessage(self.run.text)
             self.label.repaint()  # what comes next may keep the event loop for a while
             self.bar.setRange(0, 0 if self.run.fraction is None else 100)
             self.bar.value = round(100 * (self.run.fraction or 0))
@@ -60,9 +59,9 @@ class RunProgress:
             self._state = state
             self.onState()
 
-    def say(self, text: str) -> None:
+    def showMessage(self, text: str) -> None:
         """Show a sentence in place of the last one."""
-        say(self.label, text)
+        showText(self.label, text)
 
 
 class RunPanel(VTKObservationMixin):  # type: ignore[misc]
@@ -78,7 +77,7 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         self.followers: list[Callable[[], None]] = []  # parts of the panel that change when this one does
         self.models = ModelPanel(ui, run, task)
         self.progress = RunProgress(run, kind, ui.statusLabel, ui.progressBar, self.update)
-        self.say = self.progress.say
+        self.showMessage = self.progress.showMessage
         ui.cancelButton.connect("clicked()", run.cancel)
         ui.importButton.connect("clicked()", self.onImport)
 
@@ -98,7 +97,7 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
     def showVolume(self, volume: Any, problem: str) -> None:
         """Show what the volume is and the models that fit it; nothing of a volume with a problem."""
         facts = scene.facts_of(volume) if volume and not problem else None
-        say(self.ui.factsLabel, factsText(facts) if facts else "")
+        showText(self.ui.factsLabel, factsText(facts) if facts else "")
         self.models.parameters = self.parameters
         self.models.update(facts, scene.geometry_of(volume) if facts else None)
 
@@ -106,7 +105,7 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         """Show whether the job can be started by this button, and if not why; and the job that runs."""
         running = self.progress.running
         enable(button, reason, help)
-        say(self.ui.reasonLabel, "" if running else reason)
+        showText(self.ui.reasonLabel, "" if running else reason)
         idle = "" if running else _("No job is running.")
         idle = _("The job is being cancelled.") if self.progress.cancelling else idle
         enable(self.ui.cancelButton, idle, _("Stop the job; nothing is changed."))
@@ -125,12 +124,12 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def readModels(self) -> None:
         """Read the list of installed models again."""
-        self.models.read()
+        self.models.installed.read()
         self.update()
 
     def enter(self) -> None:
         """The module is opened: the volume in view and the installed models may be others than before."""
-        if self.models.changed():
+        if self.models.installed.changed():
             self.readModels()
         self.followRed()
 
@@ -139,19 +138,19 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         kinds = _("MedTL model ({patterns})").format(patterns="*.zip metadata.json")
         chosen = qt.QFileDialog.getOpenFileName(self.ui.importButton, _("Import model"), "", kinds)
         if chosen:
-            self.say(self.models.bringIn(bundle_of(chosen)))
+            self.showMessage(self.models.installed.import_from(chosen))
             self.update()
 
     # The input of a job
 
-    def inItsPlace(self, volume: Any) -> Any:
-        """The volume, or where it is under a transform a hardened copy, which becomes the input, if the user agrees.
+    def withoutTransform(self, volume: Any) -> Any:
+        """The volume; under a transform a hardened copy, which becomes the input, if the user agrees.
 
-        Raises: InputError when the user does not, or the transform leaves no grid that can be used.
+        Raises: InputError when the user does not agree, or the transform leaves no grid that can be used.
         """
         transform = volume.GetParentTransformNode()
         if transform is not None:
-            text = _("{volume} is under the transform {transform}. Use a copy that is hardened? It is the input then.")
+            text = _("{volume} is under the transform {transform}. Use a hardened copy as the input?")
             if not confirm(text.format(volume=volume.GetName(), transform=transform.GetName())):
                 scene.check_volume(volume)  # raises, and says what to do
             volume = self.parameters.inputVolume = hardened_copy(volume)

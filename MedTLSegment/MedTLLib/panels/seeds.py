@@ -15,7 +15,7 @@ from MedTLLib.mrml import editors, views
 from MedTLLib.seeds import marks, slice_view, slices
 
 from .correct import CorrectPanel
-from .form import enable, fitList, say
+from .form import enable, fitList, showText
 from .models import ModelPanel
 from .results import ResultsPanel
 from .texts import sliceText, stateText
@@ -99,8 +99,8 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         else:
             self._stop()
 
-    def forget(self) -> None:
-        """The scene is closed."""
+    def sceneClosed(self) -> None:
+        """The scene goes away: stop."""
         self.ui.correctButton.checked = False
         self._stop()
 
@@ -182,8 +182,11 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         sentences = [_("Correct a slice, then say that all of it is right. {counted}.").format(counted=counted)]
         if name:
             sentences.append(_("The {view} view counts.").format(view=name))
-        say(self.ui.seedsLabel, " ".join(sentences))
-        say(self.ui.seedsNoteLabel, " ".join(text for text in (self._reason, self.hint, *self.known.notes) if text))
+        showText(self.ui.seedsLabel, " ".join(sentences))
+        showText(
+            self.ui.seedsMessageLabel,
+            " ".join(text for text in (self._reason, self.hint, *self.known.warnings) if text),
+        )
         states = {m.index: stateText(m) for m in self.known.marks}
         none = "" if k in states else _("The slice in view is no SEED.")
         states.update({n: _("edited, not marked") for n in self.edited if n not in states})  # below the marked ones

@@ -59,7 +59,7 @@ class SegmentPanel(RunPanel):
         choices = Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads)  # a copy may change what is listed
 
         def make(root: Path) -> SegmentJob:
-            volume = self.inItsPlace(p.inputVolume)
+            volume = self.withoutTransform(p.inputVolume)
             only = regions.inside(volume, redSlice(p.onlySlice), p.onlyRegion) if p.onlySlice or p.onlyRegion else None
             return begin(volume, p.targetSegmentation, choices, root, only)
 

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from medtl.errors import MedTLError
 from MedTLLib.jobs.packages import Packages
 
-from .form import say
+from .form import showText
 from .run import RunPanel
 
 
@@ -21,7 +21,7 @@ class SetupPanel:
     def __init__(self, ui: Any, panel: RunPanel, button: Any, packages: Packages) -> None:
         self.ui, self.panel, self.button, self.packages = ui, panel, button, packages
         ui.setupButton.connect("clicked()", self.onInstall)
-        self.say("")
+        self.showMessage("")
         self.check()
 
     def check(self) -> None:
@@ -33,16 +33,16 @@ class SetupPanel:
 
     def onInstall(self) -> None:
         """Install, then start the job that the user had chosen."""
-        self.say(_("Installing…"))
+        self.showMessage(_("Installing…"))
         self.ui.setupStatusLabel.repaint()
         try:
             with slicer.util.WaitCursor():
                 changed = self.packages.install(lambda plan: True, self.panel.run.engine.stop)
         except MedTLError as error:
-            self.say(str(error))
+            self.showMessage(str(error))
             self.check()
             return
-        self.say("")
+        self.showMessage("")
         self.check()
         self.panel.readModels()
         wanted = self.button.enabled
@@ -50,10 +50,10 @@ class SetupPanel:
             self.button.click()
         if changed:
             text = _("Installed. Restart Slicer when it suits you, for these are in use: {names}.")
-            self.panel.say(text.format(names=", ".join(changed)))
+            self.panel.showMessage(text.format(names=", ".join(changed)))
         elif not wanted:
-            self.panel.say(_("Installed."))
+            self.panel.showMessage(_("Installed."))
 
-    def say(self, text: str) -> None:
+    def showMessage(self, text: str) -> None:
         """Show a sentence on the page."""
-        say(self.ui.setupStatusLabel, text)
+        showText(self.ui.setupStatusLabel, text)

@@ -55,7 +55,7 @@ def seedsText(cases: tuple[Case, ...]) -> str:
     if stale:
         text += " " + _("Edited since they were marked, so left out: {count}.").format(count=stale)
     # Without a fresh slice the reason why Fine-tune is disabled has these warnings.
-    return " ".join((str(text), *dict.fromkeys(note for case in cases if fresh for note in case.notes)))
+    return " ".join((str(text), *dict.fromkeys(warning for case in cases if fresh for warning in case.warnings)))
 
 
 def verdictText(name: str, parent: str, record: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from MedTLLib.jobs.finetune import Tuned, problem, put
 from MedTLLib.jobs.segment import Finished
 
 from .compare import ComparePanel
-from .form import enable, say
+from .form import enable, showText
 from .segment import SegmentPanel
 from .texts import verdictText
 
@@ -35,8 +35,7 @@ class TunedPanel:
         if tuned is not None:
             self.segment.readModels()
             if not problem(tuned):
-                made = (found for found in self.segment.models.models if found.name == tuned.name)
-                self.compare.begin(tuned, next(made, None))
+                self.compare.begin(tuned, self.segment.models.installed.entry(tuned.name))
         self.update()
 
     def sceneClosed(self) -> None:
@@ -49,14 +48,14 @@ class TunedPanel:
     def update(self) -> None:
         """Show what can be done."""
         done, chosen = self.tuned, self.segment.models.chosen()
-        there = {found.name: found.card.sha256 for found in self.segment.models.models if found.card}
-        say(self.ui.verdictLabel, verdict(done) if done else "")
+        installed = {entry.name: entry.card.sha256 for entry in self.segment.models.installed.entries if entry.card}
+        showText(self.ui.verdictLabel, verdict(done) if done else "")
         self.ui.useButton.visible = done is not None
         # A job on several cases has no result: there the button is shown with the reason.
         self.ui.putButton.visible = done is not None and (done.labelmap is not None or len(done.used) > 1)
         if done is not None:
             used = _("This model is in use.") if chosen and chosen.name == done.name else ""
-            gone = "" if done.name in there else _("The model was deleted.")
+            gone = "" if done.name in installed else _("The model was deleted.")
             enable(self.ui.useButton, gone or used, _("Segment and Fine-tune with {name}.").format(name=done.name))
             reason = problem(done)
             if reason:
@@ -69,8 +68,8 @@ class TunedPanel:
         self.ui.previousButton.visible = bool(previous)
         self.ui.shippedButton.visible = shipped not in ("", previous)
         for button, name in ((self.ui.previousButton, previous), (self.ui.shippedButton, shipped)):
-            lost = "" if name in there else _("{name} is not installed.").format(name=name)
-            if button is self.ui.previousButton and parent and there.get(name, parent.sha256) != parent.sha256:
+            lost = "" if name in installed else _("{name} is not installed.").format(name=name)
+            if button is self.ui.previousButton and parent and installed.get(name, parent.sha256) != parent.sha256:
                 lost = _("The model that is called {name} now is another one.").format(name=name)
             enable(button, lost, _("Choose {name} again.").format(name=name))
 
@@ -89,11 +88,11 @@ class TunedPanel:
         combo = self.ui.modelCombo
         index = combo.findData(name)
         if index < 0:
-            self.say(_("{name} does not fit this volume. Tick All models to choose it.").format(name=name))
+            self.showMessage(_("{name} does not fit this volume. Tick All models to choose it.").format(name=name))
             return
         combo.currentIndex = index
-        self.segment.models.prefer()
-        self.say(_("{name} is the model from now on.").format(name=name))
+        self.segment.models.installed.prefer(name)
+        self.showMessage(_("{name} is the model from now on.").format(name=name))
         self.update()
 
     def onPut(self) -> None:
@@ -105,21 +104,23 @@ class TunedPanel:
         try:
             finished = put(done)
         except InputError as error:
-            self.say(str(error))
+            self.showMessage(str(error))
             self.update()
             return
         self.compare.end()
         self.tuned = replace(done, labelmap=None)
-        self.say(_("The result is in {name}. Undo is under Results.").format(name=finished.segmentation.GetName()))
+        self.showMessage(
+            _("The result is in {name}. Undo is under Results.").format(name=finished.segmentation.GetName())
+        )
         self.onFinished(finished)
         self.update()
 
-    def say(self, text: str) -> None:
+    def showMessage(self, text: str) -> None:
         """Show a sentence below the button of Fine-tune."""
-        say(self.ui.tuneStatusLabel, text)
+        showText(self.ui.tuneStatusLabel, text)
 
 
 def verdict(tuned: Tuned) -> str:
     """What is known of the new model, a line for each sentence."""
     text = verdictText(tuned.name, tuned.parent, tuned.record)
-    return "\n".join((text, *tuned.notes, str(_("Research use, not for diagnosis."))))
+    return "\n".join((text, *tuned.warnings, str(_("Research use, not for diagnosis."))))

@@ -46,14 +46,14 @@ class Written:
     """What `write` did: `kept_slices` are the k that the user edited.
 
     `protected_voxels` were predicted but lie in protected segments and were left to them.
-    `notes` are sentences for the user; `undo` is for `undo()` alone.
+    `warnings` are sentences for the user; `undo` is for `undo()` alone.
     """
 
     segmentation_id: str
     segment_ids: tuple[str, ...]
     kept_slices: tuple[int, ...]
     protected_voxels: int
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     undo: object
 
 
@@ -177,23 +177,23 @@ def _write(
             stamp(segmentation, segment)
     snapshots.keep(segmentation, change.model, Snapshot(labels, box, geometry, all_ids, change.run))
     names = [segment.name for segment in labelmap.segments if segment.id in spared]
-    notes = tuple(_notes(kept, lost, names, protected_voxels, masked_voxels))
-    return Written(segmentation.GetID(), tuple(change.voxels), kept, protected_voxels, notes, change)
+    warnings = tuple(_warnings(kept, lost, names, protected_voxels, masked_voxels))
+    return Written(segmentation.GetID(), tuple(change.voxels), kept, protected_voxels, warnings, change)
 
 
-def _notes(kept: Sequence[int], lost: bool, spared: list[str], protected: int, masked: int) -> list[str]:
-    notes = []
+def _warnings(kept: Sequence[int], lost: bool, spared: list[str], protected: int, masked: int) -> list[str]:
+    warnings = []
     if lost:
-        notes.append("The last prediction is not in this scene any more, so every slice that was not empty was kept.")
+        warnings.append("The last prediction is no longer in this scene, so every slice that was not empty was kept.")
     elif kept:
-        notes.append(f"Slices that you edited were kept: {len(kept)}.")
+        warnings.append(f"Slices that you edited were kept: {len(kept)}.")
     if spared:
-        notes.append(f"Protected segments were left as they are: {', '.join(spared)}.")
+        warnings.append(f"Protected segments were left as they are: {', '.join(spared)}.")
     if protected:
-        notes.append(f"Voxels left to protected segments: {protected}.")
+        warnings.append(f"Voxels left to protected segments: {protected}.")
     if masked:
-        notes.append(f"Voxels left as they were because of the Segment Editor's masks: {masked}.")
-    return notes
+        warnings.append(f"Voxels left as they were because of the Segment Editor's masks: {masked}.")
+    return warnings
 
 
 def undo(written: Written) -> tuple[int, int]:

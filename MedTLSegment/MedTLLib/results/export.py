@@ -24,17 +24,20 @@ from medtl.volume import Geometry, Labelmap, Segment
 
 from ..mrml.scene import array_of, check_segmentation, check_volume, geometry_of, image_of, placed, values_of
 from ..prediction.masks import protected_segments
+from . import save_path
 
 STATUS_TAG = "Segmentation.Status"
 LARGEST_VALUE = 65535
+FORMATS = (".seg.nrrd", ".nrrd", ".nii.gz")
+FOLDER, SUFFIX = "MedTL/exportFolder", "MedTL/exportSuffix"  # the user's settings: those used last
 
 
 @dataclass(frozen=True)
 class Merged:
-    """A labelmap of all segments; `notes` are sentences on what one value a voxel cannot hold."""
+    """A labelmap of all segments; `warnings` are sentences on what one value a voxel cannot hold."""
 
     labelmap: Labelmap
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def export(segmentation: Any, volume: Any, path: Path, card: ModelCard | None = None, replace: bool = False) -> str:
@@ -49,7 +52,25 @@ def export(segmentation: Any, volume: Any, path: Path, card: ModelCard | None = 
     merged = merge(segmentation, volume, card)
     warnings = write_whole(path, lambda part: _store(part, path, merged.labelmap))
     saved = _("Saved at {path}, read back, identical.").format(path=path)
-    return " ".join((saved, *merged.notes, *warnings))
+    return " ".join((saved, *merged.warnings, *warnings))
+
+
+def formats() -> tuple[str, ...]:
+    """The formats, the one used last first."""
+    last = str(slicer.app.userSettings().value(SUFFIX, FORMATS[0]))
+    return tuple(sorted(FORMATS, key=lambda each: each != last))
+
+
+def suggested_path(segmentation: Any) -> Path:
+    """Where the segmentation is saved unless the user chooses another place."""
+    return save_path.suggested(segmentation.GetName(), formats()[0], slicer.app.userSettings().value(FOLDER))
+
+
+def remember(path: Path) -> None:
+    """Suggest this folder and this format the next time."""
+    settings = slicer.app.userSettings()
+    settings.setValue(FOLDER, str(path.parent))
+    settings.setValue(SUFFIX, next(each for each in FORMATS if path.name.lower().endswith(each)))
 
 
 def _check_path(path: Path, segmentation: Any, replace: bool) -> None:
@@ -87,20 +108,20 @@ def merge(segmentation: Any, volume: Any, card: ModelCard | None = None) -> Merg
     numbered = with_values(described, card)
     array = np.zeros(geometry.shape, np.uint16)
     overlap = 0
-    notes: list[str] = []
+    warnings: list[str] = []
     protected = protected_segments(segmentation)
     for segment in sorted(numbered, key=lambda one: one.id not in protected):  # stable: then the earlier one
         mask = array_of(segmentation, segment.id, volume)
         overlap += int(np.count_nonzero(array[mask]))
         array[mask & (array == 0)] = segment.value
-        notes += _what_is_lost(segmentation, segment, mask, geometry)
+        warnings += _what_is_lost(segmentation, segment, mask, geometry)
     if overlap:
-        notes.append(
+        warnings.append(
             _("Segments overlap in {count} voxels; there a protected segment counts, else the earlier one.").format(
                 count=overlap
             )
         )
-    return Merged(Labelmap(array, geometry, tuple(numbered)), tuple(notes))
+    return Merged(Labelmap(array, geometry, tuple(numbered)), tuple(warnings))
 
 
 def with_values(segments: list[Segment], card: ModelCard | None) -> list[Segment]:

@@ -46,7 +46,7 @@ class Marks:
     """The marks by index, and what the user must be told: marks that could not be read or do not fit."""
 
     marks: tuple[Mark, ...]
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def marks(segmentation: Any, volume: Any, card: ModelCard) -> tuple[Mark, ...]:
@@ -55,7 +55,7 @@ def marks(segmentation: Any, volume: Any, card: ModelCard) -> tuple[Mark, ...]:
 
 
 def read_marks(segmentation: Any, volume: Any, card: ModelCard) -> Marks:
-    """The marked slices of the volume, by index, with notes. A damaged tag counts as no marks.
+    """The marked slices of the volume, by index, with warnings. A damaged tag counts as no marks.
 
     All are stale where the segments cannot be compared with what was marked: one is gone, or on another grid.
 
@@ -63,33 +63,33 @@ def read_marks(segmentation: Any, volume: Any, card: ModelCard) -> Marks:
     """
     check_volume(volume)
     try:
-        records, note = storage.read(segmentation, card)
+        records, warning = storage.read(segmentation, card)
     except InputError as error:  # of a newer MedTL
         return Marks((), (str(error),))
-    notes = [note] if note else []
+    warnings = [warning] if warning else []
     here, elsewhere = storage.placed(records, geometry_of(volume), card)
     if elsewhere:
-        notes.append(
+        warnings.append(
             _("SEED marks that are not on slices of {volume} ({plane}) were left out: {count}.").format(
                 volume=volume.GetName(), plane=card.input.plane, count=len(elsewhere)
             )
         )
     if not here:
-        return Marks((), tuple(notes))
+        return Marks((), tuple(warnings))
     try:
         slices = slices_of(segmentation, volume, card)
     except InputError as error:
-        notes.append(str(error))
-        return Marks(tuple(Mark(k, here[k].time, True) for k in sorted(here)), tuple(notes))
+        warnings.append(str(error))
+        return Marks(tuple(Mark(k, here[k].time, True) for k in sorted(here)), tuple(warnings))
     unknown = _unknown_segments(segmentation, card)
     if unknown:
-        notes.append(
+        warnings.append(
             _("Not among the labels of {model}, so not learned from: {names}.").format(
                 model=card.name, names=", ".join(unknown)
             )
         )
     found = (Mark(k, here[k].time, slices.fingerprint(k) != here[k].sha256) for k in sorted(here))
-    return Marks(tuple(found), tuple(notes))
+    return Marks(tuple(found), tuple(warnings))
 
 
 def mark(segmentation: Any, volume: Any, card: ModelCard, k: int, before: Callable[[], object] = lambda: None) -> Mark:

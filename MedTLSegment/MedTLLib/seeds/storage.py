@@ -68,11 +68,11 @@ def placed(
 
 
 def read(segmentation: Any, card: ModelCard) -> tuple[tuple[Record, ...], str]:
-    """What the first readable tag lists, and a note where there are only damaged ones.
+    """What the first readable tag lists, and a warning where there are only damaged ones.
 
     Raises: InputError when a newer MedTL wrote it: it must not be replaced.
     """
-    note = ""
+    warning = ""
     for segment_id in ids_there(segmentation, card):
         text = tag_of(segmentation.GetSegmentation().GetSegment(segment_id), TAG)
         if not text:
@@ -90,10 +90,10 @@ def read(segmentation: Any, card: ModelCard) -> tuple[tuple[Record, ...], str]:
             listed = Listed(0, ())
         if listed.schema == SCHEMA and all(_is_sound(record) for record in listed.marks):
             return listed.marks, ""
-        note = _("The SEED marks of {name} are damaged and count as none. Mark the slices again.").format(
+        warning = _("The SEED marks of {name} are damaged and count as none. Mark the slices again.").format(
             name=segmentation.GetName()
         )
-    return (), note
+    return (), warning
 
 
 def _is_sound(record: Record) -> bool:

@@ -113,12 +113,12 @@ def test_a_segmentation_whose_volume_is_not_there_has_nothing_fresh_and_says_so(
     slicer.mrmlScene.RemoveNode(volume)
     (found,) = finetune_job.MarkedCases().cases(CARD)
     assert (found.volume, found.fresh) == (None, 0)
-    assert found.notes
+    assert found.warnings
     smaller = samples.volume_node(PHANTOM.volume, "smaller")
     slicer.util.updateVolumeFromArray(smaller, np.zeros((3, 4, 5), np.int16))
     (found,) = finetune_job.MarkedCases().cases(CARD, smaller)
     assert found.fresh == 0
-    assert found.notes
+    assert found.warnings
     assert segmentation.GetScene() is not None
 
 

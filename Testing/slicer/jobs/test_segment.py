@@ -121,7 +121,7 @@ def reference_of(segmentation):
 
 def test_a_finished_job_leaves_no_folder(volume, tmp_path):
     finished = finish(segment_job.begin(volume, None, segment_job.Choices(MODEL), tmp_path))
-    assert finished.notes == ()
+    assert finished.warnings == ()
     assert finished.volume is volume is reference_of(finished.segmentation)
     assert not list(tmp_path.iterdir())
 
@@ -132,7 +132,7 @@ def test_a_volume_that_was_edited_meanwhile_is_told_and_the_target_is_left_alone
     slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume) + 1)
     finished = finish(job)
     assert finished.segmentation is not target
-    assert any("changed or moved" in note for note in finished.notes)
+    assert any("changed or moved" in warning for warning in finished.warnings)
 
 
 def test_nodes_of_another_scene_with_the_same_ids_are_not_those_of_the_job(volume, tmp_path):
@@ -147,7 +147,7 @@ def test_nodes_of_another_scene_with_the_same_ids_are_not_those_of_the_job(volum
     assert finished.volume is None
     assert theirs.GetSegmentation().GetNumberOfSegments() == 0
     assert reference_of(finished.segmentation) is not other
-    assert any("was deleted" in note for note in finished.notes)
+    assert any("was deleted" in warning for warning in finished.warnings)
 
 
 def test_process_gives_the_segmentation(volume, tmp_path):

@@ -801,7 +801,7 @@ def test_a_slice_that_is_called_right_while_the_new_result_is_shown_is_not_marke
     assert shown(segmentation) == "new"
     compared.widget.seeds._key.activated.emit()
     assert [mark.index for mark in marks.marks(segmentation, volume, card)] == before
-    assert "is hidden" in compared.ui.seedsNoteLabel.text
+    assert "is hidden" in compared.ui.seedsMessageLabel.text
     compared.widget.finetune.after.compare.key.release()
     compared.widget.seeds._key.activated.emit()
     assert len(marks.marks(segmentation, volume, card)) == len(before) + 1
