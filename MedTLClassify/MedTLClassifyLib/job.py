@@ -1,4 +1,4 @@
-"""A job of Classify: the volume and the region handed over, and the answer put into the scene."""
+"""A job of Classify: from the volume and the region to an answer in the scene."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class ClassifyJob(Job):
-    """A job of Classify. Nodes are weak references; the states tell whether they were changed meanwhile."""
+    """A job of Classify. Nodes are weak references; the states show whether they were changed meanwhile."""
 
     kind: ClassVar[str] = "classify"
 
@@ -50,8 +50,8 @@ class ClassifyJob(Job):
     card: ModelCard
     choices: Choices
     input: Mapping[str, Any]  # replaces the names of the job's files in the record
-    image: Mapping[str, Any]  # facts of the image that the file handed over does not hold
-    doubts: tuple[str, ...]  # how the image is unlike those of training, by what Slicer knows of it
+    image: Mapping[str, Any]  # facts of the image that its file does not contain
+    mismatches: tuple[str, ...]  # differences from the training images in what Slicer knows of the image
     folder: Path
     started: float
 
@@ -193,7 +193,7 @@ def _write_region(segmentation: Any, segment_id: str, volume: Any, path: Path) -
 def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
     """The table of classes with all that belongs to it, in the scene; the job's folder is removed.
 
-    Where the volume or the segmentation was changed or deleted meanwhile, the table is outdated from the beginning.
+    Where the volume or the segmentation was changed or deleted meanwhile, the table is out of date from the beginning.
 
     Raises: InputError when the engine gave no result; the folder stays.
     """
@@ -207,7 +207,7 @@ def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
             heatmap = read_volume(job.folder / HEATMAP)
         except InputError as error:
             warnings.append(_("There is no heat map: {reason}").format(reason=error))
-    reasons = list(dict.fromkeys([*job.doubts, *record["reasons"]]))
+    reasons = list(dict.fromkeys([*job.mismatches, *record["reasons"]]))
     image = {**record["image"], **{name: value for name, value in job.image.items() if value}}
     record |= {**job.input, "image": image, "warnings": warnings, "reasons": reasons, "abstained": bool(reasons)}
     classification = result.Classification(

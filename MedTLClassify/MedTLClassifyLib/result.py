@@ -95,7 +95,7 @@ class Classification:
 
 
 def report(classification: Classification) -> dict[str, Any]:
-    """What `write_report` writes: as `medtl classify --json`, and how the model was run."""
+    """The contents of a report: the record of `medtl classify --json`, and how the model was run."""
     answer = {
         "model": classification.model,
         "version": classification.version,
@@ -120,11 +120,11 @@ def save_report(classification: Classification, path: Path) -> None:
     slicer.app.userSettings().setValue(REPORT_FOLDER, str(path.parent))
 
 
-# What can be classified
+# The input
 
 
 def why_region(card: ModelCard, segmentation: Any) -> str:
-    """Why the model cannot do without a segment; empty when it has one or needs none."""
+    """Why the model needs a segment; empty when it has one or needs none."""
     if segmentation is not None or card.coefficients is None:
         return ""
     text = _("{model} measures the shape of a tumour: choose a segmentation and the segment of the tumour.")
@@ -190,7 +190,7 @@ def class_columns(classification: Classification) -> list[tuple[str, Sequence[An
 
 
 def detail_columns(classification: Classification) -> list[tuple[str, Sequence[Any]]]:
-    """Name and values of each column of the table of slices, or of features for a model that looks at those."""
+    """Name and values of each column of the table of slices, or of features for a model of features."""
     if classification.slices:
         columns: list[tuple[str, Sequence[Any]]] = [(_("Slice"), [one.index for one in classification.slices])]
         return columns + [
@@ -215,7 +215,7 @@ def _fill(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:
         for value in values:
             column.InsertNextValue(value)
         table.AddColumn(column)
-    table.SetLocked(True)  # a result is not edited by hand
+    table.SetLocked(True)  # a result must not be edited by hand
     table.EndModify(modifying)
 
 
@@ -225,7 +225,7 @@ def read(table: Any) -> Classification | None:
     try:
         content = json.loads(text or "null")
         return Classification(**content) if content else None
-    except (ValueError, TypeError):  # of another MedTL
+    except (ValueError, TypeError):  # written by another version of MedTL
         return None
 
 
@@ -253,7 +253,7 @@ def outdate(table: Any) -> None:
     table.SetAttribute(OUTDATED, "1")
 
 
-def why_stale(table: Any, volume: Any, segmentation: Any, segment_id: str, card: ModelCard | None) -> str:
+def why_outdated(table: Any, volume: Any, segmentation: Any, segment_id: str, card: ModelCard | None) -> str:
     """Why the table is not the result for this input; empty when it is."""
     classification = read(table)
     if classification is None:

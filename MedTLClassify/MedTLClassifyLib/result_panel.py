@@ -15,7 +15,7 @@ from .texts import aboutText, chanceText, featureRows, headline, intervalText, v
 
 
 class ClassifiedPanel:
-    """Shows a table of classes: the one for what is chosen above, else the last one, which is then marked as stale."""
+    """Shows the result for the chosen input, else the last one, which is then marked as out of date."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
@@ -29,7 +29,7 @@ class ClassifiedPanel:
         self.showMessage("")
 
     def show(self, table: Any, stale: str) -> None:
-        """Show this table; `stale` is why it is not the result of what is chosen."""
+        """Show this table; `stale` is why it is not the result for the chosen input."""
         self.table = table
         classification = result.read(table)
         nothing = _("There is no result yet. Choose a volume and press Classify.")
@@ -79,11 +79,13 @@ class ClassifiedPanel:
     def _showButtons(self, classification: Classification | None, volume: Any, stale: str) -> None:
         heatmap = self.table.GetNodeReference(result.HEATMAP_ROLE) if classification else None
         nothing = "" if classification else _("There is no result yet.")
-        none = nothing or ("" if heatmap is not None else _("This model looks at the shape, not at places."))
+        none = nothing or (
+            "" if heatmap is not None else _("This model uses the shape of the tumour, so it has no heat map.")
+        )
         if stale and heatmaps.shown(heatmap):
             heatmaps.hide()
         gone = "" if volume is not None else _("The volume was deleted.")
-        help = _("Lay a map over the slices: the redder and yellower, the more a place spoke for the class.")
+        help = _("Show a heat map over the slices. Yellow places speak most for the class.")
         enable(self.ui.heatmapCheckBox, none or gone or stale, help)
         blocked = self.ui.heatmapCheckBox.blockSignals(True)
         self.ui.heatmapCheckBox.checked = heatmaps.shown(heatmap)
@@ -91,7 +93,7 @@ class ClassifiedPanel:
         enable(self.ui.reportButton, nothing, _("Save the result with model, image and settings as .csv or .json."))
 
     def onHeatmap(self, wanted: bool) -> None:
-        """Lay the heat map over the slices, or put back what was in front."""
+        """Show the heat map over the slices, or restore the foreground."""
         if not wanted:
             heatmaps.hide()
             return

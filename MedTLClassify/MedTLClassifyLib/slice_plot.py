@@ -16,7 +16,7 @@ from MedTLLib.panels.form import showText
 
 from .texts import sliceText
 
-# Distinct also for people who do not see red and green. Source: Okabe and Ito, Color Universal Design, 2008.
+# Distinct also for people with red-green colour blindness. Source: Okabe and Ito, Color Universal Design, 2008.
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233))
 DASHES = ("SolidLine", "DashLine", "DotLine", "DashDotLine")
 EDGE = 6  # pixels
@@ -24,7 +24,7 @@ GREY, DARKEST = (128, 128, 128), 110  # behind the slices, darker for a higher w
 
 
 class VotesPanel:
-    """Behind a fold, and only for a model that looks at more than one slice."""
+    """Shown only for a model that uses more than one slice."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
@@ -44,7 +44,7 @@ class VotesPanel:
             widget.enabled = not stale
         self.ui.sliceSlider.enabled = not stale and volume is not None
         self.ui.sliceSlider.toolTip = (
-            _("Go to a slice.") if self.ui.sliceSlider.enabled else _("This result is not of the volume chosen above.")
+            _("Go to a slice.") if self.ui.sliceSlider.enabled else _("This result is not for the chosen volume.")
         )
         if classification is None or not new or len(slices) < 2:
             return
@@ -52,7 +52,7 @@ class VotesPanel:
         self.ui.sliceSlider.setRange(slices[0].index, slices[-1].index)
         self.ui.sliceSlider.value = slices[0].index
         self.ui.sliceSlider.blockSignals(blocked)
-        showText(self.ui.sliceLabel, _("The greyer, the more a slice counts in the answer."))
+        showText(self.ui.sliceLabel, _("The darker the grey, the more a slice counts."))
         names = [classification.name(each) for each in classification.probabilities]
         colours = itertools.cycle(COLOURS)
         parts = [f'<span style="color: {hexOf(next(colours))}">■</span> {escape(name)}' for name in names]
@@ -60,11 +60,11 @@ class VotesPanel:
         self.drawSoon()
 
     def drawSoon(self) -> None:
-        """Draw once the plot has its place."""
+        """Draw after the layout has set the size."""
         qt.QTimer.singleShot(0, self.draw)
 
     def draw(self) -> None:
-        """Draw the curves as wide as there is room."""
+        """Draw the curves as wide as the label."""
         if self.classification is None or len(self.classification.slices) < 2 or self.ui.votesButton.collapsed:
             return
         width, height = max(self.ui.plotLabel.width, 40), max(self.ui.plotLabel.height, 40)
@@ -89,7 +89,7 @@ class VotesPanel:
 
 
 def goTo(volume: Any, plane: str, index: int) -> None:
-    """Show a slice in the view of its plane; the views turn to the volume's planes where that is necessary.
+    """Show a slice in the view of its plane; the views turn to the volume's planes where necessary.
 
     Raises: InputError when there is no view of that plane.
     """
@@ -106,8 +106,8 @@ def goTo(volume: Any, plane: str, index: int) -> None:
 
 
 def curves(slices: Sequence[Slice], classId: str, size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Where the curve of a class runs, in pixels from the left and the top: slices from left to right, 0 at the bottom
-    and 1 at the top."""
+    """The points of the curve of a class, in pixels from the left and the top: slices from left to right, probability
+    0 at the bottom and 1 at the top."""
     first, last = slices[0].index, slices[-1].index
     width, height = size[0] - 1 - 2 * EDGE, size[1] - 1 - 2 * EDGE
     return [
@@ -120,7 +120,7 @@ def curves(slices: Sequence[Slice], classId: str, size: tuple[int, int]) -> list
 
 
 def paint(painter: Any, classification: Classification, size: tuple[int, int], ink: Any) -> None:
-    """Paint frame, what each slice counts, and a curve for each class."""
+    """Paint the frame, the weight of each slice, and a curve for each class."""
     slices = classification.slices
     most = max(one.weight for one in slices)
     half = max(1, (size[0] - 2 * EDGE) // max(slices[-1].index - slices[0].index, 1) // 2)

@@ -7,7 +7,7 @@ from MedTLClassifyLib.result import Classification
 
 
 def percent(probability: float) -> str:
-    """A probability in whole percent; what is not certain is never 0 % or 100 %."""
+    """A probability in whole percent; never 0 % or 100 %."""
     if probability < 0.005:
         return str(_("<1 %"))
     if probability > 0.995:
@@ -80,7 +80,7 @@ def featureRows(classification: Classification) -> list[tuple[str, str, str]]:
     rows = []
     for one in sorted(classification.features, key=lambda one: -abs(one["contribution"])):
         speaksFor = (one["contribution"] > 0) == second
-        word = "–" if not one["contribution"] else _("for it") if speaksFor else _("against it")
+        word = "–" if not one["contribution"] else _("for") if speaksFor else _("against")
         rows.append((str(one["label"]), f"{one['value']:.3g}", str(word)))
     return rows
 

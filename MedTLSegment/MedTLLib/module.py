@@ -29,9 +29,9 @@ class ModuleLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
 
 
 class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type: ignore[misc]
-    """A module's widget makes its panels in `makePanels` and names what else they do when something happens.
+    """A module's widget: makes its panels in `makePanels` and passes events on to them.
 
-    When `setup` failed, everything else does nothing: one error is enough.
+    After `setup` failed, all other methods do nothing: one error is enough.
     """
 
     def __init__(self, parent: Any = None) -> None:
@@ -43,7 +43,7 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type: 
         self._parameterNode: Any = None
         self._parameterNodeGuiTag: Any = None
 
-    # What a module adds
+    # What a module defines
 
     def makePanels(self) -> None:
         """Make the logic and the panels."""
@@ -64,10 +64,10 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type: 
         """Another module is opened."""
 
     def closeScene(self) -> None:
-        """The scene goes away, and with it every node that a panel knows."""
+        """The scene is closed, with every node that a panel holds."""
 
     def closePanels(self) -> None:
-        """The widget goes away."""
+        """The widget is destroyed."""
 
     # What Slicer calls
 

@@ -47,12 +47,12 @@ class FakeWorker:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.complaints = folder, ""
+        self.folder, self.stderr = folder, ""
         self.state = "stopped"
         self.requests: list[dict[str, Any]] = []
         self.jobs: dict[int, tuple[Any, Any, Any, Any]] = {}
         self.cancelled: list[int] = []
-        self.hears_cancel = True
+        self.answers_cancel = True
         self.segment = SEGMENT
         self.ahead = 0.0
         self.then: Callable[[], object] | None = None
@@ -81,7 +81,7 @@ class FakeWorker:
 
     def cancel(self, job_id: int) -> None:
         self.cancelled.append(job_id)
-        if job_id in self.jobs and self.hears_cancel:
+        if job_id in self.jobs and self.answers_cancel:
             on_error = self.jobs.pop(job_id)[2]
             slicer.app.processEvents()
             on_error("Cancelled", "The job was cancelled.")

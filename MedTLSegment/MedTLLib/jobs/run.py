@@ -1,4 +1,4 @@
-"""The life of a job, whatever the job is: its start, how far it is, Cancel, and how it ends. No Qt, no widget."""
+"""Running a job of any kind: its start, its progress, Cancel, and its end. No Qt, no widget."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -27,11 +27,11 @@ class Engine(Protocol):
     """The process that does the jobs; `jobs.worker.Worker` is the real one.
 
     Callbacks come from the event loop, never from within `submit`; each job is answered once, by `on_done` or
-    `on_error`, or by neither where it was dropped.
+    `on_error`, or by neither after it was dropped.
     """
 
     folder: Path  # paths in requests are relative to it
-    complaints: str  # the end of its standard error
+    stderr: str  # the end of its standard error
 
     @property
     def state(self) -> str:

@@ -42,7 +42,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class SegmentJob(Job):
-    """A job of Segment. The states tell whether the nodes were changed meanwhile."""
+    """A job of Segment. The states show whether the nodes were changed meanwhile."""
 
     kind: ClassVar[str] = "segment"
 
@@ -82,7 +82,7 @@ class SegmentJob(Job):
 
     @classmethod
     def filling_text(cls) -> str:
-        return str(_("Filling the segments…"))
+        return str(_("Writing the segments…"))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Finished:
 def hardened_copy(node: Any) -> Any:
     """A copy of the volume beside it, with its transform hardened; the volume stays as it is.
 
-    Raises: InputError when what the transform leaves is no volume that can be segmented.
+    Raises: InputError when the hardened volume cannot be segmented.
     """
     mrml = node.GetScene()
     name = mrml.GenerateUniqueName(f"{node.GetName()} hardened")
@@ -118,7 +118,7 @@ def hardened_copy(node: Any) -> Any:
 
 
 def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarray | None = None) -> SegmentJob:
-    """A job whose folder below `root` holds the volume: all of it, for the model scales by all intensities.
+    """A job whose folder below `root` holds the whole volume, because the model scales by all intensities.
 
     Raises: InputError when the volume cannot be segmented or the folder cannot be written.
     """
@@ -162,7 +162,7 @@ def finish(job: SegmentJob, labelmap: Labelmap, result: Mapping[str, Any]) -> Fi
         try:
             only, kept = job.only, tuple[str, ...]()
             if target is not None and not job.choices.replace_edits:
-                only, kept = regions.beside_seeds(labelmap, grid, target, job.choices.model, only)
+                only, kept = regions.outside_seeds(labelmap, grid, target, job.choices.model, only)
             options = writer.Options(job.choices.replace_edits, open_editor(target), only)
             written = writer.write(labelmap, grid, target, options, name)
             warnings += kept
@@ -188,12 +188,12 @@ def undo(finished: Finished) -> str:
     """
     segmentation, table = finished.segmentation, table_of(finished.segmentation)
     if segmentation.GetParentTransformNode():
-        raise InputError(_("The segmentation is under a transform. Take it out, then Undo works."))
+        raise InputError(_("The segmentation is under a transform. Remove it from the transform, then undo."))
     open_editor(segmentation)
     reverted, left = writer.undo(finished.written)
     if segmentation.GetScene() is None:  # it held nothing but the prediction
         slicer.mrmlScene.RemoveNode(table)
-    text = _("Taken back: {count} voxels.").format(count=reverted)
+    text = _("Undone: {count} voxels.").format(count=reverted)
     if left:
         text += " " + _("Kept, because they were changed since: {count}.").format(count=left)
     return str(text)

@@ -1,4 +1,4 @@
-"""The engine that both modules share, so that imports and weights are paid for once and jobs wait for each other."""
+"""The engine that both modules share, so that imports and weights load once and jobs wait for each other."""
 
 import weakref
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from .worker import Worker
 class SharedEngine:
     """One warm engine: made for the first user, stopped after the last one.
 
-    Users are the logic classes of the modules; one that is garbage counts no more. `make` makes the engine, which needs
-    these `packages`.
+    Users are the logic objects of the modules; garbage-collected ones do not count. `make` makes the engine, which
+    needs these `packages`.
     """
 
     def __init__(self, make: Callable[[], Engine], packages: Packages) -> None:

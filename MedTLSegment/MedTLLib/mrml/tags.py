@@ -1,4 +1,4 @@
-"""The tags and ids that MedTL reads of segments in the scene. Their names and the rule stand in `medtl.labels`."""
+"""The tags and ids that MedTL reads of segments in the scene. Their names and the rule are in `medtl.labels`."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def tag_of(segment: Any, name: str) -> str:
 
 
 def described(segmentation: Any, segment_id: str) -> Segment:
-    """What `medtl.labels` reads of a segment: its id, name and MedTL's tags."""
+    """The segment as `medtl.labels` takes it: its id, name and MedTL's tags."""
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
     tags = tuple((name, tag) for name in (MODEL_TAG, LABEL_TAG) if (tag := tag_of(segment, name)))
     return Segment(1, segment_id, segment.GetName() or segment_id, tags=tags)

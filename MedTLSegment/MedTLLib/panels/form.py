@@ -1,4 +1,4 @@
-"""What several parts of the panel do with widgets. Text from files is shown as plain text: here, or not at all."""
+"""Functions for widgets that all panels use. Text from files is always shown as plain text."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,14 +22,14 @@ def enable(button: Any, reason: str, help: str) -> None:
 
 
 def showText(label: Any, text: str) -> None:
-    """Show a sentence in a label that takes no room without one."""
+    """Show a text in a label; without one the label is hidden."""
     label.textFormat = qt.Qt.PlainText
     label.text = text
     label.visible = bool(text)
 
 
 def confirm(question: str) -> bool:
-    """Whether the user agrees; the question may have names and paths in it."""
+    """Whether the user agrees; the question may contain names and paths."""
     return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL"), textFormat=qt.Qt.PlainText))
 
 
@@ -50,8 +50,8 @@ def askSavePath(button: Any, title: str, suggested: Path, formats: Sequence[str]
 def fillTable(table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]], wide: int, numbers: int) -> None:
     """Fill a QTableWidget, as high as its rows, up to ten.
 
-    Column `wide` takes the room that is left, from column `numbers` on text is on the right. The tool tip of a cell is
-    its text, for a narrow column cuts it.
+    Column `wide` takes the remaining width; from column `numbers` on, text is right-aligned. The tool tip of a cell is
+    its text, because a narrow column cuts it.
     """
     table.clear()
     table.setColumnCount(len(columns))

@@ -40,11 +40,15 @@ class ProtectionPanel:
             shown.addItem(item)
         shown.blockSignals(blocked)
         fitList(shown)
-        none = "" if rows else _("Choose a segmentation under Result in: its segments are listed here.")
-        enable(shown, none, _("Ticked segments lose no voxel to a prediction, as those whose status is Completed."))
+        none = "" if rows else _("Choose a segmentation under Result in. Its segments are listed here.")
+        enable(
+            shown,
+            none,
+            _("Ticked segments, and those with the status Completed, lose no voxel to a prediction."),
+        )
 
     def onItem(self, item: Any) -> None:
-        """Protect the segment from MedTL, or no longer."""
+        """Protect the segment from MedTL, or stop protecting it."""
         protect(self._segmentation, item.data(qt.Qt.UserRole), item.checkState() == qt.Qt.Checked)
 
 

@@ -78,12 +78,12 @@ class ResultsPanel:
         nothing = _("There is no result yet. Press Segment, or choose a segmentation.")
         self.ui.nameLabel.text = node.GetName() if node else nothing
         self._fill(volume_table.table_of(node))
-        undo = "" if self.finished else _("There is no prediction of this session to take back.")
+        undo = "" if self.finished else _("There is no prediction of this session to undo.")
         if self.finished and self.finished.segmentation is not node:
             undo = _("The last prediction is in {name}.").format(name=self.finished.segmentation.GetName())
-        enable(self.ui.undoButton, undo, _("Take back what the prediction changed; what you changed since stays."))
+        enable(self.ui.undoButton, undo, _("Undo the prediction. What you changed since then stays."))
         reason = "" if node else nothing
-        enable(self.ui.show3DButton, reason, _("Make the surface and show it; large ones take seconds."))
+        enable(self.ui.show3DButton, reason, _("Show the surface in 3D. A large one takes some seconds."))
         enable(self.ui.tableButton, reason, _("Measure volumes and diameters again."))
         enable(self.ui.exportButton, reason, _("Save as .seg.nrrd, .nrrd or NIfTI."))
         blocked = self.ui.show3DButton.blockSignals(True)

@@ -18,7 +18,7 @@ from .form import confirm, enable, showText
 from .models import ModelPanel
 from .texts import factsText
 
-# Of the chosen nodes: what may change whether the job can be run on them, or what is listed.
+# Events of the chosen nodes that may change whether the job can run on them, or what is listed.
 EVENTS = (
     vtk.vtkCommand.ModifiedEvent,
     slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
@@ -48,10 +48,10 @@ class RunProgress:
         return self.running and self.run.state == "cancelling"
 
     def update(self) -> None:
-        """Show how far the job is."""
+        """Show the progress of the job."""
         if self.run.kind is self.kind:
             self.showMessage(self.run.text)
-            self.label.repaint()  # what comes next may keep the event loop for a while
+            self.label.repaint()  # the next step may block the event loop for a while
             self.bar.setRange(0, 0 if self.run.fraction is None else 100)
             self.bar.value = round(100 * (self.run.fraction or 0))
         state = (self.run.job, self.run.state)
@@ -65,7 +65,7 @@ class RunProgress:
 
 
 class RunPanel(VTKObservationMixin):  # type: ignore[misc]
-    """A panel made of it has an `update`, a button that starts the job, and widgets of the same names."""
+    """The base of both panels: a subclass has an `update`, a button that starts the job, and the widgets named here."""
 
     def __init__(self, ui: Any, run: JobRun, kind: type[Job], task: str) -> None:
         VTKObservationMixin.__init__(self)
@@ -74,7 +74,7 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         self._followed = ""
         self.parameters: Any = None
         self.setupNeeded = False
-        self.followers: list[Callable[[], None]] = []  # parts of the panel that change when this one does
+        self.followers: list[Callable[[], None]] = []  # called after each update
         self.models = ModelPanel(ui, run, task)
         self.progress = RunProgress(run, kind, ui.statusLabel, ui.progressBar, self.update)
         self.showMessage = self.progress.showMessage
@@ -88,27 +88,27 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
     # What can be chosen
 
     def followRed(self) -> None:
-        """Make the volume in the Red view the input, unless the user chose another one: then the two differ."""
+        """Make the volume in the Red view the input, unless the user chose another one."""
         inRed, chosen = views.volume_in_view(), self.parameters.inputVolume if self.parameters else None
         if not self.progress.running and self.parameters and (chosen is None or self._followed in ("", chosen.GetID())):
             self.parameters.inputVolume = inRed
             self._followed = inRed.GetID() if inRed else ""
 
     def showVolume(self, volume: Any, problem: str) -> None:
-        """Show what the volume is and the models that fit it; nothing of a volume with a problem."""
+        """Show the facts of the volume and the models that fit it; for a volume with a problem no facts."""
         facts = scene.facts_of(volume) if volume and not problem else None
         showText(self.ui.factsLabel, factsText(facts) if facts else "")
         self.models.parameters = self.parameters
         self.models.update(facts, scene.geometry_of(volume) if facts else None)
 
     def showRun(self, button: Any, reason: str, help: str) -> None:
-        """Show whether the job can be started by this button, and if not why; and the job that runs."""
+        """Show whether this button can start the job, why not, and the running job."""
         running = self.progress.running
         enable(button, reason, help)
         showText(self.ui.reasonLabel, "" if running else reason)
         idle = "" if running else _("No job is running.")
         idle = _("The job is being cancelled.") if self.progress.cancelling else idle
-        enable(self.ui.cancelButton, idle, _("Stop the job; nothing is changed."))
+        enable(self.ui.cancelButton, idle, _("Stop the job. Nothing is changed."))
         self.ui.progressBar.visible = running
         self.ui.runBox.visible = running or not self.setupNeeded
         self.ui.setupBox.visible = self.setupNeeded and not running
@@ -128,7 +128,7 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         self.update()
 
     def enter(self) -> None:
-        """The module is opened: the volume in view and the installed models may be others than before."""
+        """The module is opened: the volume in view and the installed models may have changed."""
         if self.models.installed.changed():
             self.readModels()
         self.followRed()

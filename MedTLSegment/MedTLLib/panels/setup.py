@@ -1,4 +1,4 @@
-"""The set-up page: what is missing, what it costs, and one button; it is shown in place of the button of the job."""
+"""The set-up page: what is missing, its size, and one button; it replaces the button of the job."""
 
 from typing import Any
 
@@ -25,14 +25,14 @@ class SetupPanel:
         self.check()
 
     def check(self) -> None:
-        """Show the page when packages are missing, by their metadata alone."""
+        """Show the page when packages are missing; none is imported for that."""
         needed = self.packages.missing()
         self.panel.setupNeeded = bool(needed)
         self.ui.setupTextLabel.text = self.packages.plan(needed) if needed else ""
         self.panel.update()
 
     def onInstall(self) -> None:
-        """Install, then start the job that the user had chosen."""
+        """Install, then start the job."""
         self.showMessage(_("Installing…"))
         self.ui.setupStatusLabel.repaint()
         try:
@@ -49,7 +49,7 @@ class SetupPanel:
         if wanted:  # the engine is a process of its own and needs no restart
             self.button.click()
         if changed:
-            text = _("Installed. Restart Slicer when it suits you, for these are in use: {names}.")
+            text = _("Installed. Restart Slicer when it suits you, because it still uses the old versions of: {names}.")
             self.panel.showMessage(text.format(names=", ".join(changed)))
         elif not wanted:
             self.panel.showMessage(_("Installed."))

@@ -1,4 +1,4 @@
-"""A model that Fine-tune made: its verdict, and what the user can do with it. Nothing happens without a click."""
+"""A model that Fine-tune made: its verdict, and the choices of the user."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ from .texts import verdictText
 
 
 class TunedPanel:
-    """Two choices: which model from now on, and whether the case's own result replaces the prediction."""
+    """Two choices: which model to use from now on, and whether the result on the case replaces the prediction."""
 
     def __init__(self, ui: Any, segment: SegmentPanel, onFinished: Callable[[Finished], None]) -> None:
         self.ui, self.segment, self.onFinished = ui, segment, onFinished
@@ -39,7 +39,7 @@ class TunedPanel:
         self.update()
 
     def sceneClosed(self) -> None:
-        """The scene goes away: the labels are of no use any more, the model is."""
+        """The scene is closed: the labels are of no use any more, but the model is."""
         self.compare.end()
         if self.tuned is not None:
             self.tuned = replace(self.tuned, labelmap=None)
@@ -61,7 +61,7 @@ class TunedPanel:
             if reason:
                 self.compare.end()
             reason = self.segment.run.why_busy or reason
-            keeps = _("Its labels replace the prediction; slices that you edited or marked stay.")
+            keeps = _("Its labels replace the prediction. Slices that you edited or marked as right stay.")
             enable(self.ui.putButton, reason, keeps)
         parent = chosen.card.parent if chosen and chosen.card else None
         previous, shipped = self.previous(), self.shipped()
@@ -70,18 +70,18 @@ class TunedPanel:
         for button, name in ((self.ui.previousButton, previous), (self.ui.shippedButton, shipped)):
             lost = "" if name in installed else _("{name} is not installed.").format(name=name)
             if button is self.ui.previousButton and parent and installed.get(name, parent.sha256) != parent.sha256:
-                lost = _("The model that is called {name} now is another one.").format(name=name)
+                lost = _("{name} is now another model of the same name.").format(name=name)
             enable(button, lost, _("Choose {name} again.").format(name=name))
 
     def previous(self) -> str:
-        """The model that the chosen one was tuned from; empty where it was not."""
-        found = self.segment.models.chosen()
-        return found.card.parent.name if found and found.card and found.card.parent else ""
+        """The parent of the chosen model; empty where it has none."""
+        entry = self.segment.models.chosen()
+        return entry.card.parent.name if entry and entry.card and entry.card.parent else ""
 
     def shipped(self) -> str:
-        """The model that the line of the chosen one began with; empty where it is that one."""
-        found = self.segment.models.chosen()
-        return found.card.family if found and found.card and found.card.parent else ""
+        """The first ancestor of the chosen model; empty where it has none."""
+        entry = self.segment.models.chosen()
+        return entry.card.family if entry and entry.card and entry.card.parent else ""
 
     def choose(self, name: str) -> None:
         """Make this the model from now on."""
@@ -121,6 +121,6 @@ class TunedPanel:
 
 
 def verdict(tuned: Tuned) -> str:
-    """What is known of the new model, a line for each sentence."""
+    """The verdict on the new model and its warnings, one sentence a line."""
     text = verdictText(tuned.name, tuned.parent, tuned.record)
     return "\n".join((text, *tuned.warnings, str(_("Research use, not for diagnosis."))))

@@ -41,10 +41,10 @@ def protect(segmentation: Any, segment_id: str, wanted: bool) -> None:
 
 def union(segmentation: Any, segment_ids: tuple[str, ...], geometry: Geometry, box: Box) -> np.ndarray:
     """Where any of these segments is in a box of the grid: bool (Z, Y, X)."""
-    found = np.zeros(shape_of(box), dtype=bool)
+    mask = np.zeros(shape_of(box), dtype=bool)
     for segment_id in segment_ids:
-        found |= array_on(segmentation, segment_id, geometry, box)
-    return found
+        mask |= array_on(segmentation, segment_id, geometry, box)
+    return mask
 
 
 def outside_editor_masks(

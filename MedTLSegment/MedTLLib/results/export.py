@@ -34,18 +34,18 @@ FOLDER, SUFFIX = "MedTL/exportFolder", "MedTL/exportSuffix"  # the user's settin
 
 @dataclass(frozen=True)
 class Merged:
-    """A labelmap of all segments; `warnings` are sentences on what one value a voxel cannot hold."""
+    """A labelmap of all segments, and warnings about what it does not contain."""
 
     labelmap: Labelmap
     warnings: tuple[str, ...]
 
 
 def export(segmentation: Any, volume: Any, path: Path, card: ModelCard | None = None, replace: bool = False) -> str:
-    """What was saved where, in words for the user. The file has the volume's grid; its suffix says the format.
+    """A sentence for the user on what was saved where. The file has the volume's grid; its suffix states the format.
 
     A file that exists is replaced only with `replace`, and only when the new one is whole and was read back.
 
-    Raises: InputError when there is nothing to save, the file exists or is that of another node in the scene, it
+    Raises: InputError when there is nothing to save, the file exists or belongs to another node in the scene, it
     cannot be written, or what is read back is not what was written.
     """
     _check_path(path, segmentation, replace)
@@ -79,7 +79,7 @@ def _check_path(path: Path, segmentation: Any, replace: bool) -> None:
     if path.is_dir():
         raise InputError(f"Expected a file name, found the folder {path}. Choose a file.")
     if path.exists() and identities([path]) & identities(_files_of_others(segmentation)):
-        raise InputError(f"The file {path} is that of something else in this scene. Choose another name.")
+        raise InputError(f"The file {path} belongs to another node of this scene. Choose another name.")
     if path.exists() and not replace:
         raise InputError(f"The file {path} exists already. Confirm that it may be replaced, or choose another name.")
 
@@ -114,10 +114,10 @@ def merge(segmentation: Any, volume: Any, card: ModelCard | None = None) -> Merg
         mask = array_of(segmentation, segment.id, volume)
         overlap += int(np.count_nonzero(array[mask]))
         array[mask & (array == 0)] = segment.value
-        warnings += _what_is_lost(segmentation, segment, mask, geometry)
+        warnings += _lost_by_export(segmentation, segment, mask, geometry)
     if overlap:
         warnings.append(
-            _("Segments overlap in {count} voxels; there a protected segment counts, else the earlier one.").format(
+            _("Segments overlap in {count} voxels; there a protected segment wins, else the earlier one.").format(
                 count=overlap
             )
         )
@@ -130,9 +130,9 @@ def with_values(segments: list[Segment], card: ModelCard | None) -> list[Segment
     Raises: InputError when there are more segments than values.
     """
     labels = card.labels if card else ()
-    found = candidates(segments, card) if card else {}
-    # A copy of a segment has its tags too: the first one has the label's value.
-    stated = {found[label.id][0].id: label.value for label in labels if label.id in found}
+    by_label = candidates(segments, card) if card else {}
+    # A copy of a segment has the same tags: the first one gets the label's value.
+    stated = {by_label[label.id][0].id: label.value for label in labels if label.id in by_label}
     following = max((label.value for label in labels), default=0)
     numbered: list[Segment] = []
     for segment in segments:
@@ -155,7 +155,7 @@ def _described(segment_id: str, segment: Any) -> Segment:
             tags[name] = _as_stored(str(value))
     terminology = tags.pop(slicer.vtkSegment.GetTerminologyEntryTagName(), "")
     if tags.get(STATUS_TAG) == "inprogress":
-        del tags[STATUS_TAG]  # what every segment has that says nothing else
+        del tags[STATUS_TAG]  # the default status
     red, green, blue = segment.GetColor()
     name = _as_stored(segment.GetName() or segment_id)
     return Segment(1, segment_id, name, (red, green, blue), terminology, tuple(tags.items()))
@@ -166,8 +166,8 @@ def _as_stored(text: str) -> str:
     return " ".join(text.replace("|", "/").split())
 
 
-def _what_is_lost(segmentation: Any, segment: Segment, mask: np.ndarray, geometry: Geometry) -> list[str]:
-    """What of a segment the volume's grid does not hold."""
+def _lost_by_export(segmentation: Any, segment: Segment, mask: np.ndarray, geometry: Geometry) -> list[str]:
+    """Warnings about parts of a segment that the volume's grid does not contain."""
     image = image_of(segmentation, segment.id)
     if image is None:
         return []
@@ -193,10 +193,10 @@ def _store(part: Path, path: Path, labelmap: Labelmap) -> tuple[str, ...]:
     return warnings
 
 
-def _same_segments(found: tuple[Segment, ...], written: tuple[Segment, ...]) -> bool:
-    return len(found) == len(written) and all(
+def _same_segments(again: tuple[Segment, ...], written: tuple[Segment, ...]) -> bool:
+    return len(again) == len(written) and all(
         np.allclose(a.colour, b.colour, atol=1e-4)
         and dict(a.tags) == {k: v for k, v in b.tags if v}
         and (a.value, a.id, a.name, a.terminology) == (b.value, b.id, b.name, b.terminology)
-        for a, b in zip(found, written)
+        for a, b in zip(again, written)
     )

@@ -49,11 +49,13 @@ def rows_of(segmentation: Any, volume: Any, real_spacing: bool = True) -> list[R
     rows = []
     for segment_id in segments.GetSegmentIDs():
         name = segments.GetSegment(segment_id).GetName()
-        found = lesions(array_of(segmentation, segment_id, volume), geometry_of(volume), real_spacing)
-        parts = [Row(segment_id, name, one.number, one.volume_ml, one.diameter_mm, _ras(one.centre)) for one in found]
-        ml = sum((one.volume_ml or 0.0) for one in found) if real_spacing else None
-        mm = max((one.diameter_mm or 0.0 for one in found), default=0.0) if real_spacing else None
-        rows += [Row(segment_id, name, 0, ml, mm, parts[0].centre if parts else None), *parts]
+        parts = lesions(array_of(segmentation, segment_id, volume), geometry_of(volume), real_spacing)
+        lesion_rows = [
+            Row(segment_id, name, one.number, one.volume_ml, one.diameter_mm, _ras(one.centre)) for one in parts
+        ]
+        ml = sum((one.volume_ml or 0.0) for one in parts) if real_spacing else None
+        mm = max((one.diameter_mm or 0.0 for one in parts), default=0.0) if real_spacing else None
+        rows += [Row(segment_id, name, 0, ml, mm, lesion_rows[0].centre if lesion_rows else None), *lesion_rows]
     return rows
 
 

@@ -219,11 +219,11 @@ def test_a_model_of_plain_numbers_shows_what_spoke_for_it_and_how_sure_it_is(use
     assert [name for name, _length, _text in user.bars()] == ["Benign", "Malignant"]
     assert user.ui.intervalLabel.text.startswith("Malignant: between 62 % and 93 % (95 % interval).")
     assert table.horizontalHeaderItem(2).text() == "Malignant"
-    assert rows == [["Volume, mL", "61.3", "for it"], ["Sphericity", "0.71", "against it"]]
+    assert rows == [["Volume, mL", "61.3", "for"], ["Sphericity", "0.71", "against"]]
     assert not user.ui.votesLabel.visible
     assert not user.ui.votesButton.visible
     assert not user.ui.heatmapCheckBox.enabled
-    assert "looks at the shape" in tip(user.ui.heatmapCheckBox)
+    assert "has no heat map" in tip(user.ui.heatmapCheckBox)
 
 
 def test_features_speak_for_the_class_that_is_shown(user):
@@ -233,7 +233,7 @@ def test_features_speak_for_the_class_that_is_shown(user):
     user.ui.classifyButton.click()
     user.worker.shape(malignant=0.3, interval=(0.001, 0.999))
     assert user.ui.classLabel.text == "Benign, 70 %"
-    assert user.ui.featureTable.item(0, 2).text() == "against it"
+    assert user.ui.featureTable.item(0, 2).text() == "against"
     assert user.ui.intervalLabel.text.startswith("Malignant: between <1 % and >99 %")
 
 
@@ -269,7 +269,7 @@ def test_cancel_in_the_middle_changes_nothing(user):
 def test_an_answer_that_comes_after_cancel_or_of_a_closed_scene_is_dropped(user):
     user.load()
     user.ui.classifyButton.click()
-    user.worker.hears_cancel = False
+    user.worker.answers_cancel = False
     user.ui.cancelButton.click()
     user.worker.classified()
     assert user.status() == "Cancelled. Nothing was changed."

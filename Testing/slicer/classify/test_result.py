@@ -108,7 +108,7 @@ def test_a_second_answer_to_the_same_question_takes_the_place_of_the_first(volum
     assert second is first
     assert after == counts
     assert class_result.read(first).abstained
-    assert class_result.why_stale(first, volume, None, "", card(BRAIN)) == ""
+    assert class_result.why_outdated(first, volume, None, "", card(BRAIN)) == ""
 
 
 def test_answers_to_other_questions_stand_beside_each_other_and_each_is_found(volume):
@@ -147,7 +147,7 @@ def test_an_answer_is_stale_for_every_other_question(volume, question, reason):
         "model": (volume, None, "", renal()),
         "no model": (volume, None, "", None),
     }[question]
-    found = class_result.why_stale(table, *asked)
+    found = class_result.why_outdated(table, *asked)
     assert (found == "") == (reason == "")
     assert reason in found
 

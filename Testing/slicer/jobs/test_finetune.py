@@ -245,16 +245,16 @@ def test_a_result_that_the_segmentation_does_not_take_changes_nothing(root):
 def test_nothing_is_rescued_where_nothing_was_kept_and_the_last_whole_one_where_something_was(root):
     case()
     job = begin(root)
-    assert not finetune_job.unwinding(job)
-    assert finetune_job.rescue(job) is None
+    assert not finetune_job.is_renaming(job)
+    assert finetune_job.recover_best(job) is None
     for number in (2, 10):
         bundle(job.name, folder=f"{job.name}.best-{number}")
     (user_store() / f"{job.name}.best-11").mkdir()  # not whole
     (user_store() / f"{job.name}.best-10" / "LICENSE").write_text("the last one", encoding="utf-8")
-    assert finetune_job.unwinding(job)
+    assert finetune_job.is_renaming(job)
     assert job.after_cancel(may_wait=True) is None  # the engine may yet do it
-    rescued = finetune_job.rescue(job)
+    rescued = finetune_job.recover_best(job)
     assert rescued == finetune_job.Tuned(job.name, MODEL)
     assert (find_model(job.name) / "LICENSE").read_text(encoding="utf-8") == "the last one"
-    assert not finetune_job.unwinding(job)
+    assert not finetune_job.is_renaming(job)
     assert [folder.name for folder in user_store().iterdir()] == [job.name]

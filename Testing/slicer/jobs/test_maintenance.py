@@ -43,21 +43,21 @@ def test_models_and_folders_of_jobs_are_listed_with_their_sizes(run):
     folder = bundle(TUNED)
     run.begin(Waiting, Waiting, print)
     run.engine.error("InternalError", "boom")
-    model, job = Maintenance(run).kept()
+    model, job = Maintenance(run).folders()
     assert (model.kind, model.name, model.size) == ("model", TUNED, size_of(folder))
-    assert (job.kind, job.folder.parent, job.size) == ("job", run.engine.folder, 1000)
+    assert (job.kind, job.path.parent, job.size) == ("job", run.engine.folder, 1000)
 
 
 def test_nothing_is_listed_where_nothing_is_kept(run):
     run.engine.folder.rmdir()
-    assert Maintenance(run).kept() == ()
+    assert Maintenance(run).folders() == ()
 
 
 def test_the_folder_of_a_job_that_runs_stays_and_others_go(run):
     maintenance = Maintenance(run)
     old = Waiting(run.engine.folder)
     run.begin(Waiting, Waiting, print)
-    kept = {each.folder: each for each in maintenance.kept()}
+    kept = {each.path: each for each in maintenance.folders()}
     assert maintenance.delete(kept[run.job.folder]) == "A job uses this folder."
     assert maintenance.delete(kept[old.folder]) == f"Deleted: {old.folder.name}"
     assert list(run.engine.folder.iterdir()) == [run.job.folder]
@@ -67,15 +67,15 @@ def test_while_a_model_is_tuned_no_folder_is_deleted(run):
     bundle(TUNED)
     run.begin(Tuning, Tuning, print)
     maintenance = Maintenance(run)
-    assert {maintenance.delete(kept) for kept in maintenance.kept()} == {"Fine-tune is running."}
-    assert len(maintenance.kept()) == 2
+    assert {maintenance.delete(kept) for kept in maintenance.folders()} == {"Fine-tune is running."}
+    assert len(maintenance.folders()) == 2
 
 
 def test_what_another_program_deleted_meanwhile_is_a_sentence(run):
     bundle(TUNED)
     Waiting(run.engine.folder)
     maintenance = Maintenance(run)
-    model, job = maintenance.kept()
+    model, job = maintenance.folders()
     for kept in (model, job):
         maintenance.delete(kept)
     assert "Could not delete" in maintenance.delete(job)

@@ -20,7 +20,7 @@ class FakeEngine:
     """Answers through `jobs[id]`, which are the callbacks; `turn` is a turn of the event loop."""
 
     def __init__(self, folder: Path = Path("engine")) -> None:
-        self.folder, self.complaints, self.state = folder, "", "ready"
+        self.folder, self.stderr, self.state = folder, "", "ready"
         self.jobs: dict[int, tuple[Any, ...]] = {}
         self.cancelled: list[int] = []
         self.seconds = 100.0

@@ -161,7 +161,7 @@ def test_process_gives_the_segmentation(volume, tmp_path):
 def test_process_gives_no_result_to_another_scene(volume, tmp_path, when):
     worker = FakeWorker(tmp_path)
     worker.state = "ready"  # warm: what others wait for is not stopped
-    worker.hears_cancel = when != "before the answer"
+    worker.answers_cancel = when != "before the answer"
 
     def then():
         if when == "after it":

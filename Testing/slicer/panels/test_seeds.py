@@ -196,7 +196,7 @@ def test_a_mark_is_taken_back_and_what_has_none_cannot_be(user):
     user.begin()
     user.look_at(FIRST)
     assert not user.ui.unmarkButton.enabled
-    assert "no SEED" in tip(user.ui.unmarkButton)
+    assert "not a SEED" in tip(user.ui.unmarkButton)
     user.ui.markButton.click()
     user.look_at(FIRST)
     assert user.corner() == f"1 of 5 SEEDs\nSlice {FIRST}: right"

@@ -344,7 +344,7 @@ def test_cancel_before_the_engine_is_ready_is_a_cancel_too(user):
 def test_cancel_can_be_pressed_once_and_progress_that_comes_late_is_not_shown(user):
     user.load()
     user.ui.segmentButton.click()
-    user.worker.hears_cancel = False
+    user.worker.answers_cancel = False
     user.ui.cancelButton.click()
     assert not user.ui.cancelButton.enabled
     user.worker.progress("infer", 0.9)
@@ -355,7 +355,7 @@ def test_cancel_can_be_pressed_once_and_progress_that_comes_late_is_not_shown(us
 def test_a_result_that_comes_after_cancel_is_dropped(user):
     user.load()
     user.ui.segmentButton.click()
-    user.worker.hears_cancel = False
+    user.worker.answers_cancel = False
     user.ui.cancelButton.click()
     user.worker.done()
     assert user.status() == "Cancelled. Nothing was changed."
@@ -921,7 +921,7 @@ def test_the_log_tells_what_failed_and_where_and_nothing_of_the_patient(user, tm
     user.load(name="Doe^Jane")
     user.ui.segmentButton.click()
     user.worker.progress("infer", 0.5)
-    user.worker.complaints = f"""Reading /data/Doe_Jane/1.2.840.113619.nrrd
+    user.worker.stderr = f"""Reading /data/Doe_Jane/1.2.840.113619.nrrd
 Traceback (most recent call last):
   File "{engine}/worker.py", line 129, in outcome
     open("/data/Doe_Jane.nrrd")
@@ -1167,7 +1167,7 @@ def test_what_is_protected_is_a_tag_of_the_segment(user):
 def test_a_late_answer_of_a_job_that_was_given_up_does_not_end_the_next_one(user):
     user.load()
     user.ui.segmentButton.click()
-    user.worker.hears_cancel = False  # it answers later
+    user.worker.answers_cancel = False  # it answers later
     slicer.mrmlScene.Clear()
     late = user.worker.jobs.pop(1)
     user.widget.enter()

@@ -362,7 +362,7 @@ def test_voxels_of_a_protected_segment_are_left_to_it(scene, volume, protect):
     for segment in SEGMENTS:
         assert np.array_equal(voxels(node, segment.id, volume), (prediction().array == segment.value) & ~mine)
     assert written.protected_voxels == np.count_nonzero((prediction().array > 0) & mine) > 0
-    assert f"Voxels left to protected segments: {written.protected_voxels}." in written.warnings
+    assert f"Voxels kept by protected segments: {written.protected_voxels}." in written.warnings
 
 
 def test_a_segment_that_is_no_longer_protected_is_overlapped(scene, volume):

@@ -464,7 +464,7 @@ def test_a_segmentation_on_another_grid_is_refused_and_its_marks_are_left_out_wi
     refused(node, other, "on the volume's grid")
     found = marks.read_marks(node, other, CARD)
     assert found.marks == ()
-    assert "not on slices of other (axial) were left out: 1" in found.warnings[0]
+    assert "not on slices of other (axial) are not used: 1" in found.warnings[0]
 
 
 def test_segments_that_were_moved_to_another_grid_have_only_stale_marks(node, volume):
@@ -513,7 +513,7 @@ def test_marks_of_a_volume_cut_to_fewer_slices_follow_theirs(scene, node, volume
 
 def listed_without_check(node, volume) -> set[int]:
     found = marks.read_marks(node, volume, CARD)
-    assert "left out: 1" in found.warnings[0]
+    assert "not used: 1" in found.warnings[0]
     return {m.index for m in found.marks}
 
 
@@ -546,7 +546,7 @@ def test_a_segment_that_is_none_of_the_models_labels_is_named(node, volume):
     assert marks.read_marks(node, volume, CARD).warnings == ()
     node.GetSegmentation().AddEmptySegment("mine", "Necrosis")
     assert marks.read_marks(node, volume, CARD).warnings == (
-        "Not among the labels of glioma, so not learned from: Necrosis.",
+        "Fine-tune does not use segments that are not labels of glioma: Necrosis.",
     )
 
 
