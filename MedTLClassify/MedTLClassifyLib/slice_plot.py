@@ -55,7 +55,10 @@ class VotesPanel:
         showText(self.ui.sliceLabel, _("The darker the grey, the more a slice counts."))
         names = [classification.name(each) for each in classification.probabilities]
         colours = itertools.cycle(COLOURS)
-        parts = [f'<span style="color: {hexOf(next(colours))}">■</span> {escape(name)}' for name in names]
+        parts = [
+            f'<span style="color: {hexOf(next(colours))}">■</span>&nbsp;{escape(name).replace(" ", "&nbsp;")}'
+            for name in names
+        ]
         self.ui.legendLabel.text = " &nbsp; ".join(parts)
         self.drawSoon()
 

@@ -89,7 +89,7 @@ def sliceText(classification: Classification, index: int) -> str:
     """The class of one slice, its probability and its weight; slices count from 0, as in Slicer's Data Probe."""
     one = next(each for each in classification.slices if each.index == index)
     best = max(one.probabilities, key=lambda each: one.probabilities[each])
-    text = _("Slice {k}: {name}, {percent}. It counts {weight} of the answer.")
+    text = _("Slice {k}: {name}, {percent}. Its weight in the answer is {weight}.")
     probability, weight = percent(one.probabilities[best]), percent(one.weight)
     return str(text.format(k=index, name=classification.name(best), percent=probability, weight=weight))
 

@@ -37,7 +37,7 @@ class ModelPanel:
     def update(self, facts: scene.Facts | None, geometry: Geometry | None) -> None:
         """List the models for a volume with these facts; without a volume (None) all."""
         everything = bool(self.parameters and self.parameters.allModels)
-        combo, shown = self.ui.modelCombo, (self.installed.entries, facts, geometry, everything)
+        combo, shown = self.ui.modelCombo, (self.parameters, self.installed.entries, facts, geometry, everything)
         if shown != self._listed:
             self._listed = shown
             blocked = combo.blockSignals(True)

@@ -454,14 +454,14 @@ def test_the_votes_are_behind_a_fold_and_the_slider_goes_to_a_slice(user):
     user.ui.votesButton.collapsed = False
     assert (user.ui.sliceSlider.minimum, user.ui.sliceSlider.maximum) == (0, 9)
     user.ui.sliceSlider.value = 7
-    assert user.ui.sliceLabel.text == "Slice 7: Glioma, 48 %. It counts 5 % of the answer."
+    assert user.ui.sliceLabel.text == "Slice 7: Glioma, 48 %. Its weight in the answer is 5 %."
     place, _axis = class_result.place_of(volume, "axial", 7)
     to_ras = slicer.util.arrayFromVTKMatrix(
         slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
     )
     assert to_ras[:3, 2] @ (np.array(place) - to_ras[:3, 3]) == pytest.approx(0, abs=0.01)
     user.ui.sliceSlider.value = 9
-    assert user.ui.sliceLabel.text.endswith("It counts 1 % of the answer.")
+    assert user.ui.sliceLabel.text.endswith("Its weight in the answer is 1 %.")
 
 
 def test_the_plot_shows_every_class_in_its_colour(user):
@@ -475,7 +475,7 @@ def test_the_plot_shows_every_class_in_its_colour(user):
     for colour in re.findall(r"#\w{6}", user.ui.legendLabel.text):
         assert colour in seen, colour
     for name in ("Glioma", "Meningioma", "Pituitary tumour", "No tumour"):
-        assert name in user.ui.legendLabel.text
+        assert name.replace(" ", "&nbsp;") in user.ui.legendLabel.text
 
 
 def test_the_plot_of_an_answer_without_slices_stays_empty(user):

@@ -53,6 +53,7 @@ def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
     assert not user.ui.segmentButton.enabled
     assert "Expected a volume" in user.ui.reasonLabel.text
     assert tip(user.ui.segmentButton) == user.ui.reasonLabel.text
+    assert user.ui.modelCombo.currentText == user.chosen.modelName == MODEL  # the list has all models until then
     user.load()
     assert user.ui.segmentButton.enabled
     assert not user.ui.reasonLabel.visible
@@ -1026,7 +1027,7 @@ def test_what_cannot_be_deleted_or_exported_is_grey_with_the_reason(user):
     assert (remove.enabled, tip(remove)) == (False, "No model is chosen.")
     user.load()
     assert export.enabled
-    assert (remove.enabled, tip(remove)) == (False, f"{MODEL} comes with MedTL and stays.")
+    assert (remove.enabled, tip(remove)) == (False, f"{MODEL} comes with MedTL and cannot be deleted.")
     imported(user, "tuned")
     choose(user, "tuned")
     assert remove.enabled
