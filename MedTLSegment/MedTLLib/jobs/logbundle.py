@@ -77,7 +77,7 @@ def versions() -> list[str]:
 
 
 def failure_line(failure: Failure) -> str:
-    """A line about a failed job, of known words alone."""
+    """A line about a failed job, of listed words only."""
     kind, stage = _known(failure.kind, KINDS), _known(failure.stage, STAGES)
     return f"{kind}, stage {stage}, device {_known(failure.device, DEVICES)}, after {failure.seconds:.0f} s"
 

@@ -59,7 +59,7 @@ class ComparePanel:
         self.listen(self._entered)
 
     def end(self) -> None:
-        """Show the old segmentation alone."""
+        """Show only the old segmentation."""
         if self.comparison is not None:
             self.comparison.close()
         self.comparison, self.slices = None, ()

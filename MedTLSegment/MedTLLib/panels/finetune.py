@@ -110,7 +110,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         watched = [slicer.mrmlScene, *shown, *(volume for node in shown for volume in volumes_of(node))]
         if watched != self._watched:
             self._watched = watched
-            self.removeObservers()  # all of them: those of one method alone would keep the nodes
+            self.removeObservers()  # all of them: removing those of one method would keep the nodes
             for event in (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent):
                 self.addObserver(slicer.mrmlScene, event, self.updateSoon)
             for node in dict.fromkeys(watched[1:]):

@@ -19,7 +19,7 @@ from .models import ModelPanel
 from .texts import factsText
 
 # Events of the chosen nodes that may change whether the job can run on them, or what is listed.
-EVENTS = (
+NODE_EVENTS = (
     vtk.vtkCommand.ModifiedEvent,
     slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
     slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
@@ -118,8 +118,8 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
     def _watch(self, *nodes: Any) -> None:
         if nodes != self._watched:
             self._watched = nodes
-            self.removeObservers()  # all of them: those of one method alone would keep the nodes
-            for node, event in ((node, event) for node in nodes if node for event in EVENTS):
+            self.removeObservers()  # all of them: removing those of one method would keep the nodes
+            for node, event in ((node, event) for node in nodes if node for event in NODE_EVENTS):
                 self.addObserver(node, event, self.update)
 
     def readModels(self) -> None:

@@ -18,6 +18,7 @@ from .correct import CorrectPanel
 from .form import enable, fitList, showText
 from .models import ModelPanel
 from .results import ResultsPanel
+from .run import NODE_EVENTS
 from .texts import sliceText, stateText
 
 SEEDS = 5  # proposed; the user may mark more
@@ -25,15 +26,7 @@ KEY = "S"
 PAUSE_MS = 600  # after the last change: reading 512×512×300 voxels takes 0.3 s, which would delay a brush
 
 # Events of the segmentation and its volume that may change marks and edits.
-EVENTS = (
-    vtk.vtkCommand.ModifiedEvent,
-    slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
-    slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
-    slicer.vtkSegmentation.SourceRepresentationModified,
-    slicer.vtkSegmentation.SegmentAdded,
-    slicer.vtkSegmentation.SegmentRemoved,
-    slicer.vtkSegmentation.SegmentModified,
-)
+EVENTS = (*NODE_EVENTS, slicer.vtkSegmentation.SourceRepresentationModified)
 
 MARK = _("Mark the slice in view as a SEED: all of it is right. Then go to the next one. Key: {key}.")
 TURNED = _("The views were turned to the slices of the volume. Look at the whole slice, then mark it again.")

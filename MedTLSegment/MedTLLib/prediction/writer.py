@@ -46,7 +46,7 @@ class Written:
     """What `write` did: `kept_slices` are the k that the user edited.
 
     `protected_voxels` were predicted but lie in protected segments and were left to them.
-    `warnings` are sentences for the user; `undo` is for `undo()` alone.
+    `warnings` are sentences for the user; `undo` is only for `undo()`.
     """
 
     segmentation_id: str
@@ -78,7 +78,7 @@ def write(
     """Write the labels into the model's segments, read them back, and return what was done.
 
     Without a segmentation a new one is made beside the volume, shown as outlines; without a volume too (it was deleted
-    or moved meanwhile) it is made where the labels are. Left alone are: slices edited since
+    or moved meanwhile) it is made where the labels are. Not changed are: slices edited since
     the last prediction (unless `replace_edits`), what the Segment Editor's masks exclude, what lies outside `only`, the
     voxels of protected segments (status Completed or the tag `MedTL.locked`), and protected segments of the model.
 

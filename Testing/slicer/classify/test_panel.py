@@ -281,7 +281,7 @@ def test_an_answer_that_comes_after_cancel_or_of_a_closed_scene_is_dropped(user)
     assert user.ui.aboutLabel.text.startswith("There is no result yet")
 
 
-def test_an_error_is_told_in_the_panel_and_the_next_job_runs(user):
+def test_an_error_gives_a_message_in_the_panel_and_the_next_job_runs(user):
     user.load()
     user.ui.classifyButton.click()
     user.worker.error("InputError", "Expected slices that show a head, found none. Choose another volume.")
@@ -303,7 +303,7 @@ def test_the_panel_is_free_again_even_after_an_error_of_our_own(user):
     assert user.ui.classifyButton.enabled
 
 
-def test_an_empty_segment_is_told_before_the_engine_is_asked(user):
+def test_an_empty_segment_gives_a_message_before_the_engine_is_asked(user):
     volume = user.load()
     node = user.segmentation(volume)
     node.GetSegmentation().AddEmptySegment("tumour", "Tumour")
@@ -517,11 +517,11 @@ def test_the_report_says_result_model_image_and_settings(user, tmp_path):
     host.answer(str(tmp_path / "report.json"))
     user.ui.reportButton.click()
     assert user.ui.resultLabel.text == f"Saved at {tmp_path / 'report.json'}."
-    told = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert (told["model"], told["version"], told["sha256"]) == (BRAIN, "1.0.0", card(BRAIN).sha256)
-    assert "not for diagnosis" in told["note"]
-    assert told["settings"] == {"device": "auto", "threads": "all"}
-    (one,) = told["results"]
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert (report["model"], report["version"], report["sha256"]) == (BRAIN, "1.0.0", card(BRAIN).sha256)
+    assert "not for diagnosis" in report["note"]
+    assert report["settings"] == {"device": "auto", "threads": "all"}
+    (one,) = report["results"]
     assert (one["input"], one["segmentation"], one["segment"]) == ("head", "tumours", "Tumour")
     assert (one["class"], len(one["slices"]), len(one["image"]["sha256"])) == ("glioma", 10, 64)
     host.answer(str(tmp_path / "report"))  # without a suffix
@@ -534,7 +534,7 @@ def test_the_report_says_result_model_image_and_settings(user, tmp_path):
     assert str(tmp_path) in host.dialogs.shown[-1]
 
 
-def test_a_report_that_cannot_be_written_is_told_and_none_is_replaced_unasked(user, tmp_path):
+def test_a_report_that_cannot_be_written_gives_a_message_and_none_is_replaced_unasked(user, tmp_path):
     user.load(name="2: ax/t1")
     user.classify()
     host.answer(str(tmp_path / "none" / "report.csv"))
@@ -645,10 +645,10 @@ def test_from_the_button_to_the_answer_with_a_network_in_the_real_engine(served,
     assert not user.ui.staleLabel.visible
     store_image(tmp_path / "head.nrrd", phantom.volume.array, phantom.volume.geometry)
     command = [ENGINE_PYTHON, "-m", "medtl", "classify", str(tmp_path / "head.nrrd"), "--model", BRAIN, "--json"]
-    told = subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
-    (said,) = json.loads(told.stdout)["results"]
-    assert said["abstained"]
-    assert said["probabilities"] == pytest.approx(dict(found.probabilities), abs=0.02)  # bfloat16 or not
+    report = subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    (record,) = json.loads(report.stdout)["results"]
+    assert record["abstained"]
+    assert record["probabilities"] == pytest.approx(dict(found.probabilities), abs=0.02)  # bfloat16 or not
 
 
 @needs_engine

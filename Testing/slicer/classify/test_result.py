@@ -62,8 +62,8 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassWor
     worker.stop()
 
 
-def said(**changes: Any) -> Classification:
-    """What the network with four classes said of the whole volume "head"."""
+def network_result(**changes: Any) -> Classification:
+    """The result of the network with four classes for the whole volume "head"."""
     one = card(BRAIN)
     names = {each.id: each.name for each in one.classes}
     return Classification(BRAIN, one.version, one.sha256, names, "", RECORD | changes, {})
@@ -85,7 +85,7 @@ def paint(segmentation: Any, volume: Any, segment_id: str, mask: np.ndarray) -> 
 
 
 def test_the_table_says_a_class_a_row_and_its_details_a_slice_a_row(volume):
-    table = class_result.put(said(), card(BRAIN), volume, None, None)
+    table = class_result.put(network_result(), card(BRAIN), volume, None, None)
     details = table.GetNodeReference(class_result.DETAILS_ROLE)
     columns = {table.GetColumnName(n): n for n in range(table.GetNumberOfColumns())}
     assert list(columns) == ["Class", "Probability", "Slices"]
@@ -100,10 +100,10 @@ def test_the_table_says_a_class_a_row_and_its_details_a_slice_a_row(volume):
 
 def test_a_second_answer_to_the_same_question_takes_the_place_of_the_first(volume):
     heat = Volume(np.zeros(PHANTOM.volume.array.shape, np.float32), PHANTOM.volume.geometry)
-    first = class_result.put(said(), card(BRAIN), volume, None, heat)
+    first = class_result.put(network_result(), card(BRAIN), volume, None, heat)
     class_result.outdate(first)
     counts = [slicer.mrmlScene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") for kind in ("Table", "ScalarVolume")]
-    second = class_result.put(said(abstained=True), card(BRAIN), volume, None, heat)
+    second = class_result.put(network_result(abstained=True), card(BRAIN), volume, None, heat)
     after = [slicer.mrmlScene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") for kind in ("Table", "ScalarVolume")]
     assert second is first
     assert after == counts
@@ -117,7 +117,7 @@ def test_answers_to_other_questions_stand_beside_each_other_and_each_is_found(vo
     questions = [(volume, None, ""), (other, None, ""), (volume, segmentation, "a"), (volume, segmentation, "b")]
     tables = []
     for at, where, segment in questions:
-        found = replace(said(), segment=segment)
+        found = replace(network_result(), segment=segment)
         tables.append(class_result.put(found, card(BRAIN), at, where, None))
     assert len(set(tables)) == 4
     for table, question in zip(tables, questions, strict=True):
@@ -138,7 +138,7 @@ def test_answers_to_other_questions_stand_beside_each_other_and_each_is_found(vo
     ],
 )
 def test_an_answer_is_stale_for_every_other_question(volume, question, reason):
-    table = class_result.put(said(), card(BRAIN), volume, None, None)
+    table = class_result.put(network_result(), card(BRAIN), volume, None, None)
     segmentation = segmented(volume, "a")
     asked = {
         "the same": (volume, None, "", card(BRAIN)),
@@ -153,7 +153,7 @@ def test_an_answer_is_stale_for_every_other_question(volume, question, reason):
 
 
 def test_a_table_that_is_damaged_or_of_another_kind_is_no_answer(volume):
-    table = class_result.put(said(), card(BRAIN), volume, None, None)
+    table = class_result.put(network_result(), card(BRAIN), volume, None, None)
     for text in ("{", "[]", '{"model": 1}', "null"):
         table.SetAttribute(class_result.RESULT, text)
         assert class_result.read(table) is None, text
@@ -163,13 +163,13 @@ def test_a_table_that_is_damaged_or_of_another_kind_is_no_answer(volume):
 
 def test_a_saved_scene_has_the_answer_with_all_that_belongs_to_it(volume, tmp_path):
     heat = np.linspace(0, 1, TRUTH.size, dtype=np.float32).reshape(TRUTH.shape)
-    table = class_result.put(said(), card(BRAIN), volume, None, Volume(heat, PHANTOM.volume.geometry))
+    table = class_result.put(network_result(), card(BRAIN), volume, None, Volume(heat, PHANTOM.volume.geometry))
     path, name = tmp_path / "scene.mrb", table.GetName()
     assert slicer.mrmlScene.WriteToMRB(str(path))
     slicer.mrmlScene.Clear()
     slicer.mrmlScene.ReadFromMRB(str(path), True)
     table = slicer.util.getFirstNodeByName(name)
-    assert class_result.read(table) == said()
+    assert class_result.read(table) == network_result()
     assert table.GetNodeReference(class_result.VOLUME_ROLE).GetName() == "head"
     node = table.GetNodeReference(class_result.HEATMAP_ROLE)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), heat)
@@ -397,7 +397,7 @@ def test_what_was_touched_while_the_model_ran_makes_the_answer_outdated(volume, 
     assert class_result.read(table).record["segment"] == "tumour"
 
 
-def test_an_engine_without_a_result_or_with_a_broken_heat_map_is_told(volume, worker):
+def test_an_engine_without_a_result_or_with_a_broken_heat_map_gives_a_message(volume, worker):
     def nothing() -> None:
         worker.jobs.pop(1)[1]({"results": [], "errors": [{"input": "x", "message": "Expected slices."}]})
 

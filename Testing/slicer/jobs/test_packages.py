@@ -93,7 +93,7 @@ def names(requirements: Any) -> list[str]:
     return [each.name for each in requirements]
 
 
-def test_what_is_missing_is_told_torch_first_without_importing_it(site: Site) -> None:
+def test_what_is_missing_is_listed_torch_first_without_importing_it(site: Site) -> None:
     assert names(packages.missing()) == ["torch", "torchvision", *REST]
     site.add("timm", "0.9")
     site.add("monai", "1.6.0")
@@ -235,7 +235,7 @@ def test_a_restart_is_advised_where_a_changed_package_is_loaded(site: Site, monk
     assert site.install() == ("einops",)
 
 
-def test_without_the_pytorch_extension_the_user_is_told_to_install_it(
+def test_without_the_pytorch_extension_the_user_is_asked_to_install_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "PyTorchUtils")
@@ -247,7 +247,7 @@ def test_without_the_pytorch_extension_the_user_is_told_to_install_it(
     assert site.install() == ()  # where torch is there, nobody needs it
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anyone_is_asked(
+def test_a_folder_that_cannot_be_written_gives_a_message_before_anyone_is_asked(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sysconfig, "get_paths", lambda: {"purelib": str(site.folder / "nowhere")})
@@ -256,7 +256,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anyone_is_asked(
     assert site.deeds == []
 
 
-def test_a_full_disk_is_told_before_anyone_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_gives_a_message_before_anyone_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500 * 10**6))
     with pytest.raises(InputError, match=r"Expected .* GB free in .*, found 500 MB\. Make room"):
         site.install()

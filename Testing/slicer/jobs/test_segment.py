@@ -80,9 +80,9 @@ def test_a_region_that_is_turned_and_moved_holds_the_voxels_that_slicer_says_lie
     transform.SetMatrixTransformToParent(moved.GetMatrix())
     roi.SetAndObserveTransformNodeID(transform.GetID())
     found = regions.inside(volume, None, roi)
-    said = [bool(roi.IsPointInROIWorld(point)) for point in centres(volume).reshape(-1, 3)]
+    inside_roi = [bool(roi.IsPointInROIWorld(point)) for point in centres(volume).reshape(-1, 3)]
     assert 100 < found.sum() < found.size / 2
-    np.testing.assert_array_equal(found.ravel(), said)
+    np.testing.assert_array_equal(found.ravel(), inside_roi)
 
 
 def test_slice_and_region_together_are_what_is_in_both(volume):
@@ -126,7 +126,7 @@ def test_a_finished_job_leaves_no_folder(volume, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_volume_that_was_edited_meanwhile_is_told_and_the_target_is_left_alone(volume, tmp_path):
+def test_a_volume_that_was_edited_meanwhile_gives_a_message_and_the_target_is_left_alone(volume, tmp_path):
     target = finish(segment_job.begin(volume, None, segment_job.Choices(MODEL), tmp_path)).segmentation
     job = segment_job.begin(volume, target, segment_job.Choices(MODEL), tmp_path)
     slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume) + 1)

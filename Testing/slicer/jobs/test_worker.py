@@ -44,7 +44,7 @@ def alive(pid: int) -> bool:
 
 
 class Job:
-    """One submitted job and all that was said about it."""
+    """One submitted job and its answers."""
 
     def __init__(self, worker: Worker, job: str = "answer", **fields: object) -> None:
         self.worker = worker
@@ -199,7 +199,7 @@ def test_a_cancelled_job_is_answered_and_the_same_process_does_the_next_one(work
 
 
 def test_a_job_that_hears_no_cancel_is_killed_within_two_seconds_and_the_others_are_done(worker: Worker) -> None:
-    job, gone, after = Job(worker, "be deaf").wait_for_progress(), Job(worker), Job(worker)
+    job, gone, after = Job(worker, "ignore all").wait_for_progress(), Job(worker), Job(worker)
     pid = pid_of(worker)
     asked = time.monotonic()
     worker.cancel(job.id)
@@ -229,7 +229,7 @@ def test_a_job_is_cancelled_before_the_engine_is_ready(
     assert (first.stages, second.stages) == ([], [])
 
 
-def test_a_waiting_job_is_told_from_the_running_one_and_cancelled_alone(worker: Worker) -> None:
+def test_a_waiting_job_is_distinguished_from_the_running_one_and_cancelled_alone(worker: Worker) -> None:
     running, waiting = Job(worker, "sit").wait_for_progress(), Job(worker)
     assert [worker.queued(job.id) for job in (running, waiting)] == [False, True]
     worker.cancel(running.id)
@@ -246,7 +246,7 @@ def test_stop_leaves_no_process_and_no_job_without_an_answer(
     worker: Worker, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_HOLD", str(tmp_path / "hold"))
-    jobs = [Job(worker, {"idle": "answer", "in a job": "sit"}.get(moment, "be deaf")), Job(worker)]
+    jobs = [Job(worker, {"idle": "answer", "in a job": "sit"}.get(moment, "ignore all")), Job(worker)]
     pid = pid_of(worker)
     if moment != "before it is ready":
         (tmp_path / "hold").touch()

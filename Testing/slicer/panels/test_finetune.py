@@ -66,7 +66,7 @@ def test_the_button_is_grey_until_a_slice_is_marked_and_says_why(user):
     assert user.ui.seedsUsedLabel.text == "3 SEEDs of 1 case."
 
 
-def test_a_mark_whose_slice_was_edited_is_not_counted_and_that_is_told(user):
+def test_a_mark_whose_slice_was_edited_is_not_counted_and_that_is_shown(user):
     volume, segmentation = user.case()
     user.paint_in(segmentation, volume, SLICES[0])
     assert user.ui.seedsUsedLabel.text == "2 SEEDs of 1 case. Not used, because edited since they were marked: 1."
@@ -111,7 +111,7 @@ def test_without_the_engine_s_packages_it_says_so(user, monkeypatch):
     assert "packages are missing" in user.ui.tuneReasonLabel.text
 
 
-def test_a_volume_under_a_transform_is_told_instead_of_a_run(user):
+def test_a_volume_under_a_transform_gives_a_message_instead_of_a_run(user):
     volume, _segmentation = user.case()
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
     volume.SetAndObserveTransformNodeID(transform.GetID())
@@ -128,7 +128,7 @@ def test_a_case_whose_volume_is_gone_counts_no_more(user):
     assert not user.ui.tuneButton.enabled
 
 
-def test_a_marked_case_that_is_left_out_is_told_beside_those_that_count(user):
+def test_a_marked_case_that_is_not_used_is_shown_beside_those_that_count(user):
     volume, _segmentation = user.case()
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
     volume.SetAndObserveTransformNodeID(transform.GetID())
@@ -229,7 +229,7 @@ def test_an_error_is_a_sentence_and_nothing_is_changed(user, kind):
     assert user.tuning().startswith("Done in")
 
 
-def test_a_folder_that_is_gone_is_told(user):
+def test_a_folder_that_is_gone_gives_a_message(user):
     user.case()
     user.worker.folder.rmdir()
     user.ui.tuneButton.click()
@@ -313,7 +313,7 @@ def test_a_run_that_ends_in_spite_of_cancel_is_kept_whole(user):
 # Afterwards
 
 
-def test_the_verdict_is_told_with_figures_and_nothing_happens_by_itself(user):
+def test_the_verdict_is_shown_with_figures_and_nothing_happens_by_itself(user):
     volume, segmentation = user.case()
     user.tune(mask=MOVED)
     text = user.ui.verdictLabel.text
@@ -527,7 +527,7 @@ def test_what_does_not_fit_any_more_gets_no_result_and_the_model_is_kept(user, w
     assert user.chosen.modelName == TUNED
 
 
-def test_a_segmentation_that_is_deleted_afterwards_is_told_when_put_is_pressed(user):
+def test_a_segmentation_that_is_deleted_afterwards_gives_a_message_when_put_is_pressed(user):
     _volume, segmentation = user.case()
     user.tune(mask=MOVED)
     assert user.ui.putButton.enabled

@@ -249,7 +249,7 @@ def test_a_stale_mark_is_proposed_again(user):
     assert user.slice() == PROPOSED[2]
 
 
-def test_many_strokes_are_looked_at_once_when_the_user_pauses(user, monkeypatch):
+def test_many_strokes_are_read_once_when_the_user_pauses(user, monkeypatch):
     user.begin()
     user.ui.markButton.click()
     looked = []
@@ -606,7 +606,7 @@ def test_without_a_result_the_buttons_are_grey_and_say_why(user):
     assert user.message() == ""
 
 
-def test_what_does_not_fit_is_told_and_better_times_are_noticed(user):
+def test_what_does_not_fit_gives_a_message_and_better_times_are_noticed(user):
     user.begin()
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
     user.segmentation.SetAndObserveTransformNodeID(transform.GetID())
@@ -620,7 +620,7 @@ def test_what_does_not_fit_is_told_and_better_times_are_noticed(user):
     host.process_until(lambda: user.ui.markButton.enabled, 10, "Buttons")
 
 
-def test_a_segment_that_is_removed_is_told(user):
+def test_a_segment_that_is_removed_gives_a_message(user):
     user.begin()
     user.segmentation.GetSegmentation().RemoveSegment(LESION)
     host.process_until(lambda: grey(user) == list(BUTTONS), 10, "Grey buttons")
@@ -628,7 +628,7 @@ def test_a_segment_that_is_removed_is_told(user):
     assert user.corner() == ""
 
 
-def test_a_model_of_another_family_is_told(user):
+def test_a_model_of_another_family_gives_a_message(user):
     user.begin()
     models = user.widget.segment.models.installed
     models.entries = tuple(replace(found, card=replace(found.card, name="other")) for found in models.entries)
@@ -663,7 +663,7 @@ def test_an_error_is_a_sentence_and_nothing_else_happens(user, monkeypatch):
     assert str(value) == newer
 
 
-def test_damaged_marks_are_told(user):
+def test_damaged_marks_give_a_message(user):
     user.begin()
     user.segmentation.GetSegmentation().GetSegment(LESION).SetTag(storage.TAG, "{")
     host.process_until(lambda: "damaged" in user.message(), 10, "The message")

@@ -62,12 +62,12 @@ def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
 
 def test_the_volume_in_the_background_of_the_red_view_is_the_default(user):
     samples.volume_node(PHANTOM.volume, "other")
-    looked_at = samples.volume_node(PHANTOM.volume, "looked at")
+    in_view = samples.volume_node(PHANTOM.volume, "looked at")
     manager = slicer.app.layoutManager()
-    manager.sliceWidget("Red").mrmlSliceCompositeNode().SetBackgroundVolumeID(looked_at.GetID())
+    manager.sliceWidget("Red").mrmlSliceCompositeNode().SetBackgroundVolumeID(in_view.GetID())
     user.chosen.inputVolume = None
     user.widget.enter()
-    assert user.ui.inputSelector.currentNode() is looked_at
+    assert user.ui.inputSelector.currentNode() is in_view
 
 
 def test_a_model_that_does_not_fit_is_listed_with_the_reason_on_request_only(user):
@@ -191,7 +191,7 @@ def test_a_name_in_a_tool_tip_or_a_question_is_shown_letter_by_letter(user, name
     assert asked == [qt.Qt.PlainText]
 
 
-def test_a_frame_of_a_sequence_is_told(user):
+def test_a_frame_of_a_sequence_gives_a_message(user):
     for name in ("vtkMRMLSequenceNode", "vtkMRMLSequenceBrowserNode"):
         slicer.mrmlScene.RegisterNodeClass(getattr(slicer, name)())
     volume = user.load()
@@ -205,7 +205,7 @@ def test_a_frame_of_a_sequence_is_told(user):
     assert "frame 1 of 2" in user.ui.factsLabel.text
 
 
-def test_a_folder_that_is_gone_is_told(user):
+def test_a_folder_that_is_gone_gives_a_message(user):
     user.load()
     user.worker.folder.rmdir()
     user.ui.segmentButton.click()
@@ -259,7 +259,7 @@ def test_the_model_that_was_chosen_runs_on_the_copy_even_where_it_does_not_fit_i
     assert user.worker.requests[0]["model"] == MODEL
 
 
-def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user):
+def test_who_wants_no_copy_reads_what_to_do_and_nothing_is_changed(user):
     volume = under_a_transform(user, np.diag([1.0, 1.0, 1.0, 1.0]))
     agree(False)
     count = slicer.mrmlScene.GetNumberOfNodes()
@@ -270,7 +270,7 @@ def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user):
     assert slicer.mrmlScene.GetNumberOfNodes() == count
 
 
-def test_a_transform_that_leaves_no_right_angles_is_told_and_leaves_no_copy(user):
+def test_a_transform_that_leaves_no_right_angles_gives_a_message_and_leaves_no_copy(user):
     shear = np.eye(4)
     shear[0, 1] = 0.5
     under_a_transform(user, shear)
@@ -404,7 +404,7 @@ def test_the_panel_is_free_again_even_after_an_error_of_our_own(user):
     assert user.status().startswith("Done")
 
 
-def test_an_error_of_the_engine_is_told_its_files_stay_and_the_next_job_runs(user):
+def test_an_error_of_the_engine_is_shown_its_files_stay_and_the_next_job_runs(user):
     user.load()
     user.ui.segmentButton.click()
     user.worker.error("DeviceError", "Not enough memory on cuda. Choose the device cpu.")
@@ -712,7 +712,7 @@ def test_export_is_read_back_and_its_folder_and_kind_are_remembered(user, tmp_pa
     assert asked.split(";;")[0].endswith(f"*{suffix}")
 
 
-def test_export_into_a_folder_that_is_not_there_is_told(user, tmp_path):
+def test_export_into_a_folder_that_is_not_there_gives_a_message(user, tmp_path):
     user.load()
     user.segment()
     host.answer(str(tmp_path / "none" / "result.nrrd"))
@@ -774,13 +774,13 @@ def test_show_3d_works_without_views(user):
     assert segmentation.GetDisplayNode().GetVisibility3D()
 
 
-def test_an_empty_result_is_told(user):
+def test_an_empty_result_gives_a_message(user):
     user.load()
     user.segment(np.zeros_like(TRUTH))
     assert user.result() == "Nothing was found."
 
 
-def test_what_the_engine_found_odd_is_told(user):
+def test_a_warning_of_the_engine_is_shown(user):
     user.load()
     user.ui.segmentButton.click()
     user.worker.done(warnings=("Unlike the training images: no body was found in the image. Check the result.",))
