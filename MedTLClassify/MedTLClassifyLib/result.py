@@ -259,14 +259,14 @@ def why_outdated(table: Any, volume: Any, segmentation: Any, segment_id: str, ca
     if classification is None:
         return ""
     if table.GetNodeReference(VOLUME_ROLE) is not volume or volume is None:
-        return str(_("This result is of the volume {name}.").format(name=classification.record["input"]))
+        return str(_("This result is for the volume {name}.").format(name=classification.record["input"]))
     if card is None or (classification.model, classification.sha256) != (card.name, card.sha256):
         text = _("This result is by the model {name} {version}.")
         return str(text.format(name=classification.model, version=classification.version))
     if not is_about(table, volume, segmentation, segment_id, card):
         if not classification.segment:
-            return str(_("This result is of the whole image."))
-        return str(_("This result is of the segment {name}.").format(name=classification.record["segment"]))
+            return str(_("This result is for the whole image."))
+        return str(_("This result is for the segment {name}.").format(name=classification.record["segment"]))
     if table.GetAttribute(OUTDATED):
         return str(_("The image or the segment was changed since this result."))
     return ""

@@ -58,7 +58,7 @@ class Case:
 
 @dataclass(frozen=True)
 class UsedCase:
-    """A case that was handed over. Nodes are weak references: the scene may be closed meanwhile."""
+    """A case that the engine got. Nodes are weak references: the scene may be closed meanwhile."""
 
     segmentation: Any
     volume: Any
@@ -127,7 +127,7 @@ class FinetuneJob(Job):
 
     @classmethod
     def handing_over_text(cls) -> str:
-        return str(_("Handing over the SEED slices…"))
+        return str(_("Passing the SEED slices to the engine…"))
 
     @classmethod
     def cancelling_text(cls) -> str:

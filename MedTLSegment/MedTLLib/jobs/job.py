@@ -91,7 +91,7 @@ class Job:
 
     @classmethod
     def handing_over_text(cls) -> str:
-        return str(_("Handing over the volume…"))
+        return str(_("Passing the volume to the engine…"))
 
     @classmethod
     def filling_text(cls) -> str:

@@ -221,7 +221,7 @@ def _explained(what: str, host: str) -> Iterator[None]:
                 "Check the network and its proxy and try again."
             )
         else:
-            text = _("{what} could not be installed ({reason}). What pip said is in the Python console. Try again.")
+            text = _("{what} could not be installed ({reason}). The output of pip is in the Python console. Try again.")
         raise InputError(text.format(what=what, host=host, reason=error)) from error
 
 

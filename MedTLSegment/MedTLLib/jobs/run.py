@@ -54,7 +54,7 @@ class Engine(Protocol):
         ...
 
     def cancel(self, job_id: int) -> None:
-        """Have a job answered with "Cancelled"; nothing for one that has its answer."""
+        """Cancel a job, which is then answered with "Cancelled"; nothing happens to one that has its answer."""
         ...
 
     def stop(self) -> None:
@@ -139,12 +139,12 @@ class JobRun:
             self.engine.cancel(self._job_id)
 
     def scene_closed(self) -> None:
-        """Drop a job whose scene goes away, where it does not survive that."""
+        """Drop the job, unless it goes on without its scene."""
         if self.job is not None and not self.job.survives_scene:
             self._drop()
 
     def close(self) -> None:
-        """Drop the job, whatever it is: nobody observes it any more."""
+        """Drop the job and all observers."""
         self._observers.clear()
         self._drop()
 

@@ -133,7 +133,7 @@ class Worker:
         return self._last_id
 
     def cancel(self, job_id: int) -> None:
-        """Have a job answered with "Cancelled" within about a second; nothing for one that has its answer."""
+        """Cancel a job, which is answered with "Cancelled" within about a second; nothing happens to an answered one."""
         job = self._jobs.get(job_id)
         if job is None or job.cancelled or self._run is None:
             return
@@ -188,7 +188,7 @@ class Worker:
         process.start(command[0], list(command[1:]))
 
     def _close_input(self) -> None:
-        """Close the input of the process, which ends it, and force it later if it does not."""
+        """Close the input of the process, which ends it; kill it later if it does not end."""
         if self._run is not None:
             run, self._run = self._run, None
             self._ending.append(run)
@@ -205,7 +205,7 @@ class Worker:
             self._close_input()
 
     def _cancel_overdue(self, run: _Run, job_id: int) -> None:
-        """A cancel was not answered in time: kill, and have the jobs that waited done by a new process."""
+        """A cancel was not answered in time: kill the process; a new one does the waiting jobs."""
         if run is not self._run or job_id not in self._jobs:
             return
         _kill(run.pid)

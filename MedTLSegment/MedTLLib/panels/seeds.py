@@ -174,7 +174,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         name, counted = node.GetLayoutName() if node else "", countText(self.marked)
         sentences = [_("Correct a slice, then mark the whole slice as right. {counted}.").format(counted=counted)]
         if name:
-            sentences.append(_("The {view} view counts.").format(view=name))
+            sentences.append(_("The {view} view shows the slice to mark.").format(view=name))
         showText(self.ui.seedsLabel, " ".join(sentences))
         showText(
             self.ui.seedsMessageLabel,

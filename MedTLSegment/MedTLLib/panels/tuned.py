@@ -92,7 +92,7 @@ class TunedPanel:
             return
         combo.currentIndex = index
         self.segment.models.installed.prefer(name)
-        self.showMessage(_("{name} is the model from now on.").format(name=name))
+        self.showMessage(_("{name} is used from now on.").format(name=name))
         self.update()
 
     def onPut(self) -> None:

@@ -262,7 +262,7 @@ def _check_overlap(slices: Slices, card: ModelCard, volume: Any, k: int) -> None
         raise InputError(
             _(
                 "Expected segments that do not overlap, found voxels of {model} in two of them in slice {k} of "
-                "{volume}. Take the shared voxels out of one, then mark the slice."
+                "{volume}. Remove the shared voxels from one, then mark the slice."
             ).format(model=card.name, k=k, volume=volume.GetName())
         )
 

@@ -79,16 +79,16 @@ def read(segmentation: Any, card: ModelCard) -> tuple[tuple[Record, ...], str]:
             content = json.loads(text)
             if isinstance(content, dict) and type(content.get("schema")) is int and content["schema"] > SCHEMA:
                 raise InputError(
-                    _("The SEED marks of {name} are of a newer MedTL. Update MedTL to use or change them.").format(
-                        name=segmentation.GetName()
-                    )
+                    _(
+                        "A newer version of MedTL wrote the SEED marks of {name}. Update MedTL to use or change them."
+                    ).format(name=segmentation.GetName())
                 )
             listed: TagContent = decode(TagContent, content, TAG)
         except (ValueError, RecursionError, ModelError):
             listed = TagContent(0, ())
         if listed.schema == SCHEMA and all(_is_sound(record) for record in listed.marks):
             return listed.marks, ""
-        warning = _("The SEED marks of {name} are damaged and count as none. Mark the slices again.").format(
+        warning = _("The SEED marks of {name} are damaged and are not used. Mark the slices again.").format(
             name=segmentation.GetName()
         )
     return (), warning

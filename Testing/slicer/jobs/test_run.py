@@ -135,7 +135,7 @@ def test_a_job_runs_from_its_start_to_its_outcome(run, engine):
     assert (job.seen, outcomes) == (["read answer", "show labels"], ["outcome"])
     assert (run.job, run.state, run.kind, run.failures) == (None, "idle", TwoSteps, [])
     assert seen == [
-        ("idle", "Handing over the volume…"),
+        ("idle", "Passing the volume to the engine…"),
         ("running", "Starting the engine…"),
         ("running", "Loading the model"),
         ("running", "Segmenting, 12 s left"),

@@ -333,11 +333,11 @@ def test_the_view_that_counts_is_that_of_the_models_plane(user, plane, name, axi
         return replace(found, card=replace(card, input=replace(card.input, plane=plane)))
 
     user.begin()
-    assert "The Red view counts." in user.ui.seedsLabel.text
+    assert "The Red view shows the slice to mark." in user.ui.seedsLabel.text
     models = user.widget.segment.models.installed
     models.entries = tuple(map(other_plane, models.entries))
     user.widget.seeds.update()
-    assert f"The {name} view counts." in user.ui.seedsLabel.text
+    assert f"The {name} view shows the slice to mark." in user.ui.seedsLabel.text
     user.look_at(20, name, axis)
     assert user.corner(name) == "0 of 5 SEEDs\nSlice 20: not marked"
     assert [text for text in user.corners() if text] == [user.corner(name)]
@@ -351,7 +351,7 @@ def test_when_another_view_counts_the_text_goes_there(user):
     assert user.corner("Red")
     user.view("Red").SetOrientation("Sagittal")
     user.view("Yellow").SetOrientation("Axial")
-    assert "The Yellow view counts." in user.ui.seedsLabel.text
+    assert "The Yellow view shows the slice to mark." in user.ui.seedsLabel.text
     assert user.corners() == ["", "", user.corner("Yellow")]
 
 
@@ -369,7 +369,7 @@ def test_without_a_view_of_that_plane_the_panel_says_so(user):
 def test_a_view_that_the_layout_hides_does_not_count(user):
     user.begin()
     user.view("Red").SetMappedInLayout(0)
-    assert "view counts" not in user.ui.seedsLabel.text
+    assert "view shows" not in user.ui.seedsLabel.text
     assert user.corner("Red") == ""
 
 

@@ -592,7 +592,7 @@ def test_a_damaged_tag_counts_as_no_marks_with_a_note_and_can_be_marked_over(nod
     set_tags(node, text)
     found = marks.read_marks(node, volume, CARD)
     assert found.marks == ()
-    assert found.warnings == ("The SEED marks of result are damaged and count as none. Mark the slices again.",)
+    assert found.warnings == ("The SEED marks of result are damaged and are not used. Mark the slices again.",)
     marks.unmark(node, volume, CARD, 3)
     marks.mark(node, volume, CARD, 3)
     assert listed(node, volume) == {3: False}
@@ -626,7 +626,7 @@ def test_marks_of_a_newer_medtl_are_not_replaced(node, volume):
     found = marks.read_marks(node, volume, CARD)
     assert (found.marks, found.warnings) == (
         (),
-        ("The SEED marks of result are of a newer MedTL. Update MedTL to use or change them.",),
+        ("A newer version of MedTL wrote the SEED marks of result. Update MedTL to use or change them.",),
     )
     refused(node, volume, "newer MedTL")
     with pytest.raises(InputError, match="newer MedTL"):
