@@ -12,7 +12,7 @@ from medtl.errors import InputError
 from MedTLClassifyLib import result
 from MedTLClassifyLib.result import Classification, Slice
 from MedTLLib.mrml import views
-from MedTLLib.panels.form import showText
+from MedTLLib.panels.form import ResizeWatcher, showText
 
 from .texts import sliceText
 
@@ -31,6 +31,7 @@ class VotesPanel:
         self.classification: Classification | None = None
         self.volume: Any = None
         ui.votesButton.connect("contentsCollapsed(bool)", lambda collapsed: self.drawSoon())
+        self._watcher = ResizeWatcher(ui.plotLabel, self.draw)
         ui.sliceSlider.connect("valueChanged(int)", self.onSlice)
         showText(ui.sliceLabel, "")
 

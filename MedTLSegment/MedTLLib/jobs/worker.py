@@ -133,7 +133,7 @@ class Worker:
         return self._last_id
 
     def cancel(self, job_id: int) -> None:
-        """Cancel a job, which is answered with "Cancelled" within about a second; nothing happens to an answered one."""
+        """Cancel a job, which is answered with "Cancelled" within about a second; not one that has its answer."""
         job = self._jobs.get(job_id)
         if job is None or job.cancelled or self._run is None:
             return

@@ -1,6 +1,6 @@
 """Functions for widgets that all panels use. Text from files is always shown as plain text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,20 @@ def fitList(shown: Any) -> None:
     """Make a QListWidget as high as its rows, up to ten, and as one row where it has none."""
     rows = [shown.sizeHintForRow(row) for row in _shown(shown.count)]
     shown.setFixedHeight(sum(rows or [shown.fontMetrics().height()]) + 2 * shown.frameWidth)
+
+
+class ResizeWatcher(qt.QWidget):  # type: ignore[misc]
+    """Calls `onResize()` after the widget got another size: PythonQt's widgets do not call a resizeEvent in Python."""
+
+    def __init__(self, widget: Any, onResize: Callable[[], None]) -> None:
+        qt.QWidget.__init__(self)  # never shown: as in Slicer's own examples of event filters
+        self._onResize = onResize
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        if event.type() == qt.QEvent.Resize:
+            qt.QTimer.singleShot(0, self._onResize)
+        return False
 
 
 def _shown(count: int) -> range:

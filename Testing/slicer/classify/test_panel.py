@@ -478,6 +478,16 @@ def test_the_plot_shows_every_class_in_its_colour(user):
         assert name.replace(" ", "&nbsp;") in user.ui.legendLabel.text
 
 
+def test_the_plot_is_drawn_again_when_the_panel_gets_another_width(user, tmp_path):
+    user.load()
+    user.classify()
+    user.ui.votesButton.collapsed = False
+    for width in (480, 300):
+        host.screenshot(user.widget.parent, tmp_path / "panel.png", width)
+        slicer.app.processEvents()
+        assert user.ui.plotLabel.pixmap.width() == user.ui.plotLabel.width
+
+
 def test_the_plot_of_an_answer_without_slices_stays_empty(user):
     volume = user.load()
     user.choose(RENAL)
