@@ -31,8 +31,8 @@ class MedTLClassify(ScriptedLoadableModule):
         self.parent.dependencies = ["MedTLSegment"]
         self.parent.contributors = ["The MedTL authors"]
         self.parent.helpText = _("""
-Says which class a tumour is of, how sure that is, and when it does not know: choose a volume, where there is one the
-segment of the tumour, press <b>Classify</b>. No image leaves this computer. Research use, not for diagnosis.
+Classifies a tumour, with the probability of each class, or abstains. Choose a volume and, if there is one, the segment
+of the tumour, then press <b>Classify</b>. No image leaves this computer. Research use, not for diagnosis.
 """)
         self.parent.acknowledgementText = _("Models are trained on public data that each model's card names.")
 
@@ -51,7 +51,7 @@ class MedTLClassifyParameterNode:
     segmentId: str  # the segment of the tumour
     modelName: str  # the model that classifies it
     allModels: bool = False  # list models that do not fit the volume, too
-    result: vtkMRMLTableNode  # what Result shows: the answer for what is chosen, or the last one
+    result: vtkMRMLTableNode  # what Result shows: the answer for the chosen input, or the last one
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     threads: Annotated[int, WithinRange(0, 256)] = 0  # of the model; 0 means all
 
@@ -67,7 +67,7 @@ class MedTLClassifyWidget(ModuleWidget):
     def makePanels(self) -> None:
         self.logic = MedTLClassifyLogic()
         self.classify = ClassifyPanel(self.ui, self.logic.run)
-        self.setupPage = SetupPanel(self.ui, self.classify, self.ui.classifyButton)
+        self.setupPage = SetupPanel(self.ui, self.classify, self.ui.classifyButton, self.logic.packages)
 
     def showParameterNode(self, parameterNode: MedTLClassifyParameterNode | None) -> None:
         self.classify.parameters = parameterNode
@@ -108,15 +108,15 @@ class MedTLClassifyLogic(ModuleLogic):
         segmentId: str = "",
     ) -> dict[str, Any]:
         """
-        Classify a volume and return what `medtl classify --json` says of it; Slicer stays alive meanwhile.
+        Classify a volume and return what `medtl classify --json` prints; Slicer keeps processing events meanwhile.
         :param volumeNode: volume to be classified
         :param modelName: name of a model, "brain-tumour-4class" for instance
-        :param segmentationNode: where the tumour is; the whole image when left out
-        :param segmentId: its segment; when left out the one that MedTL segmented as a tumour, else the first
+        :param segmentationNode: where the tumour is; by default the whole image is used
+        :param segmentId: its segment; by default the one that MedTL segmented as a tumour, else the first
         The table of the answer stays in the scene.
         Raises ValueError on bad input and RuntimeError when the engine cannot run.
         """
-        table = classifyJob.run(self.engine, volumeNode, modelName, segmentationNode, segmentId)
+        table = classifyJob.run(self.engine, self.packages, volumeNode, modelName, segmentationNode, segmentId)
         return classResult.report(classResult.read(table))
 
 
@@ -144,7 +144,7 @@ class MedTLClassifyTest(ScriptedLoadableModuleTest):
         self.test_BadInputIsRefused()
 
     def test_HeatMapKeepsItsPlace(self):
-        """A heat map lies on the grid of its image, voxel by voxel, and what was in front comes back."""
+        """A heat map has the grid of its image, and hiding it restores the foreground."""
         import numpy as np
         from medtl.phantom import head
         from MedTLClassifyLib import heatmaps
@@ -168,7 +168,7 @@ class MedTLClassifyTest(ScriptedLoadableModuleTest):
             logic.process(None, "brain-tumour-4class")
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 0)
         panel = slicer.modules.medtlclassify.widgetRepresentation().self()
-        if not panel.classify.models.models:
+        if not panel.classify.models.installed.entries:
             self.assertIn("No model for classification", panel.classify.models.whyNone())
             self.delayDisplay("Test passed; no model for classification is installed, so none was tried")
         else:

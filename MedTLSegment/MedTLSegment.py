@@ -61,13 +61,13 @@ class MedTLSegmentParameterNode:
     allModels: bool = False  # list models that do not fit the volume, too
     targetSegmentation: vtkMRMLSegmentationNode  # takes the result; none for a new one
     replaceEdits: bool = False  # overwrite slices that were edited by hand
-    resultSegmentation: vtkMRMLSegmentationNode  # Results is about it: the last result, or the one chosen since
-    onlySlice: bool = False  # write the slice in the Red view alone
-    onlyRegion: vtkMRMLMarkupsROINode  # write what is inside alone
+    resultSegmentation: vtkMRMLSegmentationNode  # what Results shows: the last result, or the one chosen after it
+    onlySlice: bool = False  # write only the slice in the Red view
+    onlyRegion: vtkMRMLMarkupsROINode  # write only inside this region
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     threads: Annotated[int, WithinRange(0, 256)] = 0  # of the model; 0 means all
     flip: bool = False  # average with the mirrored image
-    tuneBudget: Annotated[int, WithinRange(10, 3600)] = 60  # seconds that Fine-tune takes
+    tuneBudget: Annotated[int, WithinRange(10, 3600)] = 60  # time budget of Fine-tune in seconds
     tuneStrength: Annotated[float, WithinRange(0.1, 2.0)] = 1.0  # how far Fine-tune may go from the model
 
 
@@ -85,7 +85,7 @@ class MedTLSegmentWidget(ModuleWidget):
         self.segment = SegmentPanel(self.ui, self.logic.run, self.results.show)
         self.seeds = SeedsPanel(self.ui, self.segment.models, self.results)
         self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.results.show)
-        self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton)
+        self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton, self.logic.packages)
         self.maintenance = MaintenancePanel(self.ui, self.logic.run, self.segment.readModels)
 
     def showParameterNode(self, parameterNode: MedTLSegmentParameterNode | None) -> None:
@@ -108,8 +108,8 @@ class MedTLSegmentWidget(ModuleWidget):
 
     def closeScene(self) -> None:
         self.finetune.sceneClosed()
-        self.seeds.forget()
-        self.results.forget()
+        self.seeds.sceneClosed()
+        self.results.sceneClosed()
 
     def closePanels(self) -> None:
         self.seeds.exit()
@@ -135,13 +135,13 @@ class MedTLSegmentLogic(ModuleLogic):
         segmentationNode: vtkMRMLSegmentationNode | None = None,
     ) -> vtkMRMLSegmentationNode:
         """
-        Segment a volume and return the segmentation; Slicer stays alive meanwhile.
+        Segment a volume and return the segmentation; Slicer keeps processing events meanwhile.
         :param volumeNode: volume to be segmented
         :param modelName: name of a model, "glioma-flair" for instance
-        :param segmentationNode: segmentation to write into; a new one when left out
+        :param segmentationNode: segmentation to write into; by default a new one
         Raises ValueError on bad input and RuntimeError when the engine cannot run.
         """
-        segmentJob.check(volumeNode)
+        segmentJob.check(volumeNode, self.packages)
         return segmentJob.run(self.engine, volumeNode, segmentationNode, segmentJob.Choices(modelName))
 
 
@@ -165,7 +165,7 @@ class MedTLSegmentTest(ScriptedLoadableModuleTest):
         self.test_BadInputIsRefused()
 
     def test_PhantomKeepsItsPlace(self):
-        """What is written into a segmentation lies where the labels are, voxel by voxel."""
+        """A written segmentation has the voxels of the labels."""
         from MedTLLib.prediction import writer
         from MedTLLib.mrml import scene
         from medtl.phantom import head
@@ -174,8 +174,8 @@ class MedTLSegmentTest(ScriptedLoadableModuleTest):
         volume = samples.volume_node(phantom.volume)
         written = writer.write(phantom.labelmap, volume)
         segmentation = slicer.mrmlScene.GetNodeByID(written.segmentation_id)
-        found = scene.array_of(segmentation, written.segment_ids[0], volume)
-        self.assertTrue((found == (phantom.labelmap.array > 0)).all())
+        mask = scene.array_of(segmentation, written.segment_ids[0], volume)
+        self.assertTrue((mask == (phantom.labelmap.array > 0)).all())
 
     def test_BadInputIsRefused(self):
         """No volume, or a model that is not there, is a ValueError and changes nothing."""

@@ -10,11 +10,11 @@ from MedTLLib.mrml import views
 from MedTLLib.mrml.scene import ras_of
 
 HEATMAP = "MedTL.heatmap"  # attribute of such a volume
-BEFORE = "MedTL.foreground"  # role and attribute of a view's composite node: what the user had in front, and how opaque
+BEFORE = "MedTL.foreground"  # role and attribute of a view's composite node: the user's foreground and its opacity
 OPACITY = 0.4
 COLOURS = "MedTLHeat"
 SHADES = 256
-CLEAR = 0.25  # below it nothing is shown, else it would darken the image
+CLEAR = 0.25  # lower values are transparent, so that they do not darken the image
 
 
 def put(array: np.ndarray, geometry: Geometry, name: str, node: Any = None) -> Any:
@@ -34,7 +34,7 @@ def put(array: np.ndarray, geometry: Geometry, name: str, node: Any = None) -> A
 
 
 def _colours() -> Any:
-    """From nothing over red to yellow; a slice view shows a colour or does not, so there is no fading out."""
+    """Transparent, then red to yellow; a slice view has no partly transparent colours, so the edge is sharp."""
     scene = slicer.mrmlScene
     node = scene.GetSingletonNode(COLOURS, "vtkMRMLColorTableNode")
     if node is None:
@@ -71,7 +71,7 @@ def show(node: Any, volume: Any) -> None:
 
 
 def hide() -> None:
-    """Put back the foreground that the user had; one chosen since stays."""
+    """Restore the user's foreground; one that was chosen since stays."""
     for composite in _composites():
         opacity = composite.GetAttribute(BEFORE)
         front = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")

@@ -1,4 +1,4 @@
-"""A job of Classify: the volume and the region handed over, and the answer put into the scene."""
+"""A job of Classify: from the volume and the region to an answer in the scene."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from medtl.model.store import find_model
 from medtl.volume import Labelmap, Segment
 from MedTLLib.jobs.blocking import check_packages, run_blocking
 from MedTLLib.jobs.job import Ending, Job, Step, discard, new_folder
+from MedTLLib.jobs.packages import Packages
 from MedTLLib.jobs.run import Engine
 from MedTLLib.mrml import scene
 from MedTLLib.mrml.states import node_of, reference_to, segmentation_state, volume_state
 
-from . import heatmaps
-from . import result as class_result
+from . import heatmaps, result
 
 IMAGE, REGION, HEATMAP = "image.nrrd", "region.seg.nrrd", "heatmap.nrrd"
 REGION_ID = "region"
@@ -39,7 +39,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class ClassifyJob(Job):
-    """A job of Classify. Nodes are weak references; the states tell whether they were changed meanwhile."""
+    """A job of Classify. Nodes are weak references; the states show whether they were changed meanwhile."""
 
     kind: ClassVar[str] = "classify"
 
@@ -50,8 +50,8 @@ class ClassifyJob(Job):
     card: ModelCard
     choices: Choices
     input: Mapping[str, Any]  # replaces the names of the job's files in the record
-    image: Mapping[str, Any]  # facts of the image that the file handed over does not hold
-    doubts: tuple[str, ...]  # how the image is unlike those of training, by what Slicer knows of it
+    image: Mapping[str, Any]  # facts of the image that its file does not contain
+    mismatches: tuple[str, ...]  # differences from the training images in what Slicer knows of the image
     folder: Path
     started: float
 
@@ -139,7 +139,7 @@ def begin(
     there is none, or the folder cannot be written.
     """
     check(volume)
-    if reason := class_result.why_region(card, segmentation):
+    if reason := result.why_region(card, segmentation):
         raise InputError(reason)
     with new_folder(root) as folder:
         if _components(volume) > 1:
@@ -154,7 +154,7 @@ def begin(
         "date": facts.date or None,
         "dicom_instance": (volume.GetAttribute("DICOM.instanceUIDs") or "").partition(" ")[0] or None,
     }
-    misfits = scene.misfits_of(card, facts, scene.geometry_of(volume))
+    mismatches = scene.mismatches_of(card, facts, scene.geometry_of(volume))
     return ClassifyJob(
         reference_to(volume),
         reference_to(segmentation) if segmentation else None,
@@ -169,7 +169,7 @@ def begin(
             "heatmap": None,
         },
         image,
-        tuple(f"Unlike the training images: {reason}." for reason in misfits),  # the engine's words
+        tuple(f"Unlike the training images: {reason}." for reason in mismatches),  # the engine's words
         folder,
         time.monotonic(),
     )
@@ -193,7 +193,7 @@ def _write_region(segmentation: Any, segment_id: str, volume: Any, path: Path) -
 def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
     """The table of classes with all that belongs to it, in the scene; the job's folder is removed.
 
-    Where the volume or the segmentation was changed or deleted meanwhile, the table is outdated from the beginning.
+    Where the volume or the segmentation was changed or deleted meanwhile, the table is out of date from the beginning.
 
     Raises: InputError when the engine gave no result; the folder stays.
     """
@@ -207,10 +207,10 @@ def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
             heatmap = read_volume(job.folder / HEATMAP)
         except InputError as error:
             warnings.append(_("There is no heat map: {reason}").format(reason=error))
-    reasons = list(dict.fromkeys([*job.doubts, *record["reasons"]]))
+    reasons = list(dict.fromkeys([*job.mismatches, *record["reasons"]]))
     image = {**record["image"], **{name: value for name, value in job.image.items() if value}}
     record |= {**job.input, "image": image, "warnings": warnings, "reasons": reasons, "abstained": bool(reasons)}
-    classification = class_result.Classification(
+    classification = result.Classification(
         str(answer["model"]),
         str(answer["version"]),
         str(answer["sha256"]),
@@ -220,21 +220,23 @@ def finish(job: ClassifyJob, answer: Mapping[str, Any]) -> Any:
         {"device": job.choices.device, "threads": job.choices.threads or "all"},
     )
     volume, segmentation = node_of(job.volume), node_of(job.segmentation)
-    table = class_result.put(classification, job.card, volume, segmentation, heatmap)
+    table = result.put(classification, job.card, volume, segmentation, heatmap)
     if volume is None or job.states != (volume_state(volume), segmentation_state(segmentation)):
-        class_result.outdate(table)
+        result.outdate(table)
     discard(job)
     return table
 
 
 def is_outdated(answer: Answer) -> bool:
     """Whether the volume or the segmentation of an answer was changed since the job began."""
-    volume = answer.table.GetNodeReference(class_result.VOLUME_ROLE)
-    segmentation = answer.table.GetNodeReference(class_result.SEGMENTATION_ROLE)
+    volume = answer.table.GetNodeReference(result.VOLUME_ROLE)
+    segmentation = answer.table.GetNodeReference(result.SEGMENTATION_ROLE)
     return volume is not None and answer.states != (volume_state(volume), segmentation_state(segmentation))
 
 
-def run(engine: Engine, volume: Any, model: str, segmentation: Any = None, segment_id: str = "") -> Any:
+def run(
+    engine: Engine, packages: Packages, volume: Any, model: str, segmentation: Any = None, segment_id: str = ""
+) -> Any:
     """The table of classes of a whole run; events are processed until it is done. Without a segment the one that is
     most likely the tumour.
 
@@ -247,8 +249,8 @@ def run(engine: Engine, volume: Any, model: str, segmentation: Any = None, segme
         raise ValueError(str(error)) from error
     if card.task != "classification":
         raise ValueError(_("Expected a model that classifies, found {name}.").format(name=model))
-    check_packages()
-    segment_id = segment_id or class_result.preferred_segment(segmentation)
+    check_packages(packages)
+    segment_id = segment_id or result.preferred_segment(segmentation)
 
     def make(root: Path) -> ClassifyJob:
         return begin(volume, segmentation, segment_id, card, Choices(), root)

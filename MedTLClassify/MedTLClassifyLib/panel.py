@@ -5,17 +5,17 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MedTLClassifyLib import result as classResult
+from MedTLClassifyLib import result
 from MedTLClassifyLib.job import Answer, Choices, ClassifyJob, begin, is_outdated, problem_of
 from MedTLLib.jobs.run import JobRun
-from MedTLLib.panels.form import say
+from MedTLLib.panels.form import showText
 from MedTLLib.panels.run import RunPanel
 
 from .result_panel import ClassifiedPanel
 
 
 class ClassifyPanel(RunPanel):
-    """Shows the answer for what is chosen, or the last one."""
+    """Shows the answer for the chosen input, or the last one."""
 
     def __init__(self, ui: Any, run: JobRun) -> None:
         super().__init__(ui, run, ClassifyJob, "classification")
@@ -32,20 +32,20 @@ class ClassifyPanel(RunPanel):
         p = self.parameters
         volume = p.inputVolume if p else None
         if p and self._volume and volume and volume.GetID() != self._volume:
-            p.segmentation = None  # it was chosen for another volume, another patient perhaps
+            p.segmentation = None  # it was chosen for another volume, perhaps of another patient
         self._volume = volume.GetID() if volume else ""
         segmentation = p.segmentation if p else None
         self._watch(volume, segmentation)
         problem = problem_of(volume)
         self.showVolume(volume, problem)
-        found = self.models.chosen()
-        say(self.ui.descriptionLabel, found.card.description if found and found.card else "")
+        entry = self.models.chosen()
+        showText(self.ui.descriptionLabel, entry.card.description if entry and entry.card else "")
         self._listSegments(segmentation)
-        self.showRun(self.ui.classifyButton, self._reason(problem), _("Ask the model for the class of the tumour."))
+        self.showRun(self.ui.classifyButton, self._reason(problem), _("Classify the tumour with the chosen model."))
         self._showResult(volume, segmentation)
 
     def _listSegments(self, segmentation: Any) -> None:
-        combo, listed = self.ui.segmentCombo, classResult.segments_of(segmentation)
+        combo, listed = self.ui.segmentCombo, result.segments_of(segmentation)
         blocked = combo.blockSignals(True)
         combo.clear()
         for segmentId, name in listed:
@@ -53,7 +53,7 @@ class ClassifyPanel(RunPanel):
             combo.setItemData(combo.count - 1, segmentId)
         wanted = combo.findData(self.parameters.segmentId) if self.parameters and listed else -1
         if wanted < 0 and listed:
-            wanted = combo.findData(classResult.preferred_segment(segmentation))
+            wanted = combo.findData(result.preferred_segment(segmentation))
         combo.currentIndex = wanted
         combo.blockSignals(blocked)
         combo.visible = self.ui.segmentCaption.visible = segmentation is not None
@@ -70,28 +70,28 @@ class ClassifyPanel(RunPanel):
         """Why Classify cannot be pressed; empty when it can."""
         if reason := self.run.why_busy or problem:
             return reason
-        found, segmentation = self.models.chosen(), self.parameters.segmentation
-        if not self.parameters.modelName or found is None or found.card is None:
+        entry, segmentation = self.models.chosen(), self.parameters.segmentation
+        if not self.parameters.modelName or entry is None or entry.card is None:
             return self.models.whyNone()
         if segmentation is not None and not self.parameters.segmentId:
             return str(_("The chosen segmentation has no segment. Choose another, or the whole image."))
-        return classResult.why_region(found.card, segmentation)
+        return result.why_region(entry.card, segmentation)
 
     # The job
 
     def onClassify(self) -> None:
         """Hand the volume over and start the job."""
-        p, found = self.parameters, self.models.chosen()
-        if found is None or found.card is None:
+        p, entry = self.parameters, self.models.chosen()
+        if entry is None or entry.card is None:
             return
-        card, segmentation, segmentId = found.card, p.segmentation, p.segmentId
+        card, segmentation, segmentId = entry.card, p.segmentation, p.segmentId
 
         def make(root: Path) -> ClassifyJob:
-            volume = self.inItsPlace(p.inputVolume)
+            volume = self.withoutTransform(p.inputVolume)
             p.segmentation = segmentation  # also for a hardened copy
             p.segmentId = segmentId
             job = begin(volume, segmentation, segmentId, card, Choices(p.device, p.threads), root)
-            self.result.say("")
+            self.result.showMessage("")
             return job
 
         self.run.begin(ClassifyJob, make, self.onEnd)
@@ -109,18 +109,18 @@ class ClassifyPanel(RunPanel):
         if self.parameters is None:
             self.result.show(None, "")
             return
-        p, found = self.parameters, self.models.chosen()
-        question = (volume, segmentation, p.segmentId, found.card if found else None)
-        answer = classResult.find(*question)
+        p, entry = self.parameters, self.models.chosen()
+        chosen = (volume, segmentation, p.segmentId, entry.card if entry else None)
+        answer = result.find(*chosen)
         if answer is not None and p.result is not answer:
             p.result = answer
         table = p.result
         known = self._answers.get(table.GetID()) if table is not None else None
         if known is not None and is_outdated(known):
-            classResult.outdate(table)
-        self.result.show(table, classResult.why_stale(table, *question) if table else "")
+            result.outdate(table)
+        self.result.show(table, result.why_outdated(table, *chosen) if table else "")
 
     def sceneClosed(self) -> None:
         """The scene goes away, and the tables with it."""
         self._answers.clear()
-        self.result.say("")
+        self.result.showMessage("")

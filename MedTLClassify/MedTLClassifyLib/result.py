@@ -8,6 +8,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from medtl.classification.report import write_report
 from medtl.labels import tumour_segments
 from medtl.model.card import ModelCard
 from medtl.volume import PLANES, Volume, slice_axis
 from MedTLLib.mrml import scene
 from MedTLLib.mrml.tags import MODEL_TAG, described
+from MedTLLib.results import save_path
 
 from . import heatmaps
 
@@ -27,6 +30,9 @@ RESULT = "MedTL.classification"  # attribute of the table: a `Classification` as
 OUTDATED = "MedTL.outdated"  # attribute of the table, once its volume or segmentation was changed
 VOLUME_ROLE, SEGMENTATION_ROLE = "MedTL.volume", "MedTL.segmentation"
 DETAILS_ROLE, HEATMAP_ROLE = "MedTL.details", "MedTL.heatmap"
+
+REPORT_FORMATS = (".csv", ".json")
+REPORT_FOLDER = "MedTL/reportFolder"  # the user's setting: the one used last
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class Classification:
 
 
 def report(classification: Classification) -> dict[str, Any]:
-    """What `write_report` writes: as `medtl classify --json`, and how the model was run."""
+    """The contents of a report: the record of `medtl classify --json`, and how the model was run."""
     answer = {
         "model": classification.model,
         "version": classification.version,
@@ -99,11 +105,26 @@ def report(classification: Classification) -> dict[str, Any]:
     return {**answer, "results": [dict(classification.record)], "errors": []}
 
 
-# What can be classified
+def suggested_report(classification: Classification) -> Path:
+    """Where the report is saved unless the user chooses another place."""
+    name = f"{classification.record['input']} {classification.model}"
+    return save_path.suggested(name, REPORT_FORMATS[0], slicer.app.userSettings().value(REPORT_FOLDER))
+
+
+def save_report(classification: Classification, path: Path) -> None:
+    """Write the report, and suggest its folder the next time.
+
+    Raises: MedTLError when it cannot be written.
+    """
+    write_report(path, report(classification))
+    slicer.app.userSettings().setValue(REPORT_FOLDER, str(path.parent))
+
+
+# The input
 
 
 def why_region(card: ModelCard, segmentation: Any) -> str:
-    """Why the model cannot do without a segment; empty when it has one or needs none."""
+    """Why the model needs a segment; empty when it has one or needs none."""
     if segmentation is not None or card.coefficients is None:
         return ""
     text = _("{model} measures the shape of a tumour: choose a segmentation and the segment of the tumour.")
@@ -169,7 +190,7 @@ def class_columns(classification: Classification) -> list[tuple[str, Sequence[An
 
 
 def detail_columns(classification: Classification) -> list[tuple[str, Sequence[Any]]]:
-    """Name and values of each column of the table of slices, or of features for a model that looks at those."""
+    """Name and values of each column of the table of slices, or of features for a model of features."""
     if classification.slices:
         columns: list[tuple[str, Sequence[Any]]] = [(_("Slice"), [one.index for one in classification.slices])]
         return columns + [
@@ -194,7 +215,7 @@ def _fill(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:
         for value in values:
             column.InsertNextValue(value)
         table.AddColumn(column)
-    table.SetLocked(True)  # a result is not edited by hand
+    table.SetLocked(True)  # a result must not be edited by hand
     table.EndModify(modifying)
 
 
@@ -204,7 +225,7 @@ def read(table: Any) -> Classification | None:
     try:
         content = json.loads(text or "null")
         return Classification(**content) if content else None
-    except (ValueError, TypeError):  # of another MedTL
+    except (ValueError, TypeError):  # written by another version of MedTL
         return None
 
 
@@ -232,20 +253,20 @@ def outdate(table: Any) -> None:
     table.SetAttribute(OUTDATED, "1")
 
 
-def why_stale(table: Any, volume: Any, segmentation: Any, segment_id: str, card: ModelCard | None) -> str:
+def why_outdated(table: Any, volume: Any, segmentation: Any, segment_id: str, card: ModelCard | None) -> str:
     """Why the table is not the result for this input; empty when it is."""
     classification = read(table)
     if classification is None:
         return ""
     if table.GetNodeReference(VOLUME_ROLE) is not volume or volume is None:
-        return str(_("This result is of the volume {name}.").format(name=classification.record["input"]))
+        return str(_("This result is for the volume {name}.").format(name=classification.record["input"]))
     if card is None or (classification.model, classification.sha256) != (card.name, card.sha256):
         text = _("This result is by the model {name} {version}.")
         return str(text.format(name=classification.model, version=classification.version))
     if not is_about(table, volume, segmentation, segment_id, card):
         if not classification.segment:
-            return str(_("This result is of the whole image."))
-        return str(_("This result is of the segment {name}.").format(name=classification.record["segment"]))
+            return str(_("This result is for the whole image."))
+        return str(_("This result is for the segment {name}.").format(name=classification.record["segment"]))
     if table.GetAttribute(OUTDATED):
         return str(_("The image or the segment was changed since this result."))
     return ""

@@ -9,14 +9,14 @@ import qt
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
-from MedTLClassifyLib import result as class_result
+from MedTLClassifyLib import result
 from MedTLClassifyLib.result import Classification, Slice
 from MedTLLib.mrml import views
-from MedTLLib.panels.form import say
+from MedTLLib.panels.form import ResizeWatcher, showText
 
 from .texts import sliceText
 
-# Distinct also for people who do not see red and green. Source: Okabe and Ito, Color Universal Design, 2008.
+# Distinct also for people with red-green colour blindness. Source: Okabe and Ito, Color Universal Design, 2008.
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233))
 DASHES = ("SolidLine", "DashLine", "DotLine", "DashDotLine")
 EDGE = 6  # pixels
@@ -24,15 +24,16 @@ GREY, DARKEST = (128, 128, 128), 110  # behind the slices, darker for a higher w
 
 
 class VotesPanel:
-    """Behind a fold, and only for a model that looks at more than one slice."""
+    """Shown only for a model that uses more than one slice."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         self.classification: Classification | None = None
         self.volume: Any = None
         ui.votesButton.connect("contentsCollapsed(bool)", lambda collapsed: self.drawSoon())
+        self._watcher = ResizeWatcher(ui.plotLabel, self.draw)
         ui.sliceSlider.connect("valueChanged(int)", self.onSlice)
-        say(ui.sliceLabel, "")
+        showText(ui.sliceLabel, "")
 
     def show(self, classification: Classification | None, volume: Any, stale: bool) -> None:
         """Show the slices behind this answer; `volume` is where the slider goes to a slice."""
@@ -44,7 +45,7 @@ class VotesPanel:
             widget.enabled = not stale
         self.ui.sliceSlider.enabled = not stale and volume is not None
         self.ui.sliceSlider.toolTip = (
-            _("Go to a slice.") if self.ui.sliceSlider.enabled else _("This result is not of the volume chosen above.")
+            _("Go to a slice.") if self.ui.sliceSlider.enabled else _("This result is not for the chosen volume.")
         )
         if classification is None or not new or len(slices) < 2:
             return
@@ -52,19 +53,22 @@ class VotesPanel:
         self.ui.sliceSlider.setRange(slices[0].index, slices[-1].index)
         self.ui.sliceSlider.value = slices[0].index
         self.ui.sliceSlider.blockSignals(blocked)
-        say(self.ui.sliceLabel, _("The greyer, the more a slice counts in the answer."))
+        showText(self.ui.sliceLabel, _("The darker the grey, the more a slice counts."))
         names = [classification.name(each) for each in classification.probabilities]
         colours = itertools.cycle(COLOURS)
-        parts = [f'<span style="color: {hexOf(next(colours))}">■</span> {escape(name)}' for name in names]
+        parts = [
+            f'<span style="color: {hexOf(next(colours))}">■</span>&nbsp;{escape(name).replace(" ", "&nbsp;")}'
+            for name in names
+        ]
         self.ui.legendLabel.text = " &nbsp; ".join(parts)
         self.drawSoon()
 
     def drawSoon(self) -> None:
-        """Draw once the plot has its place."""
+        """Draw after the layout has set the size."""
         qt.QTimer.singleShot(0, self.draw)
 
     def draw(self) -> None:
-        """Draw the curves as wide as there is room."""
+        """Draw the curves as wide as the label."""
         if self.classification is None or len(self.classification.slices) < 2 or self.ui.votesButton.collapsed:
             return
         width, height = max(self.ui.plotLabel.width, 40), max(self.ui.plotLabel.height, 40)
@@ -83,17 +87,17 @@ class VotesPanel:
         index = min((one.index for one in self.classification.slices), key=lambda index: abs(index - position))
         try:
             goTo(self.volume, str(self.classification.record["plane"]), index)
-            say(self.ui.sliceLabel, sliceText(self.classification, index))
+            showText(self.ui.sliceLabel, sliceText(self.classification, index))
         except InputError as error:
-            say(self.ui.sliceLabel, str(error))
+            showText(self.ui.sliceLabel, str(error))
 
 
 def goTo(volume: Any, plane: str, index: int) -> None:
-    """Show a slice in the view of its plane; the views turn to the volume's planes where that is necessary.
+    """Show a slice in the view of its plane; the views turn to the volume's planes where necessary.
 
     Raises: InputError when there is no view of that plane.
     """
-    place, axis = class_result.place_of(volume, plane, index)
+    place, axis = result.place_of(volume, plane, index)
     view = views.view_along(volume, axis)
     if view is None or not views.is_one_slice(view, volume, axis):
         views.turn_to(volume)
@@ -106,8 +110,8 @@ def goTo(volume: Any, plane: str, index: int) -> None:
 
 
 def curves(slices: Sequence[Slice], classId: str, size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Where the curve of a class runs, in pixels from the left and the top: slices from left to right, 0 at the bottom
-    and 1 at the top."""
+    """The points of the curve of a class, in pixels from the left and the top: slices from left to right, probability
+    0 at the bottom and 1 at the top."""
     first, last = slices[0].index, slices[-1].index
     width, height = size[0] - 1 - 2 * EDGE, size[1] - 1 - 2 * EDGE
     return [
@@ -120,7 +124,7 @@ def curves(slices: Sequence[Slice], classId: str, size: tuple[int, int]) -> list
 
 
 def paint(painter: Any, classification: Classification, size: tuple[int, int], ink: Any) -> None:
-    """Paint frame, what each slice counts, and a curve for each class."""
+    """Paint the frame, the weight of each slice, and a curve for each class."""
     slices = classification.slices
     most = max(one.weight for one in slices)
     half = max(1, (size[0] - 2 * EDGE) // max(slices[-1].index - slices[0].index, 1) // 2)

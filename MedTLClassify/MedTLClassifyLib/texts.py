@@ -7,7 +7,7 @@ from MedTLClassifyLib.result import Classification
 
 
 def percent(probability: float) -> str:
-    """A probability in whole percent; what is not certain is never 0 % or 100 %."""
+    """A probability in whole percent; never 0 % or 100 %."""
     if probability < 0.005:
         return str(_("<1 %"))
     if probability > 0.995:
@@ -23,11 +23,11 @@ def headline(classification: Classification) -> str:
     return str(_("{name}, {percent}").format(name=name, percent=chance))
 
 
-def chanceText(classification: Classification, class_id: str) -> str:
+def chanceText(classification: Classification, classId: str) -> str:
     """The probability of a class; for a model of plain numbers with the class's share in training."""
     probability, usual = (
-        percent(classification.probabilities[class_id]),
-        usual_probability(classification.record, class_id),
+        percent(classification.probabilities[classId]),
+        usual_probability(classification.record, classId),
     )
     if usual is None:
         return probability
@@ -79,8 +79,8 @@ def featureRows(classification: Classification) -> list[tuple[str, str, str]]:
     second = classification.best == list(classification.probabilities)[1]  # contributions are to the second class
     rows = []
     for one in sorted(classification.features, key=lambda one: -abs(one["contribution"])):
-        for_it = (one["contribution"] > 0) == second
-        word = "–" if not one["contribution"] else _("for it") if for_it else _("against it")
+        speaksFor = (one["contribution"] > 0) == second
+        word = "–" if not one["contribution"] else _("for") if speaksFor else _("against")
         rows.append((str(one["label"]), f"{one['value']:.3g}", str(word)))
     return rows
 
@@ -89,12 +89,12 @@ def sliceText(classification: Classification, index: int) -> str:
     """The class of one slice, its probability and its weight; slices count from 0, as in Slicer's Data Probe."""
     one = next(each for each in classification.slices if each.index == index)
     best = max(one.probabilities, key=lambda each: one.probabilities[each])
-    text = _("Slice {k}: {name}, {percent}. It counts {weight} of the answer.")
+    text = _("Slice {k}: {name}, {percent}. Its weight in the answer is {weight}.")
     probability, weight = percent(one.probabilities[best]), percent(one.weight)
     return str(text.format(k=index, name=classification.name(best), percent=probability, weight=weight))
 
 
-def inSentence(classification: Classification, class_id: str) -> str:
+def inSentence(classification: Classification, classId: str) -> str:
     """The name of a class in the middle of a sentence."""
-    name = classification.name(class_id)
+    name = classification.name(classId)
     return name if name[1:2].isupper() else name[:1].lower() + name[1:]

@@ -7,17 +7,19 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic, ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from .jobs.packages import Packages
 from .jobs.run import Engine, JobRun
 from .jobs.shared import shared_engine
 from .mrml import views
 
 
 class ModuleLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
-    """Has the engine and the job that runs. Without an engine of its own it uses the one that the modules share."""
+    """Has the engine, its packages and the job that runs; an engine that is not given is the one that modules share."""
 
-    def __init__(self, engine: Engine | None = None) -> None:
+    def __init__(self, engine: Engine | None = None, packages: Packages | None = None) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self.engine = engine or shared_engine.take(self)
+        self.packages = packages or shared_engine.packages
         self.run = JobRun(self.engine)
 
     def close(self) -> None:
@@ -27,9 +29,9 @@ class ModuleLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
 
 
 class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type: ignore[misc]
-    """A module's widget makes its panels in `makePanels` and names what else they do when something happens.
+    """A module's widget: makes its panels in `makePanels` and passes events on to them.
 
-    When `setup` failed, everything else does nothing: one error is enough.
+    After `setup` failed, all other methods do nothing: one error is enough.
     """
 
     def __init__(self, parent: Any = None) -> None:
@@ -41,7 +43,7 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type: 
         self._parameterNode: Any = None
         self._parameterNodeGuiTag: Any = None
 
-    # What a module adds
+    # What a module defines
 
     def makePanels(self) -> None:
         """Make the logic and the panels."""
@@ -62,10 +64,10 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type: 
         """Another module is opened."""
 
     def closeScene(self) -> None:
-        """The scene goes away, and with it every node that a panel knows."""
+        """The scene is closed, with every node that a panel holds."""
 
     def closePanels(self) -> None:
-        """The widget goes away."""
+        """The widget is destroyed."""
 
     # What Slicer calls
 

@@ -1,4 +1,4 @@
-"""Sample data: the phantom, made on this computer when it is asked for."""
+"""Sample data: the phantom, made on this computer when the user loads it."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def register(icons: Path) -> None:
         category="MedTL",
         sampleName=NAME,
         thumbnailFileName=str(icons / f"{NAME}.png"),
-        uris="https://localhost/made-on-demand",  # nothing is downloaded, but Sample Data wants one
+        uris="https://localhost/made-on-demand",  # nothing is downloaded, but Sample Data requires one
         fileNames=f"{NAME}.nrrd",
         nodeNames=NAME,
         customDownloader=load,

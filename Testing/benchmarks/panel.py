@@ -123,7 +123,9 @@ def main() -> None:
         os.environ["MEDTL_HOME"] = str(Path(folder) / "home")
         volumes = [("phantom", head(1).volume), *([] if options.quick else [("CT-like", large())])]
         host.open_views()
-        shared_engine.make_with(lambda: Worker([options.python, "-u", "-P", "-m", "medtl.worker"], Path(folder)))
+        shared_engine.replace(
+            lambda: Worker([options.python, "-u", "-P", "-m", "medtl.worker"], Path(folder)), packages
+        )
         widget = host.load_module(ROOT / "MedTLSegment" / "MedTLSegment.py")
         rows = [row for name, volume in volumes for row in measure(widget, volume, name)]
         widget.logic.engine.stop()

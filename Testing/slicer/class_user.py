@@ -1,4 +1,4 @@
-"""A user in front of the panel of Classify; models that are cards alone, and an engine that answers when told to."""
+"""A user in front of the panel of Classify; models that are only cards, and an engine that answers on demand."""
 
 import hashlib
 import json
@@ -106,7 +106,7 @@ class ClassWorker(FakeWorker):
 
     @staticmethod
     def slice(k: int, count: int, probabilities: dict[str, float]) -> dict[str, Any]:
-        """In the middle as told, at both ends no tumour."""
+        """These probabilities in the middle, no tumour at both ends."""
         near = np.exp(-(((k - count / 2) / (count / 4)) ** 2))
         mixed = {name: near * p + (1 - near) * float(name == "notumor") for name, p in probabilities.items()}
         return {"index": k, "weight": near / count, "probabilities": mixed}

@@ -31,7 +31,7 @@ def do(request: dict[str, Any]) -> None:
     if job == "draw":
         for loss in (0.5, 0.25):
             send(id=job_id, event="progress", stage="tune", fraction=0.1, seconds_left=None, values={"loss": loss})
-    if job == "be deaf":  # to a cancel, and to the end of input
+    if job == "ignore all":  # to a cancel, and to the end of input
         wait_for("never")
     if job == "die":
         sys.stderr.write("first words\nCUDA error: out of luck\n")

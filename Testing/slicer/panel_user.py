@@ -1,7 +1,7 @@
 """A user in front of the panel, and an engine that answers when the test says so."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,15 @@ import host
 import numpy as np
 import qt
 import slicer
+from packaging.requirements import Requirement
 
+from medtl.errors import MedTLError
 from medtl.io.read import read_volume
 from medtl.io.write import write_labelmap
 from medtl.phantom import Phantom, head
 from medtl.volume import Geometry, Labelmap, Segment
 from MedTLLib import samples
+from MedTLLib.jobs import packages
 from MedTLLib.jobs.run import Engine
 from MedTLLib.jobs.shared import shared_engine
 from MedTLLib.mrml import scene
@@ -44,12 +47,13 @@ class FakeWorker:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.complaints = folder, ""
+        self.folder, self.stderr = folder, ""
         self.state = "stopped"
         self.requests: list[dict[str, Any]] = []
         self.jobs: dict[int, tuple[Any, Any, Any, Any]] = {}
         self.cancelled: list[int] = []
-        self.hears_cancel = True
+        self.answers_cancel = True
+        self.segment = SEGMENT
         self.ahead = 0.0
         self.then: Callable[[], object] | None = None
         self.between: Callable[[], object] | None = None
@@ -77,7 +81,7 @@ class FakeWorker:
 
     def cancel(self, job_id: int) -> None:
         self.cancelled.append(job_id)
-        if job_id in self.jobs and self.hears_cancel:
+        if job_id in self.jobs and self.answers_cancel:
             on_error = self.jobs.pop(job_id)[2]
             slicer.app.processEvents()
             on_error("Cancelled", "The job was cancelled.")
@@ -102,7 +106,7 @@ class FakeWorker:
         """Write this mask as the job's output."""
         request = self.requests[min(self.jobs) - 1]
         geometry = read_volume(self.folder / request["input"]).geometry
-        labelmap = Labelmap((mask > 0).astype(np.uint8), geometry, (SEGMENT,))
+        labelmap = Labelmap((mask > 0).astype(np.uint8), geometry, (self.segment,))
         write_labelmap(self.folder / request["output"], labelmap)
 
     def answer(self, *records: Any) -> None:
@@ -116,22 +120,48 @@ class FakeWorker:
         self.jobs.pop(min(self.jobs))[2](kind, message)
 
 
+class FakePackages:
+    """The engine's packages: `needed` are missing until they are installed; `changed` are then in use.
+
+    `failure` is what an installation raises.
+    """
+
+    def __init__(self) -> None:
+        self.needed: tuple[Requirement, ...] = ()
+        self.changed: tuple[str, ...] = ()
+        self.failure: MedTLError | None = None
+
+    def missing(self) -> tuple[Requirement, ...]:
+        return self.needed
+
+    def plan(self, needed: Sequence[Requirement]) -> str:
+        return packages.plan(needed)
+
+    def install(self, asker: Callable[[str], bool], stop_worker: Callable[[], None]) -> tuple[str, ...]:
+        if self.failure is not None:
+            raise self.failure
+        self.needed = ()
+        return self.changed
+
+
 class User:
-    """Opens the panel and uses its controls; the modules share the engine that is given, or else a new fake one."""
+    """Opens the panel and uses its controls; the modules share the engine that is given, or else a new fake one, and
+    the packages, of which none is missing."""
 
     module = MODULE
     make_worker: type[FakeWorker] = FakeWorker
 
     def __init__(self, folder: Path, engine: Engine | None = None) -> None:
         self.folder, self.engine = folder, engine
-        self.made_before: Any = None
+        self.packages = FakePackages()
+        self.shared_before: Any = None
         self.open()
 
     def open(self) -> None:
         """Load the module, with a new engine where none was given."""
         self.worker: Any = self.engine or self.make_worker(self.folder)
-        before = shared_engine.make_with(lambda: self.worker)
-        self.made_before = self.made_before or before
+        before = shared_engine.replace(lambda: self.worker, self.packages)
+        self.shared_before = self.shared_before or before
         self.widget = host.load_module(self.module)
         self.ui = self.widget.ui
 
@@ -139,7 +169,7 @@ class User:
         """Unload the module where it is loaded."""
         if hasattr(slicer.modules, self.module.stem.lower()):
             host.unload_module(self.module.stem)
-        shared_engine.make_with(self.made_before)
+        shared_engine.replace(*self.shared_before)
 
     @property
     def chosen(self) -> Any:

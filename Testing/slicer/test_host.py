@@ -332,7 +332,7 @@ def test_a_slice_is_drawn_with_its_segment_at_the_right_place(scene, tmp_path):
     assert max(y for _, y in red) < 100
 
 
-def test_the_views_of_a_layout_show_what_they_are_told(scene, volume):
+def test_the_views_of_a_layout_show_what_they_are_set_to(scene, volume):
     host.open_views()
     slicer.util.setSliceViewerLayers(background=volume, fit=True, rotateToVolumePlane=True)
     manager = slicer.app.layoutManager()

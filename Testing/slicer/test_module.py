@@ -30,7 +30,6 @@ needs_engine = pytest.mark.skipif(
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     """The panel is open in an empty scene without views."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     host.new_scene()
     user = User(tmp_path / "worker")
     yield user
@@ -84,7 +83,7 @@ def test_opening_the_panel_starts_no_process_and_asks_nothing(tmp_path, monkeypa
 
 
 def test_the_module_s_own_test_passes_where_the_engine_is_not_installed(user, monkeypatch):
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    user.packages.needed = packages.TORCH
     sys.modules["MedTLSegment"].MedTLSegmentTest().runTest()
 
 
@@ -168,7 +167,7 @@ def test_process_tells_which_errors_are_the_caller_s(user, tmp_path):
 
 
 def test_process_without_packages_says_where_they_come_from(user, monkeypatch):
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    user.packages.needed = packages.TORCH
     with pytest.raises(RuntimeError, match="Open the module MedTL Segment"):
         user.widget.logic.process(samples.volume_node(PHANTOM.volume), MODEL)
 

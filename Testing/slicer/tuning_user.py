@@ -46,15 +46,15 @@ def bundle(name: str, parent: str = MODEL, folder: str = "") -> Path:
 def record(name: str, verdict: str = "better", seeds_n: int = 2, guard: str = "phantom heads") -> dict[str, Any]:
     """The engine's answer."""
     change = {"better": 0.12, "same": 0.0, "worse": -0.3}[verdict]
-    judged = {"mean": change, "error": 0.02, "n": seeds_n} if seeds_n else {"mean": None, "error": None, "n": 0}
-    watched = {"mean": 0.0, "error": 0.001, "n": 6} if guard != "none" else {"mean": None, "error": None, "n": 0}
+    held_out = {"mean": change, "error": 0.02, "n": seeds_n} if seeds_n else {"mean": None, "error": None, "n": 0}
+    on_guard = {"mean": 0.0, "error": 0.001, "n": 6} if guard != "none" else {"mean": None, "error": None, "n": 0}
     return {
         "output": str(user_store() / name),
         "name": name,
         "verdict": verdict,
         "before": {"seeds": 0.71 if seeds_n else None, "guard": 0.93 if guard != "none" else None},
         "after": {"seeds": 0.71 + change if seeds_n else None, "guard": 0.93 if guard != "none" else None},
-        "change": {"seeds": judged, "guard": {"kind": guard, **watched}},
+        "change": {"seeds": held_out, "guard": {"kind": guard, **on_guard}},
         "alpha": 0.5,
         "steps": 100,
         "notes": ["The guard set is synthetic heads."],

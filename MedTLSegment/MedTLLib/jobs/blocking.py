@@ -10,8 +10,8 @@ from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
 
-from . import packages
 from .job import Job, discard
+from .packages import Packages
 from .run import Engine, JobRun
 
 
@@ -20,7 +20,7 @@ def run_blocking(engine: Engine, kind: type[Job], make: Callable[[Path], Job]) -
 
     Raises: ValueError on bad input, RuntimeError when the engine fails or the scene is closed meanwhile.
     """
-    cold = engine.state == "stopped"
+    was_stopped = engine.state == "stopped"
     run = JobRun(engine)
     jobs: list[Job] = []
     ended: list[Any] = []
@@ -30,7 +30,7 @@ def run_blocking(engine: Engine, kind: type[Job], make: Callable[[Path], Job]) -
         closed.append(True)
         run.close()
 
-    def made(folder: Path) -> Job:
+    def make_job(folder: Path) -> Job:
         try:
             jobs.append(make(folder))
         except MedTLError as error:
@@ -40,15 +40,15 @@ def run_blocking(engine: Engine, kind: type[Job], make: Callable[[Path], Job]) -
     mrml = slicer.mrmlScene
     observer = mrml.AddObserver(mrml.StartCloseEvent, on_scene_close)
     try:
-        run.begin(kind, made, ended.append)
+        run.begin(kind, make_job, ended.append)
         loop = qt.QEventLoop()
         while not ended and not closed:
             loop.processEvents(qt.QEventLoop.WaitForMoreEvents)
     finally:
         mrml.RemoveObserver(observer)
-        if cold:  # nobody else waits for it, and no process is left behind
+        if was_stopped:  # no other module uses it, so no process is left behind
             engine.stop()
-    if closed:  # what is open now may be of another patient
+    if closed:  # the scene that is open now may be of another patient
         raise RuntimeError(_("The scene was closed while the model ran: there is no result. Start it again."))
     if ended[0] is None:
         discard(jobs[0])
@@ -57,7 +57,7 @@ def run_blocking(engine: Engine, kind: type[Job], make: Callable[[Path], Job]) -
     return ended[0]
 
 
-def check_packages() -> None:
+def check_packages(packages: Packages) -> None:
     """Raise RuntimeError when the engine's packages are missing."""
     if packages.missing():
-        raise RuntimeError(_("Python packages are missing. Open the module MedTL Segment: it installs them."))
+        raise RuntimeError(_("Python packages are missing. Open the module MedTL Segment to install them."))

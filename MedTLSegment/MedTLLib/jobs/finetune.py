@@ -1,4 +1,4 @@
-"""A job of Fine-tune: the marked slices of all cases handed over, and the model that it gives. No Qt."""
+"""A job of Fine-tune: from the marked slices of all cases to a new model. No Qt."""
 
 import itertools
 import shutil
@@ -21,7 +21,7 @@ from medtl.volume import Labelmap
 
 from ..mrml import editors, scene
 from ..mrml.states import node_of, reference_to, segmentation_state, volume_state
-from ..mrml.tags import tag_of
+from ..mrml.tags import own_ids, tag_of
 from ..mrml.views import LABEL_MAP
 from ..prediction import writer
 from ..seeds import marks, storage
@@ -36,7 +36,7 @@ SEEDS, RESULT = "seeds.json", "result.seg.nrrd"
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose: the model to start from, the time budget in seconds, how far the new model may go."""
+    """What the user chose: the model to start from, the time budget in seconds, how far the new model may differ."""
 
     model: str
     budget: float = 60.0
@@ -53,12 +53,12 @@ class Case:
     volume: Any
     fresh: int
     stale: int
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class UsedCase:
-    """A case that was handed over. Nodes are weak references: the scene may be closed meanwhile."""
+    """A case that the engine got. Nodes are weak references: the scene may be closed meanwhile."""
 
     segmentation: Any
     volume: Any
@@ -100,16 +100,16 @@ class FinetuneJob(Job):
 
     def after_cancel(self, may_wait: bool) -> Ending | None:
         """The best model so far is kept; the engine renames it as it ends."""
-        if may_wait and unwinding(self):
+        if may_wait and is_renaming(self):
             return None
-        best = rescue(self)
+        best = recover_best(self)
         discard(self)
         return Ending(
             _("Stopped. The best model so far is kept.") if best else _("Stopped. Nothing was changed."), best
         )
 
     def after_failure(self) -> "Tuned | None":
-        return rescue(self)
+        return recover_best(self)
 
     def after_drop(self) -> None:
         """The engine may still read the folder, and keeps the best model so far as it ends."""
@@ -127,7 +127,7 @@ class FinetuneJob(Job):
 
     @classmethod
     def handing_over_text(cls) -> str:
-        return str(_("Handing over the SEED slices…"))
+        return str(_("Passing the SEED slices to the engine…"))
 
     @classmethod
     def cancelling_text(cls) -> str:
@@ -149,14 +149,14 @@ class Tuned:
     name: str
     parent: str
     record: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     used: tuple[UsedCase, ...] = ()
     labelmap: Labelmap | None = None
     seconds: float = 0.0
 
 
 class MarkedCases:
-    """The marked cases of the scene. A case is read again only after it changed: a large one takes a while."""
+    """The marked cases of the scene. A case is read again only after a change, because a large one takes a while."""
 
     def __init__(self, read_marks: ReadMarks = marks.read_marks) -> None:
         self._read_marks = read_marks
@@ -168,7 +168,7 @@ class MarkedCases:
         """
         read: dict[str, tuple[tuple[object, ...], Case]] = {}
         for segmentation in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-            ids = storage.ids_there(segmentation, card)
+            ids = own_ids(segmentation, card)
             tags = tuple(tag_of(segmentation.GetSegmentation().GetSegment(i), storage.TAG) for i in ids)
             if segmentation.GetHideFromEditors() or not any(tags):
                 continue
@@ -196,7 +196,7 @@ class MarkedCases:
         except InputError as error:
             return Case(segmentation, volume, 0, 0, (str(error),))
         stale = sum(mark.stale for mark in read.marks)
-        return Case(segmentation, volume, len(read.marks) - stale, stale, read.notes)
+        return Case(segmentation, volume, len(read.marks) - stale, stale, read.warnings)
 
 
 def volumes_of(segmentation: Any, open_volume: Any = None) -> tuple[Any, ...]:
@@ -232,7 +232,7 @@ def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) 
             scene.write_volume(case.volume, path)
             given.append((case.segmentation, case.volume, path))
         collected = marks.collect(given, card)
-        # What a model learned from travels with it: the name of a volume may be a patient's.
+        # A bundle lists its cases, and the name of a volume may be a patient's.
         write_seeds(folder / SEEDS, [replace(seed, case=seed.image.stem) for seed in collected])
     used = tuple(
         UsedCase(reference_to(case.segmentation), reference_to(case.volume), volume_state(case.volume))
@@ -243,20 +243,20 @@ def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) 
 
 def finish(job: FinetuneJob, record: Mapping[str, Any]) -> Tuned:
     """The outcome of the job: its labels are read, its folder is removed; `record` is the engine's answer. Where the
-    labels cannot be read, a note says so, and the model is kept."""
-    labelmap, notes = None, tuple(str(note) for note in record.get("notes", ()))
+    labels cannot be read, there is a warning, and the model is kept."""
+    labelmap, warnings = None, tuple(str(warning) for warning in record.get("notes", ()))
     if "result" in record:
         try:
             labelmap = read_labelmap(job.folder / RESULT)
-            notes += labelmap.warnings
+            warnings += labelmap.warnings
         except InputError as error:
-            notes += (str(error),)
+            warnings += (str(error),)
     discard(job)
     name, seconds = str(record.get("name", job.name)), time.monotonic() - job.started
-    return Tuned(name, job.choices.model, record, notes, job.used, labelmap, seconds)
+    return Tuned(name, job.choices.model, record, warnings, job.used, labelmap, seconds)
 
 
-def rescue(job: FinetuneJob) -> Tuned | None:
+def recover_best(job: FinetuneJob) -> Tuned | None:
     """The best model of a job that was stopped; None where it left none.
 
     The engine renames the best state to the model's name as it ends; where it did not, that is done here.
@@ -273,7 +273,7 @@ def rescue(job: FinetuneJob) -> Tuned | None:
     return Tuned(job.name, job.choices.model) if (store / job.name).is_dir() else None
 
 
-def unwinding(job: FinetuneJob) -> bool:
+def is_renaming(job: FinetuneJob) -> bool:
     """Whether the best state of a job that was stopped is not yet renamed to the model's name."""
     return bool(_states_left(job.name)) and not (user_store() / job.name).is_dir()
 
@@ -288,8 +288,8 @@ def why_nothing_to_learn(cases: Sequence[Case]) -> str:
     """Why there is nothing to learn from; empty when there is."""
     if any(case.fresh for case in cases):
         return ""
-    notes = " ".join(dict.fromkeys(note for case in cases for note in case.notes))
-    return f"{_('Mark at least one slice as right first.')} {notes}".strip()
+    warnings = " ".join(dict.fromkeys(warning for case in cases for warning in case.warnings))
+    return f"{_('Mark at least one slice as right first.')} {warnings}".strip()
 
 
 def problem(tuned: Tuned) -> str:
@@ -304,7 +304,7 @@ def problem(tuned: Tuned) -> str:
     if segmentation is None:
         return str(_("The segmentation was deleted. The new model is kept."))
     if segmentation.GetParentTransformNode() is not None:
-        return str(_("The segmentation is under a transform. Take it out, then this works."))
+        return str(_("The segmentation is under a transform. Remove it from the transform first."))
     return ""
 
 
@@ -323,7 +323,7 @@ def put(tuned: Tuned) -> Finished:
     if reason or tuned.labelmap is None:
         raise InputError(reason)
     segmentation, volume = segmentation_of(tuned), node_of(tuned.used[0].volume)
-    only, kept = regions.beside_seeds(tuned.labelmap, volume, segmentation, tuned.parent)
+    only, kept = regions.outside_seeds(tuned.labelmap, volume, segmentation, tuned.parent)
     options = writer.Options(editor_node=editors.open_editor(segmentation), only=only)
     written = writer.write(tuned.labelmap, volume, segmentation, options)
-    return Finished(written, segmentation, volume, (*written.notes, *kept), tuned.seconds)
+    return Finished(written, segmentation, volume, (*written.warnings, *kept), tuned.seconds)

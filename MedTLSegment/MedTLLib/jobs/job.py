@@ -25,14 +25,14 @@ class Choices(Protocol):
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of a job: a sentence for the user, and what it gives; None where it gives nothing."""
+    """The end of a job: a sentence for the user, and its outcome; None without one."""
 
     text: str
     outcome: Any = None
 
 
 class Job:
-    """One request to the engine. `jobs.run.JobRun` takes it through its life; each kind of job is a subclass.
+    """One request to the engine. `jobs.run.JobRun` runs it; each kind of job is a subclass.
 
     A job is a value with a `folder` for its files, the time when it `started` (seconds of `time.monotonic`) and the
     user's `choices`.
@@ -40,7 +40,7 @@ class Job:
 
     kind: ClassVar[str]  # the engine's name for it
     survives_scene: ClassVar[bool] = False  # goes on when the scene is closed
-    keeps_late_result: ClassVar[bool] = False  # a result that comes after Cancel is taken, not dropped
+    keeps_late_result: ClassVar[bool] = False  # a result that comes after Cancel is used
 
     folder: Path
     started: float
@@ -48,27 +48,27 @@ class Job:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What the engine is asked for; paths are relative to the engine's folder, so they stay short and ASCII."""
+        """The request; paths are relative to the engine's folder, so they stay short and ASCII."""
         raise NotImplementedError
 
     def steps(self) -> Sequence[Step]:
-        """What is done with the engine's answer: each step gets what the one before it gave, the last gives an Ending.
+        """The steps after the engine's answer: each gets the result of the one before it, the last returns an Ending.
 
-        Each has a turn of the event loop of its own, so that Slicer answers in between.
+        Each runs in its own turn of the event loop, so that Slicer stays responsive.
         """
         raise NotImplementedError
 
     def after_cancel(self, may_wait: bool) -> Ending | None:
-        """The end of a job that was cancelled; None to be asked again soon, where it `may_wait`."""
+        """The end of a cancelled job; None, allowed while it `may_wait`, to be called again soon."""
         discard(self)
         return Ending(_("Cancelled. Nothing was changed."))
 
     def after_failure(self) -> Any:
-        """What a job that failed gives nevertheless. Its folder stays, for Maintenance."""
+        """The outcome of a failed job, if it has one. Its folder stays, for Maintenance."""
         return None
 
     def after_drop(self) -> None:
-        """The job was given up: its scene or its panel is gone."""
+        """Clean up after a job whose scene or panel is gone; it has no end."""
         discard(self)
 
     def why_in_use(self, folder: Path) -> str:
@@ -91,7 +91,7 @@ class Job:
 
     @classmethod
     def handing_over_text(cls) -> str:
-        return str(_("Handing over the volume…"))
+        return str(_("Passing the volume to the engine…"))
 
     @classmethod
     def filling_text(cls) -> str:
@@ -126,7 +126,7 @@ def new_folder(root: Path) -> Iterator[Path]:
 
 
 def stage_text(job: str, stage: str) -> str:
-    """What the engine does in a stage of a kind of job; the stage itself where the table does not have it."""
+    """The text of a stage of this kind of job; the name of the stage where the table does not have it."""
     return str(_(STAGES[job][stage].text)) if stage in STAGES[job] else stage
 
 

@@ -1,6 +1,7 @@
-"""The log for a developer, without names of patients or files, paths or UIDs: only words on a list go in. No Qt.
+"""The log for a developer, without names of patients or files, paths or UIDs: only listed words are written. No Qt.
 
-Messages are left out, for they name files. Of the engine's standard error, places in the code and kinds of errors stay.
+Messages are left out because they name files. Of the engine's standard error, only places in the code and kinds of
+errors are kept.
 """
 
 import builtins
@@ -18,7 +19,7 @@ import medtl
 from medtl import errors, progress
 from medtl.io.write import write_whole
 
-PACKAGES = {  # what is imported, and what installs it
+PACKAGES = {  # module, and the distribution that installs it
     "torch": "torch",
     "torchvision": "torchvision",
     "timm": "timm",
@@ -48,7 +49,7 @@ class Failure:
     seconds: float
 
 
-def write_log(path: Path, complaints: str, failures: Sequence[Failure]) -> None:
+def write_log(path: Path, stderr: str, failures: Sequence[Failure]) -> None:
     """Write the log as a zip, whole or not at all; `complaints` is the engine's standard error.
 
     Raises: InputError when the file cannot be written.
@@ -58,7 +59,7 @@ def write_log(path: Path, complaints: str, failures: Sequence[Failure]) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("versions.txt", _lines(versions()))
             archive.writestr("jobs.txt", _lines([failure_line(each) for each in failures]))
-            archive.writestr("engine.txt", _lines(traces(complaints)[-LAST_LINES:]))
+            archive.writestr("engine.txt", _lines(traces(stderr)[-LAST_LINES:]))
 
     write_whole(path, write)
 
@@ -76,15 +77,15 @@ def versions() -> list[str]:
 
 
 def failure_line(failure: Failure) -> str:
-    """A line about a failed job, of known words alone."""
+    """A line about a failed job, of listed words only."""
     kind, stage = _known(failure.kind, KINDS), _known(failure.stage, STAGES)
     return f"{kind}, stage {stage}, device {_known(failure.device, DEVICES)}, after {failure.seconds:.0f} s"
 
 
-def traces(complaints: str) -> list[str]:
-    """Of the engine's standard error what is about code: places in MedTL and in packages, and kinds of errors."""
+def traces(stderr: str) -> list[str]:
+    """The lines of the engine's standard error about code: places in MedTL and in packages, and kinds of errors."""
     lines = []
-    for line in complaints.splitlines():
+    for line in stderr.splitlines():
         if frame := FRAME.match(line):
             place = _place(re.split(r"[\\/]", frame[1]))
             if place:

@@ -1,4 +1,4 @@
-"""What MedTL keeps on this computer: imported models, folders of jobs; the engine's process; the log. No Qt."""
+"""What MedTL stores on this computer: imported models, folders of jobs; the engine's process; the log. No Qt."""
 
 import shutil
 from dataclasses import dataclass
@@ -10,27 +10,28 @@ from medtl.errors import InputError, ModelError
 from medtl.model.card import METADATA
 from medtl.model.store import delete_bundle, user_store
 
+from ..results import save_path
 from . import logbundle
 from .run import JobRun
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredFolder:
     """A folder on this computer: what it is for, its name and its size."""
 
     kind: str
     name: str
     size: int  # bytes
-    folder: Path
+    path: Path
 
 
 class Maintenance:
-    """Lists and deletes what is kept, and ends the engine. Each action gives the sentence to show."""
+    """Lists and deletes stored folders, and ends the engine. Each action returns the sentence to show."""
 
     def __init__(self, run: JobRun) -> None:
         self._run = run
 
-    def kept(self) -> tuple[Kept, ...]:
+    def folders(self) -> tuple[StoredFolder, ...]:
         """Imported models, and the folders of jobs that failed or run."""
         try:
             store = user_store()
@@ -39,28 +40,28 @@ class Maintenance:
         models = sorted(store.iterdir()) if store is not None and store.is_dir() else []
         root = self._run.engine.folder
         jobs = sorted(root.glob("job-*")) if root.is_dir() else []
-        folders = [(_("model"), f) for f in models if f.is_dir()] + [(_("job"), f) for f in jobs]
-        return tuple(Kept(kind, folder.name, size_of(folder), folder) for kind, folder in folders)
+        all_folders = [(_("model"), f) for f in models if f.is_dir()] + [(_("job"), f) for f in jobs]
+        return tuple(StoredFolder(kind, folder.name, size_of(folder), folder) for kind, folder in all_folders)
 
-    def why_not_delete(self, kept: Kept) -> str:
-        """Why it cannot be deleted now; empty when it can."""
-        return self._run.job.why_in_use(kept.folder) if self._run.job is not None else ""
+    def why_not_delete(self, folder: StoredFolder) -> str:
+        """Why the folder cannot be deleted now; empty when it can."""
+        return self._run.job.why_in_use(folder.path) if self._run.job is not None else ""
 
-    def delete(self, kept: Kept) -> str:
-        """Delete a folder; of a model no half stays in the list, even if this is interrupted."""
-        if reason := self.why_not_delete(kept):
+    def delete(self, folder: StoredFolder) -> str:
+        """Delete a folder; a model is never left half deleted in the list, even if this is interrupted."""
+        if reason := self.why_not_delete(folder):
             return reason
         try:
-            if (kept.folder / METADATA).is_file():
-                delete_bundle(kept.name)
+            if (folder.path / METADATA).is_file():
+                delete_bundle(folder.name)
             else:
-                shutil.rmtree(kept.folder)
+                shutil.rmtree(folder.path)
         except ModelError as error:
             return str(error)
         except OSError as error:
             text = _("Could not delete {name}: {reason}.")
-            return str(text.format(name=kept.name, reason=error.strerror or error))
-        return str(_("Deleted: {name}").format(name=kept.name))
+            return str(text.format(name=folder.name, reason=error.strerror or error))
+        return str(_("Deleted: {name}").format(name=folder.name))
 
     def why_not_unload(self) -> str:
         """Why the engine cannot be unloaded now; empty when it can."""
@@ -73,14 +74,14 @@ class Maintenance:
         self._run.engine.stop()
         return str(_("The engine is unloaded; the next job loads it again."))
 
-    def suggested_log(self) -> str:
+    def suggested_log(self) -> Path:
         """Where the log is saved unless the user chooses another place."""
-        return str(Path.home() / "MedTL-log.zip")
+        return save_path.suggested("MedTL-log", ".zip")
 
-    def save_log(self, path: str) -> str:
-        """Save what a developer needs to know, without names of patients or files."""
+    def save_log(self, path: Path) -> str:
+        """Save what a developer needs to find a fault, without names of patients or files."""
         try:
-            logbundle.write_log(Path(path), self._run.engine.complaints, self._run.failures)
+            logbundle.write_log(path, self._run.engine.stderr, self._run.failures)
         except InputError as error:
             return str(error)
         return str(_("Saved at {path}.").format(path=path))
@@ -89,9 +90,3 @@ class Maintenance:
 def size_of(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def bundle_of(chosen: str) -> Path:
-    """The bundle that the user chose: a .zip, or the folder of the metadata.json that was chosen."""
-    path = Path(chosen)
-    return path.parents[1] if path.name == "metadata.json" else path

@@ -1,8 +1,8 @@
-"""The Python packages that the engine needs: which are missing, what they cost, and their installation after consent.
+"""The Python packages that the engine needs: which are missing, their size, and their installation after consent.
 
-torch and torchvision come through the PyTorch extension and always first: another package would else pull a torch from
-PyPI that does not know the graphics card. Which packages are installed is read from their metadata: to import torch
-would lock its files on Windows.
+torch and torchvision are installed first, by the PyTorch extension: otherwise another package would install a torch
+from PyPI that does not support the graphics card. Which packages are installed is read from their metadata, because
+importing torch would lock its files on Windows.
 """
 
 import importlib.metadata
@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import slicer
 import slicer.packaging
@@ -25,17 +26,35 @@ from slicer.i18n import tr as _
 
 from medtl.errors import Cancelled, InputError
 
+from .programs import find_program
+
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 REQUESTER = "MedTLSegment"
 CONSTRAINTS = REQUIREMENTS.with_name("constraints.txt")  # the tested versions, with hashes
 TORCH = (Requirement("torch>=2.8"), Requirement("torchvision>=0.23"))
-# Slicer and other extensions use these: they stay at their versions, whatever another package asks for.
+# Slicer and other extensions use these: their versions never change.
 KEPT = ("numpy", "scipy", "SimpleITK", "vtk", "pydicom", "torch", "torchvision")
 # Megabytes to download and on disk, minutes at 50 Mbit/s: PyTorch with CUDA, without it, and all the rest.
 TORCH_CUDA, TORCH_CPU, REST = (3000, 6000, 15), (300, 1000, 3), (25, 80, 1)
 REACH_SECONDS = 3.0
 
 log = logging.getLogger(__name__)
+
+
+class Packages(Protocol):
+    """The packages that the engine needs; this module is the real one."""
+
+    def missing(self) -> tuple[Requirement, ...]:
+        """What is not installed or too old; () when the engine can run."""
+        ...
+
+    def plan(self, needed: Sequence[Requirement]) -> str:
+        """What the user is asked before it is installed."""
+        ...
+
+    def install(self, asker: Callable[[str], bool], stop_worker: Callable[[], None]) -> tuple[str, ...]:
+        """Install what is missing; the packages that changed while they were loaded are returned."""
+        ...
 
 
 def missing(requirements: Path | str = REQUIREMENTS) -> tuple[Requirement, ...]:
@@ -45,12 +64,12 @@ def missing(requirements: Path | str = REQUIREMENTS) -> tuple[Requirement, ...]:
 
 
 def plan(needed: Sequence[Requirement], wheels: Path | None = None) -> str:
-    """What would be installed from where, download and disk size and minutes, as the user is asked it.
+    """The question for the user: what would be installed, from where, its size and how long it takes.
 
     `wheels` is a folder of wheels to install from instead of the network.
     """
     torch, rest = _parts(needed)
-    lines = [_("MedTL computes in a process of its own. It needs these packages in Slicer's Python:")]
+    lines = [_("MedTL computes in its own process. It needs these packages in Slicer's Python:")]
     line = _("– {names}, {source}")
     folder = _("from {folder}").format(folder=wheels)
     if torch:
@@ -77,10 +96,10 @@ def install(
     requirements: Path | str = REQUIREMENTS,
     wheels: Path | None = None,
 ) -> tuple[str, ...]:
-    """Install what is missing, if `asker(plan)` agrees; the packages that changed while they were loaded are returned.
+    """Install what is missing, if `asker(plan)` agrees; returns the packages that changed while they were loaded.
 
-    Where that is not (), Slicer should be restarted before the engine is used. With `wheels`, a folder of wheels,
-    nothing is asked of the network.
+    Where that is not (), Slicer should be restarted before the engine is used. With `wheels`, a folder of wheels, the
+    network is not used.
 
     Raises: Cancelled when the asker declines, InputError with the reason and what to do when it cannot be done.
     """
@@ -108,7 +127,7 @@ def install(
 
 
 def _check(needed: Sequence[Requirement], wheels: Path | None) -> None:
-    """Raises: InputError when an installation cannot succeed, so that nobody is asked in vain."""
+    """Raises: InputError when an installation cannot succeed, so the user is not asked for nothing."""
     if slicer.app.testingEnabled():
         raise InputError(_("Nothing is installed while Slicer runs in testing mode. Start it without --testing."))
     if slicer.packaging.isPipInstallInProgress():
@@ -163,9 +182,9 @@ def _install_wheels(needed: Sequence[Requirement], wheels: Path) -> None:
 
 
 def _tested(needed: Sequence[Requirement]) -> tuple[str, ...]:
-    """The tested versions of the packages that are needed or not installed yet. Those that are installed stay.
+    """The tested versions of the packages that are needed or not installed yet; installed ones stay.
 
-    Without their hashes: with one hash pip wants those of all packages, Slicer's own among them.
+    Without hashes: given one hash, pip requires those of all packages, including Slicer's own.
     """
     installed = set(_versions()) - {canonicalize_name(each.name) for each in needed}
     lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
@@ -176,7 +195,7 @@ def _tested(needed: Sequence[Requirement]) -> tuple[str, ...]:
 
 @contextmanager
 def _constraints(tested: Sequence[str]) -> Iterator[Path]:
-    """A constraints file for pip: the installed versions of what is to stay, and these tested versions of the rest."""
+    """A constraints file for pip: the installed versions of KEPT, and the `tested` versions of the rest."""
     with tempfile.TemporaryDirectory(prefix="MedTL-") as folder:
         versions = _versions()
         kept = [f"{name}=={versions[canonicalize_name(name)]}" for name in KEPT if canonicalize_name(name) in versions]
@@ -187,10 +206,10 @@ def _constraints(tested: Sequence[str]) -> Iterator[Path]:
 
 @contextmanager
 def _explained(what: str, host: str) -> Iterator[None]:
-    """Turns what goes wrong while `what` is installed from `host` ("" for a folder) into one sentence."""
+    """Turns an error while `what` is installed from `host` ("" for a folder) into one sentence."""
     try:
         yield
-    except Exception as error:  # pip and the PyTorch extension raise what they like
+    except Exception as error:  # pip and the PyTorch extension may raise any error
         log.exception("Installation of %s", what)
         if isinstance(error, PermissionError):
             text = _(
@@ -202,7 +221,7 @@ def _explained(what: str, host: str) -> Iterator[None]:
                 "Check the network and its proxy and try again."
             )
         else:
-            text = _("{what} could not be installed ({reason}). What pip said is in the Python console. Try again.")
+            text = _("{what} could not be installed ({reason}). The output of pip is in the Python console. Try again.")
         raise InputError(text.format(what=what, host=host, reason=error)) from error
 
 
@@ -215,7 +234,7 @@ def _reachable(host: str) -> bool:
 
 
 def _versions() -> dict[str, str]:
-    """Of all installed packages, by canonical name."""
+    """The versions of all installed packages, by canonical name."""
     importlib.invalidate_caches()
     installed = importlib.metadata.distributions()
     return {canonicalize_name(each.metadata["Name"]): each.version for each in installed if each.metadata["Name"]}
@@ -237,7 +256,7 @@ def _parts(needed: Sequence[Requirement]) -> tuple[tuple[Requirement, ...], tupl
 
 
 def _torch_cost() -> tuple[int, int, int]:
-    return TORCH_CUDA if shutil.which("nvidia-smi") else TORCH_CPU  # the PyTorch extension decides so, too
+    return TORCH_CUDA if find_program("nvidia-smi") else TORCH_CPU  # as the PyTorch extension decides
 
 
 def _costs(needed: Sequence[Requirement]) -> list[tuple[int, int, int]]:

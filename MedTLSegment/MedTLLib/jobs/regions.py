@@ -1,5 +1,4 @@
-"""The part of a volume that a prediction may be written into: the slice in a view, a region of interest, what was not
-marked as right. No Qt."""
+"""Where a prediction may be written: the slice in a view, a region of interest, outside SEED slices. No Qt."""
 
 from typing import Any
 
@@ -9,12 +8,13 @@ import vtk
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError, ModelError
+from medtl.labels import id_of
 from medtl.model.card import load_card
 from medtl.model.store import find_model
 from medtl.volume import Labelmap
 
 from ..mrml.scene import geometry_of, ras_of
-from ..seeds import marks, storage
+from ..seeds import marks
 from ..seeds.slices import slices_of
 
 TIE = 1e-6  # of the thickness: a plane half-way between two slices belongs to one of them
@@ -23,7 +23,7 @@ TIE = 1e-6  # of the thickness: a plane half-way between two slices belongs to o
 def inside(volume: Any, slice_node: Any = None, roi: Any = None) -> np.ndarray:
     """Voxels that the plane of a vtkMRMLSliceNode cuts and whose centres lie in a vtkMRMLMarkupsROINode.
 
-    Bool (Z, Y, X) on the volume's grid; without a slice node or a region that one does not count.
+    Bool (Z, Y, X) on the volume's grid; a slice node or a region of None does not limit it.
 
     Raises: InputError when no voxel is left.
     """
@@ -32,7 +32,9 @@ def inside(volume: Any, slice_node: Any = None, roi: Any = None) -> np.ndarray:
     for plane, low, high in (*_slice(slice_node, geometry), *_box(roi)):
         i, j, k, start = plane @ ras_of(geometry)
         x, y, z = (np.arange(n) * step for n, step in zip(geometry.size, (i, j, k)))
-        for number, offset in enumerate(z + start):  # a slice at a time: distances of a whole volume would be huge
+        for number, offset in enumerate(
+            z + start
+        ):  # a slice at a time: the distances of a whole volume take much memory
             distance = x + (y[:, None] + offset)
             mask[number] &= (distance >= low) & (distance < high)
     if not mask.any():
@@ -43,17 +45,17 @@ def inside(volume: Any, slice_node: Any = None, roi: Any = None) -> np.ndarray:
     return mask
 
 
-def beside_seeds(
+def outside_seeds(
     labelmap: Labelmap, volume: Any, segmentation: Any, model: str, only: np.ndarray | None = None
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """`only` (None is the whole volume) without the slices that the user marked as right and did not change since, and
-    a note where the labels, which are the model's, differ from them there.
+    """`only` (None is the whole volume) without the fresh SEED slices, and a warning where the model's labels differ
+    from them there.
     """
     try:
         card = load_card(find_model(model))
         fresh = [mark.index for mark in marks.marks(segmentation, volume, card) if not mark.stale]
         slices = slices_of(segmentation, volume, card)
-    except (InputError, ModelError):  # marks that cannot be compared do not hold
+    except (InputError, ModelError):  # marks that cannot be compared protect nothing
         return only, ()
     if not fresh or not labelmap.geometry.close_to(slices.geometry):
         return only, ()
@@ -61,7 +63,7 @@ def beside_seeds(
     np.moveaxis(mask, slices.axis, 0)[fresh] = False
     predicted = np.moveaxis(labelmap.array, slices.axis, 0)
     values = {segment.id: segment.value for segment in labelmap.segments}
-    wanted = {label.id: values.get(storage.id_of(card, label.id)) for label in card.labels}
+    wanted = {label.id: values.get(id_of(card, label.id)) for label in card.labels}
     kept = sum(any(((predicted[k] == v) != slices.mask(n, k)).any() for n, v in wanted.items()) for k in fresh)
     return mask, (_("Slices that you marked as right were kept: {count}.").format(count=kept),) if kept else ()
 

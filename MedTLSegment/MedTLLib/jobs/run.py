@@ -1,4 +1,4 @@
-"""The life of a job, whatever the job is: its start, how far it is, Cancel, and how it ends. No Qt, no widget."""
+"""Running a job of any kind: its start, its progress, Cancel, and its end. No Qt, no widget."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -27,11 +27,11 @@ class Engine(Protocol):
     """The process that does the jobs; `jobs.worker.Worker` is the real one.
 
     Callbacks come from the event loop, never from within `submit`; each job is answered once, by `on_done` or
-    `on_error`, or by neither where it was dropped.
+    `on_error`, or by neither after it was dropped.
     """
 
     folder: Path  # paths in requests are relative to it
-    complaints: str  # the end of its standard error
+    stderr: str  # the end of its standard error
 
     @property
     def state(self) -> str:
@@ -54,7 +54,7 @@ class Engine(Protocol):
         ...
 
     def cancel(self, job_id: int) -> None:
-        """Have a job answered with "Cancelled"; nothing for one that has its answer."""
+        """Cancel a job, which is then answered with "Cancelled"; nothing happens to one that has its answer."""
         ...
 
     def stop(self) -> None:
@@ -139,12 +139,12 @@ class JobRun:
             self.engine.cancel(self._job_id)
 
     def scene_closed(self) -> None:
-        """Drop a job whose scene goes away, where it does not survive that."""
+        """Drop the job, unless it goes on without its scene."""
         if self.job is not None and not self.job.survives_scene:
             self._drop()
 
     def close(self) -> None:
-        """Drop the job, whatever it is: nobody observes it any more."""
+        """Drop the job and all observers."""
         self._observers.clear()
         self._drop()
 

@@ -19,13 +19,14 @@ from ..mrml import scene
 from ..mrml.editors import open_editor
 from ..mrml.states import node_of, reference_to, segmentation_state, volume_state
 from ..prediction import writer
+from ..results.volume_table import SPACING, table_of
 from . import regions
 from .blocking import check_packages, run_blocking
 from .job import Ending, Job, Step, discard, new_folder
+from .packages import Packages
 from .run import Engine
 
 IMAGE, RESULT = "image.nrrd", "result.seg.nrrd"
-SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the image states no spacing: then no mL, no mm
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class SegmentJob(Job):
-    """A job of Segment. The states tell whether the nodes were changed meanwhile."""
+    """A job of Segment. The states show whether the nodes were changed meanwhile."""
 
     kind: ClassVar[str] = "segment"
 
@@ -81,7 +82,7 @@ class SegmentJob(Job):
 
     @classmethod
     def filling_text(cls) -> str:
-        return str(_("Filling the segments…"))
+        return str(_("Writing the segments…"))
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,14 @@ class Finished:
     written: writer.Written
     segmentation: Any
     volume: Any
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     seconds: float
 
 
 def hardened_copy(node: Any) -> Any:
     """A copy of the volume beside it, with its transform hardened; the volume stays as it is.
 
-    Raises: InputError when what the transform leaves is no volume that can be segmented.
+    Raises: InputError when the hardened volume cannot be segmented.
     """
     mrml = node.GetScene()
     name = mrml.GenerateUniqueName(f"{node.GetName()} hardened")
@@ -117,7 +118,7 @@ def hardened_copy(node: Any) -> Any:
 
 
 def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarray | None = None) -> SegmentJob:
-    """A job whose folder below `root` holds the volume: all of it, for the model scales by all intensities.
+    """A job whose folder below `root` holds the whole volume, because the model scales by all intensities.
 
     Raises: InputError when the volume cannot be segmented or the folder cannot be written.
     """
@@ -149,35 +150,53 @@ def finish(job: SegmentJob, labelmap: Labelmap, result: Mapping[str, Any]) -> Fi
     """Write the labels of a job into the scene and remove its folder; `result` is the engine's answer.
 
     Where the volume or the target was deleted, edited or moved meanwhile, or the target does not take the result, a
-    new segmentation takes it and the notes say why.
+    new segmentation takes it and the warnings say why.
 
     Raises: InputError when they cannot be written; the folder stays.
     """
     volume, target = node_of(job.volume), node_of(job.target)
-    notes = changes_since(job, volume, target)
-    target = None if notes else target
+    warnings = changes_since(job, volume, target)
+    target = None if warnings else target
     name = _("{volume} {model}").format(volume=job.volume_name, model=job.choices.model)
     with _grid(volume, labelmap) as grid:
         try:
             only, kept = job.only, tuple[str, ...]()
             if target is not None and not job.choices.replace_edits:
-                only, kept = regions.beside_seeds(labelmap, grid, target, job.choices.model, only)
+                only, kept = regions.outside_seeds(labelmap, grid, target, job.choices.model, only)
             options = writer.Options(job.choices.replace_edits, open_editor(target), only)
             written = writer.write(labelmap, grid, target, options, name)
-            notes += kept
+            warnings += kept
         except InputError as error:
             if target is None:
                 raise
-            notes += (_("{reason} The result is in a new segmentation.").format(reason=error),)
+            warnings += (_("{reason} The result is in a new segmentation.").format(reason=error),)
             written = writer.write(labelmap, grid, None, writer.Options(only=job.only), name)
     discard(job)
     segmentation = slicer.mrmlScene.GetNodeByID(written.segmentation_id)
     for record in result.get("results", ()):
-        notes += tuple(str(warning) for warning in record["warnings"])
+        warnings += tuple(str(warning) for warning in record["warnings"])
         if any(segment["volume_ml"] is None for segment in record["segments"]):
             segmentation.SetAttribute(SPACING, "unknown")
-    notes += (*labelmap.warnings, *written.notes)
-    return Finished(written, segmentation, volume, notes, time.monotonic() - job.started)
+    warnings += (*labelmap.warnings, *written.warnings)
+    return Finished(written, segmentation, volume, warnings, time.monotonic() - job.started)
+
+
+def undo(finished: Finished) -> str:
+    """Revert the voxels of a prediction that did not change since; what was done, for the user.
+
+    Raises: InputError when that is not possible; nothing is changed then.
+    """
+    segmentation, table = finished.segmentation, table_of(finished.segmentation)
+    if segmentation.GetParentTransformNode():
+        raise InputError(_("The segmentation is under a transform. Remove it from the transform, then undo."))
+    open_editor(segmentation)
+    reverted, left = writer.undo(finished.written)
+    if segmentation.GetScene() is None:  # it held nothing but the prediction
+        slicer.mrmlScene.RemoveNode(table)
+    text = _("Undone: {count} voxels.").format(count=reverted)
+    if left:
+        text += " " + _("Kept, because they were changed since: {count}.").format(count=left)
+    return str(text)
 
 
 def problem_of(volume: Any) -> str:
@@ -197,13 +216,13 @@ def why_not_target(target: Any) -> str:
     return ""
 
 
-def check(volume: Any) -> None:
+def check(volume: Any, packages: Packages) -> None:
     """Raise ValueError for what cannot be segmented, RuntimeError when the engine's packages are missing."""
     try:
         scene.check_volume(volume)
     except InputError as error:
         raise ValueError(str(error)) from error
-    check_packages()
+    check_packages(packages)
 
 
 def run(engine: Engine, volume: Any, target: Any, choices: Choices) -> Any:
@@ -217,16 +236,16 @@ def run(engine: Engine, volume: Any, target: Any, choices: Choices) -> Any:
 
 def changes_since(job: SegmentJob, volume: Any, target: Any) -> tuple[str, ...]:
     """A sentence for each way in which the nodes are not what they were when the job began."""
-    notes = []
+    warnings = []
     if volume is None:
-        notes.append(_("The volume was deleted while the model ran: its result is in a new segmentation."))
+        warnings.append(_("The volume was deleted while the model ran: its result is in a new segmentation."))
     elif volume_state(volume) != job.volume_state:
-        notes.append(_("The volume was changed or moved while the model ran: its result is in a new segmentation."))
+        warnings.append(_("The volume was changed or moved while the model ran: its result is in a new segmentation."))
     if job.target and target is None:
-        notes.append(_("The chosen segmentation was deleted while the model ran: the result is in a new one."))
+        warnings.append(_("The chosen segmentation was deleted while the model ran: the result is in a new one."))
     elif job.target and segmentation_state(target) != job.target_state:
-        notes.append(_("The chosen segmentation was edited while the model ran: the result is in a new one."))
-    return tuple(notes)
+        warnings.append(_("The chosen segmentation was edited while the model ran: the result is in a new one."))
+    return tuple(warnings)
 
 
 @contextmanager

@@ -1,8 +1,10 @@
-"""The engine that both modules share, so that imports and weights are paid for once and jobs wait for each other."""
+"""The engine that both modules share, so that imports and weights load once and jobs wait for each other."""
 
 import weakref
 from collections.abc import Callable
 
+from . import packages
+from .packages import Packages
 from .run import Engine
 from .worker import Worker
 
@@ -10,10 +12,12 @@ from .worker import Worker
 class SharedEngine:
     """One warm engine: made for the first user, stopped after the last one.
 
-    Users are the logic classes of the modules; one that is garbage counts no more. `make` makes the engine.
+    Users are the logic objects of the modules; garbage-collected ones do not count. `make` makes the engine, which
+    needs these `packages`.
     """
 
-    def __init__(self, make: Callable[[], Engine]) -> None:
+    def __init__(self, make: Callable[[], Engine], packages: Packages) -> None:
+        self.packages = packages
         self._make = make
         self._engine: Engine | None = None
         self._users: weakref.WeakSet[object] = weakref.WeakSet()
@@ -33,10 +37,11 @@ class SharedEngine:
                 self._engine.stop()
                 self._engine = None
 
-    def make_with(self, make: Callable[[], Engine]) -> Callable[[], Engine]:
-        """Make the next engine in this way; what made it until now is returned."""
-        before, self._make, self._engine = self._make, make, None
+    def replace(self, make: Callable[[], Engine], packages: Packages) -> tuple[Callable[[], Engine], Packages]:
+        """Make the next engine in this way, with these packages; what was used until now is returned."""
+        before = self._make, self.packages
+        self._make, self.packages, self._engine = make, packages, None
         return before
 
 
-shared_engine = SharedEngine(Worker)
+shared_engine = SharedEngine(Worker, packages)

@@ -1,4 +1,4 @@
-"""The engine's process, for the jobs: requests go in, callbacks come out, and the main thread never waits.
+"""The engine's process: sends requests, calls back with the answers, and never blocks the main thread.
 
 PythonSlicer is a launcher: it starts the real interpreter as its child and forwards the streams, so killing the process
 that Qt knows would leave the engine alive. What is killed is the pid that the engine names in its first line; at the
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,7 @@ import medtl
 from medtl.io.parts import owner_tag, sweep
 from medtl.progress import json_line
 
+from .programs import find_program
 from .run import OnDone, OnError, OnProgress, OnValues
 
 ANSWER_MS = 1000  # for a cancel to be answered, then the process is killed
@@ -57,7 +58,7 @@ class _Run:
     process: Any
     pid: int | None = None  # of the interpreter; known once it is ready
     unread: bytes = b""
-    complaints: str = ""
+    stderr: str = ""
 
 
 class Worker:
@@ -74,16 +75,16 @@ class Worker:
         self, command: Sequence[str] | None = None, folder: Path | None = None, idle_minutes: float = 10.0
     ) -> None:
         if folder is None:
-            sweep(Path(tempfile.gettempdir()), PREFIX)  # images of patients, where a Slicer that crashed left them
+            sweep(Path(tempfile.gettempdir()), PREFIX)  # images of patients that a crashed Slicer left
             folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{owner_tag()}-"))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
         self.folder = folder
-        self.complaints = ""
+        self.stderr = ""
         self._command = command
         self._jobs: dict[int, _Job] = {}  # those without an answer, in the order in which they came
         self._last_id = 0
         self._run: _Run | None = None
-        self._leaving: list[_Run] = []
+        self._ending: list[_Run] = []
         self._due: deque[Callable[[], None]] = deque()
         self._idle_ms = round(idle_minutes * 60_000)
         self._idle = qt.QTimer()
@@ -132,28 +133,28 @@ class Worker:
         return self._last_id
 
     def cancel(self, job_id: int) -> None:
-        """Have a job answered with "Cancelled" within about a second; nothing for one that has its answer."""
+        """Cancel a job, which is answered with "Cancelled" within about a second; not one that has its answer."""
         job = self._jobs.get(job_id)
         if job is None or job.cancelled or self._run is None:
             return
         job.cancelled = True
         if self._run.pid is None:  # the job has not been sent
-            self._refuse(job_id, "Cancelled", _("The job was cancelled."))
+            self._answer_error(job_id, "Cancelled", _("The job was cancelled."))
             if not self._jobs:
-                self._let_go()
+                self._close_input()
         else:
             self._run.process.write(json_line({"cancel": job_id}).encode("ascii"))
-            qt.QTimer.singleShot(ANSWER_MS, partial(self._overdue, self._run, job_id))
+            qt.QTimer.singleShot(ANSWER_MS, partial(self._cancel_overdue, self._run, job_id))
 
     def stop(self) -> None:
         """End every process, and every job with "Cancelled"; waits a second for them, then kills."""
-        self._let_go()
-        for run in tuple(self._leaving):
+        self._close_input()
+        for run in tuple(self._ending):
             if not run.process.waitForFinished(ANSWER_MS):
                 _kill(run.pid)
                 run.process.kill()
                 run.process.waitForFinished(ANSWER_MS)
-        self._refuse_all("Cancelled", _("The job was cancelled: the engine was stopped."))
+        self._answer_all_errors("Cancelled", _("The job was cancelled: the engine was stopped."))
         while self._due:
             self._due.popleft()()
 
@@ -171,7 +172,7 @@ class Worker:
         launcher = None if self._command else find_launcher()
         command = self._command or ([str(launcher), "-u", "-P", "-m", "medtl.worker"] if launcher else [])
         if not command:
-            self._missing(_("PythonSlicer was not found"))
+            self._not_started(_("PythonSlicer was not found"))
             return
         process = qt.QProcess()
         self._run = run = _Run(process)
@@ -181,36 +182,36 @@ class Worker:
         process.setWorkingDirectory(str(self.folder))
         process.setProcessChannelMode(qt.QProcess.SeparateChannels)
         process.connect("readyReadStandardOutput()", partial(self._read, run))
-        process.connect("readyReadStandardError()", partial(self._read_complaints, run))
+        process.connect("readyReadStandardError()", partial(self._read_stderr, run))
         process.connect("errorOccurred(QProcess::ProcessError)", lambda error: self._failed(run, error))
         process.connect("finished(int,QProcess::ExitStatus)", lambda code, status: self._finished(run, code))
         process.start(command[0], list(command[1:]))
 
-    def _let_go(self) -> None:
-        """Close the input of the process, which ends it, and force it later if it does not."""
+    def _close_input(self) -> None:
+        """Close the input of the process, which ends it; kill it later if it does not end."""
         if self._run is not None:
             run, self._run = self._run, None
-            self._leaving.append(run)
+            self._ending.append(run)
             run.process.closeWriteChannel()
-            qt.QTimer.singleShot(LEAVE_MS, partial(self._force, run))
+            qt.QTimer.singleShot(LEAVE_MS, partial(self._kill_if_alive, run))
 
-    def _force(self, run: _Run) -> None:
-        if run in self._leaving:
+    def _kill_if_alive(self, run: _Run) -> None:
+        if run in self._ending:
             _kill(run.pid)
             run.process.kill()
 
     def _unload(self) -> None:
         if not self._jobs:
-            self._let_go()
+            self._close_input()
 
-    def _overdue(self, run: _Run, job_id: int) -> None:
-        """A cancel was not answered in time: kill, and have the jobs that waited done by a new process."""
+    def _cancel_overdue(self, run: _Run, job_id: int) -> None:
+        """A cancel was not answered in time: kill the process; a new one does the waiting jobs."""
         if run is not self._run or job_id not in self._jobs:
             return
         _kill(run.pid)
-        self._let_go()
+        self._close_input()
         for each in [each for each, job in self._jobs.items() if job.cancelled]:
-            self._refuse(each, "Cancelled", _("The job was cancelled."))
+            self._answer_error(each, "Cancelled", _("The job was cancelled."))
         if self._jobs:
             self._start()
 
@@ -219,33 +220,33 @@ class Worker:
             return
         if run is self._run:
             self._run = None
-            self._missing(run.process.errorString())
-        elif run in self._leaving:
-            self._leaving.remove(run)
+            self._not_started(run.process.errorString())
+        elif run in self._ending:
+            self._ending.remove(run)
         run.process.deleteLater()
 
-    def _missing(self, reason: str) -> None:
+    def _not_started(self, reason: str) -> None:
         text = _("The engine could not be started: {reason}. Start Slicer by its launcher, or install Slicer again.")
-        self._refuse_all("WorkerMissing", text.format(reason=reason))
+        self._answer_all_errors("WorkerMissing", text.format(reason=reason))
 
     def _finished(self, run: _Run, code: int) -> None:
-        self._read(run)  # what it wrote before it ended still counts
-        self._read_complaints(run)
+        self._read(run)  # what it wrote before it ended is used
+        self._read_stderr(run)
         run.process.deleteLater()
-        if run in self._leaving:
-            self._leaving.remove(run)
+        if run in self._ending:
+            self._ending.remove(run)
         elif run is self._run:
             self._run = None
-            words = " / ".join(run.complaints.strip().splitlines()[-LAST_LINES:]) or _("none; perhaps memory ran out")
-            text = _("The engine ended while it worked (exit code {code}). Its last words: {words}. Try again.")
-            self._refuse_all("WorkerDied", text.format(code=code, words=words))
+            words = " / ".join(run.stderr.strip().splitlines()[-LAST_LINES:]) or _("none; perhaps memory ran out")
+            text = _("The engine ended while it worked (exit code {code}). Its last output: {words}. Try again.")
+            self._answer_all_errors("WorkerDied", text.format(code=code, words=words))
 
     # Its output
 
-    def _read_complaints(self, run: _Run) -> None:
+    def _read_stderr(self, run: _Run) -> None:
         text = bytes(run.process.readAllStandardError().data()).decode("utf-8", "replace")
-        run.complaints = (run.complaints + text)[-4000:]
-        self.complaints = (self.complaints + text)[-20_000:]
+        run.stderr = (run.stderr + text)[-4000:]
+        self.stderr = (self.stderr + text)[-20_000:]
         if text.strip():
             log.info("engine: %s", text.rstrip())
 
@@ -254,9 +255,9 @@ class Worker:
         *lines, run.unread = run.unread.split(b"\n")
         for line in lines:
             if run is self._run:
-                self._understand(run, line)
+                self._read_line(run, line)
 
-    def _understand(self, run: _Run, line: bytes) -> None:
+    def _read_line(self, run: _Run, line: bytes) -> None:
         record: object
         try:
             record = json.loads(line)
@@ -264,7 +265,7 @@ class Worker:
             record = None
         match record:
             case {"event": "ready", "pid": int(pid), "version": version, "path": path}:
-                self._greet(run, pid, str(version), Path(str(path)))
+                self._on_ready(run, pid, str(version), Path(str(path)))
             case {"id": int(job_id)} if job_id not in self._jobs:
                 pass  # of a job that has had its answer
             case {
@@ -281,20 +282,20 @@ class Worker:
             case {"id": int(job_id), "event": "done", "result": result}:
                 self._answer(job_id, partial(self._jobs[job_id].on_done, result))
             case {"id": int(job_id), "event": "error", "kind": kind, "message": message}:
-                self._refuse(job_id, str(kind), str(message))
+                self._answer_error(job_id, str(kind), str(message))
             case _:
-                log.warning("The engine wrote a line that is no answer: %r", line[:200])
+                log.warning("The engine wrote an unknown line: %r", line[:200])
 
-    def _greet(self, run: _Run, pid: int, version: str, path: Path) -> None:
+    def _on_ready(self, run: _Run, pid: int, version: str, path: Path) -> None:
         run.pid = pid
         if version != medtl.__version__ or path.resolve() != _engine_folder():
-            self._let_go()
+            self._close_input()
             text = _(
                 "Expected the engine of MedTL {version} in {folder}, found {other} in {path}. "
                 "Uninstall the Python package medtl from Slicer and restart it."
             )
             text = text.format(version=medtl.__version__, folder=_engine_folder(), other=version, path=path)
-            self._refuse_all("WorkerRefused", text)
+            self._answer_all_errors("WorkerRefused", text)
         for job in self._jobs.values():
             run.process.write(job.line)
 
@@ -306,36 +307,25 @@ class Worker:
         if not self._jobs:
             self._idle.start(self._idle_ms)
 
-    def _refuse(self, job_id: int, kind: str, message: str) -> None:
+    def _answer_error(self, job_id: int, kind: str, message: str) -> None:
         self._answer(job_id, partial(self._jobs[job_id].on_error, kind, message))
 
-    def _refuse_all(self, kind: str, message: str) -> None:
+    def _answer_all_errors(self, kind: str, message: str) -> None:
         for job_id in tuple(self._jobs):
-            self._refuse(job_id, kind, message)
+            self._answer_error(job_id, kind, message)
 
     def _later(self, call: Callable[[], None]) -> None:
         self._due.append(call)
-        qt.QTimer.singleShot(0, self._deliver)
+        qt.QTimer.singleShot(0, self._call_next)
 
-    def _deliver(self) -> None:
-        if self._due:  # one call a turn: what one raises does not keep the others back
+    def _call_next(self) -> None:
+        if self._due:  # one call a turn, so that an error in one does not stop the others
             self._due.popleft()()
 
 
 def find_launcher() -> Path | None:
-    """PythonSlicer: beside Slicer's own program, else in a folder that PATH names in full; None where it is in neither.
-
-    `shutil.which` would look into the current folder first on Windows, where a program that came with an image may lie.
-    """
-    own = (Path(sys.executable).parent, Path(str(slicer.app.slicerHome)) / "bin")
-    return launcher_in((*own, *map(Path, os.environ.get("PATH", "").split(os.pathsep))))
-
-
-def launcher_in(folders: Iterable[Path], windows: bool = os.name == "nt") -> Path | None:
-    """The first PythonSlicer that can be run in these folders; those that are not absolute are passed over."""
-    name = "PythonSlicer.exe" if windows else "PythonSlicer"
-    files = (folder / name for folder in folders if folder.is_absolute())
-    return next((file for file in files if file.is_file() and os.access(file, os.X_OK)), None)
+    """PythonSlicer: beside Slicer's own program, else in a folder of PATH; None where it is in neither."""
+    return find_program("PythonSlicer", (Path(sys.executable).parent, Path(str(slicer.app.slicerHome)) / "bin"))
 
 
 def _engine_folder() -> Path:

@@ -9,26 +9,26 @@ Box = tuple[slice, slice, slice]
 
 def box_of(values: np.ndarray, start: tuple[int, int, int] = (0, 0, 0)) -> Box | None:
     """The box around the voxels that are not 0; None where all are 0. `start` is the index of the first voxel."""
-    found = []
+    slices = []
     for axis in range(3):
         used = np.flatnonzero(values.any(axis=tuple(other for other in range(3) if other != axis)))
         if not used.size:
             return None
         first, stop = int(used[0]), int(used[-1]) + 1
         values = values[(slice(None),) * axis + (slice(first, stop),)]
-        found.append(slice(start[axis] + first, start[axis] + stop))
-    return found[0], found[1], found[2]
+        slices.append(slice(start[axis] + first, start[axis] + stop))
+    return slices[0], slices[1], slices[2]
 
 
 def around(boxes: Iterable[Box | None], shape: tuple[int, int, int]) -> Box:
     """The box around all boxes, no larger than the grid; the grid's first voxel where there is none."""
     parts = [box for box in boxes if box is not None] or [(slice(0, 1),) * 3]
-    found = []
+    slices = []
     for axis, count in enumerate(shape):
         first = min(max(0, min(part[axis].start for part in parts)), count - 1)
         stop = max(min(count, max(part[axis].stop for part in parts)), first + 1)
-        found.append(slice(first, stop))
-    return found[0], found[1], found[2]
+        slices.append(slice(first, stop))
+    return slices[0], slices[1], slices[2]
 
 
 def whole(shape: tuple[int, int, int]) -> Box:
@@ -59,9 +59,9 @@ def pasted(values: np.ndarray, start: tuple[int, int, int], box: Box) -> np.ndar
 
     `start` is the index (z, y, x) of the first of the values.
     """
-    found = np.zeros(shape_of(box), dtype=bool)
+    part = np.zeros(shape_of(box), dtype=bool)
     offset = tuple(s - b for s, b in zip(start, start_of(box)))
-    here = tuple(slice(max(0, s), max(0, min(n, s + m))) for s, n, m in zip(offset, found.shape, values.shape))
-    there = tuple(slice(max(0, -s), max(0, min(m, n - s))) for s, n, m in zip(offset, found.shape, values.shape))
-    found[here] = values[there]
-    return found
+    here = tuple(slice(max(0, s), max(0, min(n, s + m))) for s, n, m in zip(offset, part.shape, values.shape))
+    there = tuple(slice(max(0, -s), max(0, min(m, n - s))) for s, n, m in zip(offset, part.shape, values.shape))
+    part[here] = values[there]
+    return part

@@ -1,6 +1,6 @@
 """MRML nodes and the engine's files, arrays and geometry. No Qt.
 
-RAS, the frame of Slicer, exists here alone: everything that leaves is LPS millimetres, arrays are (Z, Y, X).
+Slicer's frame is RAS, the engine's is LPS: what goes to the engine is in LPS mm, arrays are (Z, Y, X).
 """
 
 import sys
@@ -124,12 +124,12 @@ def facts_of(node: Any) -> Facts:
     return Facts(node.GetName(), modality, description, date, geometry.size, geometry.spacing, _frame_of(node))
 
 
-def misfits_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> tuple[str, ...]:
+def mismatches_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> tuple[str, ...]:
     """The reasons why a volume with these facts does not fit the model; none where it fits."""
     return mismatches(
         card,
         modality=facts.modality,
-        description=facts.description or facts.name.replace("_", " "),  # a file's name often has the sequence in it
+        description=facts.description or facts.name.replace("_", " "),  # a file's name often contains the sequence
         size=facts.size,
         spacing=facts.spacing,
         direction=geometry.direction if geometry else None,
@@ -219,7 +219,7 @@ def array_on(segmentation: Any, segment_id: str, geometry: Geometry, box: Box | 
         resampled = slicer.vtkOrientedImageData()
         resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
         if not resample(image, grid_image(geometry, box), resampled):
-            raise InputError(f"Expected a segment that fits the volume, found {segment_id} out of its reach. Move it.")
+            raise InputError(f"Expected a segment that overlaps the volume, found {segment_id} outside it. Move it.")
         values_and_start = values_of(resampled), start_of(box)
     values, start = values_and_start
     return pasted(values != 0, start, box)
@@ -236,7 +236,7 @@ def image_of(segmentation: Any, segment_id: str) -> Any:
         )
     image, logic = slicer.vtkOrientedImageData(), slicer.vtkSlicerSegmentationsModuleLogic
     if segmentation.GetSegmentation().IsSourceRepresentationImageData():
-        # The logic would hand out the whole layer, with the segments that share it.
+        # The logic would return the whole layer, with the segments that share it.
         segmentation.GetBinaryLabelmapRepresentation(segment_id, image)
         logic.ApplyParentTransformToOrientedImageData(segmentation, image)
     else:
@@ -299,7 +299,7 @@ def place_beside(node: Any, volume: Any) -> None:
     """Put the node under the volume's parent in the subject hierarchy: its study, or the folder it lies in."""
     items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     root = items.GetSceneItemID()
-    # Slicer's plugins make the items; without its interface there are none.
+    # Slicer's plugins make the items; without a main window there are none.
     volume_item = items.GetItemByDataNode(volume) or items.CreateItem(root, volume)
     item = items.GetItemByDataNode(node) or items.CreateItem(root, node)
     items.SetItemParent(item, items.GetItemParent(volume_item))
@@ -309,9 +309,9 @@ def add_hidden(scene: Any, node: Any) -> None:
     """Add the node to the scene, hidden from lists and trees.
 
     Slicer makes no subject hierarchy item for a node that is hidden, and its plugins report an error for each segment
-    without one: so the item is made here and left out of the tree.
+    without one. So the item is made here and excluded from the tree.
     """
-    node.SetHideFromEditors(True)  # before it is added: so no selector offers it for a moment
+    node.SetHideFromEditors(True)  # before it is added, so that no selector ever lists it
     scene.AddNode(node)
     items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     item = items.GetItemByDataNode(node) or items.CreateItem(items.GetSceneItemID(), node)

@@ -38,9 +38,9 @@ def put(segmentation: Any, segment_id: str, mask: np.ndarray, geometry: Geometry
     Raises: InputError when what is read back differs; the caller restores what was there before.
     """
     replace(segmentation, segment_id, labelmap_image(mask, geometry, box))
-    found, image = array_on(segmentation, segment_id, geometry, box), image_of(segmentation, segment_id)
-    beyond = (np.count_nonzero(values_of(image)) if image else 0) - np.count_nonzero(found)
-    wrong = int(np.count_nonzero(found != mask) + abs(beyond))
+    written, image = array_on(segmentation, segment_id, geometry, box), image_of(segmentation, segment_id)
+    beyond = (np.count_nonzero(values_of(image)) if image else 0) - np.count_nonzero(written)
+    wrong = int(np.count_nonzero(written != mask) + abs(beyond))
     if wrong:
         raise InputError(
             f"Expected the segment {segment_id} as it was written, found {wrong} other voxels when it was read back. "
@@ -49,7 +49,7 @@ def put(segmentation: Any, segment_id: str, mask: np.ndarray, geometry: Geometry
 
 
 def replace(segmentation: Any, segment_id: str, image: Any) -> None:
-    """Make the vtkOrientedImageData (1 inside) the segment, unchecked: Slicer's logic reports nothing when it fails."""
+    """Make the vtkOrientedImageData (1 inside) the segment, unchecked: Slicer's logic does not report errors."""
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     segmentation.GetSegmentation().SeparateSegmentLabelmap(segment_id)  # others may share its layer
     logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE)

@@ -1,4 +1,4 @@
-"""Whether nodes are still the same and unchanged after the engine has worked. No Qt."""
+"""Whether nodes were changed while the engine worked. No Qt."""
 
 from typing import Any
 

@@ -1,14 +1,16 @@
-"""The tags and ids that MedTL reads of segments in the scene. Their names and the rule stand in `medtl.labels`."""
+"""The tags and ids that MedTL reads of segments in the scene. Their names and the rule are in `medtl.labels`."""
 
 from typing import Any
 
 import vtk
 
+from medtl.errors import ModelError
 from medtl.labels import LABEL_TAG, MODEL_TAG, PROTECTED_TAG, SEEDS_TAG, id_of, is_own
-from medtl.model.card import ModelCard
+from medtl.model.card import ModelCard, load_card
+from medtl.model.store import find_model
 from medtl.volume import Segment
 
-__all__ = ["LABEL_TAG", "MODEL_TAG", "PROTECTED_TAG", "SEEDS_TAG", "described", "own_ids", "tag_of"]
+__all__ = ["LABEL_TAG", "MODEL_TAG", "PROTECTED_TAG", "SEEDS_TAG", "card_of", "described", "own_ids", "tag_of"]
 
 
 def tag_of(segment: Any, name: str) -> str:
@@ -18,10 +20,21 @@ def tag_of(segment: Any, name: str) -> str:
 
 
 def described(segmentation: Any, segment_id: str) -> Segment:
-    """What `medtl.labels` reads of a segment: its id, name and MedTL's tags."""
+    """The segment as `medtl.labels` takes it: its id, name and MedTL's tags."""
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
     tags = tuple((name, tag) for name in (MODEL_TAG, LABEL_TAG) if (tag := tag_of(segment, name)))
     return Segment(1, segment_id, segment.GetName() or segment_id, tags=tags)
+
+
+def card_of(segmentation: Any) -> ModelCard | None:
+    """The card of the model that made the first predicted segment; None where there is none or it is not installed."""
+    segments = segmentation.GetSegmentation()
+    names = (tag_of(segments.GetSegment(segment_id), MODEL_TAG) for segment_id in segments.GetSegmentIDs())
+    name = next(filter(None, names), "")
+    try:
+        return load_card(find_model(name)) if name else None
+    except ModelError:
+        return None
 
 
 def own_ids(segmentation: Any, card: ModelCard) -> tuple[str, ...]:

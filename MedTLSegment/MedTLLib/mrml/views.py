@@ -1,4 +1,4 @@
-"""The slice and 3D views: slices in the volume's own plane, at the lesion, with outlines. Works without views."""
+"""The slice and 3D views: slices in the volume's own plane, at the lesion, with outlines. Views may be missing."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import slicer
 import vtk
 
 LABEL_MAP = "vtkMRMLLabelMapVolumeNode"
-WINDOWED = "MedTL.windowed"  # attribute of a volume whose window was set once; from then on only the user sets it
+WINDOWED = "MedTL.windowed"  # attribute of a volume whose window was set once; after that only the user sets it
 
 
 def show_result(
@@ -39,6 +39,28 @@ def reset_3d() -> None:
     """Move the camera of each 3D view so that all it shows is in view; nothing happens where there are no views."""
     if slicer.app.layoutManager() is not None:
         slicer.util.resetThreeDViews()
+
+
+def is_shown_3d(segmentation: Any) -> bool:
+    """Whether the segmentation's surface is there and shown."""
+    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    return bool(
+        segmentation
+        and segmentation.GetDisplayNode()
+        and segmentation.GetDisplayNode().GetVisibility3D()
+        and segmentation.GetSegmentation().ContainsRepresentation(surface)
+    )
+
+
+def show_3d(segmentation: Any, shown: bool) -> None:
+    """Make the segmentation's surface and show it, or hide it; to make a large one takes seconds."""
+    if segmentation.GetDisplayNode() is None:
+        segmentation.CreateDefaultDisplayNodes()
+    if shown:
+        segmentation.CreateClosedSurfaceRepresentation()
+    segmentation.GetDisplayNode().SetVisibility3D(shown)
+    if shown:
+        reset_3d()
 
 
 def jump(centre_ras: tuple[float, float, float]) -> None:
@@ -87,7 +109,7 @@ def turn_to(volume: Any) -> None:
 
 
 def shows(node: Any, volume: Any) -> bool:
-    """Whether the slice view shows the volume, behind or in front."""
+    """Whether the slice view shows the volume in its background or foreground."""
     composite = composite_of(node)
     return composite is not None and volume.GetID() in (
         composite.GetBackgroundVolumeID(),
@@ -154,7 +176,7 @@ def set_window(volume: Any, window: tuple[float, float] | None) -> None:
 def robust_window(array: np.ndarray) -> tuple[float, float]:
     """Window limits that do not depend on air or a few bright voxels: from the darkest voxel to the 99.5th percentile
     of the foreground."""
-    step = max(1, round((array.size / 500_000) ** (1 / 3)))  # every voxel of a large volume would take seconds
+    step = max(1, round((array.size / 500_000) ** (1 / 3)))  # all voxels of a large volume take seconds
     sample = array[::step, ::step, ::step]
     low = float(sample.min())
     inside = sample[sample > low + 0.05 * float(np.percentile(sample, 99.5) - low)]

@@ -1,1 +1,1 @@
-"""The parts of the panel, one file each: they get the form's widgets and the logic, and hold no path and no array."""
+"""The parts of the panel, one file each: they connect the widgets of the form with the logic, which has no Qt."""

@@ -1,6 +1,6 @@
-"""A model's card as the panel shows it: Markdown without HTML and images, with links to the web alone.
+"""A model's card as the panel shows it: Markdown without HTML and images, with https links only.
 
-A card comes from a stranger's file, and Qt opens the files and hosts that a text names.
+A card comes from an untrusted file, and Qt opens the files and hosts that a text names.
 """
 
 import re
@@ -18,29 +18,29 @@ from medtl.model.store import ModelEntry
 PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 
-def cardText(found: ModelEntry) -> str:
+def cardText(entry: ModelEntry) -> str:
     """The card of a model as Markdown that is safe to show: use, data, figures, licence."""
-    if found.card is None:
-        return plainMarkdown(found.problem)
-    version = _("Version {version}.").format(version=found.card.version)
+    if entry.card is None:
+        return plainMarkdown(entry.problem)
+    version = _("Version {version}.").format(version=entry.card.version)
     parts = (
-        f"**{_('Research use, not for diagnosis.')}** {plainMarkdown(f'{version} {found.card.description}')}",
-        safe_markdown(textOf(found.folder, "docs/README.md")),
+        f"**{_('Research use, not for diagnosis.')}** {plainMarkdown(f'{version} {entry.card.description}')}",
+        safe_markdown(textOf(entry.folder, "docs/README.md")),
         f"### {_('Licence of the weights')}",
-        plainMarkdown(textOf(found.folder, "LICENSE")) or _("not stated"),
+        plainMarkdown(textOf(entry.folder, "LICENSE")) or _("not stated"),
     )
     return "\n\n".join(parts)
 
 
 def plainMarkdown(text: str) -> str:
-    """The text as Markdown that shows it letter by letter; paragraphs stay."""
+    """The text as Markdown that shows it as it is; paragraphs stay."""
     lines = printable(text, MAX_CHARACTERS).split("\n")
     return "\n".join(PUNCTUATION.sub(r"\\\1", line.strip()) for line in lines).strip()
 
 
 def showCard(browser: Any, markdown: str) -> None:
-    """Show the Markdown in a QTextBrowser; where it still has an image, as the text that it is."""
-    document = qt.QTextDocument()  # never shown, so it opens nothing
+    """Show the Markdown in a QTextBrowser; where it still has an image, as plain text."""
+    document = qt.QTextDocument()  # never shown, so it opens no file
     document.setMarkdown(markdown)
     if "<img" in document.toHtml():
         browser.plainText = markdown
@@ -49,7 +49,7 @@ def showCard(browser: Any, markdown: str) -> None:
 
 
 def openLink(url: Any) -> None:
-    """Open a link of a card in the web browser; of other schemes than https nothing is opened."""
+    """Open a link of a card in the web browser; links that are not https are not opened."""
     if url.scheme() == "https":
         qt.QDesktopServices.openUrl(url)
 

@@ -1,4 +1,4 @@
-"""Old and new: while a key or a button is held, the new result is shown; the slices that change most are listed."""
+"""Old and new: shows the new result while a key or a button is held, and lists the slices that change most."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from slicer.i18n import tr as _
 from medtl.errors import InputError
 from medtl.model.store import ModelEntry
 from medtl.volume import array_axis
-from MedTLLib.jobs import finetune as finetune_job
-from MedTLLib.jobs.segment import SPACING
+from MedTLLib.jobs import finetune
 from MedTLLib.mrml import views
-from MedTLLib.results.compare import Changed, Comparison
+from MedTLLib.results.compare import ChangedSlice, Comparison
+from MedTLLib.results.volume_table import has_real_spacing
 
 from .form import fitList
 from .hold import HeldKey
@@ -20,12 +20,12 @@ LISTED = 10  # slices
 
 
 class ComparePanel:
-    """Shown while a result waits to be put into its segmentation."""
+    """Shown while a result is not yet put into its segmentation."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         self.comparison: Comparison | None = None
-        self.slices: tuple[Changed, ...] = ()
+        self.slices: tuple[ChangedSlice, ...] = ()
         self._entered = False
         self.key = HeldKey("C", ui.finetuneBox, self.show)
         ui.holdButton.connect("pressed()", lambda: self.show(True))
@@ -34,20 +34,20 @@ class ComparePanel:
         ui.changedList.connect("itemActivated(QListWidgetItem*)", self.onSlice)
         self.end()
 
-    def begin(self, tuned: finetune_job.Tuned, found: ModelEntry | None) -> None:
-        """Compare a run's result with the segmentation that was marked; `found` is its model."""
+    def begin(self, tuned: finetune.Tuned, entry: ModelEntry | None) -> None:
+        """Compare a run's result with the segmentation that was marked; `entry` is its model."""
         self.end()
-        segmentation = finetune_job.segmentation_of(tuned)
-        if segmentation is None or tuned.labelmap is None or found is None or found.card is None:
+        segmentation = finetune.segmentation_of(tuned)
+        if segmentation is None or tuned.labelmap is None or entry is None or entry.card is None:
             return
         try:
             self.comparison = Comparison(segmentation, tuned.labelmap)
-            axis = array_axis(tuned.labelmap.geometry, found.card.input.plane)
+            axis = array_axis(tuned.labelmap.geometry, entry.card.input.plane)
             self.slices = self.comparison.changed(axis)[:LISTED]
-        except InputError:  # it does not fit any more; `put` says why
+        except InputError:  # the segmentation does not fit any more; `finetune.problem` says why
             self.end()
             return
-        known = segmentation.GetAttribute(SPACING) != "unknown"
+        known = has_real_spacing(segmentation)
         for number, one in enumerate(self.slices):
             item = qt.QListWidgetItem(changedText(one, known))
             item.setData(qt.Qt.UserRole, number)
@@ -59,7 +59,7 @@ class ComparePanel:
         self.listen(self._entered)
 
     def end(self) -> None:
-        """Show the old segmentation alone."""
+        """Show only the old segmentation."""
         if self.comparison is not None:
             self.comparison.close()
         self.comparison, self.slices = None, ()
@@ -80,13 +80,13 @@ class ComparePanel:
             self.comparison.show(new)
 
     def onSlice(self, item: Any) -> None:
-        """Centre the views on what changed in a slice."""
+        """Centre the views on the change in a slice."""
         number = int(item.data(qt.Qt.UserRole))
         if number < len(self.slices):
             views.jump(self.slices[number].centre_ras)
 
 
-def changedText(one: Changed, known: bool) -> str:
-    """A slice and how much of it changes: mm² where the spacing is known."""
+def changedText(one: ChangedSlice, known: bool) -> str:
+    """A slice and the area that changes: mm² where the spacing is known, else voxels."""
     amount = _("{count} mm²").format(count=round(one.mm2)) if known else _("{count} voxels").format(count=one.voxels)
     return str(_("Slice {index}: {amount}").format(index=one.index, amount=amount))

@@ -7,14 +7,14 @@ import slicer
 
 from medtl.model.card import ModelCard
 from MedTLLib.mrml import editors
-from MedTLLib.seeds import storage
+from MedTLLib.mrml.tags import own_ids
 
-# Effects that work on the slice in view, and Islands; Slicer's own Segment Editor has all.
+# Effects that work on the slice in view, and Islands; Slicer's own Segment Editor has all effects.
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Islands")
 
 
 class CorrectPanel:
-    """Embedded, because to open Slicer's own Segment Editor would leave this module, and its key S with it."""
+    """Embedded, because opening Slicer's own Segment Editor would leave this module and its key S."""
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
@@ -25,10 +25,10 @@ class CorrectPanel:
         if self.editor is None:
             self.editor = self._make()
         editor = self.editor
-        editor.setMRMLSegmentEditorNode(editors.node_of_ours())
+        editor.setMRMLSegmentEditorNode(editors.panel_editor_node())
         editor.setSegmentationNode(segmentation)
         editor.setSourceVolumeNode(volume)
-        ids = storage.ids_there(segmentation, card)
+        ids = own_ids(segmentation, card)
         if editor.currentSegmentID() not in ids:
             editor.setCurrentSegmentID(ids[0])
         editor.setupViewObservations()
@@ -46,7 +46,7 @@ class CorrectPanel:
 
     def close(self) -> None:
         """Deactivate the effect, release keys and views, and unset the segmentation: the editor's history must not
-        revert what is done to it elsewhere meanwhile."""
+        revert later changes from elsewhere."""
         self.ui.editorFrame.visible = False
         if self.editor is not None:
             self.editor.setActiveEffect(None)
@@ -57,7 +57,7 @@ class CorrectPanel:
     def _make(self) -> Any:
         editor = slicer.qMRMLSegmentEditorWidget()
         editor.setMaximumNumberOfUndoStates(10)
-        # The segmentation and its volume are chosen above, and the segments are the model's labels.
+        # The panel above has the segmentation and its volume, and the segments are the model's labels.
         editor.segmentationNodeSelectorVisible = False
         editor.sourceVolumeNodeSelectorVisible = False
         editor.switchToSegmentationsButtonVisible = False
@@ -66,7 +66,9 @@ class CorrectPanel:
         editor.show3DButtonVisible = False
         editor.setEffectNameOrder(EFFECTS)
         editor.unorderedEffectsVisible = False
-        editor.setMRMLSegmentEditorNode(editors.node_of_ours())  # before the scene: else it makes a node of its own
+        editor.setMRMLSegmentEditorNode(
+            editors.panel_editor_node()
+        )  # before the scene: else it makes a node of its own
         editor.setMRMLScene(slicer.mrmlScene)
         self.ui.editorFrame.layout().addWidget(editor)
         return editor

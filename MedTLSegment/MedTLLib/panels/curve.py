@@ -1,4 +1,4 @@
-"""A curve that grows while a job runs, drawn into a label: PythonQt's widgets take no paintEvent from Python."""
+"""A curve that grows while a job runs, drawn into a label: PythonQt's widgets do not call a paintEvent in Python."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Fine-tune: a new model from the slices that were marked as right."""
+"""Fine-tune: a new model from the SEED slices."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import Finished
 
 from .curve import draw
-from .form import enable, say
+from .form import enable, showText
 from .run import RunProgress
 from .seeds import EVENTS, PAUSE_MS
 from .segment import SegmentPanel
@@ -46,10 +46,10 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
     def parameters(self) -> Any:
         return self.segment.parameters
 
-    # What can be done
+    # What is shown
 
     def updateSoon(self, caller: Any = None, event: Any = None) -> None:
-        """Update after the last of many events, while the part is open."""
+        """Update after the last of many events, while this section is open."""
         if self.entered and not self.ui.finetuneBox.collapsed:
             self._soon.start(PAUSE_MS)
 
@@ -69,10 +69,10 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui.tuneButton.text = _("Fine-tune ({time})").format(time=budgetText(seconds))
         reason = self._reason(cases)
         enable(self.ui.tuneButton, reason, _("Make a new model from the slices that you marked as right."))
-        say(self.ui.tuneReasonLabel, "" if running else reason)
-        say(self.ui.seedsUsedLabel, seedsText(cases))
+        showText(self.ui.tuneReasonLabel, "" if running else reason)
+        showText(self.ui.seedsUsedLabel, seedsText(cases))
         idle = "" if running else _("Fine-tune is not running.")
-        idle = _("The run is being stopped.") if self.progress.cancelling else idle
+        idle = _("Fine-tune is being stopped.") if self.progress.cancelling else idle
         enable(self.ui.tuneCancelButton, idle, _("Stop; the best model so far is kept."))
         self.ui.tuneRunBox.visible = running
         self.after.update()
@@ -90,8 +90,8 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
 
     def cases(self) -> tuple[Case, ...]:
         """The marked cases of the scene, for the chosen model."""
-        found = self.segment.models.chosen() if self.parameters else None
-        return self.markedCases.cases(found.card, self.parameters.inputVolume) if found and found.card else ()
+        entry = self.segment.models.chosen() if self.parameters else None
+        return self.markedCases.cases(entry.card, self.parameters.inputVolume) if entry and entry.card else ()
 
     def _reason(self, cases: tuple[Case, ...]) -> str:
         """Why Fine-tune cannot be pressed; empty when it can."""
@@ -110,7 +110,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         watched = [slicer.mrmlScene, *shown, *(volume for node in shown for volume in volumes_of(node))]
         if watched != self._watched:
             self._watched = watched
-            self.removeObservers()  # all of them: those of one method alone would keep the nodes
+            self.removeObservers()  # all of them: removing those of one method would keep the nodes
             for event in (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent):
                 self.addObserver(slicer.mrmlScene, event, self.updateSoon)
             for node in dict.fromkeys(watched[1:]):
@@ -121,10 +121,10 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
 
     def onTune(self) -> None:
         """Hand the marked slices over and start the job."""
-        p, found = self.parameters, self.segment.models.chosen()
-        if not found or not found.card:
+        p, entry = self.parameters, self.segment.models.chosen()
+        if not entry or not entry.card:
             return
-        card, choices = found.card, Choices(p.modelName, float(p.tuneBudget), p.tuneStrength, p.device, p.threads)
+        card, choices = entry.card, Choices(p.modelName, float(p.tuneBudget), p.tuneStrength, p.device, p.threads)
 
         def make(root: Path) -> FinetuneJob:
             job = begin(self.cases(), card, choices, root)
@@ -143,23 +143,23 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         self.update()
 
     def exit(self) -> None:
-        """Another module is opened: leave the key to it."""
+        """Another module is opened: release the key C."""
         self.entered = False
         self.after.compare.listen(False)
 
     def close(self) -> None:
-        """The panel goes away."""
+        """The panel is destroyed."""
         self.exit()
         self.after.compare.end()
         self._release()
 
     def sceneClosed(self) -> None:
-        """The scene goes away, and with it what a result could be put into; a job goes on, for its model is kept."""
+        """The scene is closed, with the segmentation for the result; a job goes on, because its model is kept."""
         self.after.sceneClosed()
         self._release()
 
     def _release(self) -> None:
-        """Hold and observe no node: volumes of a closed scene would stay in memory."""
+        """Release all nodes: volumes of a closed scene would stay in memory."""
         self._soon.stop()
         self.removeObservers()
         self._watched, self.markedCases = [], MarkedCases()

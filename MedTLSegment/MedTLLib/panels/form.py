@@ -1,11 +1,14 @@
-"""What several parts of the panel do with widgets. Text from files is shown as plain text: here, or not at all."""
+"""Functions for widgets that all panels use. Text from files is always shown as plain text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
+
+from MedTLLib.results.save_path import chosen_path
 
 from .texts import plainTip
 
@@ -18,23 +21,37 @@ def enable(button: Any, reason: str, help: str) -> None:
     button.toolTip = plainTip(reason or help)
 
 
-def say(label: Any, text: str) -> None:
-    """Show a sentence in a label that takes no room without one."""
+def showText(label: Any, text: str) -> None:
+    """Show a text in a label; without one the label is hidden."""
     label.textFormat = qt.Qt.PlainText
     label.text = text
     label.visible = bool(text)
 
 
 def confirm(question: str) -> bool:
-    """Whether the user agrees; the question may have names and paths in it."""
+    """Whether the user agrees; the question may contain names and paths."""
     return bool(slicer.util.confirmOkCancelDisplay(question, _("MedTL"), textFormat=qt.Qt.PlainText))
+
+
+def askSavePath(button: Any, title: str, suggested: Path, formats: Sequence[str]) -> Path | None:
+    """The path to save to, ending in one of the formats; None where the user chose none.
+
+    No file is replaced without a question.
+    """
+    kinds = ";;".join(f"*{suffix}" for suffix in formats)
+    chosen = qt.QFileDialog.getSaveFileName(button, title, str(suggested), kinds)
+    if not chosen:
+        return None
+    path, unasked = chosen_path(chosen, formats)
+    question = _("{path} exists already. Replace it?").format(path=path)
+    return None if unasked and not confirm(question) else path
 
 
 def fillTable(table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]], wide: int, numbers: int) -> None:
     """Fill a QTableWidget, as high as its rows, up to ten.
 
-    Column `wide` takes the room that is left, from column `numbers` on text is on the right. The tool tip of a cell is
-    its text, for a narrow column cuts it.
+    Column `wide` takes the remaining width; from column `numbers` on, text is right-aligned. The tool tip of a cell is
+    its text, because a narrow column cuts it.
     """
     table.clear()
     table.setColumnCount(len(columns))
@@ -60,6 +77,20 @@ def fitList(shown: Any) -> None:
     """Make a QListWidget as high as its rows, up to ten, and as one row where it has none."""
     rows = [shown.sizeHintForRow(row) for row in _shown(shown.count)]
     shown.setFixedHeight(sum(rows or [shown.fontMetrics().height()]) + 2 * shown.frameWidth)
+
+
+class ResizeWatcher(qt.QWidget):  # type: ignore[misc]
+    """Calls `onResize()` after the widget got another size: PythonQt's widgets do not call a resizeEvent in Python."""
+
+    def __init__(self, widget: Any, onResize: Callable[[], None]) -> None:
+        qt.QWidget.__init__(self)  # never shown: as in Slicer's own examples of event filters
+        self._onResize = onResize
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        if event.type() == qt.QEvent.Resize:
+            qt.QTimer.singleShot(0, self._onResize)
+        return False
 
 
 def _shown(count: int) -> range:

@@ -6,14 +6,14 @@ from typing import Any
 import qt
 import slicer
 
-LET_GO_MS = 60  # over some remote desktops a key that is held comes as many short presses
+LET_GO_MS = 60  # some remote desktops send a held key as many short presses
 
 
 class HeldKey(qt.QWidget):  # type: ignore[misc]
     """Calls `onHold(True)` when a letter key goes down and `onHold(False)` when it comes up, once each.
 
-    A shortcut gets the press wherever the focus is, except in text fields. It gets no release: while the key is down,
-    and only then, this is an event filter of Slicer. Nothing happens while `parent` is hidden or before `listen(True)`.
+    A shortcut gets the press wherever the focus is, except in text fields, but no release. So, only while the key is
+    down, this object is an event filter of Slicer. Nothing happens while `parent` is hidden or before `listen(True)`.
     """
 
     def __init__(self, letter: str, parent: Any, onHold: Callable[[bool], None]) -> None:
@@ -53,6 +53,9 @@ class HeldKey(qt.QWidget):  # type: ignore[misc]
     def eventFilter(self, watched: Any, event: Any) -> bool:
         kind = event.type()
         up = kind == qt.QEvent.KeyRelease and event.key() == self._code and not event.isAutoRepeat()
-        if up or kind in (qt.QEvent.ApplicationDeactivate, qt.QEvent.WindowDeactivate):  # then the release goes astray
+        if up or kind in (
+            qt.QEvent.ApplicationDeactivate,
+            qt.QEvent.WindowDeactivate,
+        ):  # then no release comes
             self._later.start(LET_GO_MS)
         return False

@@ -3,11 +3,9 @@
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
-from MedTLLib.prediction import writer
-from MedTLLib.prediction.masks import protected_segments
+from MedTLLib.prediction.masks import is_completed, protect, protected_segments
 
 from .form import enable, fitList
 from .texts import plainTip
@@ -42,26 +40,24 @@ class ProtectionPanel:
             shown.addItem(item)
         shown.blockSignals(blocked)
         fitList(shown)
-        none = "" if rows else _("Choose a segmentation under Result in: its segments are listed here.")
-        enable(shown, none, _("Ticked segments lose no voxel to a prediction, as those whose status is Completed."))
+        none = "" if rows else _("Choose a segmentation under Result in. Its segments are listed here.")
+        enable(
+            shown,
+            none,
+            _("Ticked segments, and those with the status Completed, lose no voxel to a prediction."),
+        )
 
     def onItem(self, item: Any) -> None:
-        """Protect the segment from MedTL, or no longer."""
-        segment = self._segmentation.GetSegmentation().GetSegment(item.data(qt.Qt.UserRole))
-        if item.checkState() == qt.Qt.Checked:
-            segment.SetTag(writer.PROTECTED_TAG, "1")
-        else:
-            segment.RemoveTag(writer.PROTECTED_TAG)
+        """Protect the segment from MedTL, or stop protecting it."""
+        protect(self._segmentation, item.data(qt.Qt.UserRole), item.checkState() == qt.Qt.Checked)
 
 
 def protectedRows(segmentation: Any) -> list[tuple[str, str, bool, bool]]:
     """For each segment: id, name, whether it is protected, and whether its status Completed is the reason."""
     if segmentation is None:
         return []
-    spared, rows = protected_segments(segmentation), []
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    protected, rows = protected_segments(segmentation), []
     for segmentId in segmentation.GetSegmentation().GetSegmentIDs():
-        segment = segmentation.GetSegmentation().GetSegment(segmentId)
-        completed = logic.GetSegmentStatus(segment) == logic.Completed
-        rows.append((segmentId, segment.GetName(), segmentId in spared, completed))
+        name = segmentation.GetSegmentation().GetSegment(segmentId).GetName()
+        rows.append((segmentId, name, segmentId in protected, is_completed(segmentation, segmentId)))
     return rows

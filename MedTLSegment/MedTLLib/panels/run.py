@@ -10,17 +10,16 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from MedTLLib.jobs.job import Job
-from MedTLLib.jobs.maintenance import bundle_of
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import hardened_copy
 from MedTLLib.mrml import scene, views
 
-from .form import confirm, enable, say
+from .form import confirm, enable, showText
 from .models import ModelPanel
 from .texts import factsText
 
-# Of the chosen nodes: what may change whether the job can be run on them, or what is listed.
-EVENTS = (
+# Events of the chosen nodes that may change whether the job can run on them, or what is listed.
+NODE_EVENTS = (
     vtk.vtkCommand.ModifiedEvent,
     slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
     slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
@@ -36,7 +35,7 @@ class RunProgress:
     def __init__(self, run: JobRun, kind: type[Job], label: Any, bar: Any, onState: Callable[[], None]) -> None:
         self.run, self.kind, self.label, self.bar, self.onState = run, kind, label, bar, onState
         self._state: tuple[object, ...] = ()
-        self.say("")
+        self.showMessage("")
         run.observe(self.update)
 
     @property
@@ -49,10 +48,10 @@ class RunProgress:
         return self.running and self.run.state == "cancelling"
 
     def update(self) -> None:
-        """Show how far the job is."""
+        """Show the progress of the job."""
         if self.run.kind is self.kind:
-            self.say(self.run.text)
-            self.label.repaint()  # what comes next may keep the event loop for a while
+            self.showMessage(self.run.text)
+            self.label.repaint()  # the next step may block the event loop for a while
             self.bar.setRange(0, 0 if self.run.fraction is None else 100)
             self.bar.value = round(100 * (self.run.fraction or 0))
         state = (self.run.job, self.run.state)
@@ -60,13 +59,13 @@ class RunProgress:
             self._state = state
             self.onState()
 
-    def say(self, text: str) -> None:
+    def showMessage(self, text: str) -> None:
         """Show a sentence in place of the last one."""
-        say(self.label, text)
+        showText(self.label, text)
 
 
 class RunPanel(VTKObservationMixin):  # type: ignore[misc]
-    """A panel made of it has an `update`, a button that starts the job, and widgets of the same names."""
+    """The base of both panels: a subclass has an `update`, a button that starts the job, and the widgets named here."""
 
     def __init__(self, ui: Any, run: JobRun, kind: type[Job], task: str) -> None:
         VTKObservationMixin.__init__(self)
@@ -75,10 +74,10 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         self._followed = ""
         self.parameters: Any = None
         self.setupNeeded = False
-        self.followers: list[Callable[[], None]] = []  # parts of the panel that change when this one does
+        self.followers: list[Callable[[], None]] = []  # called after each update
         self.models = ModelPanel(ui, run, task)
         self.progress = RunProgress(run, kind, ui.statusLabel, ui.progressBar, self.update)
-        self.say = self.progress.say
+        self.showMessage = self.progress.showMessage
         ui.cancelButton.connect("clicked()", run.cancel)
         ui.importButton.connect("clicked()", self.onImport)
 
@@ -89,27 +88,27 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
     # What can be chosen
 
     def followRed(self) -> None:
-        """Make the volume in the Red view the input, unless the user chose another one: then the two differ."""
+        """Make the volume in the Red view the input, unless the user chose another one."""
         inRed, chosen = views.volume_in_view(), self.parameters.inputVolume if self.parameters else None
         if not self.progress.running and self.parameters and (chosen is None or self._followed in ("", chosen.GetID())):
             self.parameters.inputVolume = inRed
             self._followed = inRed.GetID() if inRed else ""
 
     def showVolume(self, volume: Any, problem: str) -> None:
-        """Show what the volume is and the models that fit it; nothing of a volume with a problem."""
+        """Show the facts of the volume and the models that fit it; for a volume with a problem no facts."""
         facts = scene.facts_of(volume) if volume and not problem else None
-        say(self.ui.factsLabel, factsText(facts) if facts else "")
+        showText(self.ui.factsLabel, factsText(facts) if facts else "")
         self.models.parameters = self.parameters
         self.models.update(facts, scene.geometry_of(volume) if facts else None)
 
     def showRun(self, button: Any, reason: str, help: str) -> None:
-        """Show whether the job can be started by this button, and if not why; and the job that runs."""
+        """Show whether this button can start the job, why not, and the running job."""
         running = self.progress.running
         enable(button, reason, help)
-        say(self.ui.reasonLabel, "" if running else reason)
+        showText(self.ui.reasonLabel, "" if running else reason)
         idle = "" if running else _("No job is running.")
         idle = _("The job is being cancelled.") if self.progress.cancelling else idle
-        enable(self.ui.cancelButton, idle, _("Stop the job; nothing is changed."))
+        enable(self.ui.cancelButton, idle, _("Stop the job. Nothing is changed."))
         self.ui.progressBar.visible = running
         self.ui.runBox.visible = running or not self.setupNeeded
         self.ui.setupBox.visible = self.setupNeeded and not running
@@ -119,18 +118,18 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
     def _watch(self, *nodes: Any) -> None:
         if nodes != self._watched:
             self._watched = nodes
-            self.removeObservers()  # all of them: those of one method alone would keep the nodes
-            for node, event in ((node, event) for node in nodes if node for event in EVENTS):
+            self.removeObservers()  # all of them: removing those of one method would keep the nodes
+            for node, event in ((node, event) for node in nodes if node for event in NODE_EVENTS):
                 self.addObserver(node, event, self.update)
 
     def readModels(self) -> None:
         """Read the list of installed models again."""
-        self.models.read()
+        self.models.installed.read()
         self.update()
 
     def enter(self) -> None:
-        """The module is opened: the volume in view and the installed models may be others than before."""
-        if self.models.changed():
+        """The module is opened: the volume in view and the installed models may have changed."""
+        if self.models.installed.changed():
             self.readModels()
         self.followRed()
 
@@ -139,19 +138,19 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         kinds = _("MedTL model ({patterns})").format(patterns="*.zip metadata.json")
         chosen = qt.QFileDialog.getOpenFileName(self.ui.importButton, _("Import model"), "", kinds)
         if chosen:
-            self.say(self.models.bringIn(bundle_of(chosen)))
+            self.showMessage(self.models.installed.import_from(chosen))
             self.update()
 
     # The input of a job
 
-    def inItsPlace(self, volume: Any) -> Any:
-        """The volume, or where it is under a transform a hardened copy, which becomes the input, if the user agrees.
+    def withoutTransform(self, volume: Any) -> Any:
+        """The volume; under a transform a hardened copy, which becomes the input, if the user agrees.
 
-        Raises: InputError when the user does not, or the transform leaves no grid that can be used.
+        Raises: InputError when the user does not agree, or the transform leaves no grid that can be used.
         """
         transform = volume.GetParentTransformNode()
         if transform is not None:
-            text = _("{volume} is under the transform {transform}. Use a copy that is hardened? It is the input then.")
+            text = _("{volume} is under the transform {transform}. Use a hardened copy as the input?")
             if not confirm(text.format(volume=volume.GetName(), transform=transform.GetName())):
                 scene.check_volume(volume)  # raises, and says what to do
             volume = self.parameters.inputVolume = hardened_copy(volume)

@@ -1,4 +1,4 @@
-"""SEED slices: the user corrects a slice, then marks it as right as a whole."""
+"""SEED slices: the user corrects a slice, then marks the whole slice as right."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,36 +15,29 @@ from MedTLLib.mrml import editors, views
 from MedTLLib.seeds import marks, slice_view, slices
 
 from .correct import CorrectPanel
-from .form import enable, fitList, say
+from .form import enable, fitList, showText
 from .models import ModelPanel
 from .results import ResultsPanel
+from .run import NODE_EVENTS
 from .texts import sliceText, stateText
 
-SEEDS = 5  # that are proposed; more are welcome
+SEEDS = 5  # proposed; the user may mark more
 KEY = "S"
-PAUSE_MS = 600  # after the last change, so that a brush is not delayed: to read 512×512×300 voxels takes 0.3 s
+PAUSE_MS = 600  # after the last change: reading 512×512×300 voxels takes 0.3 s, which would delay a brush
 
 # Events of the segmentation and its volume that may change marks and edits.
-EVENTS = (
-    vtk.vtkCommand.ModifiedEvent,
-    slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
-    slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
-    slicer.vtkSegmentation.SourceRepresentationModified,
-    slicer.vtkSegmentation.SegmentAdded,
-    slicer.vtkSegmentation.SegmentRemoved,
-    slicer.vtkSegmentation.SegmentModified,
-)
+EVENTS = (*NODE_EVENTS, slicer.vtkSegmentation.SourceRepresentationModified)
 
-MARK = _("All of the slice in view is right, changed or not: it is a SEED. Then the next one comes. Key: {key}.")
-TURNED = _("The views were turned to the slices of the volume. Look at all of the slice, then say it again.")
+MARK = _("Mark the slice in view as a SEED: all of it is right. Then go to the next one. Key: {key}.")
+TURNED = _("The views were turned to the slices of the volume. Look at the whole slice, then mark it again.")
 AWAY = _("No slice of the volume is in view. Press Next slice.")
-HIDDEN = _("{name} is hidden, so what you see is something else. Show it (let go of the key C), then say it again.")
+HIDDEN = _("{name} is hidden. Show it (release the key C), then mark the slice again.")
 
-Case = tuple[Any, Any, ModelCard]  # the segmentation, its volume, the chosen model's card: what `seeds` is asked with
+Case = tuple[Any, Any, ModelCard]  # the segmentation, its volume, the chosen model's card
 
 
 class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
-    """Works on the segmentation of Results and the chosen model. Does nothing while it is folded or not on screen."""
+    """Works on the segmentation of Results and the chosen model. Does nothing while it is folded or hidden."""
 
     def __init__(self, ui: Any, models: ModelPanel, results: ResultsPanel) -> None:
         VTKObservationMixin.__init__(self)
@@ -52,8 +45,8 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self.correct = CorrectPanel(ui)
         self.entered = False
         self.case: Case | None = None
-        self.known, self.edited = marks.Marks(()), tuple[int, ...]()
-        self.hint = ""  # the message of the last press of a button
+        self.marked, self.edited = marks.Marks(()), tuple[int, ...]()
+        self.hint = ""  # the message of the last action
         self._reason = ""  # why there is no case
         self._watched: tuple[Any, ...] = ()
         self._rows: list[tuple[int, str]] | None = None
@@ -72,35 +65,35 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         self._key.enabled = False
         self._pause = qt.QTimer(ui.seedsBox)
         self._pause.setSingleShot(True)
-        self._pause.connect("timeout()", self.look)
+        self._pause.connect("timeout()", self.refresh)
 
-    # When
+    # Active or not
 
     @property
     def active(self) -> bool:
-        """Whether the part is on screen, open."""
+        """Whether the module is open and this section unfolded."""
         return self.entered and not self.ui.seedsBox.collapsed
 
     def enter(self) -> None:
-        """The module comes on screen."""
+        """The module is opened."""
         self.entered = True
         self.onFold()
 
     def exit(self) -> None:
-        """The module leaves the screen: no key, no text in a view, no observer stays."""
+        """Another module is opened: release the key, the text in a view and the observers."""
         self.entered = False
         self.onFold()
 
     def onFold(self) -> None:
-        """Begin, or stop where the part is folded or the module is left."""
+        """Start, or stop where this section is folded or the module is left."""
         self._key.enabled = self.active
         if self.active:
-            self.look()
+            self.refresh()
         else:
             self._stop()
 
-    def forget(self) -> None:
-        """The scene is closed."""
+    def sceneClosed(self) -> None:
+        """The scene goes away: stop."""
         self.ui.correctButton.checked = False
         self._stop()
 
@@ -113,38 +106,38 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def update(self) -> None:
         """Follow the choice of volume, model and segmentation."""
-        if self.active and self._find() != (self.case, self._reason):
-            self.look()
+        if self.active and self._findCase() != (self.case, self._reason):
+            self.refresh()
 
-    # What there is
+    # The case
 
-    def _find(self) -> tuple[Case | None, str]:
+    def _findCase(self) -> tuple[Case | None, str]:
         """The case, and an empty text; or None, and why there is none."""
-        segmentation, found = self.results.segmentation(), self.models.chosen()
+        segmentation, entry = self.results.segmentation(), self.models.chosen()
         if segmentation is None:
             return None, _("There is no result yet. Press Segment, or choose a segmentation.")
-        if found is None or found.card is None:
+        if entry is None or entry.card is None:
             return None, _("No model is chosen.")
         try:
             volume = self.results.volume()
-            slices.check_labels(segmentation, volume, found.card)
+            slices.check_labels(segmentation, volume, entry.card)
         except InputError as error:
             return None, str(error)
-        return (segmentation, volume, found.card), ""
+        return (segmentation, volume, entry.card), ""
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read the case again and show it."""
         self._pause.stop()
         before = self.case
-        self.case, self._reason = self._find()
-        self.known, self.edited = marks.Marks(()), ()
+        self.case, self._reason = self._findCase()
+        self.marked, self.edited = marks.Marks(()), ()
         if self.case is None:
             p = self.results.parameters
             self._watch(*((p.resultSegmentation, p.inputVolume) if p else ()))
         else:
             nodes = views.slice_nodes()
             self._watch(*self.case[:2], *nodes, *map(views.logic_of, nodes))
-            self.known, self.edited = marks.read_marks(*self.case), marks.edited(*self.case)
+            self.marked, self.edited = marks.read_marks(*self.case), marks.edited(*self.case)
         if self.case != before:
             self.hint = ""
             if self.case is not None and self.ui.correctButton.checked:
@@ -166,7 +159,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
                         self.addObserver(node, event, self.onChange)
 
     def onChange(self, caller: Any, event: str) -> None:
-        """Something changed: read it when the user pauses, for one stroke of a brush fires several events."""
+        """Something changed: read it when the user pauses, because one stroke of a brush fires several events."""
         self._pause.start(PAUSE_MS)
 
     def onView(self, caller: Any, event: str) -> None:
@@ -178,21 +171,24 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
     def _show(self) -> None:
         node = slice_view.view_of(*self.case[1:]) if self.case else None
         k = slice_view.slice_of(*self.case[1:]) if self.case else None
-        name, counted = node.GetLayoutName() if node else "", countText(self.known)
-        sentences = [_("Correct a slice, then say that all of it is right. {counted}.").format(counted=counted)]
+        name, counted = node.GetLayoutName() if node else "", countText(self.marked)
+        sentences = [_("Correct a slice, then mark the whole slice as right. {counted}.").format(counted=counted)]
         if name:
-            sentences.append(_("The {view} view counts.").format(view=name))
-        say(self.ui.seedsLabel, " ".join(sentences))
-        say(self.ui.seedsNoteLabel, " ".join(text for text in (self._reason, self.hint, *self.known.notes) if text))
-        states = {m.index: stateText(m) for m in self.known.marks}
-        none = "" if k in states else _("The slice in view is no SEED.")
+            sentences.append(_("The {view} view shows the slice to mark.").format(view=name))
+        showText(self.ui.seedsLabel, " ".join(sentences))
+        showText(
+            self.ui.seedsMessageLabel,
+            " ".join(text for text in (self._reason, self.hint, *self.marked.warnings) if text),
+        )
+        states = {m.index: stateText(m) for m in self.marked.marks}
+        none = "" if k in states else _("The slice in view is not a SEED.")
         states.update({n: _("edited, not marked") for n in self.edited if n not in states})  # below the marked ones
         self._list([*states.items()])
         enable(self.ui.markButton, self._reason or ("" if k is not None else AWAY), MARK.format(key=KEY))
-        enable(self.ui.unmarkButton, self._reason or none, _("The slice in view is a SEED no longer; no voxel moves."))
+        enable(self.ui.unmarkButton, self._reason or none, _("Unmark the slice in view. No voxel changes."))
         enable(self.ui.nextSliceButton, self._reason, _("Show the next slice that is proposed."))
         enable(self.ui.correctButton, self._reason, _("Paint and erase in the slice views."))
-        # On another image it would seem to belong to that one.
+        # On another image the text would seem to belong to that one.
         if k is None or self.case is None or not views.shows(node, self.case[1]):
             self._write("", "")
         else:
@@ -220,11 +216,11 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
     # What the user does
 
     def onMark(self) -> None:
-        """Make the slice in view a SEED and go to the next."""
+        """Mark the slice in view as a SEED and go to the next."""
         self._act(self._mark)
 
     def onUnmark(self) -> None:
-        """Make the slice in view a SEED no longer."""
+        """Unmark the slice in view."""
         self._act(self._unmark)
 
     def onNext(self) -> None:
@@ -251,7 +247,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
                 hint = step(self.case)
             except InputError as error:
                 hint = str(error)
-        self.look()
+        self.refresh()
         self.hint = hint
         self._show()
 
@@ -288,10 +284,10 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         return ""
 
 
-def countText(known: marks.Marks) -> str:
+def countText(marked: marks.Marks) -> str:
     """The number of SEEDs: "4 of 5 SEEDs, 1 to mark again"."""
-    stale = sum(mark.stale for mark in known.marks)
-    right = len(known.marks) - stale
+    stale = sum(mark.stale for mark in marked.marks)
+    right = len(marked.marks) - stale
     text = _("{right} of {count} SEEDs") if right <= SEEDS else _("{right} SEEDs")
     again = _(", {stale} to mark again").format(stale=stale) if stale else ""
     return str(text.format(right=right, count=SEEDS) + again)

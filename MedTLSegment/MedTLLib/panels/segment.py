@@ -18,7 +18,7 @@ from .run import RunPanel
 
 
 class SegmentPanel(RunPanel):
-    """`onFinished` is called with each result, in a turn of the event loop of its own."""
+    """`onFinished` is called with each result, in its own turn of the event loop."""
 
     def __init__(self, ui: Any, run: JobRun, onFinished: Callable[[Finished], None]) -> None:
         super().__init__(ui, run, SegmentJob, "segmentation")
@@ -33,7 +33,7 @@ class SegmentPanel(RunPanel):
         """Show what the parameter node says."""
         volume = self.parameters.inputVolume if self.parameters else None
         if self.parameters and self._volume and volume and volume.GetID() != self._volume:
-            self.parameters.targetSegmentation = None  # it was chosen for another volume, another patient perhaps
+            self.parameters.targetSegmentation = None  # it was chosen for another volume, perhaps of another patient
         self._volume = volume.GetID() if volume else ""
         target = self.parameters.targetSegmentation if self.parameters else None
         self._watch(volume, target)
@@ -56,10 +56,10 @@ class SegmentPanel(RunPanel):
     def onSegment(self) -> None:
         """Hand the volume over and start the job."""
         p = self.parameters
-        choices = Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads)  # a copy may change what is listed
+        choices = Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads)  # a copy may change the list
 
         def make(root: Path) -> SegmentJob:
-            volume = self.inItsPlace(p.inputVolume)
+            volume = self.withoutTransform(p.inputVolume)
             only = regions.inside(volume, redSlice(p.onlySlice), p.onlyRegion) if p.onlySlice or p.onlyRegion else None
             return begin(volume, p.targetSegmentation, choices, root, only)
 
@@ -69,7 +69,7 @@ class SegmentPanel(RunPanel):
     def onEnd(self, finished: Finished | None) -> None:
         """Show the result."""
         if finished is not None:
-            self.parameters.replaceEdits = False  # chosen for this job, not for every one after it
+            self.parameters.replaceEdits = False  # chosen for this job only
             qt.QTimer.singleShot(0, lambda: self.onFinished(finished))
 
 

@@ -1,4 +1,4 @@
-"""Texts that the panels show: volumes, slices, verdicts; and how foreign text is shown as plain text."""
+"""Texts that the panels show: volumes, slices, verdicts; and tool tips in plain text."""
 
 from collections.abc import Mapping
 from html import escape
@@ -6,14 +6,14 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MedTLLib.jobs import finetune as finetune_job
+from MedTLLib.jobs.finetune import Case
 from MedTLLib.mrml import scene
 from MedTLLib.seeds.marks import Mark
 
 
 def plainTip(text: str) -> str:
-    """The text as HTML that shows it letter by letter: for tool tips, which Qt otherwise takes for HTML where they look
-    like it. Names, descriptions and paths come from files, and HTML opens files and hosts. Empty for an empty text."""
+    """The text escaped as HTML, empty for an empty text: for tool tips, which Qt reads as HTML where they look like it.
+    Names, descriptions and paths come from files, and HTML opens files and hosts."""
     return f"<p>{escape(text).replace(chr(10), '<br>')}</p>" if text else ""
 
 
@@ -37,15 +37,15 @@ def sliceText(k: int, state: str) -> str:
 
 
 def budgetText(seconds: float) -> str:
-    """A time budget in short: "1 min", "90 s"."""
+    """A time budget: "1 min", "90 s"."""
     whole = round(seconds)
     if whole >= 60 and whole % 60 == 0:
         return str(_("{minutes} min").format(minutes=whole // 60))
     return str(_("{seconds} s").format(seconds=whole))
 
 
-def seedsText(cases: tuple[finetune_job.Case, ...]) -> str:
-    """How many slices a run would learn from, and how many it does not use; empty where nothing is marked."""
+def seedsText(cases: tuple[Case, ...]) -> str:
+    """How many slices a run would use, and how many it would not; empty where nothing is marked."""
     fresh, stale = sum(case.fresh for case in cases), sum(case.stale for case in cases)
     used = sum(case.fresh > 0 for case in cases)
     if not fresh and not stale:
@@ -53,16 +53,16 @@ def seedsText(cases: tuple[finetune_job.Case, ...]) -> str:
     seeds = _("1 SEED") if fresh == 1 else _("{count} SEEDs").format(count=fresh)
     text = (_("{seeds} of 1 case.") if used == 1 else _("{seeds} of {count} cases.")).format(seeds=seeds, count=used)
     if stale:
-        text += " " + _("Edited since they were marked, so left out: {count}.").format(count=stale)
-    # Without a fresh slice the reason why Fine-tune is disabled has these warnings.
-    return " ".join((str(text), *dict.fromkeys(note for case in cases if fresh for note in case.notes)))
+        text += " " + _("Not used, because edited since they were marked: {count}.").format(count=stale)
+    # Without a fresh slice, the reason why Fine-tune is disabled contains these warnings.
+    return " ".join((str(text), *dict.fromkeys(warning for case in cases if fresh for warning in case.warnings)))
 
 
 def verdictText(name: str, parent: str, record: Mapping[str, Any]) -> str:
     """The guard's verdict on a tuned model, and its figures, a line each; `record` is the engine's answer (see
     `medtl.finetuning.files`)."""
     if not record:
-        return str(_("{name} was stopped before it was compared with {parent}.").format(name=name, parent=parent))
+        return str(_("{name} was not compared with {parent}: Fine-tune was stopped.").format(name=name, parent=parent))
     heads = {
         "better": _("{name} is better than {parent}."),
         "worse": _("{name} is worse than {parent}, so {parent} stays selected."),
@@ -72,7 +72,7 @@ def verdictText(name: str, parent: str, record: Mapping[str, Any]) -> str:
     places = {"cases": _("On {n} cases that you accepted"), "phantom heads": _("On {n} synthetic heads")}
     parts = [head.format(name=name, parent=parent)]
     if seeds["n"]:
-        place = _("On {n} SEED slices left out").format(n=seeds["n"])
+        place = _("On {n} held-out SEED slices").format(n=seeds["n"])
         parts.append(_changeText(place, record["before"]["seeds"], record["after"]["seeds"], seeds))
     if guard["n"]:
         place = places.get(guard["kind"], _("On {n} other cases")).format(n=guard["n"])

@@ -23,7 +23,7 @@ def edited_slices(segmentation: Any, volume: Any, segment_ids: Sequence[str]) ->
     Raises: InputError when the volume cannot be segmented.
     """
     check_volume(volume)
-    geometry, found = geometry_of(volume), set()
+    geometry, slices = geometry_of(volume), set()
     models: dict[str, list[str]] = {}
     for segment_id in segment_ids:
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
@@ -33,9 +33,9 @@ def edited_slices(segmentation: Any, volume: Any, segment_ids: Sequence[str]) ->
         past = snapshots.history(segmentation, model, geometry)
         box = box_around(segmentation, ids, geometry, past)
         now = segments_in(segmentation, ids, geometry, box)
-        edited = nearest(past or [snapshots.nothing(geometry)], now, box)[1]
-        found |= {*indices(edited, box)}
-    return tuple(sorted(found))
+        edited = closest_prediction(past or [snapshots.empty(geometry)], now, box)[1]
+        slices |= {*indices(edited, box)}
+    return tuple(sorted(slices))
 
 
 def box_around(
@@ -52,21 +52,21 @@ def segments_in(segmentation: Any, ids: Sequence[str], geometry: Geometry, box: 
     return {each: array_on(segmentation, each, geometry, box) for each in there}
 
 
-def nearest(past: list[Snapshot], now: dict[str, np.ndarray], box: Box) -> tuple[Snapshot, np.ndarray]:
+def closest_prediction(past: list[Snapshot], now: dict[str, np.ndarray], box: Box) -> tuple[Snapshot, np.ndarray]:
     """The prediction most similar to the segments as they are now, and the slices of the box in which they differ.
 
     `past` is not empty, the last one first. The Segment Editor's Undo restores a prediction as a whole, so a single
     slice that equals an older prediction may still be an edit of the last one.
     """
-    found: list[tuple[Snapshot, np.ndarray]] = []
+    candidates: list[tuple[Snapshot, np.ndarray]] = []
     for snapshot in past:
         edited = np.zeros(shape_of(box)[0], dtype=bool)
         for segment_id, array in now.items():
             edited |= (array ^ snapshot.mask(segment_id, box)).any(axis=(1, 2))
-        found.append((snapshot, edited))
+        candidates.append((snapshot, edited))
         if not edited.any():
             break
-    return min(found, key=lambda each: np.count_nonzero(each[1]))  # the last one of several that differ as little
+    return min(candidates, key=lambda each: np.count_nonzero(each[1]))  # the last one of several that differ as little
 
 
 def indices(edited: np.ndarray, box: Box) -> tuple[int, ...]:

@@ -15,22 +15,36 @@ from ..mrml.tags import PROTECTED_TAG, tag_of
 
 def protected_segments(segmentation: Any) -> tuple[str, ...]:
     """Ids of the segments with the status Completed or the tag `MedTL.locked` (any value but "" and "0")."""
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
     segments = segmentation.GetSegmentation()
     return tuple(
         segment_id
         for segment_id in segments.GetSegmentIDs()
-        if logic.GetSegmentStatus(segments.GetSegment(segment_id)) == logic.Completed
+        if is_completed(segmentation, segment_id)
         or tag_of(segments.GetSegment(segment_id), PROTECTED_TAG) not in ("", "0")
     )
 
 
+def is_completed(segmentation: Any, segment_id: str) -> bool:
+    """Whether the segment's status is Completed, which only the Segment Editor changes."""
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    return bool(logic.GetSegmentStatus(segmentation.GetSegmentation().GetSegment(segment_id)) == logic.Completed)
+
+
+def protect(segmentation: Any, segment_id: str, wanted: bool) -> None:
+    """Protect the segment from MedTL by its tag, or no longer."""
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    if wanted:
+        segment.SetTag(PROTECTED_TAG, "1")
+    else:
+        segment.RemoveTag(PROTECTED_TAG)
+
+
 def union(segmentation: Any, segment_ids: tuple[str, ...], geometry: Geometry, box: Box) -> np.ndarray:
     """Where any of these segments is in a box of the grid: bool (Z, Y, X)."""
-    found = np.zeros(shape_of(box), dtype=bool)
+    mask = np.zeros(shape_of(box), dtype=bool)
     for segment_id in segment_ids:
-        found |= array_on(segmentation, segment_id, geometry, box)
-    return found
+        mask |= array_on(segmentation, segment_id, geometry, box)
+    return mask
 
 
 def outside_editor_masks(

@@ -1,9 +1,9 @@
-"""The last predictions of each model, kept in the scene to find what the user edited since. No Qt.
+"""The last predictions of each model, stored in the scene to find what the user edited since. No Qt.
 
 They are hidden labelmap nodes to which the segmentation refers by a node-reference role, the last one first, so they
-are saved with the scene. Without them no work of the user is lost: everything counts as edited then.
+are saved with the scene. Without them everything counts as edited, so that no edit is lost.
 
-Several are kept, because the Segment Editor's Undo restores older predictions, and those are no edits.
+Several are stored, because the Segment Editor's Undo restores older predictions, and those are not edits.
 """
 
 import json
@@ -45,9 +45,9 @@ class Snapshot:
     @property
     def labels(self) -> np.ndarray:
         """The labels on the whole grid, a new array."""
-        found = np.zeros(self.geometry.shape, self.part.dtype)
-        found[self.box] = self.part
-        return found
+        labels = np.zeros(self.geometry.shape, self.part.dtype)
+        labels[self.box] = self.part
+        return labels
 
     def mask(self, segment_id: str, box: Box | None = None) -> np.ndarray:
         """Where the segment was, on the grid or in a box of it: bool (Z, Y, X)."""
@@ -57,7 +57,7 @@ class Snapshot:
         return pasted(self.part == self.segment_ids.index(segment_id) + 1, start_of(self.box), box)
 
 
-def nothing(geometry: Geometry, segment_ids: Iterable[str] = ()) -> Snapshot:
+def empty(geometry: Geometry, segment_ids: Iterable[str] = ()) -> Snapshot:
     """A snapshot of the state before any prediction: no label."""
     box = around((), geometry.shape)
     return Snapshot(np.zeros(shape_of(box), np.uint8), box, geometry, tuple(segment_ids), NOTHING)
@@ -65,8 +65,8 @@ def nothing(geometry: Geometry, segment_ids: Iterable[str] = ()) -> Snapshot:
 
 def history(segmentation: Any, model: str, geometry: Geometry) -> list[Snapshot]:
     """The model's predictions in this segmentation on this grid, the last one first; none where they were lost."""
-    found = map(_snapshot, _nodes(segmentation, model))
-    return [each for each in found if each.geometry.close_to(geometry)]
+    predictions = map(_snapshot, _nodes(segmentation, model))
+    return [each for each in predictions if each.geometry.close_to(geometry)]
 
 
 def read(segmentation: Any, model: str) -> Snapshot | None:
@@ -75,7 +75,7 @@ def read(segmentation: Any, model: str) -> Snapshot | None:
     return last if last is None or last.run != NOTHING else None
 
 
-def keep(segmentation: Any, model: str, snapshot: Snapshot) -> None:
+def store(segmentation: Any, model: str, snapshot: Snapshot) -> None:
     """Make this the model's last prediction in the segmentation."""
     scene = segmentation.GetScene()
     used = around([box_of(snapshot.part)], snapshot.part.shape)
@@ -93,18 +93,18 @@ def keep(segmentation: Any, model: str, snapshot: Snapshot) -> None:
     add_hidden(scene, node)
     node.SetNodeReferenceID(OWNER_ROLE, segmentation.GetID())
     old = [each for each in _nodes(segmentation, model) if each.GetAttribute(RUN_ATTRIBUTE) != NOTHING]
-    _refer(segmentation, model, [node, *old[: KEPT - 1]])
+    _set_references(segmentation, model, [node, *old[: KEPT - 1]])
 
 
 def step_back(segmentation: Any, model: str) -> None:
     """Make the prediction before the last one the last. The last one is kept, for the editor may restore it."""
     first, *others = _nodes(segmentation, model)
-    _refer(segmentation, model, [*others, first])
+    _set_references(segmentation, model, [*others, first])
 
 
 def drop_all(segmentation: Any, model: str) -> None:
     """Drop all predictions of the model in the segmentation."""
-    _refer(segmentation, model, [])
+    _set_references(segmentation, model, [])
 
 
 def _nodes(segmentation: Any, model: str) -> list[Any]:
@@ -147,7 +147,7 @@ def _centre(geometry: Geometry) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _refer(segmentation: Any, model: str, nodes: list[Any]) -> None:
+def _set_references(segmentation: Any, model: str, nodes: list[Any]) -> None:
     """Make these the model's nodes, in this order."""
     count = segmentation.GetNumberOfNodeReferences(ROLE)
     others = [segmentation.GetNthNodeReference(ROLE, n) for n in range(count)]
@@ -155,10 +155,10 @@ def _refer(segmentation: Any, model: str, nodes: list[Any]) -> None:
     segmentation.RemoveNodeReferenceIDs(ROLE)
     for node in stay:
         segmentation.AddNodeReferenceID(ROLE, node.GetID())
-    _sweep(segmentation, {node.GetID() for node in stay})
+    _remove_unused(segmentation, {node.GetID() for node in stay})
 
 
-def _sweep(segmentation: Any, current: set[str]) -> None:
+def _remove_unused(segmentation: Any, current: set[str]) -> None:
     """Remove the snapshots that this segmentation no longer needs and those of deleted segmentations.
 
     A copied segmentation refers to the snapshot of its original, which stays.

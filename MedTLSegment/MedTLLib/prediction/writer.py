@@ -1,8 +1,8 @@
 """Writes a model's labels into a segmentation without changing what the user drew. No Qt.
 
-Only the model's own segments are written: those with its ids and its name in the tag `MedTL.model`. A segment of that
-id without that tag is the user's: `write` raises before it changes anything. Other segments keep all
-their voxels and may overlap with ours, whatever overwrite mode the Segment Editor has; only protected ones may not.
+Only the model's own segments are written: those with its ids and its name in the tag `MedTL.model`. A segment with such
+an id but without that tag is the user's: `write` raises before it changes anything. Other segments keep all their
+voxels and may overlap with the model's, whatever overwrite mode the Segment Editor has; only protected ones may not.
 """
 
 import uuid
@@ -15,16 +15,16 @@ import vtk
 
 from medtl.errors import InputError
 from medtl.labels import family_of
-from medtl.volume import Geometry, Labelmap
+from medtl.volume import Geometry, Labelmap, check_same_grid
 
 from ..mrml.boxes import Box, box_of, start_of, whole
 from ..mrml.scene import array_on, check_volume, geometry_of, image_of, labelmap_image
 from ..mrml.segments import add, check_place, check_target, new_segmentation, put, replace, stamp
 from ..mrml.tags import PROTECTED_TAG
 from . import snapshots
-from .edits import box_around, edited_slices, indices, nearest, segments_in
+from .edits import box_around, closest_prediction, edited_slices, indices, segments_in
 from .masks import outside_editor_masks, protected_segments, union
-from .snapshots import Snapshot, nothing, remove
+from .snapshots import Snapshot, empty, remove
 
 __all__ = ["PROTECTED_TAG", "Options", "Written", "edited_slices", "undo", "write"]
 
@@ -46,14 +46,14 @@ class Written:
     """What `write` did: `kept_slices` are the k that the user edited.
 
     `protected_voxels` were predicted but lie in protected segments and were left to them.
-    `notes` are sentences for the user; `undo` is for `undo()` alone.
+    `warnings` are sentences for the user; `undo` is only for `undo()`.
     """
 
     segmentation_id: str
     segment_ids: tuple[str, ...]
     kept_slices: tuple[int, ...]
     protected_voxels: int
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     undo: object
 
 
@@ -78,7 +78,7 @@ def write(
     """Write the labels into the model's segments, read them back, and return what was done.
 
     Without a segmentation a new one is made beside the volume, shown as outlines; without a volume too (it was deleted
-    or moved meanwhile) it is made where the labels are. Left alone are: slices edited since
+    or moved meanwhile) it is made where the labels are. Not changed are: slices edited since
     the last prediction (unless `replace_edits`), what the Segment Editor's masks exclude, what lies outside `only`, the
     voxels of protected segments (status Completed or the tag `MedTL.locked`), and protected segments of the model.
 
@@ -128,7 +128,7 @@ def _write(
     geometry, box = change.geometry, change.box
     ids = tuple(segment.id for segment in labelmap.segments)
     now = segments_in(segmentation, ids, geometry, box)
-    last, edited = nearest(past or [nothing(geometry)], now, box)
+    last, edited = closest_prediction(past or [empty(geometry)], now, box)
     lost = any(name not in last.segment_ids and array.any() for name, array in now.items())
     if options.replace_edits:
         edited, lost = np.zeros_like(edited), False
@@ -155,8 +155,8 @@ def _write(
         old = now.get(segment.id, np.zeros(masked.shape, dtype=bool))
         predicted = labelmap.array[box] == segment.value
         wanted = predicted & free
-        # What is left alone keeps its place in the snapshot, so that an edit stays an edit. Our segments overlap only
-        # where the user made them, and that reads as edited too.
+        # Voxels that are not written keep their snapshot, so that an edit stays an edit. The model's segments
+        # overlap only where the user edited them, so that counts as edited, too.
         np.copyto(labels, all_ids.index(segment.id) + 1, where=wanted)
         if some_frozen:
             wanted |= old & frozen
@@ -175,32 +175,32 @@ def _write(
     for segment in labelmap.segments:
         if segment.id not in spared:
             stamp(segmentation, segment)
-    snapshots.keep(segmentation, change.model, Snapshot(labels, box, geometry, all_ids, change.run))
+    snapshots.store(segmentation, change.model, Snapshot(labels, box, geometry, all_ids, change.run))
     names = [segment.name for segment in labelmap.segments if segment.id in spared]
-    notes = tuple(_notes(kept, lost, names, protected_voxels, masked_voxels))
-    return Written(segmentation.GetID(), tuple(change.voxels), kept, protected_voxels, notes, change)
+    warnings = tuple(_warnings(kept, lost, names, protected_voxels, masked_voxels))
+    return Written(segmentation.GetID(), tuple(change.voxels), kept, protected_voxels, warnings, change)
 
 
-def _notes(kept: Sequence[int], lost: bool, spared: list[str], protected: int, masked: int) -> list[str]:
-    notes = []
+def _warnings(kept: Sequence[int], lost: bool, spared: list[str], protected: int, masked: int) -> list[str]:
+    warnings = []
     if lost:
-        notes.append("The last prediction is not in this scene any more, so every slice that was not empty was kept.")
+        warnings.append("The last prediction is no longer in this scene, so every slice that was not empty was kept.")
     elif kept:
-        notes.append(f"Slices that you edited were kept: {len(kept)}.")
+        warnings.append(f"Slices that you edited were kept: {len(kept)}.")
     if spared:
-        notes.append(f"Protected segments were left as they are: {', '.join(spared)}.")
+        warnings.append(f"Protected segments were left as they are: {', '.join(spared)}.")
     if protected:
-        notes.append(f"Voxels left to protected segments: {protected}.")
+        warnings.append(f"Voxels kept by protected segments: {protected}.")
     if masked:
-        notes.append(f"Voxels left as they were because of the Segment Editor's masks: {masked}.")
-    return notes
+        warnings.append(f"Voxels kept because of the Segment Editor's masks: {masked}.")
+    return warnings
 
 
 def undo(written: Written) -> tuple[int, int]:
-    """Revert the voxels that the prediction changed and that did not change since: how many, and how many were left.
+    """Revert the voxels that the prediction changed and nobody changed since; returns how many were reverted and kept.
 
-    Segments that the prediction added go when nothing is left in them, and so does a segmentation that it made.
-    A segment that was protected since is left as it is.
+    Segments that the prediction added are removed when they are empty, and so is a segmentation that it made. A
+    segment that was protected since is not changed.
 
     Raises: InputError when the segmentation or one of the segments is gone, or a later prediction was written.
     """
@@ -245,7 +245,7 @@ def undo(written: Written) -> tuple[int, int]:
         if segment_id not in spared and image_of(segmentation, segment_id) is None:
             segments.RemoveSegment(segment_id)
     if change.first:
-        snapshots.keep(segmentation, change.model, nothing(change.geometry, change.voxels))
+        snapshots.store(segmentation, change.model, empty(change.geometry, change.voxels))
     elif last is not None:
         snapshots.step_back(segmentation, change.model)
     if change.made and segments.GetNumberOfSegments() == 0:
@@ -255,11 +255,8 @@ def undo(written: Written) -> tuple[int, int]:
 
 def _check_labels(labelmap: Labelmap, used: Box | None, geometry: Geometry, volume: Any) -> str:
     """The model that the labels are of; `used` is the box around them."""
-    if not labelmap.geometry.close_to(geometry):
-        raise InputError(
-            f"Expected labels on the grid of {volume.GetName()}, found another grid: the volume was changed or moved "
-            "meanwhile. Segment it again."
-        )
+    if volume is not None:
+        check_same_grid(labelmap.geometry, geometry, "the labels", volume.GetName())
     known = np.zeros(65536, dtype=bool)
     known[[0, *(segment.value for segment in labelmap.segments)]] = True
     if not labelmap.segments or not known[labelmap.array[used or whole(geometry.shape)]].all():

@@ -1,4 +1,4 @@
-"""A segmentation and a new result for it: shown one instead of the other, and the slices that differ. No Qt."""
+"""A segmentation and a new result for it: one is shown instead of the other; the slices that differ. No Qt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ..mrml.states import node_of, reference_to
 
 
 @dataclass(frozen=True)
-class Changed:
+class ChangedSlice:
     """A slice that the result changes: its 0-based `index`, how many voxels, their area in it in mm² and their middle,
     RAS mm."""
 
@@ -29,7 +29,7 @@ class Changed:
 
 def changed(
     before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], geometry: Geometry, axis: int
-) -> tuple[Changed, ...]:
+) -> tuple[ChangedSlice, ...]:
     """The slices along this axis of the (Z, Y, X) arrays that differ, the most different first.
 
     Masks bool (Z, Y, X) by segment id; a segment that only one of them has counts as empty in the other.
@@ -41,12 +41,12 @@ def changed(
     planes = np.moveaxis(differs, axis, 0)
     counts = planes.sum(axis=(1, 2))
     rows, columns = (mm for i, mm in enumerate(reversed(geometry.spacing)) if i != axis)
-    found = []
+    slices = []
     for k in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]:
         index = np.insert(np.argwhere(planes[k]).mean(axis=0), axis, k)[::-1]  # (x, y, z)
         x, y, z = (float(mm) for mm in (ras_of(geometry) @ (*index, 1.0))[:3])
-        found.append(Changed(int(k), int(counts[k]), float(counts[k] * rows * columns), (x, y, z)))
-    return tuple(found)
+        slices.append(ChangedSlice(int(k), int(counts[k]), float(counts[k] * rows * columns), (x, y, z)))
+    return tuple(slices)
 
 
 class Comparison:
@@ -67,7 +67,7 @@ class Comparison:
             self.close()
             raise
 
-    def changed(self, axis: int) -> tuple[Changed, ...]:
+    def changed(self, axis: int) -> tuple[ChangedSlice, ...]:
         """The slices that differ now, the most different first; see `changed`.
 
         Raises: InputError when the segmentation does not fit any more.

@@ -24,32 +24,53 @@ from medtl.volume import Geometry, Labelmap, Segment
 
 from ..mrml.scene import array_of, check_segmentation, check_volume, geometry_of, image_of, placed, values_of
 from ..prediction.masks import protected_segments
+from . import save_path
 
 STATUS_TAG = "Segmentation.Status"
 LARGEST_VALUE = 65535
+FORMATS = (".seg.nrrd", ".nrrd", ".nii.gz")
+FOLDER, SUFFIX = "MedTL/exportFolder", "MedTL/exportSuffix"  # the user's settings: those used last
 
 
 @dataclass(frozen=True)
 class Merged:
-    """A labelmap of all segments; `notes` are sentences on what one value a voxel cannot hold."""
+    """A labelmap of all segments, and warnings about what it does not contain."""
 
     labelmap: Labelmap
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def export(segmentation: Any, volume: Any, path: Path, card: ModelCard | None = None, replace: bool = False) -> str:
-    """What was saved where, in words for the user. The file has the volume's grid; its suffix says the format.
+    """A sentence for the user on what was saved where. The file has the volume's grid; its suffix states the format.
 
     A file that exists is replaced only with `replace`, and only when the new one is whole and was read back.
 
-    Raises: InputError when there is nothing to save, the file exists or is that of another node in the scene, it
+    Raises: InputError when there is nothing to save, the file exists or belongs to another node in the scene, it
     cannot be written, or what is read back is not what was written.
     """
     _check_path(path, segmentation, replace)
     merged = merge(segmentation, volume, card)
     warnings = write_whole(path, lambda part: _store(part, path, merged.labelmap))
     saved = _("Saved at {path}, read back, identical.").format(path=path)
-    return " ".join((saved, *merged.notes, *warnings))
+    return " ".join((saved, *merged.warnings, *warnings))
+
+
+def formats() -> tuple[str, ...]:
+    """The formats, the one used last first."""
+    last = str(slicer.app.userSettings().value(SUFFIX, FORMATS[0]))
+    return tuple(sorted(FORMATS, key=lambda each: each != last))
+
+
+def suggested_path(segmentation: Any) -> Path:
+    """Where the segmentation is saved unless the user chooses another place."""
+    return save_path.suggested(segmentation.GetName(), formats()[0], slicer.app.userSettings().value(FOLDER))
+
+
+def remember(path: Path) -> None:
+    """Suggest this folder and this format the next time."""
+    settings = slicer.app.userSettings()
+    settings.setValue(FOLDER, str(path.parent))
+    settings.setValue(SUFFIX, next(each for each in FORMATS if path.name.lower().endswith(each)))
 
 
 def _check_path(path: Path, segmentation: Any, replace: bool) -> None:
@@ -58,7 +79,7 @@ def _check_path(path: Path, segmentation: Any, replace: bool) -> None:
     if path.is_dir():
         raise InputError(f"Expected a file name, found the folder {path}. Choose a file.")
     if path.exists() and identities([path]) & identities(_files_of_others(segmentation)):
-        raise InputError(f"The file {path} is that of something else in this scene. Choose another name.")
+        raise InputError(f"The file {path} belongs to another node of this scene. Choose another name.")
     if path.exists() and not replace:
         raise InputError(f"The file {path} exists already. Confirm that it may be replaced, or choose another name.")
 
@@ -87,20 +108,20 @@ def merge(segmentation: Any, volume: Any, card: ModelCard | None = None) -> Merg
     numbered = with_values(described, card)
     array = np.zeros(geometry.shape, np.uint16)
     overlap = 0
-    notes: list[str] = []
+    warnings: list[str] = []
     protected = protected_segments(segmentation)
     for segment in sorted(numbered, key=lambda one: one.id not in protected):  # stable: then the earlier one
         mask = array_of(segmentation, segment.id, volume)
         overlap += int(np.count_nonzero(array[mask]))
         array[mask & (array == 0)] = segment.value
-        notes += _what_is_lost(segmentation, segment, mask, geometry)
+        warnings += _lost_by_export(segmentation, segment, mask, geometry)
     if overlap:
-        notes.append(
-            _("Segments overlap in {count} voxels; there a protected segment counts, else the earlier one.").format(
+        warnings.append(
+            _("Segments overlap in {count} voxels; there a protected segment wins, else the earlier one.").format(
                 count=overlap
             )
         )
-    return Merged(Labelmap(array, geometry, tuple(numbered)), tuple(notes))
+    return Merged(Labelmap(array, geometry, tuple(numbered)), tuple(warnings))
 
 
 def with_values(segments: list[Segment], card: ModelCard | None) -> list[Segment]:
@@ -109,9 +130,9 @@ def with_values(segments: list[Segment], card: ModelCard | None) -> list[Segment
     Raises: InputError when there are more segments than values.
     """
     labels = card.labels if card else ()
-    found = candidates(segments, card) if card else {}
-    # A copy of a segment has its tags too: the first one has the label's value.
-    stated = {found[label.id][0].id: label.value for label in labels if label.id in found}
+    by_label = candidates(segments, card) if card else {}
+    # A copy of a segment has the same tags: the first one gets the label's value.
+    stated = {by_label[label.id][0].id: label.value for label in labels if label.id in by_label}
     following = max((label.value for label in labels), default=0)
     numbered: list[Segment] = []
     for segment in segments:
@@ -134,7 +155,7 @@ def _described(segment_id: str, segment: Any) -> Segment:
             tags[name] = _as_stored(str(value))
     terminology = tags.pop(slicer.vtkSegment.GetTerminologyEntryTagName(), "")
     if tags.get(STATUS_TAG) == "inprogress":
-        del tags[STATUS_TAG]  # what every segment has that says nothing else
+        del tags[STATUS_TAG]  # the default status
     red, green, blue = segment.GetColor()
     name = _as_stored(segment.GetName() or segment_id)
     return Segment(1, segment_id, name, (red, green, blue), terminology, tuple(tags.items()))
@@ -145,8 +166,8 @@ def _as_stored(text: str) -> str:
     return " ".join(text.replace("|", "/").split())
 
 
-def _what_is_lost(segmentation: Any, segment: Segment, mask: np.ndarray, geometry: Geometry) -> list[str]:
-    """What of a segment the volume's grid does not hold."""
+def _lost_by_export(segmentation: Any, segment: Segment, mask: np.ndarray, geometry: Geometry) -> list[str]:
+    """Warnings about parts of a segment that the volume's grid does not contain."""
     image = image_of(segmentation, segment.id)
     if image is None:
         return []
@@ -172,10 +193,10 @@ def _store(part: Path, path: Path, labelmap: Labelmap) -> tuple[str, ...]:
     return warnings
 
 
-def _same_segments(found: tuple[Segment, ...], written: tuple[Segment, ...]) -> bool:
-    return len(found) == len(written) and all(
+def _same_segments(again: tuple[Segment, ...], written: tuple[Segment, ...]) -> bool:
+    return len(again) == len(written) and all(
         np.allclose(a.colour, b.colour, atol=1e-4)
         and dict(a.tags) == {k: v for k, v in b.tags if v}
         and (a.value, a.id, a.name, a.terminology) == (b.value, b.id, b.name, b.terminology)
-        for a, b in zip(found, written)
+        for a, b in zip(again, written)
     )

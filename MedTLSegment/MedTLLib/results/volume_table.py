@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from medtl.errors import InputError
 from medtl.measurement import lesions
 
 from ..mrml.scene import array_of, check_segmentation, geometry_of, place_beside
+from ..mrml.segments import check_place
 
 ALL = "all"
 COLUMNS = ("Segment", "Lesion", "Volume mL", "Largest diameter mm", "R", "A", "S")
 SEGMENTATION_ROLE = "MedTL.segmentation"
+SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the image states no spacing: then no mL, no mm
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,13 @@ def rows_of(segmentation: Any, volume: Any, real_spacing: bool = True) -> list[R
     rows = []
     for segment_id in segments.GetSegmentIDs():
         name = segments.GetSegment(segment_id).GetName()
-        found = lesions(array_of(segmentation, segment_id, volume), geometry_of(volume), real_spacing)
-        parts = [Row(segment_id, name, one.number, one.volume_ml, one.diameter_mm, _ras(one.centre)) for one in found]
-        ml = sum((one.volume_ml or 0.0) for one in found) if real_spacing else None
-        mm = max((one.diameter_mm or 0.0 for one in found), default=0.0) if real_spacing else None
-        rows += [Row(segment_id, name, 0, ml, mm, parts[0].centre if parts else None), *parts]
+        parts = lesions(array_of(segmentation, segment_id, volume), geometry_of(volume), real_spacing)
+        lesion_rows = [
+            Row(segment_id, name, one.number, one.volume_ml, one.diameter_mm, _ras(one.centre)) for one in parts
+        ]
+        ml = sum((one.volume_ml or 0.0) for one in parts) if real_spacing else None
+        mm = max((one.diameter_mm or 0.0 for one in parts), default=0.0) if real_spacing else None
+        rows += [Row(segment_id, name, 0, ml, mm, lesion_rows[0].centre if lesion_rows else None), *lesion_rows]
     return rows
 
 
@@ -89,6 +95,56 @@ def volume_table(segmentation: Any, volume: Any, table: Any = None, real_spacing
     finally:
         table.EndModify(modifying)
     return table
+
+
+def update_table(segmentation: Any, volume: Any) -> Any:
+    """The segmentation's volume table, refilled, or a new one.
+
+    Raises: InputError as `rows_of`.
+    """
+    return volume_table(segmentation, volume, table_of(segmentation), has_real_spacing(segmentation))
+
+
+def table_of(segmentation: Any) -> Any:
+    """The volume table of a segmentation, or None; also after the scene was saved and read again."""
+    tables = slicer.util.getNodesByClass("vtkMRMLTableNode") if segmentation else []
+    return next((each for each in tables if each.GetNodeReference(SEGMENTATION_ROLE) is segmentation), None)
+
+
+def has_real_spacing(segmentation: Any) -> bool:
+    """Whether the image that the segmentation was made on states its spacing."""
+    return bool(segmentation.GetAttribute(SPACING) != "unknown")
+
+
+def volume_of(segmentation: Any, input_volume: Any) -> Any:
+    """The volume whose grid the segments lie on: the one they were made on, or the input volume.
+
+    Raises: InputError when there is none: on another grid the figures would differ.
+    """
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    for volume in (segmentation.GetNodeReference(role), input_volume):
+        try:
+            check_place(segmentation, segmentation.GetSegmentation().GetSegmentIDs(), geometry_of(volume))
+            return volume
+        except (AttributeError, InputError):  # no volume, or none with an image; the segments are on another grid
+            continue
+    raise InputError(
+        _("Expected the volume that {name} was made on, found none of its grid. Load it, and choose it above.").format(
+            name=segmentation.GetName()
+        )
+    )
+
+
+def largest_lesion(table: Any, segment_ids: tuple[str, ...], segmentation: Any) -> tuple[float, float, float] | None:
+    """The centre (RAS mm) of the largest lesion of these segments; None where all are empty."""
+    segments = segmentation.GetSegmentation()
+    names = {segments.GetSegment(each).GetName() for each in segment_ids if segments.GetSegment(each)}
+    rows = [
+        (table.GetTable().GetValue(row, 2).ToDouble(), row)
+        for row in range(table.GetNumberOfRows())
+        if table.GetCellText(row, 0) in names and table.GetCellText(row, 1) == "1"
+    ]
+    return centre_of(table, max(rows)[1]) if rows else None
 
 
 def _columns(rows: list[Row]) -> list[Any]:

@@ -1,10 +1,10 @@
-"""SEED marks: the slices of a segmentation that the user marked as right as a whole. No Qt.
+"""SEED marks: the slices of a segmentation that the user marked as right. No Qt.
 
 They are JSON in the tag `MedTL.seeds` of each of the model's segments, so that saving the `.seg.nrrd` alone keeps them;
-the first readable one counts. A mark has the middle of its slice (LPS mm) and a hash of its contents: an index
+the first readable one counts. A mark has the middle of its slice (LPS mm) and a hash of its contents. An index
 alone is not enough, because Slicer opens a left-handed volume with its slices in reverse order.
 
-The Segment Editor's Undo also restores the tags of a state: save a state before marking, too.
+The Segment Editor's Undo also restores the tags of a state, so save a state before marking.
 """
 
 import time
@@ -24,9 +24,9 @@ from medtl.volume import Geometry, array_axis, slice_axis, voxels_sha256
 
 from ..mrml.boxes import Box
 from ..mrml.scene import check_segmentation, check_volume, geometry_of, ras_of, values_of
-from ..mrml.tags import MODEL_TAG, tag_of
+from ..mrml.tags import MODEL_TAG, own_ids, tag_of
 from ..prediction import snapshots
-from ..prediction.edits import box_around, nearest, segments_in
+from ..prediction.edits import box_around, closest_prediction, segments_in
 from . import storage
 from .slices import Slices, slices_of
 
@@ -43,10 +43,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Marks:
-    """The marks by index, and what the user must be told: marks that could not be read or do not fit."""
+    """The marks by index, and warnings: marks that could not be read or do not fit."""
 
     marks: tuple[Mark, ...]
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def marks(segmentation: Any, volume: Any, card: ModelCard) -> tuple[Mark, ...]:
@@ -55,7 +55,7 @@ def marks(segmentation: Any, volume: Any, card: ModelCard) -> tuple[Mark, ...]:
 
 
 def read_marks(segmentation: Any, volume: Any, card: ModelCard) -> Marks:
-    """The marked slices of the volume, by index, with notes. A damaged tag counts as no marks.
+    """The marked slices of the volume, by index, with warnings. A damaged tag counts as no marks.
 
     All are stale where the segments cannot be compared with what was marked: one is gone, or on another grid.
 
@@ -63,37 +63,37 @@ def read_marks(segmentation: Any, volume: Any, card: ModelCard) -> Marks:
     """
     check_volume(volume)
     try:
-        records, note = storage.read(segmentation, card)
+        records, warning = storage.read(segmentation, card)
     except InputError as error:  # of a newer MedTL
         return Marks((), (str(error),))
-    notes = [note] if note else []
+    warnings = [warning] if warning else []
     here, elsewhere = storage.placed(records, geometry_of(volume), card)
     if elsewhere:
-        notes.append(
-            _("SEED marks that are not on slices of {volume} ({plane}) were left out: {count}.").format(
+        warnings.append(
+            _("SEED marks that are not on slices of {volume} ({plane}) are not used: {count}.").format(
                 volume=volume.GetName(), plane=card.input.plane, count=len(elsewhere)
             )
         )
     if not here:
-        return Marks((), tuple(notes))
+        return Marks((), tuple(warnings))
     try:
         slices = slices_of(segmentation, volume, card)
     except InputError as error:
-        notes.append(str(error))
-        return Marks(tuple(Mark(k, here[k].time, True) for k in sorted(here)), tuple(notes))
+        warnings.append(str(error))
+        return Marks(tuple(Mark(k, here[k].time, True) for k in sorted(here)), tuple(warnings))
     unknown = _unknown_segments(segmentation, card)
     if unknown:
-        notes.append(
-            _("Not among the labels of {model}, so not learned from: {names}.").format(
+        warnings.append(
+            _("Fine-tune does not use segments that are not labels of {model}: {names}.").format(
                 model=card.name, names=", ".join(unknown)
             )
         )
-    found = (Mark(k, here[k].time, slices.fingerprint(k) != here[k].sha256) for k in sorted(here))
-    return Marks(tuple(found), tuple(notes))
+    marked = (Mark(k, here[k].time, slices.fingerprint(k) != here[k].sha256) for k in sorted(here))
+    return Marks(tuple(marked), tuple(warnings))
 
 
 def mark(segmentation: Any, volume: Any, card: ModelCard, k: int, before: Callable[[], object] = lambda: None) -> Mark:
-    """Mark slice k as right, whole, as it is now, and return the mark. No voxel changes.
+    """Mark slice k as right, as it is now; returns the mark. No voxel changes.
 
     `before` is called after the checks and before anything is written: an editor can save a state for its Undo.
 
@@ -115,7 +115,7 @@ def mark(segmentation: Any, volume: Any, card: ModelCard, k: int, before: Callab
 def unmark(
     segmentation: Any, volume: Any, card: ModelCard, k: int, before: Callable[[], object] = lambda: None
 ) -> None:
-    """Take the mark off slice k; a slice without one stays as it is. `before` as for `mark`.
+    """Remove the mark of slice k, if it has one. `before` as for `mark`.
 
     Raises: InputError when the volume cannot be segmented, or the marks there are of a newer MedTL.
     """
@@ -136,16 +136,16 @@ def edited(segmentation: Any, volume: Any, card: ModelCard) -> tuple[int, ...]:
     Raises: InputError when the volume cannot be segmented.
     """
     check_volume(volume)
-    geometry, ids = geometry_of(volume), storage.ids_there(segmentation, card)
+    geometry, ids = geometry_of(volume), own_ids(segmentation, card)
     past = snapshots.history(segmentation, card.family, geometry) if ids else []
     box = box_around(segmentation, ids, geometry, past)
     now = segments_in(segmentation, ids, geometry, box)
-    last = nearest(past or [snapshots.nothing(geometry)], now, box)[0]
-    axis, found = array_axis(geometry, card.input.plane), set()
+    last = closest_prediction(past or [snapshots.empty(geometry)], now, box)[0]
+    axis, edited_slices = array_axis(geometry, card.input.plane), set()
     for segment_id, array in now.items():
         array ^= last.mask(segment_id, box)
-        found |= {*_used(array, axis, box)}
-    return tuple(sorted(found))
+        edited_slices |= {*_used(array, axis, box)}
+    return tuple(sorted(edited_slices))
 
 
 def proposals(
@@ -160,8 +160,8 @@ def proposals(
     """
     check_volume(volume)
     geometry = geometry_of(volume)
-    axis, there = array_axis(geometry, card.input.plane), storage.ids_there(segmentation, card)
-    last = _last(segmentation, card, geometry)
+    axis, there = array_axis(geometry, card.input.plane), own_ids(segmentation, card)
+    last = _last_prediction(segmentation, card, geometry)
     used = _used(last.part, axis, last.box) if last else ()
     if not used:
         box = box_around(segmentation, there, geometry, [])
@@ -235,7 +235,8 @@ def slice_position_ras(volume: Any, card: ModelCard, k: int) -> tuple[float, flo
 
 
 def slice_at(volume: Any, card: ModelCard, ras: Sequence[float]) -> int:
-    """The slice nearest the point (RAS mm), which may lie beside the volume but not before or behind its slices.
+    """The slice nearest the point (RAS mm), which may lie beside the volume but not before its first or behind its last
+    slice.
 
     Raises: InputError when it lies there, or the volume cannot be segmented.
     """
@@ -261,13 +262,13 @@ def _check_overlap(slices: Slices, card: ModelCard, volume: Any, k: int) -> None
         raise InputError(
             _(
                 "Expected segments that do not overlap, found voxels of {model} in two of them in slice {k} of "
-                "{volume}. Take the shared voxels out of one, then mark the slice."
+                "{volume}. Remove the shared voxels from one, then mark the slice."
             ).format(model=card.name, k=k, volume=volume.GetName())
         )
 
 
 def _sha256(image: Path, volume: Any) -> str:
-    """The hash by which the engine knows the image. It is read as by the engine: NaN voxels get another value."""
+    """The hash by which the engine identifies the image, read as by the engine, which replaces NaN voxels."""
     read, values = read_volume(image), values_of(volume.GetImageData())
     pairs = zip(read.array, values)  # slice by slice: copies of a large volume take seconds
     same = read.array.shape == values.shape and all(((a == b) | ~np.isfinite(b)).all() for a, b in pairs)
@@ -283,18 +284,16 @@ def _sha256(image: Path, volume: Any) -> str:
 def _unknown_segments(segmentation: Any, card: ModelCard) -> list[str]:
     """Names of the segments that are neither the model's labels nor another model's."""
     segments = segmentation.GetSegmentation()
-    others = [
-        segments.GetSegment(i) for i in segments.GetSegmentIDs() if i not in storage.ids_there(segmentation, card)
-    ]
+    others = [segments.GetSegment(i) for i in segments.GetSegmentIDs() if i not in own_ids(segmentation, card)]
     return [segment.GetName() for segment in others if tag_of(segment, MODEL_TAG) in ("", card.family)]
 
 
-def _last(segmentation: Any, card: ModelCard, geometry: Geometry) -> snapshots.Snapshot | None:
+def _last_prediction(segmentation: Any, card: ModelCard, geometry: Geometry) -> snapshots.Snapshot | None:
     last = snapshots.read(segmentation, card.family) if segmentation is not None else None
     return last if last is not None and last.geometry.close_to(geometry) else None
 
 
 def _used(values: np.ndarray, axis: int, box: Box) -> tuple[int, ...]:
     """The slices of the grid along the axis in which something of a box of it is set."""
-    found = np.flatnonzero(values.any(axis=tuple(other for other in range(3) if other != axis)))
-    return tuple(int(k) + box[axis].start for k in found)
+    used = np.flatnonzero(values.any(axis=tuple(other for other in range(3) if other != axis)))
+    return tuple(int(k) + box[axis].start for k in used)

@@ -1,4 +1,4 @@
-"""The slice that the user sees: the one in the slice view that looks along the normal of a model's plane. No Qt."""
+"""The slice in the view that shows a model's plane. No Qt."""
 
 from typing import Any
 
@@ -28,8 +28,9 @@ def slice_of(volume: Any, card: ModelCard) -> int | None:
 
 
 def turn(volume: Any, card: ModelCard) -> bool:
-    """Turn the views to the volume's planes where the one that counts crosses several slices or shows another volume;
-    whether it was necessary.
+    """Turn the views to the volume's planes where the view that counts crosses several slices or shows another volume.
+
+    Returns whether that was necessary.
 
     Raises: InputError when then, too, none looks along the normal of the model's plane.
     """
@@ -41,13 +42,13 @@ def turn(volume: Any, card: ModelCard) -> bool:
     if node is None:
         text = _("Expected a view of {plane} slices, found none. Choose a layout that has one.")
         raise InputError(text.format(plane=card.input.plane))
-    if k is not None:  # from between two slices to the one that counts
+    if k is not None:  # the view may lie between two slices
         views.go_to(node, marks.slice_position_ras(volume, card, k))
     return True
 
 
 def go(volume: Any, card: ModelCard, k: int) -> None:
-    """Show slice k in the view that counts, which is turned to it where that is necessary.
+    """Show slice k in the view that counts, turned to the volume where necessary.
 
     Raises: InputError when there is no such slice or no view of that plane.
     """

@@ -8,13 +8,14 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
+from medtl.labels import id_of
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry, array_axis
 
 from ..mrml.boxes import pasted, whole
 from ..mrml.scene import check_segmentation, check_volume, geometry_of, image_of, placed, values_of
 from ..mrml.segments import check_place
-from . import storage
+from ..mrml.tags import own_ids
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class Slices:
         return pasted(values, start, (box[0], box[1], box[2])).squeeze(self.axis)
 
     def fingerprint(self, k: int) -> str:
-        """SHA-256 of slice k, whatever values, layers and order the labels have in Slicer, and whichever direction the
-        volume's axes have."""
-        found = hashlib.sha256(self._upright(self.image[k].astype(np.float64)))
+        """SHA-256 of slice k, independent of the values, layers and order of the labels in Slicer and of the direction
+        of the volume's axes."""
+        digest = hashlib.sha256(self._upright(self.image[k].astype(np.float64)))
         for name in sorted(self.labels):
-            found.update(self._upright(self.mask(name, k)))
-        return found.hexdigest()
+            digest.update(self._upright(self.mask(name, k)))
+        return digest.hexdigest()
 
     def overlaps(self, k: int) -> bool:
         """True where two labels share a voxel of slice k."""
@@ -51,7 +52,7 @@ class Slices:
     def _upright(self, plane: np.ndarray) -> bytes:
         """The slice's values in an order that does not change when an axis of the volume is reversed."""
         for position, axis in enumerate(axis for axis in range(3) if axis != self.axis):
-            column = np.round(self.geometry.axes[:, 2 - axis], 3)  # so that rounding does not choose between equal ones
+            column = np.round(self.geometry.axes[:, 2 - axis], 3)  # so that rounding errors decide nothing
             if column[np.argmax(np.abs(column))] < 0:
                 plane = np.flip(plane, position)
         return f"{plane.shape}".encode() + np.ascontiguousarray(plane).tobytes()
@@ -64,8 +65,8 @@ def check_labels(segmentation: Any, volume: Any, card: ModelCard) -> None:
     """
     check_volume(volume)
     check_segmentation(segmentation)
-    there = storage.ids_there(segmentation, card)
-    missing = [label.name for label in card.labels if storage.id_of(card, label.id) not in there]
+    there = own_ids(segmentation, card)
+    missing = [label.name for label in card.labels if id_of(card, label.id) not in there]
     if missing:
         what = _("A segment of it was removed or replaced since the prediction.") if there else ""
         raise InputError(
@@ -86,8 +87,8 @@ def slices_of(segmentation: Any, volume: Any, card: ModelCard) -> Slices:
     """
     check_labels(segmentation, volume, card)
     geometry = geometry_of(volume)
-    check_place(segmentation, storage.ids_there(segmentation, card), geometry)
+    check_place(segmentation, own_ids(segmentation, card), geometry)
     axis = array_axis(geometry, card.input.plane)
-    images = {label.id: image_of(segmentation, storage.id_of(card, label.id)) for label in card.labels}
+    images = {label.id: image_of(segmentation, id_of(card, label.id)) for label in card.labels}
     labels = {name: placed(image, geometry) if image else None for name, image in images.items()}
     return Slices(geometry, axis, np.moveaxis(values_of(volume.GetImageData()), axis, 0), labels)

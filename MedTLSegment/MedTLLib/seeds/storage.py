@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from medtl import labels
 from medtl.errors import InputError, ModelError
 from medtl.model.card import ModelCard
 from medtl.typed_json import decode
@@ -18,14 +17,13 @@ from medtl.volume import Geometry, slice_axis
 from ..mrml.tags import SEEDS_TAG, own_ids, tag_of
 
 TAG = SEEDS_TAG
-id_of, ids_there = labels.id_of, own_ids
 SCHEMA = 1
-LIMIT_MM = 1e6  # no scanner reaches beyond
+LIMIT_MM = 1e6  # larger than any scanner
 
 
 @dataclass(frozen=True)
 class Record:
-    """A mark as the tag has it; `centre` is the middle of the slice, LPS mm. `index` is for people who read it."""
+    """A mark as the tag stores it; `centre` is the middle of the slice, LPS mm. `index` is for people who read it."""
 
     plane: str
     index: int
@@ -35,8 +33,8 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """What the tag holds."""
+class TagContent:
+    """The contents of the tag."""
 
     schema: int
     marks: tuple[Record, ...]
@@ -53,7 +51,7 @@ def centre_of(geometry: Geometry, plane: str, k: int) -> tuple[float, float, flo
 def placed(
     records: Iterable[Record], geometry: Geometry, card: ModelCard
 ) -> tuple[dict[int, Record], tuple[Record, ...]]:
-    """The records by the slice of this volume whose middle they name, and those that name none."""
+    """The records on slices of this volume, by slice, and those that are on none."""
     axis, here, elsewhere = slice_axis(card.input.plane, geometry.direction), {}, []
     to_index = np.linalg.inv(geometry.affine)
     for record in records:
@@ -68,12 +66,12 @@ def placed(
 
 
 def read(segmentation: Any, card: ModelCard) -> tuple[tuple[Record, ...], str]:
-    """What the first readable tag lists, and a note where there are only damaged ones.
+    """What the first readable tag lists, and a warning where there are only damaged ones.
 
     Raises: InputError when a newer MedTL wrote it: it must not be replaced.
     """
-    note = ""
-    for segment_id in ids_there(segmentation, card):
+    warning = ""
+    for segment_id in own_ids(segmentation, card):
         text = tag_of(segmentation.GetSegmentation().GetSegment(segment_id), TAG)
         if not text:
             continue
@@ -81,19 +79,19 @@ def read(segmentation: Any, card: ModelCard) -> tuple[tuple[Record, ...], str]:
             content = json.loads(text)
             if isinstance(content, dict) and type(content.get("schema")) is int and content["schema"] > SCHEMA:
                 raise InputError(
-                    _("The SEED marks of {name} are of a newer MedTL. Update MedTL to use or change them.").format(
-                        name=segmentation.GetName()
-                    )
+                    _(
+                        "A newer version of MedTL wrote the SEED marks of {name}. Update MedTL to use or change them."
+                    ).format(name=segmentation.GetName())
                 )
-            listed: Listed = decode(Listed, content, TAG)
+            listed: TagContent = decode(TagContent, content, TAG)
         except (ValueError, RecursionError, ModelError):
-            listed = Listed(0, ())
+            listed = TagContent(0, ())
         if listed.schema == SCHEMA and all(_is_sound(record) for record in listed.marks):
             return listed.marks, ""
-        note = _("The SEED marks of {name} are damaged and count as none. Mark the slices again.").format(
+        warning = _("The SEED marks of {name} are damaged and are not used. Mark the slices again.").format(
             name=segmentation.GetName()
         )
-    return (), note
+    return (), warning
 
 
 def _is_sound(record: Record) -> bool:
@@ -103,9 +101,9 @@ def _is_sound(record: Record) -> bool:
 
 def write(segmentation: Any, card: ModelCard, records: tuple[Record, ...]) -> None:
     """Make these the marks, in the tag of each of the model's segments."""
-    for segment_id in ids_there(segmentation, card):
+    for segment_id in own_ids(segmentation, card):
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
         if records:
-            segment.SetTag(TAG, json.dumps(asdict(Listed(SCHEMA, records))))
+            segment.SetTag(TAG, json.dumps(asdict(TagContent(SCHEMA, records))))
         else:
             segment.RemoveTag(TAG)

@@ -12,14 +12,12 @@ from panel_user import MODULE as SEGMENT_MODULE
 from panel_user import PHANTOM
 
 from MedTLLib import samples
-from MedTLLib.jobs import packages
 
 
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassUser]:
     """The panel is open in an empty scene without views, and no model for classification is installed."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     monkeypatch.setattr("medtl.model.store.shipped_folders", lambda: ())
     host.new_scene()
     user = ClassUser(tmp_path / "worker")

@@ -41,7 +41,6 @@ needs_engine = pytest.mark.skipif(
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassUser]:
     """The panel is open in an empty scene with slice views; the models are those of the tests and no others."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     monkeypatch.setattr("medtl.model.store.shipped_folders", lambda: ())
     slicer.app.userSettings().clear()
     host.new_scene()
@@ -220,11 +219,11 @@ def test_a_model_of_plain_numbers_shows_what_spoke_for_it_and_how_sure_it_is(use
     assert [name for name, _length, _text in user.bars()] == ["Benign", "Malignant"]
     assert user.ui.intervalLabel.text.startswith("Malignant: between 62 % and 93 % (95 % interval).")
     assert table.horizontalHeaderItem(2).text() == "Malignant"
-    assert rows == [["Volume, mL", "61.3", "for it"], ["Sphericity", "0.71", "against it"]]
+    assert rows == [["Volume, mL", "61.3", "for"], ["Sphericity", "0.71", "against"]]
     assert not user.ui.votesLabel.visible
     assert not user.ui.votesButton.visible
     assert not user.ui.heatmapCheckBox.enabled
-    assert "looks at the shape" in tip(user.ui.heatmapCheckBox)
+    assert "has no heat map" in tip(user.ui.heatmapCheckBox)
 
 
 def test_features_speak_for_the_class_that_is_shown(user):
@@ -234,7 +233,7 @@ def test_features_speak_for_the_class_that_is_shown(user):
     user.ui.classifyButton.click()
     user.worker.shape(malignant=0.3, interval=(0.001, 0.999))
     assert user.ui.classLabel.text == "Benign, 70 %"
-    assert user.ui.featureTable.item(0, 2).text() == "against it"
+    assert user.ui.featureTable.item(0, 2).text() == "against"
     assert user.ui.intervalLabel.text.startswith("Malignant: between <1 % and >99 %")
 
 
@@ -270,7 +269,7 @@ def test_cancel_in_the_middle_changes_nothing(user):
 def test_an_answer_that_comes_after_cancel_or_of_a_closed_scene_is_dropped(user):
     user.load()
     user.ui.classifyButton.click()
-    user.worker.hears_cancel = False
+    user.worker.answers_cancel = False
     user.ui.cancelButton.click()
     user.worker.classified()
     assert user.status() == "Cancelled. Nothing was changed."
@@ -282,7 +281,7 @@ def test_an_answer_that_comes_after_cancel_or_of_a_closed_scene_is_dropped(user)
     assert user.ui.aboutLabel.text.startswith("There is no result yet")
 
 
-def test_an_error_is_told_in_the_panel_and_the_next_job_runs(user):
+def test_an_error_gives_a_message_in_the_panel_and_the_next_job_runs(user):
     user.load()
     user.ui.classifyButton.click()
     user.worker.error("InputError", "Expected slices that show a head, found none. Choose another volume.")
@@ -304,7 +303,7 @@ def test_the_panel_is_free_again_even_after_an_error_of_our_own(user):
     assert user.ui.classifyButton.enabled
 
 
-def test_an_empty_segment_is_told_before_the_engine_is_asked(user):
+def test_an_empty_segment_gives_a_message_before_the_engine_is_asked(user):
     volume = user.load()
     node = user.segmentation(volume)
     node.GetSegmentation().AddEmptySegment("tumour", "Tumour")
@@ -341,11 +340,9 @@ def test_the_choices_under_advanced_reach_the_engine(user):
     assert (options["device"], options["threads"]) == ("cpu", 3)
 
 
-def test_without_packages_the_panel_offers_the_set_up_and_then_goes_on(user, monkeypatch):
-    left = list(packages.TORCH)
+def test_without_packages_the_panel_offers_the_set_up_and_then_goes_on(user):
     user.load()
-    monkeypatch.setattr(packages, "missing", lambda *args: tuple(left))
-    monkeypatch.setattr(packages, "install", lambda asker, stop: left.clear() or ())
+    user.packages.needed = packages.TORCH
     user.widget.enter()
     assert user.ui.setupBox.visible
     assert not user.ui.runBox.visible
@@ -457,14 +454,14 @@ def test_the_votes_are_behind_a_fold_and_the_slider_goes_to_a_slice(user):
     user.ui.votesButton.collapsed = False
     assert (user.ui.sliceSlider.minimum, user.ui.sliceSlider.maximum) == (0, 9)
     user.ui.sliceSlider.value = 7
-    assert user.ui.sliceLabel.text == "Slice 7: Glioma, 48 %. It counts 5 % of the answer."
+    assert user.ui.sliceLabel.text == "Slice 7: Glioma, 48 %. Its weight in the answer is 5 %."
     place, _axis = class_result.place_of(volume, "axial", 7)
     to_ras = slicer.util.arrayFromVTKMatrix(
         slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
     )
     assert to_ras[:3, 2] @ (np.array(place) - to_ras[:3, 3]) == pytest.approx(0, abs=0.01)
     user.ui.sliceSlider.value = 9
-    assert user.ui.sliceLabel.text.endswith("It counts 1 % of the answer.")
+    assert user.ui.sliceLabel.text.endswith("Its weight in the answer is 1 %.")
 
 
 def test_the_plot_shows_every_class_in_its_colour(user):
@@ -478,7 +475,17 @@ def test_the_plot_shows_every_class_in_its_colour(user):
     for colour in re.findall(r"#\w{6}", user.ui.legendLabel.text):
         assert colour in seen, colour
     for name in ("Glioma", "Meningioma", "Pituitary tumour", "No tumour"):
-        assert name in user.ui.legendLabel.text
+        assert name.replace(" ", "&nbsp;") in user.ui.legendLabel.text
+
+
+def test_the_plot_is_drawn_again_when_the_panel_gets_another_width(user, tmp_path):
+    user.load()
+    user.classify()
+    user.ui.votesButton.collapsed = False
+    for width in (480, 300):
+        host.screenshot(user.widget.parent, tmp_path / "panel.png", width)
+        slicer.app.processEvents()
+        assert user.ui.plotLabel.pixmap.width() == user.ui.plotLabel.width
 
 
 def test_the_plot_of_an_answer_without_slices_stays_empty(user):
@@ -520,11 +527,11 @@ def test_the_report_says_result_model_image_and_settings(user, tmp_path):
     host.answer(str(tmp_path / "report.json"))
     user.ui.reportButton.click()
     assert user.ui.resultLabel.text == f"Saved at {tmp_path / 'report.json'}."
-    told = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert (told["model"], told["version"], told["sha256"]) == (BRAIN, "1.0.0", card(BRAIN).sha256)
-    assert "not for diagnosis" in told["note"]
-    assert told["settings"] == {"device": "auto", "threads": "all"}
-    (one,) = told["results"]
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert (report["model"], report["version"], report["sha256"]) == (BRAIN, "1.0.0", card(BRAIN).sha256)
+    assert "not for diagnosis" in report["note"]
+    assert report["settings"] == {"device": "auto", "threads": "all"}
+    (one,) = report["results"]
     assert (one["input"], one["segmentation"], one["segment"]) == ("head", "tumours", "Tumour")
     assert (one["class"], len(one["slices"]), len(one["image"]["sha256"])) == ("glioma", 10, 64)
     host.answer(str(tmp_path / "report"))  # without a suffix
@@ -537,7 +544,7 @@ def test_the_report_says_result_model_image_and_settings(user, tmp_path):
     assert str(tmp_path) in host.dialogs.shown[-1]
 
 
-def test_a_report_that_cannot_be_written_is_told_and_none_is_replaced_unasked(user, tmp_path):
+def test_a_report_that_cannot_be_written_gives_a_message_and_none_is_replaced_unasked(user, tmp_path):
     user.load(name="2: ax/t1")
     user.classify()
     host.answer(str(tmp_path / "none" / "report.csv"))
@@ -648,10 +655,10 @@ def test_from_the_button_to_the_answer_with_a_network_in_the_real_engine(served,
     assert not user.ui.staleLabel.visible
     store_image(tmp_path / "head.nrrd", phantom.volume.array, phantom.volume.geometry)
     command = [ENGINE_PYTHON, "-m", "medtl", "classify", str(tmp_path / "head.nrrd"), "--model", BRAIN, "--json"]
-    told = subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
-    (said,) = json.loads(told.stdout)["results"]
-    assert said["abstained"]
-    assert said["probabilities"] == pytest.approx(dict(found.probabilities), abs=0.02)  # bfloat16 or not
+    report = subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    (record,) = json.loads(report.stdout)["results"]
+    assert record["abstained"]
+    assert record["probabilities"] == pytest.approx(dict(found.probabilities), abs=0.02)  # bfloat16 or not
 
 
 @needs_engine

@@ -12,7 +12,7 @@ import pytest
 import slicer
 import vtk
 from class_user import BRAIN, GLIOMA, RENAL, STRANGE, ClassWorker, card, install, renal
-from panel_user import PHANTOM
+from panel_user import PHANTOM, FakePackages
 
 from medtl.errors import InputError
 from medtl.io.read import read_volume
@@ -26,6 +26,7 @@ from MedTLLib.jobs import packages
 from MedTLLib.mrml import scene, views
 
 TRUTH = PHANTOM.labelmap.array > 0
+PACKAGES = FakePackages()
 RECORD = {
     "probabilities": GLIOMA,
     "abstained": False,
@@ -54,7 +55,6 @@ def volume(scene: Any) -> Any:
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassWorker]:
     """An engine that answers as soon as it is asked, by `then`."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     install(card(BRAIN), renal())
     worker = ClassWorker(tmp_path / "worker")
     worker.then = worker.classified
@@ -62,8 +62,8 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassWor
     worker.stop()
 
 
-def said(**changes: Any) -> Classification:
-    """What the network with four classes said of the whole volume "head"."""
+def network_result(**changes: Any) -> Classification:
+    """The result of the network with four classes for the whole volume "head"."""
     one = card(BRAIN)
     names = {each.id: each.name for each in one.classes}
     return Classification(BRAIN, one.version, one.sha256, names, "", RECORD | changes, {})
@@ -85,7 +85,7 @@ def paint(segmentation: Any, volume: Any, segment_id: str, mask: np.ndarray) -> 
 
 
 def test_the_table_says_a_class_a_row_and_its_details_a_slice_a_row(volume):
-    table = class_result.put(said(), card(BRAIN), volume, None, None)
+    table = class_result.put(network_result(), card(BRAIN), volume, None, None)
     details = table.GetNodeReference(class_result.DETAILS_ROLE)
     columns = {table.GetColumnName(n): n for n in range(table.GetNumberOfColumns())}
     assert list(columns) == ["Class", "Probability", "Slices"]
@@ -100,15 +100,15 @@ def test_the_table_says_a_class_a_row_and_its_details_a_slice_a_row(volume):
 
 def test_a_second_answer_to_the_same_question_takes_the_place_of_the_first(volume):
     heat = Volume(np.zeros(PHANTOM.volume.array.shape, np.float32), PHANTOM.volume.geometry)
-    first = class_result.put(said(), card(BRAIN), volume, None, heat)
+    first = class_result.put(network_result(), card(BRAIN), volume, None, heat)
     class_result.outdate(first)
     counts = [slicer.mrmlScene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") for kind in ("Table", "ScalarVolume")]
-    second = class_result.put(said(abstained=True), card(BRAIN), volume, None, heat)
+    second = class_result.put(network_result(abstained=True), card(BRAIN), volume, None, heat)
     after = [slicer.mrmlScene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") for kind in ("Table", "ScalarVolume")]
     assert second is first
     assert after == counts
     assert class_result.read(first).abstained
-    assert class_result.why_stale(first, volume, None, "", card(BRAIN)) == ""
+    assert class_result.why_outdated(first, volume, None, "", card(BRAIN)) == ""
 
 
 def test_answers_to_other_questions_stand_beside_each_other_and_each_is_found(volume):
@@ -117,7 +117,7 @@ def test_answers_to_other_questions_stand_beside_each_other_and_each_is_found(vo
     questions = [(volume, None, ""), (other, None, ""), (volume, segmentation, "a"), (volume, segmentation, "b")]
     tables = []
     for at, where, segment in questions:
-        found = replace(said(), segment=segment)
+        found = replace(network_result(), segment=segment)
         tables.append(class_result.put(found, card(BRAIN), at, where, None))
     assert len(set(tables)) == 4
     for table, question in zip(tables, questions, strict=True):
@@ -138,7 +138,7 @@ def test_answers_to_other_questions_stand_beside_each_other_and_each_is_found(vo
     ],
 )
 def test_an_answer_is_stale_for_every_other_question(volume, question, reason):
-    table = class_result.put(said(), card(BRAIN), volume, None, None)
+    table = class_result.put(network_result(), card(BRAIN), volume, None, None)
     segmentation = segmented(volume, "a")
     asked = {
         "the same": (volume, None, "", card(BRAIN)),
@@ -147,13 +147,13 @@ def test_an_answer_is_stale_for_every_other_question(volume, question, reason):
         "model": (volume, None, "", renal()),
         "no model": (volume, None, "", None),
     }[question]
-    found = class_result.why_stale(table, *asked)
+    found = class_result.why_outdated(table, *asked)
     assert (found == "") == (reason == "")
     assert reason in found
 
 
 def test_a_table_that_is_damaged_or_of_another_kind_is_no_answer(volume):
-    table = class_result.put(said(), card(BRAIN), volume, None, None)
+    table = class_result.put(network_result(), card(BRAIN), volume, None, None)
     for text in ("{", "[]", '{"model": 1}', "null"):
         table.SetAttribute(class_result.RESULT, text)
         assert class_result.read(table) is None, text
@@ -163,13 +163,13 @@ def test_a_table_that_is_damaged_or_of_another_kind_is_no_answer(volume):
 
 def test_a_saved_scene_has_the_answer_with_all_that_belongs_to_it(volume, tmp_path):
     heat = np.linspace(0, 1, TRUTH.size, dtype=np.float32).reshape(TRUTH.shape)
-    table = class_result.put(said(), card(BRAIN), volume, None, Volume(heat, PHANTOM.volume.geometry))
+    table = class_result.put(network_result(), card(BRAIN), volume, None, Volume(heat, PHANTOM.volume.geometry))
     path, name = tmp_path / "scene.mrb", table.GetName()
     assert slicer.mrmlScene.WriteToMRB(str(path))
     slicer.mrmlScene.Clear()
     slicer.mrmlScene.ReadFromMRB(str(path), True)
     table = slicer.util.getFirstNodeByName(name)
-    assert class_result.read(table) == said()
+    assert class_result.read(table) == network_result()
     assert table.GetNodeReference(class_result.VOLUME_ROLE).GetName() == "head"
     node = table.GetNodeReference(class_result.HEATMAP_ROLE)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), heat)
@@ -361,13 +361,13 @@ def test_what_slicer_knows_of_the_image_is_held_against_the_answer(volume, worke
     gate = replace(card(BRAIN).gate, not_sequence=("*flair*",))
     volume.SetName("head_FLAIR")
     install(card(BRAIN, gate=gate))
-    found = class_result.read(classify_job.run(worker, volume, BRAIN))
+    found = class_result.read(classify_job.run(worker, PACKAGES, volume, BRAIN))
     assert found.abstained
     assert "head FLAIR" in found.record["reasons"][0]
 
 
 def test_a_run_gives_the_record_without_the_files_that_are_gone(volume, worker):
-    table = classify_job.run(worker, volume, BRAIN)
+    table = classify_job.run(worker, PACKAGES, volume, BRAIN)
     found = class_result.read(table)
     assert found.record["input"] == "head"
     assert worker.folder.name not in json.dumps(class_result.report(found))
@@ -392,36 +392,37 @@ def test_what_was_touched_while_the_model_ran_makes_the_answer_outdated(volume, 
         worker.classified()
 
     worker.then = touch
-    table = classify_job.run(worker, volume, BRAIN, segmentation)
+    table = classify_job.run(worker, PACKAGES, volume, BRAIN, segmentation)
     assert table.GetAttribute(class_result.OUTDATED)
     assert class_result.read(table).record["segment"] == "tumour"
 
 
-def test_an_engine_without_a_result_or_with_a_broken_heat_map_is_told(volume, worker):
+def test_an_engine_without_a_result_or_with_a_broken_heat_map_gives_a_message(volume, worker):
     def nothing() -> None:
         worker.jobs.pop(1)[1]({"results": [], "errors": [{"input": "x", "message": "Expected slices."}]})
 
     worker.then = nothing
     with pytest.raises(ValueError, match="Expected slices"):
-        classify_job.run(worker, volume, BRAIN)
+        classify_job.run(worker, PACKAGES, volume, BRAIN)
     worker.then = lambda: worker.classified(heat=np.zeros(TRUTH.shape))
-    found = class_result.read(classify_job.run(worker, volume, BRAIN))
+    found = class_result.read(classify_job.run(worker, PACKAGES, volume, BRAIN))
     assert found.record["warnings"][0].startswith("There is no heat map")
 
 
-def test_a_model_that_does_not_classify_or_is_not_there_is_a_value_error(volume, worker, monkeypatch):
+def test_a_model_that_does_not_classify_or_is_not_there_is_a_value_error(volume, worker):
     for name, reason in (("glioma-flair", "that classifies"), ("none", "found 'none'"), (RENAL, "measures the shape")):
         with pytest.raises(ValueError, match=reason):
-            classify_job.run(worker, volume, name)
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+            classify_job.run(worker, PACKAGES, volume, name)
+    missing = FakePackages()
+    missing.needed = packages.TORCH
     with pytest.raises(RuntimeError, match="packages are missing"):
-        classify_job.run(worker, volume, BRAIN)
+        classify_job.run(worker, missing, volume, BRAIN)
     assert worker.requests == []
 
 
 def test_the_reasons_to_abstain_stay_with_the_answer(volume, worker):
     worker.then = lambda: worker.classified(reasons=(STRANGE,), warnings=("odd",))
-    found = class_result.read(classify_job.run(worker, volume, BRAIN))
+    found = class_result.read(classify_job.run(worker, PACKAGES, volume, BRAIN))
     assert (found.abstained, found.record["reasons"], found.record["warnings"]) == (True, [STRANGE], ["odd"])
     assert found.best == "glioma"
     assert scene.facts_of(volume).name == "head"

@@ -113,12 +113,12 @@ def test_a_segmentation_whose_volume_is_not_there_has_nothing_fresh_and_says_so(
     slicer.mrmlScene.RemoveNode(volume)
     (found,) = finetune_job.MarkedCases().cases(CARD)
     assert (found.volume, found.fresh) == (None, 0)
-    assert found.notes
+    assert found.warnings
     smaller = samples.volume_node(PHANTOM.volume, "smaller")
     slicer.util.updateVolumeFromArray(smaller, np.zeros((3, 4, 5), np.int16))
     (found,) = finetune_job.MarkedCases().cases(CARD, smaller)
     assert found.fresh == 0
-    assert found.notes
+    assert found.warnings
     assert segmentation.GetScene() is not None
 
 
@@ -245,16 +245,16 @@ def test_a_result_that_the_segmentation_does_not_take_changes_nothing(root):
 def test_nothing_is_rescued_where_nothing_was_kept_and_the_last_whole_one_where_something_was(root):
     case()
     job = begin(root)
-    assert not finetune_job.unwinding(job)
-    assert finetune_job.rescue(job) is None
+    assert not finetune_job.is_renaming(job)
+    assert finetune_job.recover_best(job) is None
     for number in (2, 10):
         bundle(job.name, folder=f"{job.name}.best-{number}")
     (user_store() / f"{job.name}.best-11").mkdir()  # not whole
     (user_store() / f"{job.name}.best-10" / "LICENSE").write_text("the last one", encoding="utf-8")
-    assert finetune_job.unwinding(job)
+    assert finetune_job.is_renaming(job)
     assert job.after_cancel(may_wait=True) is None  # the engine may yet do it
-    rescued = finetune_job.rescue(job)
+    rescued = finetune_job.recover_best(job)
     assert rescued == finetune_job.Tuned(job.name, MODEL)
     assert (find_model(job.name) / "LICENSE").read_text(encoding="utf-8") == "the last one"
-    assert not finetune_job.unwinding(job)
+    assert not finetune_job.is_renaming(job)
     assert [folder.name for folder in user_store().iterdir()] == [job.name]

@@ -12,7 +12,7 @@ from tuning_user import TUNED, bundle
 from medtl.model.store import user_store
 from MedTLLib.jobs.finetune import FinetuneJob
 from MedTLLib.jobs.job import Job, new_folder
-from MedTLLib.jobs.maintenance import Maintenance, bundle_of, size_of
+from MedTLLib.jobs.maintenance import Maintenance, size_of
 from MedTLLib.jobs.run import JobRun
 
 
@@ -43,21 +43,21 @@ def test_models_and_folders_of_jobs_are_listed_with_their_sizes(run):
     folder = bundle(TUNED)
     run.begin(Waiting, Waiting, print)
     run.engine.error("InternalError", "boom")
-    model, job = Maintenance(run).kept()
+    model, job = Maintenance(run).folders()
     assert (model.kind, model.name, model.size) == ("model", TUNED, size_of(folder))
-    assert (job.kind, job.folder.parent, job.size) == ("job", run.engine.folder, 1000)
+    assert (job.kind, job.path.parent, job.size) == ("job", run.engine.folder, 1000)
 
 
 def test_nothing_is_listed_where_nothing_is_kept(run):
     run.engine.folder.rmdir()
-    assert Maintenance(run).kept() == ()
+    assert Maintenance(run).folders() == ()
 
 
 def test_the_folder_of_a_job_that_runs_stays_and_others_go(run):
     maintenance = Maintenance(run)
     old = Waiting(run.engine.folder)
     run.begin(Waiting, Waiting, print)
-    kept = {each.folder: each for each in maintenance.kept()}
+    kept = {each.path: each for each in maintenance.folders()}
     assert maintenance.delete(kept[run.job.folder]) == "A job uses this folder."
     assert maintenance.delete(kept[old.folder]) == f"Deleted: {old.folder.name}"
     assert list(run.engine.folder.iterdir()) == [run.job.folder]
@@ -67,15 +67,15 @@ def test_while_a_model_is_tuned_no_folder_is_deleted(run):
     bundle(TUNED)
     run.begin(Tuning, Tuning, print)
     maintenance = Maintenance(run)
-    assert {maintenance.delete(kept) for kept in maintenance.kept()} == {"Fine-tune is running."}
-    assert len(maintenance.kept()) == 2
+    assert {maintenance.delete(kept) for kept in maintenance.folders()} == {"Fine-tune is running."}
+    assert len(maintenance.folders()) == 2
 
 
 def test_what_another_program_deleted_meanwhile_is_a_sentence(run):
     bundle(TUNED)
     Waiting(run.engine.folder)
     maintenance = Maintenance(run)
-    model, job = maintenance.kept()
+    model, job = maintenance.folders()
     for kept in (model, job):
         maintenance.delete(kept)
     assert "Could not delete" in maintenance.delete(job)
@@ -98,12 +98,7 @@ def test_the_engine_is_unloaded_unless_it_is_not_loaded_or_works(run):
 
 def test_a_log_is_saved_or_the_reason_is_given(run, tmp_path):
     maintenance = Maintenance(run)
-    assert maintenance.suggested_log().endswith("MedTL-log.zip")
-    assert maintenance.save_log(str(tmp_path / "log.zip")) == f"Saved at {tmp_path / 'log.zip'}."
+    assert maintenance.suggested_log().name == "MedTL-log.zip"
+    assert maintenance.save_log(tmp_path / "log.zip") == f"Saved at {tmp_path / 'log.zip'}."
     assert "jobs.txt" in zipfile.ZipFile(tmp_path / "log.zip").namelist()
-    assert "does not exist" in maintenance.save_log(str(tmp_path / "none" / "log.zip"))
-
-
-def test_a_bundle_is_chosen_by_its_zip_or_its_metadata():
-    assert bundle_of("models/tuned.zip") == Path("models/tuned.zip")
-    assert bundle_of("models/tuned/configs/metadata.json") == Path("models/tuned")
+    assert "does not exist" in maintenance.save_log(tmp_path / "none" / "log.zip")

@@ -1,5 +1,6 @@
 """What is missing, what is asked, and what would be installed: pip and the PyTorch extension are replaced."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -92,7 +93,7 @@ def names(requirements: Any) -> list[str]:
     return [each.name for each in requirements]
 
 
-def test_what_is_missing_is_told_torch_first_without_importing_it(site: Site) -> None:
+def test_what_is_missing_is_listed_torch_first_without_importing_it(site: Site) -> None:
     assert names(packages.missing()) == ["torch", "torchvision", *REST]
     site.add("timm", "0.9")
     site.add("monai", "1.6.0")
@@ -168,11 +169,17 @@ def test_the_list_of_packages_is_that_of_the_engine_without_torch_and_what_slice
     assert here == sorted(each for each in engine if each.split(">")[0] not in brought)
 
 
-@pytest.mark.parametrize(("card", "download"), [("/usr/bin/nvidia-smi", "3.0 GB"), (None, "325 MB")])
+@pytest.mark.parametrize(("folder", "download"), [("path", "3.0 GB"), ("here", "325 MB"), (None, "325 MB")])
 def test_the_plan_says_what_comes_from_where_and_what_it_costs(
-    site: Site, card: str | None, download: str, monkeypatch: pytest.MonkeyPatch
+    site: Site, folder: str | None, download: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: card)
+    """NVIDIA's program in a folder of PATH means CUDA, in the current folder it means nothing."""
+    for name in ("path", "here"):
+        (tmp_path / name).mkdir()
+    if folder is not None:
+        (tmp_path / folder / "nvidia-smi").touch(0o755)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PATH", os.pathsep.join(["", ".", str(tmp_path / "path")]))
     text = packages.plan(packages.missing())
     assert "torch, torchvision, by the PyTorch extension from download.pytorch.org" in text
     assert f"{', '.join(REST)}, from pypi.org" in text
@@ -228,7 +235,7 @@ def test_a_restart_is_advised_where_a_changed_package_is_loaded(site: Site, monk
     assert site.install() == ("einops",)
 
 
-def test_without_the_pytorch_extension_the_user_is_told_to_install_it(
+def test_without_the_pytorch_extension_the_user_is_asked_to_install_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "PyTorchUtils")
@@ -240,7 +247,7 @@ def test_without_the_pytorch_extension_the_user_is_told_to_install_it(
     assert site.install() == ()  # where torch is there, nobody needs it
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anyone_is_asked(
+def test_a_folder_that_cannot_be_written_gives_a_message_before_anyone_is_asked(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sysconfig, "get_paths", lambda: {"purelib": str(site.folder / "nowhere")})
@@ -249,7 +256,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anyone_is_asked(
     assert site.deeds == []
 
 
-def test_a_full_disk_is_told_before_anyone_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_gives_a_message_before_anyone_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500 * 10**6))
     with pytest.raises(InputError, match=r"Expected .* GB free in .*, found 500 MB\. Make room"):
         site.install()

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from panel_user import FakePackages
 
 from medtl.errors import InputError, ModelError
 from medtl.progress import STAGES
@@ -19,7 +20,7 @@ class FakeEngine:
     """Answers through `jobs[id]`, which are the callbacks; `turn` is a turn of the event loop."""
 
     def __init__(self, folder: Path = Path("engine")) -> None:
-        self.folder, self.complaints, self.state = folder, "", "ready"
+        self.folder, self.stderr, self.state = folder, "", "ready"
         self.jobs: dict[int, tuple[Any, ...]] = {}
         self.cancelled: list[int] = []
         self.seconds = 100.0
@@ -134,7 +135,7 @@ def test_a_job_runs_from_its_start_to_its_outcome(run, engine):
     assert (job.seen, outcomes) == (["read answer", "show labels"], ["outcome"])
     assert (run.job, run.state, run.kind, run.failures) == (None, "idle", TwoSteps, [])
     assert seen == [
-        ("idle", "Handing over the volume…"),
+        ("idle", "Passing the volume to the engine…"),
         ("running", "Starting the engine…"),
         ("running", "Loading the model"),
         ("running", "Segmenting, 12 s left"),
@@ -341,7 +342,7 @@ def test_the_shared_engine_is_made_once_and_ends_with_its_last_user(tmp_path):
         made.append(FakeEngine(tmp_path))
         return made[-1]
 
-    shared, one, two = SharedEngine(make), User(), User()
+    shared, one, two = SharedEngine(make, FakePackages()), User(), User()
     assert made == []
     assert shared.take(one) is shared.take(two) is made[0]
     shared.give_back(one)
@@ -355,7 +356,7 @@ def test_the_shared_engine_is_made_once_and_ends_with_its_last_user(tmp_path):
 
 def test_a_user_that_is_garbage_holds_no_engine(tmp_path):
     engine, one = FakeEngine(tmp_path), User()
-    shared = SharedEngine(lambda: engine)
+    shared = SharedEngine(lambda: engine, FakePackages())
     shared.take(User())
     shared.take(one)
     shared.give_back(one)

@@ -80,9 +80,9 @@ def test_a_region_that_is_turned_and_moved_holds_the_voxels_that_slicer_says_lie
     transform.SetMatrixTransformToParent(moved.GetMatrix())
     roi.SetAndObserveTransformNodeID(transform.GetID())
     found = regions.inside(volume, None, roi)
-    said = [bool(roi.IsPointInROIWorld(point)) for point in centres(volume).reshape(-1, 3)]
+    inside_roi = [bool(roi.IsPointInROIWorld(point)) for point in centres(volume).reshape(-1, 3)]
     assert 100 < found.sum() < found.size / 2
-    np.testing.assert_array_equal(found.ravel(), said)
+    np.testing.assert_array_equal(found.ravel(), inside_roi)
 
 
 def test_slice_and_region_together_are_what_is_in_both(volume):
@@ -121,18 +121,18 @@ def reference_of(segmentation):
 
 def test_a_finished_job_leaves_no_folder(volume, tmp_path):
     finished = finish(segment_job.begin(volume, None, segment_job.Choices(MODEL), tmp_path))
-    assert finished.notes == ()
+    assert finished.warnings == ()
     assert finished.volume is volume is reference_of(finished.segmentation)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_volume_that_was_edited_meanwhile_is_told_and_the_target_is_left_alone(volume, tmp_path):
+def test_a_volume_that_was_edited_meanwhile_gives_a_message_and_the_target_is_left_alone(volume, tmp_path):
     target = finish(segment_job.begin(volume, None, segment_job.Choices(MODEL), tmp_path)).segmentation
     job = segment_job.begin(volume, target, segment_job.Choices(MODEL), tmp_path)
     slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume) + 1)
     finished = finish(job)
     assert finished.segmentation is not target
-    assert any("changed or moved" in note for note in finished.notes)
+    assert any("changed or moved" in warning for warning in finished.warnings)
 
 
 def test_nodes_of_another_scene_with_the_same_ids_are_not_those_of_the_job(volume, tmp_path):
@@ -147,7 +147,7 @@ def test_nodes_of_another_scene_with_the_same_ids_are_not_those_of_the_job(volum
     assert finished.volume is None
     assert theirs.GetSegmentation().GetNumberOfSegments() == 0
     assert reference_of(finished.segmentation) is not other
-    assert any("was deleted" in note for note in finished.notes)
+    assert any("was deleted" in warning for warning in finished.warnings)
 
 
 def test_process_gives_the_segmentation(volume, tmp_path):
@@ -161,7 +161,7 @@ def test_process_gives_the_segmentation(volume, tmp_path):
 def test_process_gives_no_result_to_another_scene(volume, tmp_path, when):
     worker = FakeWorker(tmp_path)
     worker.state = "ready"  # warm: what others wait for is not stopped
-    worker.hears_cancel = when != "before the answer"
+    worker.answers_cancel = when != "before the answer"
 
     def then():
         if when == "after it":

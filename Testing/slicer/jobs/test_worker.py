@@ -20,7 +20,8 @@ from medtl.io.parts import owner_tag
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_image
 from medtl.phantom import head
-from MedTLLib.jobs.worker import Worker, launcher_in
+from MedTLLib.jobs.programs import program_in
+from MedTLLib.jobs.worker import Worker
 
 SLICER_TESTS = Path(__file__).resolve().parents[1]
 ROOT = SLICER_TESTS.parents[1]
@@ -43,7 +44,7 @@ def alive(pid: int) -> bool:
 
 
 class Job:
-    """One submitted job and all that was said about it."""
+    """One submitted job and its answers."""
 
     def __init__(self, worker: Worker, job: str = "answer", **fields: object) -> None:
         self.worker = worker
@@ -198,7 +199,7 @@ def test_a_cancelled_job_is_answered_and_the_same_process_does_the_next_one(work
 
 
 def test_a_job_that_hears_no_cancel_is_killed_within_two_seconds_and_the_others_are_done(worker: Worker) -> None:
-    job, gone, after = Job(worker, "be deaf").wait_for_progress(), Job(worker), Job(worker)
+    job, gone, after = Job(worker, "ignore all").wait_for_progress(), Job(worker), Job(worker)
     pid = pid_of(worker)
     asked = time.monotonic()
     worker.cancel(job.id)
@@ -228,7 +229,7 @@ def test_a_job_is_cancelled_before_the_engine_is_ready(
     assert (first.stages, second.stages) == ([], [])
 
 
-def test_a_waiting_job_is_told_from_the_running_one_and_cancelled_alone(worker: Worker) -> None:
+def test_a_waiting_job_is_distinguished_from_the_running_one_and_cancelled_alone(worker: Worker) -> None:
     running, waiting = Job(worker, "sit").wait_for_progress(), Job(worker)
     assert [worker.queued(job.id) for job in (running, waiting)] == [False, True]
     worker.cancel(running.id)
@@ -245,7 +246,7 @@ def test_stop_leaves_no_process_and_no_job_without_an_answer(
     worker: Worker, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_HOLD", str(tmp_path / "hold"))
-    jobs = [Job(worker, {"idle": "answer", "in a job": "sit"}.get(moment, "be deaf")), Job(worker)]
+    jobs = [Job(worker, {"idle": "answer", "in a job": "sit"}.get(moment, "ignore all")), Job(worker)]
     pid = pid_of(worker)
     if moment != "before it is ready":
         (tmp_path / "hold").touch()
@@ -319,7 +320,7 @@ def test_the_engine_is_the_module_of_the_extension_run_by_pythonslicer(
 
 
 @pytest.mark.parametrize("windows", [False, True])
-def test_the_launcher_is_never_taken_from_the_current_folder_or_a_relative_one(tmp_path, monkeypatch, windows):
+def test_a_program_is_never_taken_from_the_current_folder_or_a_relative_one(tmp_path, monkeypatch, windows):
     name = "PythonSlicer.exe" if windows else "PythonSlicer"
     folders = [tmp_path / "own", tmp_path / "here", tmp_path / "plain", tmp_path / "path"]
     for folder in folders:
@@ -327,9 +328,9 @@ def test_the_launcher_is_never_taken_from_the_current_folder_or_a_relative_one(t
         (folder / name).touch(0o755 if folder.name != "plain" else 0o644)
     own, here, plain, path = folders
     monkeypatch.chdir(here)
-    assert launcher_in([own, path], windows) == own / name
-    assert launcher_in([tmp_path / "none", Path(), Path("../here"), plain, path], windows) == path / name
-    assert launcher_in([Path()], windows) is None
+    assert program_in("PythonSlicer", [own, path], windows) == own / name
+    assert program_in("PythonSlicer", [tmp_path / "none", Path(), Path("../here"), plain, path], windows) == path / name
+    assert program_in("PythonSlicer", [Path()], windows) is None
 
 
 def test_calls_for_later_come_from_the_event_loop_and_in_their_turn(worker: Worker) -> None:

@@ -246,7 +246,7 @@ def test_a_segment_on_another_grid_is_resampled_as_slicer_does(scene, geometry):
     assert np.array_equal(found, mask)
 
 
-def test_segments_that_share_a_layer_are_told_apart(scene, geometry):
+def test_segments_that_share_a_layer_are_kept_apart(scene, geometry):
     volume, mask = volume_node(scene, geometry), np.zeros(geometry.shape, dtype=bool)
     mask[1:3, 1:3, 1:3] = True
     node = segment_with(scene, mask, geometry)

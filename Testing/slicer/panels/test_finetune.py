@@ -37,7 +37,6 @@ BUDGET = 10  # seconds, with the real engine
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TuningUser]:
     """The panel is open in an empty scene with slice views, nothing is missing, nothing was imported."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     slicer.app.userSettings().clear()
     host.new_scene()
     host.open_views()
@@ -67,10 +66,10 @@ def test_the_button_is_grey_until_a_slice_is_marked_and_says_why(user):
     assert user.ui.seedsUsedLabel.text == "3 SEEDs of 1 case."
 
 
-def test_a_mark_whose_slice_was_edited_is_not_counted_and_that_is_told(user):
+def test_a_mark_whose_slice_was_edited_is_not_counted_and_that_is_shown(user):
     volume, segmentation = user.case()
     user.paint_in(segmentation, volume, SLICES[0])
-    assert user.ui.seedsUsedLabel.text == "2 SEEDs of 1 case. Edited since they were marked, so left out: 1."
+    assert user.ui.seedsUsedLabel.text == "2 SEEDs of 1 case. Not used, because edited since they were marked: 1."
     for k in SLICES[1:]:
         user.paint_in(segmentation, volume, k)
     assert not user.ui.tuneButton.enabled
@@ -105,14 +104,14 @@ def test_a_model_that_does_not_fit_is_not_tuned(user):
 
 def test_without_the_engine_s_packages_it_says_so(user, monkeypatch):
     user.case()
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    user.packages.needed = packages.TORCH
     user.widget.enter()
     user.wait()
     assert not user.ui.tuneButton.enabled
     assert "packages are missing" in user.ui.tuneReasonLabel.text
 
 
-def test_a_volume_under_a_transform_is_told_instead_of_a_run(user):
+def test_a_volume_under_a_transform_gives_a_message_instead_of_a_run(user):
     volume, _segmentation = user.case()
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
     volume.SetAndObserveTransformNodeID(transform.GetID())
@@ -129,7 +128,7 @@ def test_a_case_whose_volume_is_gone_counts_no_more(user):
     assert not user.ui.tuneButton.enabled
 
 
-def test_a_marked_case_that_is_left_out_is_told_beside_those_that_count(user):
+def test_a_marked_case_that_is_not_used_is_shown_beside_those_that_count(user):
     volume, _segmentation = user.case()
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
     volume.SetAndObserveTransformNodeID(transform.GetID())
@@ -170,7 +169,7 @@ def test_while_it_runs_the_panel_tells_how_far_it_is_and_draws_the_loss(user):
     user.ui.tuneButton.click()
     assert user.tuning() == "Starting the engine…"
     assert user.ui.tuneRunBox.visible
-    assert "your edits stay" in user.ui.frozenCaption.text
+    assert "go on painting" in user.ui.frozenCaption.text
     assert not user.ui.tuneButton.enabled
     assert user.ui.tuneCancelButton.enabled
     user.worker.progress("load", 0.0)
@@ -230,7 +229,7 @@ def test_an_error_is_a_sentence_and_nothing_is_changed(user, kind):
     assert user.tuning().startswith("Done in")
 
 
-def test_a_folder_that_is_gone_is_told(user):
+def test_a_folder_that_is_gone_gives_a_message(user):
     user.case()
     user.worker.folder.rmdir()
     user.ui.tuneButton.click()
@@ -281,7 +280,7 @@ def test_cancel_keeps_the_best_model_so_far_whoever_gives_it_its_name(user, who)
         last.rename(user_store() / TUNED)
     host.process_until(lambda: user.ui.useButton.visible, 5.0, "The best model so far")
     assert user.tuning() == "Stopped. The best model so far is kept."
-    assert f"{TUNED} was stopped before it was compared with {MODEL}." in user.ui.verdictLabel.text
+    assert f"{TUNED} was not compared with {MODEL}: Fine-tune was stopped." in user.ui.verdictLabel.text
     assert (find_model(TUNED) / "docs" / "README.md").read_text(encoding="utf-8") == "number 10"
     assert user.chosen.modelName == MODEL
     user.ui.useButton.click()
@@ -304,7 +303,7 @@ def test_a_worker_that_died_leaves_the_best_model_so_far(user):
 def test_a_run_that_ends_in_spite_of_cancel_is_kept_whole(user):
     user.case()
     user.ui.tuneButton.click()
-    user.worker.hears_cancel = False
+    user.worker.answers_cancel = False
     user.ui.tuneCancelButton.click()
     user.worker.tuned()
     assert user.ui.useButton.enabled
@@ -314,13 +313,13 @@ def test_a_run_that_ends_in_spite_of_cancel_is_kept_whole(user):
 # Afterwards
 
 
-def test_the_verdict_is_told_with_figures_and_nothing_happens_by_itself(user):
+def test_the_verdict_is_shown_with_figures_and_nothing_happens_by_itself(user):
     volume, segmentation = user.case()
     user.tune(mask=MOVED)
     text = user.ui.verdictLabel.text
     assert text.splitlines() == [
         f"{TUNED} is better than {MODEL}.",
-        "On 2 SEED slices left out: Dice 0.71 → 0.83 (+0.12 ± 0.02).",
+        "On 2 held-out SEED slices: Dice 0.71 → 0.83 (+0.12 ± 0.02).",
         "On 6 synthetic heads: unchanged, Dice 0.93 → 0.93 (± 0.00).",
         "The guard set is synthetic heads.",
         "Research use, not for diagnosis.",
@@ -336,7 +335,7 @@ def test_the_verdict_is_told_with_figures_and_nothing_happens_by_itself(user):
     [
         ({"verdict": "same"}, f"{TUNED} is about as good as {MODEL}."),
         ({"verdict": "worse"}, f"{TUNED} is worse than {MODEL}, so {MODEL} stays selected.\n"),
-        ({"verdict": "worse"}, "On 2 SEED slices left out: Dice 0.71 → 0.41 (−0.30 ± 0.02)."),
+        ({"verdict": "worse"}, "On 2 held-out SEED slices: Dice 0.71 → 0.41 (−0.30 ± 0.02)."),
         ({"verdict": "better", "seeds_n": 0}, f"{TUNED} is better than {MODEL}.\nOn 6 synthetic heads"),
         ({"verdict": "better", "guard": "cases"}, "On 6 cases that you accepted: unchanged, Dice 0.93"),
         ({"verdict": "better", "guard": "none"}, "(+0.12 ± 0.02).\nThe guard set"),
@@ -418,7 +417,7 @@ def test_back_to_another_model_of_the_same_name_is_grey(user):
     user.widget.segment.readModels()
     user.wait()
     assert not user.ui.previousButton.enabled
-    assert tip(user.ui.previousButton) == f"The model that is called {TUNED} now is another one."
+    assert tip(user.ui.previousButton) == f"{TUNED} is now another model of the same name."
 
 
 def test_back_to_a_model_that_was_deleted_is_grey(user):
@@ -528,7 +527,7 @@ def test_what_does_not_fit_any_more_gets_no_result_and_the_model_is_kept(user, w
     assert user.chosen.modelName == TUNED
 
 
-def test_a_segmentation_that_is_deleted_afterwards_is_told_when_put_is_pressed(user):
+def test_a_segmentation_that_is_deleted_afterwards_gives_a_message_when_put_is_pressed(user):
     _volume, segmentation = user.case()
     user.tune(mask=MOVED)
     assert user.ui.putButton.enabled
@@ -802,7 +801,7 @@ def test_a_slice_that_is_called_right_while_the_new_result_is_shown_is_not_marke
     assert shown(segmentation) == "new"
     compared.widget.seeds._key.activated.emit()
     assert [mark.index for mark in marks.marks(segmentation, volume, card)] == before
-    assert "is hidden" in compared.ui.seedsNoteLabel.text
+    assert "is hidden" in compared.ui.seedsMessageLabel.text
     compared.widget.finetune.after.compare.key.release()
     compared.widget.seeds._key.activated.emit()
     assert len(marks.marks(segmentation, volume, card)) == len(before) + 1

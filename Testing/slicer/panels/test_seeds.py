@@ -15,7 +15,6 @@ from panel_user import LESION, User, paint, tip, voxels
 
 from medtl.phantom import head
 from MedTLLib import samples
-from MedTLLib.jobs import packages
 from MedTLLib.mrml import editors, views
 from MedTLLib.seeds import marks, storage
 
@@ -61,8 +60,8 @@ class Annotator(User):
         shown = self.ui.seedsList
         return [shown.item(row).text() for row in range(shown.count)]
 
-    def note(self) -> str:
-        return str(self.ui.seedsNoteLabel.text) if self.ui.seedsNoteLabel.visible else ""
+    def message(self) -> str:
+        return str(self.ui.seedsMessageLabel.text) if self.ui.seedsMessageLabel.visible else ""
 
     def marked(self) -> dict[int, bool]:
         """The marked slices, and whether they are stale, as they are kept."""
@@ -109,7 +108,6 @@ def press(user: Annotator, key: str, repeats: int = 0) -> None:
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Annotator]:
     """The panel is open in an empty scene with slice views, nothing is missing, nothing was imported."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     slicer.app.userSettings().clear()
     host.new_scene()
     host.open_views()
@@ -162,7 +160,7 @@ def test_with_the_key_alone_all_proposed_slices_become_seeds(user):
         press(user, "S")
     assert user.marked() == dict.fromkeys(PROPOSED, False)
     assert "5 of 5 SEEDs" in user.corner()
-    assert "No further slice is proposed" in user.note()
+    assert "No further slice is proposed" in user.message()
 
 
 def test_a_key_that_is_held_down_marks_one_slice(user):
@@ -198,7 +196,7 @@ def test_a_mark_is_taken_back_and_what_has_none_cannot_be(user):
     user.begin()
     user.look_at(FIRST)
     assert not user.ui.unmarkButton.enabled
-    assert "no SEED" in tip(user.ui.unmarkButton)
+    assert "not a SEED" in tip(user.ui.unmarkButton)
     user.ui.markButton.click()
     user.look_at(FIRST)
     assert user.corner() == f"1 of 5 SEEDs\nSlice {FIRST}: right"
@@ -251,7 +249,7 @@ def test_a_stale_mark_is_proposed_again(user):
     assert user.slice() == PROPOSED[2]
 
 
-def test_many_strokes_are_looked_at_once_when_the_user_pauses(user, monkeypatch):
+def test_many_strokes_are_read_once_when_the_user_pauses(user, monkeypatch):
     user.begin()
     user.ui.markButton.click()
     looked = []
@@ -294,7 +292,7 @@ def test_where_the_view_crosses_several_slices_it_is_turned_first_and_nothing_is
     user.view().JumpSliceByCentering(*(to_ras(user.volume) @ (20, 20, FIRST + 0.3, 1))[:3])
     user.ui.markButton.click()
     assert user.marked() == {}
-    assert "turned" in user.note()
+    assert "turned" in user.message()
     assert user.slice() == FIRST
     axes = to_ras(user.volume)[:3, :3]
     normal = slicer.util.arrayFromVTKMatrix(user.view().GetSliceToRAS())[:3, 2]
@@ -335,11 +333,11 @@ def test_the_view_that_counts_is_that_of_the_models_plane(user, plane, name, axi
         return replace(found, card=replace(card, input=replace(card.input, plane=plane)))
 
     user.begin()
-    assert "The Red view counts." in user.ui.seedsLabel.text
-    models = user.widget.segment.models
-    models.models = tuple(map(other_plane, models.models))
+    assert "The Red view shows the slice to mark." in user.ui.seedsLabel.text
+    models = user.widget.segment.models.installed
+    models.entries = tuple(map(other_plane, models.entries))
     user.widget.seeds.update()
-    assert f"The {name} view counts." in user.ui.seedsLabel.text
+    assert f"The {name} view shows the slice to mark." in user.ui.seedsLabel.text
     user.look_at(20, name, axis)
     assert user.corner(name) == "0 of 5 SEEDs\nSlice 20: not marked"
     assert [text for text in user.corners() if text] == [user.corner(name)]
@@ -353,7 +351,7 @@ def test_when_another_view_counts_the_text_goes_there(user):
     assert user.corner("Red")
     user.view("Red").SetOrientation("Sagittal")
     user.view("Yellow").SetOrientation("Axial")
-    assert "The Yellow view counts." in user.ui.seedsLabel.text
+    assert "The Yellow view shows the slice to mark." in user.ui.seedsLabel.text
     assert user.corners() == ["", "", user.corner("Yellow")]
 
 
@@ -364,14 +362,14 @@ def test_without_a_view_of_that_plane_the_panel_says_so(user):
     assert not user.ui.markButton.enabled
     assert tip(user.ui.markButton) == "No slice of the volume is in view. Press Next slice."
     user.ui.nextSliceButton.click()
-    assert "Expected a view of axial slices, found none." in user.note()
+    assert "Expected a view of axial slices, found none." in user.message()
     assert user.corners() == ["", "", ""]
 
 
 def test_a_view_that_the_layout_hides_does_not_count(user):
     user.begin()
     user.view("Red").SetMappedInLayout(0)
-    assert "view counts" not in user.ui.seedsLabel.text
+    assert "view shows" not in user.ui.seedsLabel.text
     assert user.corner("Red") == ""
 
 
@@ -382,7 +380,7 @@ def test_beyond_the_volume_there_is_nothing_to_mark(user):
     assert user.corner() == ""
     press(user, "S")
     assert user.marked() == {}
-    assert "No slice of the volume is in view" in user.note()
+    assert "No slice of the volume is in view" in user.message()
     user.ui.nextSliceButton.click()
     assert user.slice() == PROPOSED[0]
 
@@ -416,7 +414,7 @@ def test_what_is_hidden_is_not_marked(user):
     user.segmentation.GetDisplayNode().SetVisibility(False)
     press(user, "S")
     assert user.marked() == {}
-    assert f"{user.segmentation.GetName()} is hidden" in user.note()
+    assert f"{user.segmentation.GetName()} is hidden" in user.message()
     assert user.slice() == FIRST
     user.segmentation.GetDisplayNode().SetVisibility(True)
     press(user, "S")
@@ -601,19 +599,19 @@ def test_without_a_result_the_buttons_are_grey_and_say_why(user):
     user.ui.seedsBox.collapsed = False
     assert grey(user) == list(BUTTONS)
     for name in BUTTONS:
-        assert tip(getattr(user.ui, name)) == user.note() != ""
+        assert tip(getattr(user.ui, name)) == user.message() != ""
     user.load(CASE)
     user.segment(TRUTH)
     assert grey(user) == ["unmarkButton"]
-    assert user.note() == ""
+    assert user.message() == ""
 
 
-def test_what_does_not_fit_is_told_and_better_times_are_noticed(user):
+def test_what_does_not_fit_gives_a_message_and_better_times_are_noticed(user):
     user.begin()
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
     user.segmentation.SetAndObserveTransformNodeID(transform.GetID())
     host.process_until(lambda: grey(user) == list(BUTTONS), 10, "Grey buttons")
-    assert "under the transform shift" in user.note()
+    assert "under the transform shift" in user.message()
     user.segmentation.SetAndObserveTransformNodeID(None)
     host.process_until(lambda: user.ui.markButton.enabled, 10, "Buttons")
     user.volume.SetAndObserveTransformNodeID(transform.GetID())
@@ -622,20 +620,20 @@ def test_what_does_not_fit_is_told_and_better_times_are_noticed(user):
     host.process_until(lambda: user.ui.markButton.enabled, 10, "Buttons")
 
 
-def test_a_segment_that_is_removed_is_told(user):
+def test_a_segment_that_is_removed_gives_a_message(user):
     user.begin()
     user.segmentation.GetSegmentation().RemoveSegment(LESION)
     host.process_until(lambda: grey(user) == list(BUTTONS), 10, "Grey buttons")
-    assert "found none for" in user.note()
+    assert "found none for" in user.message()
     assert user.corner() == ""
 
 
-def test_a_model_of_another_family_is_told(user):
+def test_a_model_of_another_family_gives_a_message(user):
     user.begin()
-    models = user.widget.segment.models
-    models.models = tuple(replace(found, card=replace(found.card, name="other")) for found in models.models)
+    models = user.widget.segment.models.installed
+    models.entries = tuple(replace(found, card=replace(found.card, name="other")) for found in models.entries)
     user.widget.seeds.update()
-    assert "Expected a segment for each label of other" in user.note()
+    assert "Expected a segment for each label of other" in user.message()
     assert grey(user) == list(BUTTONS)
 
 
@@ -657,7 +655,7 @@ def test_an_error_is_a_sentence_and_nothing_else_happens(user, monkeypatch):
     states = []
     monkeypatch.setattr(editors, "open_editor", states.append)
     user.ui.markButton.click()
-    assert "newer MedTL" in user.note()
+    assert "newer MedTL" in user.message()
     assert user.slice() == FIRST
     assert states == []
     value = vtk.reference("")
@@ -665,12 +663,12 @@ def test_an_error_is_a_sentence_and_nothing_else_happens(user, monkeypatch):
     assert str(value) == newer
 
 
-def test_damaged_marks_are_told(user):
+def test_damaged_marks_give_a_message(user):
     user.begin()
     user.segmentation.GetSegmentation().GetSegment(LESION).SetTag(storage.TAG, "{")
-    host.process_until(lambda: "damaged" in user.note(), 10, "The note")
+    host.process_until(lambda: "damaged" in user.message(), 10, "The message")
     user.ui.markButton.click()
-    assert "damaged" not in user.note()
+    assert "damaged" not in user.message()
     assert len(user.marked()) == 1
 
 
@@ -814,7 +812,7 @@ def test_the_part_fits_into_the_panel(user, tmp_path, width):
     def fits(name: str) -> None:
         assert host.screenshot(user.widget.parent, tmp_path / f"{name}.png", width)[0] == width
         slicer.app.processEvents()
-        for label in (user.ui.seedsLabel, user.ui.seedsNoteLabel):
+        for label in (user.ui.seedsLabel, user.ui.seedsMessageLabel):
             assert not label.visible or label.height >= label.heightForWidth(label.width)
         user.widget.parent.resize(width, 2000)  # from now on there is room enough for what comes
 

@@ -17,11 +17,13 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, MODEL, MODULE, PHANTOM, User, agree, paint, tip, voxels
+from panel_user import LESION, MODEL, MODULE, PHANTOM, SEGMENT, User, agree, paint, tip, voxels
+from tuning_user import TUNED, bundle
 
-from medtl.errors import Cancelled
+from medtl.errors import Cancelled, InputError
 from medtl.io.read import read_labelmap
-from medtl.model.card import METADATA, load_card
+from medtl.labels import MODEL_TAG
+from medtl.model.card import METADATA
 from medtl.model.store import find_model, user_store
 from medtl.phantom import head
 from MedTLLib import panels, samples
@@ -35,7 +37,6 @@ TRUTH = PHANTOM.labelmap.array > 0
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     """The panel is open in an empty scene with slice views, nothing is missing, nothing was imported."""
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(packages, "missing", lambda *args: ())
     slicer.app.userSettings().clear()
     host.new_scene()
     host.open_views()
@@ -52,6 +53,7 @@ def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
     assert not user.ui.segmentButton.enabled
     assert "Expected a volume" in user.ui.reasonLabel.text
     assert tip(user.ui.segmentButton) == user.ui.reasonLabel.text
+    assert user.ui.modelCombo.currentText == user.chosen.modelName == MODEL  # the list has all models until then
     user.load()
     assert user.ui.segmentButton.enabled
     assert not user.ui.reasonLabel.visible
@@ -60,12 +62,12 @@ def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
 
 def test_the_volume_in_the_background_of_the_red_view_is_the_default(user):
     samples.volume_node(PHANTOM.volume, "other")
-    looked_at = samples.volume_node(PHANTOM.volume, "looked at")
+    in_view = samples.volume_node(PHANTOM.volume, "looked at")
     manager = slicer.app.layoutManager()
-    manager.sliceWidget("Red").mrmlSliceCompositeNode().SetBackgroundVolumeID(looked_at.GetID())
+    manager.sliceWidget("Red").mrmlSliceCompositeNode().SetBackgroundVolumeID(in_view.GetID())
     user.chosen.inputVolume = None
     user.widget.enter()
-    assert user.ui.inputSelector.currentNode() is looked_at
+    assert user.ui.inputSelector.currentNode() is in_view
 
 
 def test_a_model_that_does_not_fit_is_listed_with_the_reason_on_request_only(user):
@@ -107,10 +109,14 @@ HOSTILE = """# <img src="file:///etc/hostname"/> A card
 """
 
 
-def hostile_card(user: User, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
-    """The browser with the card of a model whose README is this text."""
-    monkeypatch.setattr(panels.card, "textOf", lambda folder, name: text)
+def hostile_card(user: User, readme: str = HOSTILE, licence: str = "") -> Any:
+    """The browser with the card of an imported model with these texts."""
+    folder = bundle(TUNED)
+    (folder / "docs" / "README.md").write_text(readme, encoding="utf-8")
+    (folder / "LICENSE").write_text(licence, encoding="utf-8")
+    user.widget.segment.readModels()
     user.load()
+    user.ui.modelCombo.setCurrentText(TUNED)
     user.ui.cardButton.click()
     slicer.app.processEvents()
     return user.ui.cardBrowser
@@ -119,16 +125,16 @@ def hostile_card(user: User, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
 def test_a_card_opens_no_file_and_no_host_when_it_is_shown(user, monkeypatch):
     loaded = []
     monkeypatch.setattr(qt.QTextBrowser, "loadResource", lambda self, kind, url: loaded.append(url), raising=False)
-    browser = hostile_card(user, monkeypatch, HOSTILE)
+    browser = hostile_card(user)
     assert "<img" not in browser.html
     assert '<img src="file:///etc/hostname"/> A card' in browser.plainText
     assert re.findall('href="([^"]*)"', browser.html) == ["https://example.org"]
     assert loaded == []
 
 
-def test_an_image_that_cleaning_missed_is_shown_as_text(user, monkeypatch):
-    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: text)
-    browser = hostile_card(user, monkeypatch, HOSTILE)
+def test_an_image_that_cleaning_missed_is_shown_as_text(user):
+    browser = user.ui.cardBrowser
+    panels.card.showCard(browser, HOSTILE)
     assert "<img" not in browser.html
     assert "![a](//attacker/share/x.png)" in browser.plainText
 
@@ -140,23 +146,22 @@ def test_an_image_that_cleaning_missed_is_shown_as_text(user, monkeypatch):
 def test_of_a_card_s_links_only_those_to_https_are_opened(user, monkeypatch, link, opened):
     found = []
     monkeypatch.setattr(qt.QDesktopServices, "openUrl", found.append)
-    browser = hostile_card(user, monkeypatch, HOSTILE)
+    browser = hostile_card(user)
     browser.anchorClicked.emit(qt.QUrl(link))
     assert [url.toString() for url in found] == ([link] if opened else [])
     assert not browser.openLinks
     assert not browser.openExternalLinks
 
 
-def test_in_a_list_of_a_card_only_what_is_marked_is_bold(user, monkeypatch):
-    browser = hostile_card(user, monkeypatch, HOSTILE)
+def test_in_a_list_of_a_card_only_what_is_marked_is_bold(user):
+    browser = hostile_card(user)
     cursor = browser.document.find("the rest of the item")
     assert cursor.charFormat().fontWeight() == qt.QFont.Normal
 
 
-def test_licence_and_description_are_shown_letter_by_letter(user, monkeypatch):
+def test_licence_and_description_are_shown_letter_by_letter(user):
     text = "* 1. _a_ <b>b</b> [c](https://c.org) ![d](file:///d) `e` https://f.org\n\n    # second paragraph"
-    monkeypatch.setattr(panels.card, "safe_markdown", lambda text: "")
-    browser = hostile_card(user, monkeypatch, text)
+    browser = hostile_card(user, "", text)
     assert text.splitlines()[0] in browser.plainText
     assert "\n# second paragraph" in browser.plainText
     assert "<a href" not in browser.html
@@ -186,7 +191,7 @@ def test_a_name_in_a_tool_tip_or_a_question_is_shown_letter_by_letter(user, name
     assert asked == [qt.Qt.PlainText]
 
 
-def test_a_frame_of_a_sequence_is_told(user):
+def test_a_frame_of_a_sequence_gives_a_message(user):
     for name in ("vtkMRMLSequenceNode", "vtkMRMLSequenceBrowserNode"):
         slicer.mrmlScene.RegisterNodeClass(getattr(slicer, name)())
     volume = user.load()
@@ -200,7 +205,7 @@ def test_a_frame_of_a_sequence_is_told(user):
     assert "frame 1 of 2" in user.ui.factsLabel.text
 
 
-def test_a_folder_that_is_gone_is_told(user):
+def test_a_folder_that_is_gone_gives_a_message(user):
     user.load()
     user.worker.folder.rmdir()
     user.ui.segmentButton.click()
@@ -254,7 +259,7 @@ def test_the_model_that_was_chosen_runs_on_the_copy_even_where_it_does_not_fit_i
     assert user.worker.requests[0]["model"] == MODEL
 
 
-def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user):
+def test_who_wants_no_copy_reads_what_to_do_and_nothing_is_changed(user):
     volume = under_a_transform(user, np.diag([1.0, 1.0, 1.0, 1.0]))
     agree(False)
     count = slicer.mrmlScene.GetNumberOfNodes()
@@ -265,7 +270,7 @@ def test_who_wants_no_copy_is_told_what_to_do_and_nothing_is_changed(user):
     assert slicer.mrmlScene.GetNumberOfNodes() == count
 
 
-def test_a_transform_that_leaves_no_right_angles_is_told_and_leaves_no_copy(user):
+def test_a_transform_that_leaves_no_right_angles_gives_a_message_and_leaves_no_copy(user):
     shear = np.eye(4)
     shear[0, 1] = 0.5
     under_a_transform(user, shear)
@@ -340,7 +345,7 @@ def test_cancel_before_the_engine_is_ready_is_a_cancel_too(user):
 def test_cancel_can_be_pressed_once_and_progress_that_comes_late_is_not_shown(user):
     user.load()
     user.ui.segmentButton.click()
-    user.worker.hears_cancel = False
+    user.worker.answers_cancel = False
     user.ui.cancelButton.click()
     assert not user.ui.cancelButton.enabled
     user.worker.progress("infer", 0.9)
@@ -351,7 +356,7 @@ def test_cancel_can_be_pressed_once_and_progress_that_comes_late_is_not_shown(us
 def test_a_result_that_comes_after_cancel_is_dropped(user):
     user.load()
     user.ui.segmentButton.click()
-    user.worker.hears_cancel = False
+    user.worker.answers_cancel = False
     user.ui.cancelButton.click()
     user.worker.done()
     assert user.status() == "Cancelled. Nothing was changed."
@@ -399,7 +404,7 @@ def test_the_panel_is_free_again_even_after_an_error_of_our_own(user):
     assert user.status().startswith("Done")
 
 
-def test_an_error_of_the_engine_is_told_its_files_stay_and_the_next_job_runs(user):
+def test_an_error_of_the_engine_is_shown_its_files_stay_and_the_next_job_runs(user):
     user.load()
     user.ui.segmentButton.click()
     user.worker.error("DeviceError", "Not enough memory on cuda. Choose the device cpu.")
@@ -707,7 +712,7 @@ def test_export_is_read_back_and_its_folder_and_kind_are_remembered(user, tmp_pa
     assert asked.split(";;")[0].endswith(f"*{suffix}")
 
 
-def test_export_into_a_folder_that_is_not_there_is_told(user, tmp_path):
+def test_export_into_a_folder_that_is_not_there_gives_a_message(user, tmp_path):
     user.load()
     user.segment()
     host.answer(str(tmp_path / "none" / "result.nrrd"))
@@ -769,13 +774,13 @@ def test_show_3d_works_without_views(user):
     assert segmentation.GetDisplayNode().GetVisibility3D()
 
 
-def test_an_empty_result_is_told(user):
+def test_an_empty_result_gives_a_message(user):
     user.load()
     user.segment(np.zeros_like(TRUTH))
     assert user.result() == "Nothing was found."
 
 
-def test_what_the_engine_found_odd_is_told(user):
+def test_a_warning_of_the_engine_is_shown(user):
     user.load()
     user.ui.segmentButton.click()
     user.worker.done(warnings=("Unlike the training images: no body was found in the image. Check the result.",))
@@ -840,16 +845,16 @@ def test_a_saved_scene_opens_with_what_was_chosen_and_found(user, tmp_path):
 # Set-up and maintenance
 
 
-def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user, monkeypatch):
+def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user):
     user.load()
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    user.packages.needed = packages.TORCH
     user.widget.enter()
     assert user.ui.setupBox.visible
     assert not user.ui.runBox.visible
     for part in ("torch", "download.pytorch.org", "MB", "minutes"):
         assert part in user.ui.setupTextLabel.text
-    monkeypatch.setattr(type(slicer.app), "testingEnabled", staticmethod(lambda: True))
-    user.ui.setupButton.click()  # in testing mode nothing is installed, and that is said
+    user.packages.failure = InputError("Nothing is installed while Slicer runs in testing mode.")
+    user.ui.setupButton.click()
     assert "testing mode" in user.ui.setupStatusLabel.text
     assert user.worker.requests == []
 
@@ -860,7 +865,7 @@ def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come
     for name in ("platformdirs", "safetensors", "torch", "timm", "monai", "segmentation_models_pytorch"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
     monkeypatch.delenv("MEDTL_HOME")
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    user.packages.needed = packages.TORCH
     volume = user.load()
     segmentation = user.segment()
     host.unload_module("MedTLSegment")
@@ -877,11 +882,9 @@ def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come
     assert "identical" in user.result()
 
 
-def test_after_the_set_up_the_job_goes_on(user, monkeypatch):
+def test_after_the_set_up_the_job_goes_on(user):
     user.load()
-    left = list(packages.TORCH)
-    monkeypatch.setattr(packages, "missing", lambda *args: tuple(left))
-    monkeypatch.setattr(packages, "install", lambda asker, stop: left.clear() or ("numpy",))
+    user.packages.needed, user.packages.changed = packages.TORCH, ("numpy",)
     user.widget.enter()
     user.ui.setupButton.click()
     assert not user.ui.setupBox.visible
@@ -889,12 +892,8 @@ def test_after_the_set_up_the_job_goes_on(user, monkeypatch):
     assert "Restart Slicer when it suits you" in user.status()
 
 
-def test_a_set_up_that_is_declined_or_fails_says_so(user, monkeypatch):
-    def decline(asker: Any, stop: Any) -> None:
-        raise Cancelled("Nothing was installed.")
-
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
-    monkeypatch.setattr(packages, "install", decline)
+def test_a_set_up_that_is_declined_or_fails_says_so(user):
+    user.packages.needed, user.packages.failure = packages.TORCH, Cancelled("Nothing was installed.")
     user.widget.enter()
     user.ui.setupButton.click()
     assert user.ui.setupStatusLabel.text == "Nothing was installed."
@@ -923,7 +922,7 @@ def test_the_log_tells_what_failed_and_where_and_nothing_of_the_patient(user, tm
     user.load(name="Doe^Jane")
     user.ui.segmentButton.click()
     user.worker.progress("infer", 0.5)
-    user.worker.complaints = f"""Reading /data/Doe_Jane/1.2.840.113619.nrrd
+    user.worker.stderr = f"""Reading /data/Doe_Jane/1.2.840.113619.nrrd
 Traceback (most recent call last):
   File "{engine}/worker.py", line 129, in outcome
     open("/data/Doe_Jane.nrrd")
@@ -1028,7 +1027,7 @@ def test_what_cannot_be_deleted_or_exported_is_grey_with_the_reason(user):
     assert (remove.enabled, tip(remove)) == (False, "No model is chosen.")
     user.load()
     assert export.enabled
-    assert (remove.enabled, tip(remove)) == (False, f"{MODEL} comes with MedTL and stays.")
+    assert (remove.enabled, tip(remove)) == (False, f"{MODEL} comes with MedTL and cannot be deleted.")
     imported(user, "tuned")
     choose(user, "tuned")
     assert remove.enabled
@@ -1146,7 +1145,7 @@ def test_the_panel_fits_into_its_width(user, tmp_path, width, monkeypatch):
         button.collapsed = True
     user.ui.cardButton.click()
     fits()
-    monkeypatch.setattr(packages, "missing", lambda *args: packages.TORCH)
+    user.packages.needed = packages.TORCH
     user.widget.enter()
     user.ui.setupButton.click()
     fits()
@@ -1169,7 +1168,7 @@ def test_what_is_protected_is_a_tag_of_the_segment(user):
 def test_a_late_answer_of_a_job_that_was_given_up_does_not_end_the_next_one(user):
     user.load()
     user.ui.segmentButton.click()
-    user.worker.hears_cancel = False  # it answers later
+    user.worker.answers_cancel = False  # it answers later
     slicer.mrmlScene.Clear()
     late = user.worker.jobs.pop(1)
     user.widget.enter()
@@ -1365,10 +1364,13 @@ def test_the_editor_s_undo_brings_back_what_the_panel_s_undo_took(user):
     np.testing.assert_array_equal(voxels(segmentation, volume), TRUTH | paint_mask)
 
 
-def test_the_window_of_the_card_is_the_window_of_the_volume(user, monkeypatch):
-    card = load_card(find_model(MODEL))
-    card = replace(card, input=replace(card.input, window=(-160.0, 240.0)))
-    monkeypatch.setattr(panels.results, "cardOf", lambda segmentation: card)
+def test_the_window_of_the_card_is_the_window_of_the_volume(user):
+    path = bundle("ct-lesion") / METADATA
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata["medtl"]["input"] |= {"scaling": "window", "window": [-160.0, 240.0]}
+    del metadata["medtl"]["parent"]
+    path.write_text(json.dumps(metadata), encoding="utf-8")
+    user.worker.segment = replace(SEGMENT, tags=((MODEL_TAG, "ct-lesion"),))
     volume = user.load()
     user.segment()
     display = volume.GetDisplayNode()

@@ -362,7 +362,7 @@ def test_voxels_of_a_protected_segment_are_left_to_it(scene, volume, protect):
     for segment in SEGMENTS:
         assert np.array_equal(voxels(node, segment.id, volume), (prediction().array == segment.value) & ~mine)
     assert written.protected_voxels == np.count_nonzero((prediction().array > 0) & mine) > 0
-    assert f"Voxels left to protected segments: {written.protected_voxels}." in written.notes
+    assert f"Voxels kept by protected segments: {written.protected_voxels}." in written.warnings
 
 
 def test_a_segment_that_is_no_longer_protected_is_overlapped(scene, volume):
@@ -381,7 +381,7 @@ def test_a_protected_segment_of_the_model_is_left_as_it_is(scene, volume):
     assert written.segment_ids == (OEDEMA,)
     assert state(node, volume)[CORE] == before
     assert np.array_equal(voxels(node, OEDEMA, volume), (prediction(move=2).array == 4) & ~core)
-    assert "Protected segments were left as they are: Core." in written.notes
+    assert "Protected segments were left as they are: Core." in written.warnings
     LOGIC.SetSegmentStatus(node.GetSegmentation().GetSegment(CORE), LOGIC.InProgress)
     assert edited_slices(node, volume, (CORE, OEDEMA)) == ()
 
@@ -423,7 +423,7 @@ def test_the_editable_area_is_slicers(scene, volume, masked, mode):
     written = write(only, volume, node, Options(editor_node=editor))
     assert np.array_equal(voxels(node, CORE, volume), np.where(barred, old, only.array == 1))
     assert {i: s for i, s in state(node, volume).items() if i != CORE} == others
-    assert any("masks" in note for note in written.notes) == bool(((only.array == 1) != old)[barred].any())
+    assert any("masks" in warning for warning in written.warnings) == bool(((only.array == 1) != old)[barred].any())
 
 
 def test_segments_of_one_prediction_do_not_bar_each_other(scene, volume, masked):
@@ -450,7 +450,7 @@ def test_the_intensity_mask_bars_what_lies_outside_its_range(scene, volume, mask
     for segment in SEGMENTS:
         expected = np.where(barred, old[segment.id], prediction(move=2).array == segment.value)
         assert np.array_equal(voxels(node, segment.id, volume), expected)
-    assert any("masks" in note for note in written.notes)
+    assert any("masks" in warning for warning in written.warnings)
 
 
 def test_voxels_of_a_kept_slice_are_not_said_to_be_masked(scene, volume, masked):
@@ -459,7 +459,7 @@ def test_voxels_of_a_kept_slice_are_not_said_to_be_masked(scene, volume, masked)
     editor.SetSourceVolumeIntensityMask(True)
     editor.SetSourceVolumeIntensityMaskRange(3 * 90, 8 * 90)  # from slice 3 on; there is nothing below slice 2
     written = write(prediction(move=2), volume, node, Options(editor_node=editor))
-    assert written.notes == ("Slices that you edited were kept: 1.",)
+    assert written.warnings == ("Slices that you edited were kept: 1.",)
 
 
 def test_an_intensity_mask_on_another_grid_is_refused_and_nothing_changes(scene, volume, masked):
@@ -505,7 +505,7 @@ def test_edited_slices_keep_every_voxel_in_the_second_run_and_in_the_third(scene
         mine = {segment.id: voxels(node, segment.id, volume) for segment in SEGMENTS}
         written = write(prediction(move=move), volume, node)
         assert written.kept_slices == (3, 4)
-        assert "Slices that you edited were kept: 2." in written.notes
+        assert "Slices that you edited were kept: 2." in written.warnings
         for segment in SEGMENTS:
             expected = prediction(move=move).array == segment.value
             expected[[3, 4]] = mine[segment.id][[3, 4]]
@@ -540,7 +540,7 @@ def test_when_the_last_prediction_is_lost_everything_counts_as_edited(scene, vol
     before = state(node, volume)
     written = write(prediction(move=1), volume, node)
     assert written.kept_slices == (2, 3, 4, 5, 6)
-    assert any("The last prediction is not in this scene" in note for note in written.notes)
+    assert any("The last prediction is no longer in this scene" in warning for warning in written.warnings)
     assert state(node, volume) == before
     assert edited_slices(node, volume, (CORE, OEDEMA)) == (2, 3, 4, 5, 6)
 

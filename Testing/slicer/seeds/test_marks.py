@@ -433,7 +433,7 @@ def test_a_removed_segment_is_refused_and_makes_all_marks_stale_with_the_reason(
     refused(node, volume, r"found none for (Core|Œdema)\. A segment of it was removed or replaced since")
     found = marks.read_marks(node, volume, CARD)
     assert [(m.index, m.stale) for m in found.marks] == [(3, True)]
-    assert "found none for" in found.notes[0]
+    assert "found none for" in found.warnings[0]
     with pytest.raises(InputError, match="found none for"):
         marks.collect([(node, volume, "")], CARD)
     marks.unmark(node, volume, CARD, 3)
@@ -464,7 +464,7 @@ def test_a_segmentation_on_another_grid_is_refused_and_its_marks_are_left_out_wi
     refused(node, other, "on the volume's grid")
     found = marks.read_marks(node, other, CARD)
     assert found.marks == ()
-    assert "not on slices of other (axial) were left out: 1" in found.notes[0]
+    assert "not on slices of other (axial) are not used: 1" in found.warnings[0]
 
 
 def test_segments_that_were_moved_to_another_grid_have_only_stale_marks(node, volume):
@@ -476,7 +476,7 @@ def test_segments_that_were_moved_to_another_grid_have_only_stale_marks(node, vo
     refused(node, volume, "on the volume's grid")
     found = marks.read_marks(node, volume, CARD)
     assert [m.stale for m in found.marks] == [True]
-    assert "on the volume's grid" in found.notes[0]
+    assert "on the volume's grid" in found.warnings[0]
 
 
 def test_what_lies_under_a_transform_is_refused(scene, node, volume):
@@ -513,7 +513,7 @@ def test_marks_of_a_volume_cut_to_fewer_slices_follow_theirs(scene, node, volume
 
 def listed_without_check(node, volume) -> set[int]:
     found = marks.read_marks(node, volume, CARD)
-    assert "left out: 1" in found.notes[0]
+    assert "not used: 1" in found.warnings[0]
     return {m.index for m in found.marks}
 
 
@@ -543,10 +543,10 @@ def test_the_middle_slice_of_one_plane_is_not_marked_in_another(scene):
 
 def test_a_segment_that_is_none_of_the_models_labels_is_named(node, volume):
     marks.mark(node, volume, CARD, 3)
-    assert marks.read_marks(node, volume, CARD).notes == ()
+    assert marks.read_marks(node, volume, CARD).warnings == ()
     node.GetSegmentation().AddEmptySegment("mine", "Necrosis")
-    assert marks.read_marks(node, volume, CARD).notes == (
-        "Not among the labels of glioma, so not learned from: Necrosis.",
+    assert marks.read_marks(node, volume, CARD).warnings == (
+        "Fine-tune does not use segments that are not labels of glioma: Necrosis.",
     )
 
 
@@ -592,11 +592,11 @@ def test_a_damaged_tag_counts_as_no_marks_with_a_note_and_can_be_marked_over(nod
     set_tags(node, text)
     found = marks.read_marks(node, volume, CARD)
     assert found.marks == ()
-    assert found.notes == ("The SEED marks of result are damaged and count as none. Mark the slices again.",)
+    assert found.warnings == ("The SEED marks of result are damaged and are not used. Mark the slices again.",)
     marks.unmark(node, volume, CARD, 3)
     marks.mark(node, volume, CARD, 3)
     assert listed(node, volume) == {3: False}
-    assert marks.read_marks(node, volume, CARD).notes == ()
+    assert marks.read_marks(node, volume, CARD).warnings == ()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -608,7 +608,7 @@ def test_a_tag_with_bytes_changed_is_read_without_an_error(node, volume, seed):
         text[place] = random.integers(32, 127)
     set_tags(node, text.decode())
     found = marks.read_marks(node, volume, CARD)
-    assert found.notes or found.marks
+    assert found.warnings or found.marks
     assert all(m.stale or m.index == 3 for m in found.marks)
 
 
@@ -624,9 +624,9 @@ def test_marks_of_a_newer_medtl_are_not_replaced(node, volume):
     newer = json.dumps({"schema": 2, "slices": []})
     set_tags(node, newer)
     found = marks.read_marks(node, volume, CARD)
-    assert (found.marks, found.notes) == (
+    assert (found.marks, found.warnings) == (
         (),
-        ("The SEED marks of result are of a newer MedTL. Update MedTL to use or change them.",),
+        ("A newer version of MedTL wrote the SEED marks of result. Update MedTL to use or change them.",),
     )
     refused(node, volume, "newer MedTL")
     with pytest.raises(InputError, match="newer MedTL"):
