@@ -68,19 +68,22 @@ def _from_csv(path: Path) -> tuple[CaseFiles, ...]:
         CaseFiles(case, image, path.parent / row["label"], row.get("patient") or case, row.get("site") or "")
         for case, image, row in zip(_names([Path(row["image"]) for row in rows]), images, rows)
     )
-    missing = [file for case in cases for file in (case.image, case.label) if not file.exists()]
-    if missing:
-        raise InputError(
-            f"Expected every file that {path} lists, found {len(missing)} missing, the first {missing[0]}. "
-            "Correct the paths; they are relative to the CSV file."
-        )
-    twice = [image for image, times in Counter(image.resolve() for image in images).items() if times > 1]
-    if twice:
-        raise InputError(f"Expected each image once in {path}, found {twice[0]} again. Remove the second line.")
+    _check_files(path, images, [file for case in cases for file in (case.image, case.label)])
     alike = [case for case, times in Counter(case.case for case in cases).items() if times > 1]
     if alike:
         raise InputError(f"Expected images with names of their own in {path}, found two called {alike[0]}. Rename one.")
     return cases
+
+
+def _check_files(path: Path, images: list[Path], files: list[Path]) -> None:
+    """Raise InputError when a file that the list at `path` names is missing, or an image is listed twice."""
+    if missing := [file for file in files if not file.exists()]:
+        raise InputError(
+            f"Expected every file that {path} lists, found {len(missing)} missing, the first {missing[0]}. "
+            "Correct the paths; they are relative to the CSV file."
+        )
+    if twice := [image for image, times in Counter(image.resolve() for image in images).items() if times > 1]:
+        raise InputError(f"Expected each image once in {path}, found {twice[0]} again. Remove the second line.")
 
 
 def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFile, ...]:
@@ -98,13 +101,7 @@ def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFil
     if wrong := [row["label"] for row in rows if row["label"] not in classes]:
         raise InputError(f"Expected a label of {', '.join(classes)} in {path}, found {wrong[0]!r}. Correct it.")
     masks = [path.parent / row["mask"] if row.get("mask") else None for row in rows]
-    if missing := [file for file in (*images, *masks) if file is not None and not file.exists()]:
-        raise InputError(
-            f"Expected every file that {path} lists, found {len(missing)} missing, the first {missing[0]}. "
-            "Correct the paths; they are relative to the CSV file."
-        )
-    if twice := [image for image, times in Counter(image.resolve() for image in images).items() if times > 1]:
-        raise InputError(f"Expected each image once in {path}, found {twice[0]} again. Remove the second line.")
+    _check_files(path, images, [file for file in (*images, *masks) if file is not None])
     names = _names([Path(row["image"]) for row in rows])
     return tuple(
         ClassifiedFile(

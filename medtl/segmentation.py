@@ -157,7 +157,7 @@ def infer(prepared: Prepared, model: "Model", options: InferenceOptions, progres
     Raises: ModelError when the network's output is not finite.
     """
     card, shape = model.card, prepared.turned_shape
-    values = np.array([0, *(label.value for label in card.labels)], dtype=np.uint16 if needs_16_bit(card) else np.uint8)
+    values = label_values_of(card)
     labels = np.zeros(shape, values.dtype)
     probabilities = np.zeros((len(card.labels), *shape), np.float32) if options.keep_probabilities else None
     uncertainty = np.zeros((1, *shape), np.float32) if options.keep_uncertainty else None
@@ -179,9 +179,10 @@ def infer(prepared: Prepared, model: "Model", options: InferenceOptions, progres
     return Prediction(labels, probabilities, uncertainty)
 
 
-def needs_16_bit(card: ModelCard) -> bool:
-    """True when a label value does not fit 8 bits."""
-    return max(label.value for label in card.labels) > 255
+def label_values_of(card: ModelCard) -> np.ndarray:
+    """The label value of each class of the network, 0 for background; uint8 where the values fit, else uint16."""
+    values = [0, *(label.value for label in card.labels)]
+    return np.array(values, np.uint16 if max(values) > 255 else np.uint8)
 
 
 @torch.inference_mode()

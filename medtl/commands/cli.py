@@ -332,10 +332,11 @@ def train(args: argparse.Namespace, out: TextIO) -> int:
     run = TrainingRun(args.cases, args.output, args.fold, args.resume, args.encoder_weights)
     progress = TerminalProgress()
     try:
-        folder = fit(args.recipe, run, progress)
+        trained = fit(args.recipe, run, progress)
     finally:
         progress.close()
-    print_lines(out, folder)
+    print_warnings(trained.warnings)
+    print_lines(out, trained.folder)
     return 0
 
 

@@ -13,7 +13,7 @@ from ..io import read
 from ..io.isolated import Reader
 from ..progress import Progress, no_progress
 from ..typed_json import OPTIONAL, SPREAD
-from .metrics import CaseError, Figure, auc, value_table
+from .metrics import CaseError, Figure, auc, draw_patients, rows_by_patient, value_table
 
 if TYPE_CHECKING:
     from ..classification.classify import ClassifyOptions
@@ -116,12 +116,11 @@ def class_figures(
 ) -> ClassFigures:
     """The figures of `plain_figures`, their intervals by bootstrap over patients, and the confusion table. Images
     count, so a patient with many weighs more."""
-    names, place = np.unique(np.asarray(patients), return_inverse=True)
-    members = [np.flatnonzero(place == k) for k in range(len(names))]
-    random = np.random.default_rng(0)
+    groups = rows_by_patient(patients)
+    rng = np.random.default_rng(0)
     samples: dict[str, list[float]] = {}
     for _ in range(RESAMPLES):
-        rows = np.concatenate([members[k] for k in random.integers(0, len(members), len(members))])
+        rows = draw_patients(groups, rng)
         for name, value in plain_figures(truth[rows], probabilities[rows], ids).items():
             samples.setdefault(name, []).append(value)
     figures = {}
@@ -131,7 +130,7 @@ def class_figures(
         interval = (float(low), float(high)) if finite else None
         figures[name] = Figure(value if np.isfinite(value) else None, interval)
     table = confusion(truth, probabilities.argmax(1), len(ids)).tolist()
-    return ClassFigures(len(truth), len(names), figures, tuple(tuple(row) for row in table))
+    return ClassFigures(len(truth), len(groups), figures, tuple(tuple(row) for row in table))
 
 
 def evaluate_classes(

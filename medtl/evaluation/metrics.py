@@ -260,6 +260,17 @@ def by_patient(values: Sequence[float | None], patients: Sequence[str]) -> list[
     return [float(np.mean(group)) for group in groups.values()]
 
 
+def rows_by_patient(patients: Sequence[str] | np.ndarray) -> list[np.ndarray]:
+    """The row numbers of each patient, patients in alphabetical order."""
+    names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    return [np.flatnonzero(owner == number) for number in range(len(names))]
+
+
+def draw_patients(groups: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """The rows of patients drawn with replacement, as many as there are groups of rows."""
+    return np.concatenate([groups[number] for number in rng.integers(0, len(groups), len(groups))])
+
+
 def bootstrap_ci(values: Sequence[float], seed: int = 0, n: int = 10000) -> tuple[float, float]:
     """The 95 % interval of the mean of `values`, one a patient (see `by_patient`): percentiles of `n` resamples.
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import expit
 
 from ..progress import Progress, no_progress
-from .metrics import ranked_pairs, value_table
+from .metrics import draw_patients, ranked_pairs, rows_by_patient, value_table
 
 BINS = 5
 INTERVAL_RESAMPLES = 1000
@@ -95,18 +95,12 @@ def bootstrap(
     """The 95 % intervals (2, …) of the figures of rows: percentiles of `n` resamples of patients, those of one class
     alone left out."""
     rng, figures = np.random.default_rng(0), []
+    groups = rows_by_patient(patients)
     for done in range(n):
         progress("intervals", done / n)
-        rows = drawn(patients, rng)
+        rows = draw_patients(groups, rng)
         if 0 < np.count_nonzero(positive[rows]) < len(rows):
             figures.append(figure(rows))
     progress("intervals", 1.0)
     limits: np.ndarray = np.nanpercentile(np.array(figures), (2.5, 97.5), axis=0)
     return limits
-
-
-def drawn(patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows of patients drawn with replacement, as many as there are."""
-    names, owner = np.unique(patients, return_inverse=True)
-    rows = [np.flatnonzero(owner == i) for i in range(len(names))]
-    return np.concatenate([rows[i] for i in rng.integers(0, len(names), len(names))])

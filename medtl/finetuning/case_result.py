@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..preprocess import restore
 from ..progress import Progress
-from ..segmentation import decide, needs_16_bit, on_own_grid, segment_of
+from ..segmentation import check_finite, decide, label_values_of, on_own_grid, segment_of
 from ..volume import Labelmap, Volume
-from .features import SeedCase, check_finite, decode, dices, encode, turned_index, turned_mask
+from .features import SeedCase, decode, dices, encode, turned_index, turned_mask
 from .finetune import Finetuned
 from .held_out import HeldOut
 from .interpolate import blended, filled
@@ -52,7 +52,7 @@ def case_result(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], progres
     labels = len(card.labels)
     weight = blend_weight([one for one in tuned.held_out if one.case == 0], tuned.cases, labels)
     tuned.weights.use(1.0)  # this case gets the tuned weights; the next ones get the guarded weights
-    values = np.array([0, *(label.value for label in card.labels)], np.uint16 if needs_16_bit(card) else np.uint8)
+    values = label_values_of(card)
     turned = np.zeros(case.prepared.turned_shape, values.dtype)
     slices = np.flatnonzero(case.prepared.occupied)
     for begin in range(0, len(slices), 8):
@@ -78,7 +78,7 @@ def _probability(tuned: Finetuned, case: SeedCase, slices: Sequence[int], weight
     """Blended probabilities (n, 1 + labels, h, w) on the padded box."""
     model = tuned.model
     logits = decode(model, encode(model, case.images(slices))) / model.card.calibration.temperature
-    check_finite(logits)
+    check_finite(model.card, logits)
     distances = torch.from_numpy(filled(case.truth, slices, len(model.card.labels))).to(logits)
     odds = logits[:, 1:] - logits[:, :1] + weight * distances
     return torch.cat([torch.zeros_like(odds[:, :1]), odds], 1).softmax(1)

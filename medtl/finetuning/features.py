@@ -7,12 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ModelError
 from ..evaluation.metrics import label_dice
 from ..model.bundle import Model
-from ..model.card import Calibration, InputSpec
+from ..model.card import InputSpec, ModelCard
 from ..preprocess import Prepared, batch, from_tissue_units, neighbour_steps, prepare, to_tissue_units, turn
-from ..segmentation import decide
+from ..segmentation import check_finite, decide
 from ..training.augment import Augmentation, change_contrast, change_lesion, change_resolution, uniform, warp
 from ..volume import Volume
 from .seed import IGNORE, Seed, check_place
@@ -61,6 +60,12 @@ def prepare_case(volume: Volume, seeds: Sequence[Seed], spec: InputSpec, multipl
     steps = tuple(neighbour_steps(spec, prepared.slice_mm))
     truth = {turned_index(seed.index, prepared): on_box(seed.mask, prepared, multiple) for seed in seeds}
     return SeedCase(volume.name, prepared, steps, multiple, truth)
+
+
+def spread(slices: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the slices, evenly spaced over them."""
+    places = np.linspace(0, len(slices) - 1, min(count, len(slices))).round().astype(int)
+    return [int(slices[place]) for place in np.unique(places)]
 
 
 def turned_index(index: int, prepared: Prepared) -> int:
@@ -153,26 +158,17 @@ def predict(model: Model, encoded: EncodedSlices) -> Tensor:
     parts = []
     for begin in range(0, len(encoded), 8):
         logits = decode(model, [f[begin : begin + 8] for f in encoded.features])
-        parts.append(classes_of(logits, model.card.calibration))
+        parts.append(classes_of(logits, model.card))
     return torch.cat(parts)
 
 
-def classes_of(logits: Tensor, calibration: Calibration) -> Tensor:
+def classes_of(logits: Tensor, card: ModelCard) -> Tensor:
     """The class of each pixel (n, h, w) from logits (n, 1 + labels, h, w), as `segment` decides.
 
     Raises: ModelError when a logit is not finite.
     """
-    check_finite(logits)
-    return decide((logits / calibration.temperature).softmax(1), calibration.threshold)
-
-
-def check_finite(logits: Tensor) -> None:
-    """Raise ModelError when a logit is not finite."""
-    if not torch.isfinite(logits).all():
-        raise ModelError(
-            "Expected finite numbers from the network, found NaN or infinity. Check the image's values, or import the "
-            "model again."
-        )
+    check_finite(card, logits)
+    return decide((logits / card.calibration.temperature).softmax(1), card.calibration.threshold)
 
 
 def dices(prediction: Tensor, truth: Tensor, labels: int, pooled: bool = False) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Fine-tune on files: images, labelmaps and SEED lists in, a bundle and its record out."""
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 
 from ..errors import Cancelled, InputError, MedTLError
 from ..io.files import identities, stem_of, suffix_of
+from ..io.parts import check_parent
 from ..io.read import read_labelmap, read_volume
 from ..io.write import check_output, write_labelmap
 from ..model.bundle import Model
-from ..model.card import NAME, ModelCard
+from ..model.card import ModelCard, is_name
 from ..model.store import shipped_folders, user_store
 from ..progress import Progress, no_progress
 from ..volume import Labelmap, Volume, array_axis, check_same_grid, voxels_sha256
@@ -195,18 +195,17 @@ def output_folder(output: str) -> Path:
 
     Raises: InputError when something is there, or a model of that name.
     """
-    given = Path(output)
-    if not re.fullmatch(NAME, given.name):
+    path = Path(output)
+    if not is_name(path.name):
         raise InputError(
-            f"Expected a name of up to 64 letters, digits, '.', '_' and '-', the first of them a letter or a digit, "
-            f"found {given.name!r}. Choose another."
+            "Expected a name of up to 64 letters, digits, '.', '_' and '-', the first of them a letter or a digit, "
+            f"found {path.name!r}. Choose another."
         )
-    if given.name != output:
-        if given.exists():
-            raise InputError(f"{given} exists already. Choose another output.")
-        if not given.parent.is_dir():
-            raise InputError(f"The folder {given.parent} does not exist. Create it or choose another output.")
-        return given
+    if path.name != output:
+        if path.exists():
+            raise InputError(f"{path} exists already. Choose another output.")
+        check_parent(path)
+        return path
     store = user_store()
     if any((root / output).exists() for root in (*shipped_folders(), store)):
         raise InputError(f"Expected a new name for the tuned model, found {output!r}, which is taken. Choose another.")

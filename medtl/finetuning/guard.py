@@ -14,7 +14,7 @@ from ..model.card import ModelCard
 from ..phantom import head
 from ..progress import Progress
 from ..volume import Labelmap, Volume, array_axis, check_same_grid
-from .features import EncodedSlices, SeedCase, dices, encode_slices, predict, prepare_case
+from .features import EncodedSlices, SeedCase, dices, encode_slices, predict, prepare_case, spread
 from .seed import seeds_of
 
 MARGIN = 0.01
@@ -88,9 +88,8 @@ def labelled_case(model: Model, volume: Volume, labelmap: Labelmap) -> SeedCase:
 
 
 def spread_slices(case: SeedCase, count: int) -> list[int]:
-    """At most so many of the labelled slices that show some of the body, evenly spaced."""
-    occupied = [k for k in sorted(case.truth) if case.prepared.occupied[k]]
-    return [occupied[int(i)] for i in np.unique(np.linspace(0, len(occupied) - 1, min(count, len(occupied))).round())]
+    """At most `count` of the labelled slices that show some of the body, evenly spaced."""
+    return spread([k for k in sorted(case.truth) if case.prepared.occupied[k]], count)
 
 
 def synthetic_head(model: Model, seed: int) -> EncodedSlices:

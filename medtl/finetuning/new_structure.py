@@ -22,7 +22,7 @@ from ..preprocess import in_order, orient
 from ..training.loss import dice_and_cross_entropy
 from ..volume import PLANES, Volume
 from .decoder import Trained, draw_window, finite_step, learning_rate
-from .features import SeedCase, augment_seeds, classes_of, dices
+from .features import SeedCase, augment_seeds, classes_of, dices, spread
 from .finetune import Finetuned, prepare_cases, too_short
 from .guard import NO_CHANGE, Change
 from .held_out import HeldOut, hold_out
@@ -245,11 +245,9 @@ def estimate_statistics(model: Model, cases: Sequence[SeedCase]) -> int:
         norm.train()
     count = 0
     for case in cases:
-        occupied = np.flatnonzero(case.prepared.occupied)
-        spread = np.linspace(0, len(occupied) - 1, min(STATISTICS_SLICES, len(occupied))).round().astype(int)
-        chosen = occupied[np.unique(spread)]
-        for k in range(0, len(chosen), 8):
-            logits_of(model, case.images([int(one) for one in chosen[k : k + 8]]))
+        chosen = spread(np.flatnonzero(case.prepared.occupied).tolist(), STATISTICS_SLICES)
+        for begin in range(0, len(chosen), 8):
+            logits_of(model, case.images(chosen[begin : begin + 8]))
         count += len(chosen)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -271,7 +269,7 @@ def _score_held_out(training: Training, run: Run) -> tuple[HeldOut, ...]:
         with torch.inference_mode():
             logits = logits_of(model, case.images([k]))
             truth = torch.from_numpy(case.truth[k][None]).to(model.device)
-            score = float(dices(classes_of(logits, model.card.calibration), truth, len(model.card.labels))[0])
+            score = float(dices(classes_of(logits, model.card), truth, len(model.card.labels))[0])
         others = tuple(one for one in sorted(case.truth) if (number, one) not in chosen)
         scored.append(HeldOut(number, k, {1.0: score}, logits[0].cpu().numpy(), others))
     return tuple(scored)

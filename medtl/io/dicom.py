@@ -271,21 +271,21 @@ def _check_alike(slices: list[_Slice], name: str) -> None:
     first = slices[0]
     for other in slices[1:]:
         turned = max(np.abs(other.row - first.row).max(), np.abs(other.column - first.column).max()) > 1e-3
-        found = ""
+        difference = ""
         if other.size != first.size:
-            found = f"sizes {first.size} and {other.size}"
+            difference = f"sizes {first.size} and {other.size}"
         elif turned:
-            found = "two orientations"
+            difference = "two orientations"
         elif not np.allclose(other.spacing or 0, first.spacing or 0, rtol=1e-3):
-            found = f"pixel spacings {first.spacing} and {other.spacing}"
+            difference = f"pixel spacings {first.spacing} and {other.spacing}"
         elif first.position is None or other.position is None:
-            found = "no position (0020,0032)"
+            difference = "no position (0020,0032)"
         elif other.belongs_to != first.belongs_to:
-            found = "two patients, studies or modalities"
-        if found:
+            difference = "two patients, studies or modalities"
+        if difference:
             raise InputError(
-                f"Expected slices of one size, orientation and spacing, each with a position, found {found} in {name}: "
-                f"{first.path.name} and {other.path.name}. Remove the odd files."
+                f"Expected slices of one size, orientation and spacing, each with a position, found {difference} in "
+                f"{name}: {first.path.name} and {other.path.name}. Remove the files that do not belong."
             )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, MedTLError
-from .files import first_bytes, sniff
+from .files import first_bytes, not_readable, sniff
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -31,11 +31,11 @@ def visible_files(folder: Path) -> list[Path]:
             f"Expected a readable folder, found {error.strerror} for {error.filename}. Check its rights."
         ) from error
 
-    found = []
+    files = []
     for top, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not _is_hidden(name)]
-        found += [Path(top, name) for name in names if not _is_hidden(name)]
-    return sorted(file for file in found if file.is_file())
+        files += [Path(top, name) for name in names if not _is_hidden(name)]
+    return sorted(file for file in files if file.is_file())
 
 
 def _is_hidden(name: str) -> bool:
@@ -50,7 +50,7 @@ def is_dicom(file: Path) -> bool:
     try:
         return sniff(first_bytes(file)) == "DICOM" or file.suffix.lower() in SUFFIXES
     except OSError as error:
-        raise InputError(f"Expected a readable file, found {error.strerror} for {file}. Check its rights.") from error
+        raise not_readable(file, error) from error
 
 
 @contextmanager

@@ -100,9 +100,7 @@ def kind_of(path: Path) -> str:
         head = first_bytes(path) if path.exists() else None
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
-            raise InputError(
-                f"Expected a readable file, found {error.strerror} for {path}. Check its rights."
-            ) from error
+            raise not_readable(path, error) from error
         head = None
     if head is None:
         raise InputError(f"Expected a file or a DICOM folder, found nothing at {path}. Check the path.")
@@ -128,6 +126,11 @@ def kind_of(path: Path) -> str:
         right = " or ".join(s for s, k in KINDS.items() if k == kind)
         raise InputError(f"The name of {path} does not say what it holds: {kind}. Rename it to end in {right}.")
     return kind
+
+
+def not_readable(path: Path, error: OSError) -> InputError:
+    """The error for a file that cannot be opened."""
+    return InputError(f"Expected a readable file, found {error.strerror} for {path}. Check its rights.")
 
 
 def first_bytes(path: Path) -> bytes:

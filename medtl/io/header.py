@@ -236,11 +236,11 @@ def data_names(text: TextHeader, path: Path) -> tuple[str, ...]:
 
 def _numbered(pattern: str, path: Path) -> tuple[str, ...]:
     """The names that a pattern with one number states: FILE%03d.raw FIRST LAST STEP."""
-    found = re.fullmatch(r"([^%]*)%(0?)(\d?)d([^%\s]*)\s+(-?\d{1,9})\s+(-?\d{1,9})\s+(-?\d{1,9})(?:\s+\d)?", pattern)
-    if not found:
+    match = re.fullmatch(r"([^%]*)%(0?)(\d?)d([^%\s]*)\s+(-?\d{1,9})\s+(-?\d{1,9})\s+(-?\d{1,9})(?:\s+\d)?", pattern)
+    if not match:
         raise refuse(path, "a data file, or a pattern as slice%03d.raw 1 20 1", repr(pattern[:60]))
-    before, zero, width, after, *numbers = found.groups()
-    first, last, step = (int(n) for n in numbers)
+    before, zero, width, after, *limits = match.groups()
+    first, last, step = (int(n) for n in limits)
     count = range(first, last + (1 if step >= 0 else -1), step or 1)
     if len(count) > MOST_LINES:
         raise refuse(path, f"at most {MOST_LINES} data files", f"{len(count)}")
@@ -277,6 +277,17 @@ def numbers(text: str, count: int, what: str, path: Path, *, whole: bool = False
     if not all(abs(value) <= LARGEST_NUMBER for value in values):
         raise refuse(path, f"numbers up to {LARGEST_NUMBER:g} as {what}", repr(text[:60]), "Correct it.")
     return values
+
+
+def dimension_of(text: str, what: str, path: Path) -> int:
+    """The number of axes that a field states.
+
+    Raises: InputError where it is not from 1 to MOST_AXES.
+    """
+    dimension = int(numbers(text, 1, what, path, whole=True)[0])
+    if not 1 <= dimension <= MOST_AXES:
+        raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
+    return dimension
 
 
 def sizes_of(text: str, dimension: int, path: Path) -> tuple[int, ...]:

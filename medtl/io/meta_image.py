@@ -11,13 +11,13 @@ import numpy as np
 
 from ..volume import Geometry
 from .header import (
-    MOST_AXES,
     NO_THICKNESS,
     DataPart,
     Header,
     TextHeader,
     data_names,
     data_paths,
+    dimension_of,
     grid_of,
     numbers,
     read_text_header,
@@ -44,9 +44,7 @@ def read_meta_image_header(path: Path) -> Header:
             raise refuse(path, f"the field {name}", "none", "The file is cut off or damaged. Copy or export it again.")
     if fields.get("objecttype", "Image").lower() != "image":
         raise refuse(path, "ObjectType = Image", fields["objecttype"][:60], "Choose an image.")
-    dimension = int(numbers(fields["ndims"], 1, "NDims", path, whole=True)[0])
-    if not 1 <= dimension <= MOST_AXES:
-        raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
+    dimension = dimension_of(fields["ndims"], "NDims", path)
     sizes = sizes_of(fields["dimsize"], dimension, path)
     channels = int(numbers(fields.get("elementnumberofchannels", "1"), 1, "channels", path, whole=True)[0])
     if channels < 1:

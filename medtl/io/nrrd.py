@@ -19,6 +19,7 @@ from .header import (
     TextHeader,
     data_names,
     data_paths,
+    dimension_of,
     grid_of,
     numbers,
     read_text_header,
@@ -67,9 +68,7 @@ def read_nrrd_header(path: Path) -> Header:
     for name in ("dimension", "sizes", "type", "encoding"):
         if name not in fields:
             raise refuse(path, f"the field {name}", "none", "The file is cut off or damaged. Copy or export it again.")
-    dimension = int(numbers(fields["dimension"], 1, "dimension", path, whole=True)[0])
-    if not 1 <= dimension <= MOST_AXES:
-        raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
+    dimension = dimension_of(fields["dimension"], "dimension", path)
     sizes = sizes_of(fields["sizes"], dimension, path)
     kinds = _kinds(fields.get("kinds"), dimension, path)
     component = next((n for n, kind in enumerate(kinds) if kind not in (*GRID_KINDS, "time")), None)

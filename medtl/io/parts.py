@@ -123,6 +123,12 @@ def move_into_place(part: Path, target: Path, replace: bool) -> None:
         raise already_exists(target, "The output") from error
 
 
+def check_parent(path: Path) -> None:
+    """Raise InputError when the folder that the output is to lie in does not exist."""
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} does not exist. Create it or choose another output.")
+
+
 def already_exists(path: Path, what: str) -> InputError:
     """The error that an output exists; `what` is the first words of its message."""
     return InputError(f"{what} {path} exists already. Choose another name.", option="force")

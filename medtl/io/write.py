@@ -15,26 +15,30 @@ from ..volume import Geometry, Labelmap, to_sitk
 from .files import OUTPUTS, identities, kind_of, suffix_of
 from .formats import read_header
 from .itk import plain_reason, write_itk
-from .parts import already_exists, move_into_place, temporary_folder
+from .parts import already_exists, check_parent, move_into_place, temporary_folder
 from .seg_nrrd import segment_keys
 from .voxels import read_voxels
 
 T = TypeVar("T")
 
 
+def check_suffix(path: Path) -> None:
+    """Raise InputError when the file name's suffix is of no format that can be written."""
+    if suffix_of(path) not in (*OUTPUTS, ".nii", ".mha"):
+        raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {path.name}. Rename it.")
+
+
 def check_output(file: Path, inputs: set[tuple[int, int]], replace: bool) -> None:
     """Raise InputError when the output belongs to an input (`identities` of them), exists and may not be replaced, has
     no folder to lie in that can be written, or a suffix that cannot be written."""
-    if suffix_of(file) not in (*OUTPUTS, ".nii", ".mha"):
-        raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {file.name}. Rename it.")
+    check_suffix(file)
     if file.is_file() and identities([file]) & inputs:
         raise InputError(f"The output {file} is an input or a part of one. Choose another output.")
     if file.is_dir():
         raise InputError(f"Expected a file name for the output, found the folder {file}. Choose a file.")
     if os.path.lexists(file) and not replace:
         raise already_exists(file, "The output")
-    if not file.parent.is_dir():
-        raise InputError(f"The folder {file.parent} does not exist. Create it or choose another output.")
+    check_parent(file)
     if not os.access(file.parent, os.W_OK):
         raise InputError(f"The folder {file.parent} is read-only. Choose a folder that you may write to.")
 
@@ -57,8 +61,7 @@ def write_whole(path: Path, write: Callable[[Path], T], replace: bool = True) ->
 @contextmanager
 def _temporary_file(path: Path) -> Iterator[Path]:
     """A path for the file while it is unfinished, of the same name, in a temporary folder beside it."""
-    if not path.parent.is_dir():
-        raise InputError(f"The folder {path.parent} does not exist. Create it or choose another output.")
+    check_parent(path)
     with ExitStack() as stack:
         with _write_errors(path, path):
             folder = stack.enter_context(temporary_folder(path.parent))
@@ -122,8 +125,7 @@ def store_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str,
 
 
 def _store(path: Path, image: sitk.Image, geometry: Geometry) -> tuple[str, ...]:
-    if suffix_of(path) not in (*OUTPUTS, ".nii", ".mha"):
-        raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {path.name}. Rename it.")
+    check_suffix(path)
     write_itk(image, path)
     try:  # ITK notices a full disk only sometimes
         header = read_header(path, kind_of(path))

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, ModelError, memory_errors
-from ..io.parts import move_into_place, temporary_folder
+from ..io.parts import check_parent, move_into_place, temporary_folder
 from ..typed_json import encode
 from .card import METADATA, SCHEMA, ModelCard, check_card, load_card
-from .card_text import is_invisible
+from .card_text import escape_invisible
 from .device import choose_device
 from .files import open_file, parse_json, reason_of
 from .store import MAX_BUNDLE_BYTES, WEIGHTS, check_weights, find_model, sha256_of, sha256_of_numbers
@@ -194,8 +194,7 @@ def save_bundle(
 
     if os.path.lexists(folder):
         raise InputError(f"{folder} exists already. Choose another output folder.")
-    if not folder.parent.is_dir():
-        raise InputError(f"The folder {folder.parent} does not exist. Create it or choose another output.")
+    check_parent(folder)
     card = replace(card, training=escaped(card.training))
     check_card(card, folder)
     half = {
@@ -229,7 +228,7 @@ def save_bundle(
 def escaped(value: Any) -> Any:
     """The JSON value with escapes such as "\\n" for what cannot be seen in its texts: names of files can hold it."""
     if isinstance(value, str):
-        return "".join(ascii(c)[1:-1] if is_invisible(c) else c for c in value)
+        return escape_invisible(value)
     if isinstance(value, Mapping):
         return {escaped(key): escaped(inner) for key, inner in value.items()}
     return [escaped(inner) for inner in value] if isinstance(value, list | tuple) else value

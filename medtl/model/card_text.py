@@ -50,6 +50,11 @@ def printable(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[:limit] + SHORTENED
 
 
+def escape_invisible(text: str) -> str:
+    """The text with an escape such as "\\n" in place of each invisible character."""
+    return "".join(ascii(c)[1:-1] if is_invisible(c) else c for c in text)
+
+
 def is_invisible(character: str) -> bool:
     """True for control characters, format characters such as bidirectional overrides, and surrogates; not for the
     joiners that some scripts need."""

@@ -92,9 +92,9 @@ def _finite(text: str) -> float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in entries:
             raise ValueError(f"it has {key[:40]!r} twice")
-        found[key] = value
-    return found
+        entries[key] = value
+    return entries

@@ -399,19 +399,19 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
     flat = {name.replace(".", "_"): name for name in wanted}
     keys = {name: name.replace(".", "_") for name in stored}
     prefix = max(("", "model_", "body_"), key=lambda p: sum(p + key in flat for key in keys.values()))
-    found = {flat[prefix + key]: stored[name].float() for name, key in keys.items() if prefix + key in flat}
-    for name, value in found.items():
+    weights = {flat[prefix + key]: stored[name].float() for name, key in keys.items() if prefix + key in flat}
+    for name, value in weights.items():
         shape = wanted[name].shape
         if value.ndim == 4 and value.shape[1] == 3 and value.shape != shape and value.shape[0] == shape[0]:
-            found[name] = adapt_input_conv(shape[1], value)
-    missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
-    wrong = [name for name, value in found.items() if value.shape != wanted[name].shape]
+            weights[name] = adapt_input_conv(shape[1], value)
+    missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
+    wrong = [name for name, value in weights.items() if value.shape != wanted[name].shape]
     if missing or wrong:
         raise ModelError(
             f"{path} does not fit the encoder: {len(missing)} layers missing, {len(wrong)} of another shape "
             f"(first: {(missing + wrong)[0]}). Choose the file of this encoder."
         )
-    encoder.load_state_dict(found, strict=False)
+    encoder.load_state_dict(weights, strict=False)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -39,10 +39,10 @@ def _holds(phrase: list[str], words: list[str]) -> bool:
             if any(_is(wanted[1:], word) for word in words):
                 return False
             continue
-        found = next((i for i in range(start, len(words)) if _is(wanted, words[i])), None)
-        if found is None:
+        place = next((i for i in range(start, len(words)) if _is(wanted, words[i])), None)
+        if place is None:
             return False
-        start = found  # one word may be two of the phrase: "darkfluid" is "*dark* *fluid*"
+        start = place  # one word may be two of the phrase: "darkfluid" is "*dark* *fluid*"
     return True
 
 

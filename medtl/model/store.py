@@ -35,7 +35,7 @@ from .card import (
     anonymised_readme,
     load_card,
 )
-from .card_text import is_invisible
+from .card_text import escape_invisible, is_invisible
 from .files import open_file, read_text_file, reason_of
 
 WEIGHTS = "models/model.safetensors"
@@ -103,8 +103,7 @@ def entries(source: str, root: Path) -> Iterator[ModelEntry]:
             check_weights(folder, card)
             yield ModelEntry(folder.name, folder, source, card)
         except (ModelError, OSError) as error:
-            name = "".join(ascii(c)[1:-1] if is_invisible(c) else c for c in folder.name)
-            yield ModelEntry(name, folder, source, None, str(error))
+            yield ModelEntry(escape_invisible(folder.name), folder, source, None, str(error))
 
 
 def folders_of(root: Path) -> list[Path]:

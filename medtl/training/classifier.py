@@ -28,7 +28,7 @@ from ..typed_json import encode
 from .augment import Augmentation
 from .fit import Schedule, State, save_checkpoint, start, train_epoch
 from .picture_set import Pictures, as_input, augmented_batches, prepare_pictures
-from .recipe import TrainingRun, bundle_folder, untrained_network
+from .recipe import TrainedBundle, TrainingRun, bundle_folder, untrained_network
 
 CALIBRATION_FOLD = "0"  # of the training groups: gives temperature and limits, is not trained on
 REJECTED = 0.025  # share of pictures like those of training that each limit rejects
@@ -71,9 +71,9 @@ class ClassificationRecipe:
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def train(self, run: TrainingRun, progress: Progress = no_progress) -> Path:
-        """The bundle folder `run.output`/NAME. Only cases of the split "train", or of none, are read; of these, fold 0
-        gives temperature and limits, and the network is trained on the rest.
+    def train(self, run: TrainingRun, progress: Progress = no_progress) -> TrainedBundle:
+        """The bundle in the folder `run.output`/NAME. Only cases of the split "train", or of none, are read. Fold 0 of
+        them gives temperature and limits; the network is trained on the rest.
 
         Raises: InputError for cases or options that cannot be used, or an output that is taken.
         """
@@ -102,7 +102,7 @@ class ClassificationRecipe:
         }
         weights = {card.networks[0].prefix + key: value for key, value in trained.state_dict().items()}
         save_bundle(bundle, replace(finished, training=training), weights, self.readme, self.licence, self.facts)
-        return bundle
+        return TrainedBundle(bundle, training_set.warnings)
 
     def _read(self, run: TrainingRun, progress: Progress) -> tuple[Pictures, Pictures]:
         """The pictures to train on, and those for temperature and limits."""

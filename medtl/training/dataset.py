@@ -26,7 +26,8 @@ from ..volume import Labelmap, check_same_grid, voxels_sha256
 
 @dataclass(frozen=True)
 class CachedCase:
-    """One prepared case: `image` in the network's units, `label` 0 for background, `sha256` of the image's voxels."""
+    """One prepared case: `image` in the network's units, `label` 0 for background, `sha256` of the image's voxels, and
+    the `warnings` of reading its files."""
 
     case: str
     patient: str
@@ -37,6 +38,7 @@ class CachedCase:
     image: np.ndarray
     label: np.ndarray
     brain: np.ndarray
+    warnings: tuple[str, ...] = ()
 
 
 def prepare_cases(
@@ -87,6 +89,7 @@ def prepare_case(case: CaseFiles, card: ModelCard, binary: bool) -> CachedCase:
         np.clip(image, *ready.clip).astype(np.float16),
         label,
         brain_mask(to_tissue_units(image)),
+        (*volume.warnings, *truth.warnings),
     )
 
 
@@ -112,7 +115,8 @@ def cache_key(case: CaseFiles, card: ModelCard, binary: bool) -> str:
 
 def store(path: Path, case: CachedCase, key: str) -> None:
     """Write the cached case, whole or not at all."""
-    facts = json.dumps([key, case.case, case.patient, case.site, case.sha256, case.slice_mm, dict(case.statistics)])
+    numbers = case.slice_mm, dict(case.statistics)
+    facts = json.dumps([key, case.case, case.patient, case.site, case.sha256, *numbers, list(case.warnings)])
     part = path.with_suffix(".part.npz")
     np.savez(part, image=case.image, label=case.label, brain=case.brain, facts=np.array(facts))
     part.replace(path)
@@ -122,11 +126,14 @@ def load(path: Path, key: str) -> CachedCase | None:
     """The cached case of a file; None where there is none, it is damaged or its key is another one."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            stored_key, case, patient, site, sha256, slice_mm, statistics = json.loads(str(stored["facts"]))
+            stored_key, *facts, warnings = json.loads(str(stored["facts"]))
+            case, patient, site, sha256, slice_mm, statistics = facts
             arrays = (stored["image"], stored["label"], stored["brain"])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
-    return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays) if stored_key == key else None
+    if stored_key != key:
+        return None
+    return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays, tuple(warnings))
 
 
 def brain_mask(tissue: np.ndarray) -> np.ndarray:

@@ -18,16 +18,18 @@ from ..io.read import read_labelmap, read_volume
 from ..progress import Progress, no_progress
 from ..volume import voxels_sha256
 from .augment import Augmentation, augment, chosen, uniform
+from .recipe import named_warnings
 
 SCALP = 0.075  # of the frame's side: about how thick skull and scalp are
-FORMAT = 2  # of the cache: raised when what is made of a picture changes
+FORMAT = 3  # of the cache: raised when what is made of a picture changes
 FINEST = 4.0  # no detail is made more than so many times stronger or weaker
 
 
 @dataclass(frozen=True)
 class Pictures:
     """Pictures in their frames, all (n, side, side): `images` uint8, 0 for air; `tumours` bool, empty without a mask;
-    `inner` bool, the head without its rim. Their class numbers (n,), files, and the hashes of their voxels."""
+    `inner` bool, the head without its rim. `classes` are class numbers (n,), `sha256` hashes of the voxels, and
+    `warnings` those of reading, each after the case's name."""
 
     images: np.ndarray
     tumours: np.ndarray
@@ -35,12 +37,25 @@ class Pictures:
     classes: np.ndarray
     files: tuple[ClassifiedFile, ...]
     sha256: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def of(self, chosen: Sequence[bool] | np.ndarray) -> "Pictures":
-        """The pictures for which `chosen` (n,) is True."""
+        """The pictures for which `chosen` (n,) is True, with all warnings."""
         rows = np.flatnonzero(chosen)
         files, hashes = tuple(self.files[i] for i in rows), tuple(self.sha256[i] for i in rows)
-        return Pictures(self.images[rows], self.tumours[rows], self.inner[rows], self.classes[rows], files, hashes)
+        images, tumours, inner, classes = self.images[rows], self.tumours[rows], self.inner[rows], self.classes[rows]
+        return Pictures(images, tumours, inner, classes, files, hashes, self.warnings)
+
+
+@dataclass(frozen=True)
+class PreparedPicture:
+    """One picture, as `Pictures` has them."""
+
+    image: np.ndarray
+    tumour: np.ndarray
+    inner: np.ndarray
+    sha256: str
+    warnings: tuple[str, ...]
 
 
 def prepare_pictures(
@@ -59,30 +74,47 @@ def prepare_pictures(
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["key"]) == key:
                 arrays = (stored["images"], stored["tumours"], stored["inner"])
-                return Pictures(*arrays, classes, tuple(cases), tuple(stored["sha256"].tolist()))
+                hashes, warnings = (tuple(stored[name].tolist()) for name in ("sha256", "warnings"))
+                return Pictures(*arrays, classes, tuple(cases), hashes, warnings)
     ready = []
     for number, case in enumerate(cases):
         progress("prepare", number / len(cases))
         ready.append(prepare_picture(case, side))
-    images, tumours, inner = (np.stack(parts) for parts in list(zip(*ready, strict=True))[:3])
-    hashes = tuple(sha256 for *_, sha256 in ready)
+    pictures = Pictures(
+        np.stack([one.image for one in ready]),
+        np.stack([one.tumour for one in ready]),
+        np.stack([one.inner for one in ready]),
+        classes,
+        tuple(cases),
+        tuple(one.sha256 for one in ready),
+        tuple(text for case, one in zip(cases, ready, strict=True) for text in named_warnings(case.case, one.warnings)),
+    )
     part = path.with_suffix(".part.npz")
-    np.savez(part, images=images, tumours=tumours, inner=inner, sha256=np.array(hashes), key=np.array(key))
+    np.savez(
+        part,
+        images=pictures.images,
+        tumours=pictures.tumours,
+        inner=pictures.inner,
+        sha256=np.array(pictures.sha256),
+        warnings=np.array(pictures.warnings, dtype=np.str_),
+        key=np.array(key),
+    )
     part.replace(path)
-    return Pictures(images, tumours, inner, classes, tuple(cases), hashes)
+    return pictures
 
 
-def prepare_picture(case: ClassifiedFile, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """One picture: image, tumour and inner of `Pictures`, and the hash of its voxels."""
+def prepare_picture(case: ClassifiedFile, side: int) -> PreparedPicture:
+    """One picture, read and put into its frame."""
     volume = read_volume(case.image)
     if len(volume.array) > 1:
         raise InputError(f"Expected pictures to train on, found a volume: {case.image}. List single slices.")
     frame = framed(volume.array[0], side)
     if frame is None:
         raise InputError(f"Expected a picture that shows a head, found one that shows nothing: {case.image}.")
-    tumour = np.zeros((side, side), bool)
+    tumour, warnings = np.zeros((side, side), bool), volume.warnings
     if case.mask is not None:
-        mask = read_labelmap(case.mask).array
+        labelmap = read_labelmap(case.mask)
+        mask, warnings = labelmap.array, (*warnings, *labelmap.warnings)
         if mask.shape != volume.array.shape:
             raise InputError(
                 f"Expected the mask {case.mask} in the size of {case.image}, {volume.array.shape[1:]} rows and "
@@ -95,7 +127,7 @@ def prepare_picture(case: ClassifiedFile, side: int) -> tuple[np.ndarray, np.nda
     depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]
     inner = depth[side // 8 : -(side // 8), side // 8 : -(side // 8)] > SCALP * side
     image = np.rint((frame.image + 1) * 127.5).astype(np.uint8)
-    return image, tumour, inner, voxels_sha256(volume.array)
+    return PreparedPicture(image, tumour, inner, voxels_sha256(volume.array), warnings)
 
 
 def as_input(images: np.ndarray) -> Tensor:

@@ -22,13 +22,14 @@ from ..cases import read_classified
 from ..classification.region import region_of
 from ..classification.shape import measured, shape_features
 from ..errors import InputError
-from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, drawn, log_loss, reliability, scores
+from ..evaluation.metrics import draw_patients, rows_by_patient
+from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, log_loss, reliability, scores
 from ..io.read import read_labelmap
 from ..model.bundle import save_bundle
 from ..model.card import Coefficients, ModelCard, Term
 from ..progress import Progress, no_progress
 from ..volume import voxels_sha256
-from .recipe import TrainingRun, bundle_folder
+from .recipe import TrainedBundle, TrainingRun, bundle_folder, named_warnings
 
 FOLDS = 5
 REPEATS = 10
@@ -39,7 +40,8 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Table:
-    """Cases in rows: names and hashes of the labelmaps, patients (n,), malignant bool (n,), features float64 (n, m)."""
+    """Cases in rows: names and hashes of the labelmaps, patients (n,), malignant bool (n,), features float64 (n, m);
+    `warnings` of reading, each after the case's name."""
 
     cases: tuple[str, ...]
     sha256: tuple[str, ...]
@@ -47,6 +49,7 @@ class Table:
     malignant: np.ndarray
     features: tuple[str, ...]
     values: np.ndarray
+    warnings: tuple[str, ...] = ()
 
     def only(self, *features: str) -> "Table":
         """The table with these features of a model alone, see `medtl.classification.shape.measured`."""
@@ -82,9 +85,9 @@ class ShapeRecipe:
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def train(self, run: TrainingRun, progress: Progress = no_progress) -> Path:
-        """The bundle folder `run.output`/NAME, fitted to all cases of a CSV file (columns image,label,patient: the
-        labelmap, the class, and who it is), with its figures from nested cross-validation.
+    def train(self, run: TrainingRun, progress: Progress = no_progress) -> TrainedBundle:
+        """The bundle in the folder `run.output`/NAME, fitted to all cases of a CSV file, with its figures from nested
+        cross-validation. The columns are image (the labelmap), label (the class) and patient.
 
         Raises: InputError for cases or options that cannot be used, too few of a class, an output that is taken, or
         without scikit-learn.
@@ -106,7 +109,7 @@ class ShapeRecipe:
         card = replace(self.card, coefficients=coefficients, training=training)
         readme = self.readme(coefficients, measured_figures)
         save_bundle(bundle, card, {}, readme, self.licence, self.facts)
-        return bundle
+        return TrainedBundle(bundle, table.warnings)
 
     def read_table(self, cases: Path, progress: Progress = no_progress) -> Table:
         """All shape features of the tumours of a CSV file's labelmaps.
@@ -116,6 +119,7 @@ class ShapeRecipe:
         classes = tuple(one.id for one in self.card.classes)
         listed = read_classified(cases, classes)
         shapes, hashes = [], []
+        warnings: list[str] = []
         for done, case in enumerate(listed):
             progress("measure", done / len(listed))
             labels = read_labelmap(case.image)
@@ -124,6 +128,7 @@ class ShapeRecipe:
             except InputError as error:
                 raise InputError(f"{error} The labelmap is {case.image}.") from error
             hashes.append(voxels_sha256(labels.array))
+            warnings += named_warnings(case.case, labels.warnings)
         progress("measure", 1.0)
         return Table(
             tuple(case.case for case in listed),
@@ -132,6 +137,7 @@ class ShapeRecipe:
             np.array([case.label == classes[1] for case in listed]),
             tuple(shapes[0]),
             np.array([list(shape.values()) for shape in shapes]),
+            tuple(warnings),
         )
 
 
@@ -240,11 +246,11 @@ def final_model(table: Table, progress: Progress = no_progress) -> Coefficients:
     """The model of all cases, with fits to bootstrap resamples of the patients, each with its own choice of penalty;
     their weights, to five digits, are of features scaled as for the model itself."""
     model = fit(table.values, table.malignant, table.patients)
-    rng = np.random.default_rng(SEED)
+    rng, groups = np.random.default_rng(SEED), rows_by_patient(table.patients)
     resamples: list[tuple[float, ...]] = []
     while len(resamples) < RESAMPLES:
         progress("resample", len(resamples) / RESAMPLES)
-        rows = drawn(table.patients, rng)
+        rows = draw_patients(groups, rng)
         if any(len(set(table.patients[rows][table.malignant[rows] == value])) < FOLDS for value in (True, False)):
             continue
         one = fit(table.values[rows], table.malignant[rows], table.patients[rows])

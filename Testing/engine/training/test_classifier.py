@@ -70,7 +70,7 @@ def recipe(fit: ClassFit = FIT) -> ClassificationRecipe:
 @pytest.fixture(scope="module")
 def trained(case_list, tmp_path_factory):
     output = tmp_path_factory.mktemp("run") / "out"
-    return recipe().train(TrainingRun(case_list, output)), output
+    return recipe().train(TrainingRun(case_list, output)).folder, output
 
 
 def test_training_gives_a_bundle_that_classifies(trained, case_list):
@@ -92,7 +92,7 @@ def test_what_the_list_leaves_out_is_not_learned_from(case_list, tmp_path):
     text = case_list.read_text().replace("37.png,notumor,p9,train,,4", "37.png,notumor,p9,left-out,,")
     assert "left-out" in text
     (case_list.parent / "some.csv").write_text(text)
-    folder = recipe().train(TrainingRun(case_list.parent / "some.csv", tmp_path / "out"))
+    folder = recipe().train(TrainingRun(case_list.parent / "some.csv", tmp_path / "out")).folder
     split = load_card(folder).training["split"]
     assert "37" not in {*split["train"], *split["limits"]}
     assert "38" in split["train"]
@@ -113,7 +113,7 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(trained, case_list
     monkeypatch.setattr(classifier, "save_checkpoint", whole)
     with pytest.raises(InputError, match="--resume"):
         recipe().train(TrainingRun(case_list, tmp_path / "out"))
-    again = recipe().train(TrainingRun(case_list, tmp_path / "out", resume=True))
+    again = recipe().train(TrainingRun(case_list, tmp_path / "out", resume=True)).folder
     assert load_card(again).sha256 == load_card(trained[0]).sha256
 
 
