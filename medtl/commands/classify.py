@@ -78,7 +78,8 @@ def pictures_of(path: Path) -> list[Path]:
 
 def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[str, Any], out: TextIO) -> int:
     """Classify the inputs into `answer` and print each result as it comes; the exit status."""
-    from ..classification.classify import ClassifyOptions, classify_file
+    from ..classification.classify import ClassifyOptions
+    from ..classification.files import classify_file
     from ..io.isolated import reader_of
     from ..model.bundle import load_model
 

@@ -147,7 +147,7 @@ def evaluate_classes(
 
     Raises: InputError where the list cannot be read; Cancelled.
     """
-    from ..classification.classify import classify_file
+    from ..classification.files import classify_file
 
     ids = tuple(one.id for one in model.card.classes)
     listed = read_classified(cases, ids)

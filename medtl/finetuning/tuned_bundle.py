@@ -12,8 +12,9 @@ import numpy as np
 
 from .. import __version__
 from ..model.bundle import Model, save_bundle
-from ..model.card import ModelCard, Parent, anonymised, read_metadata
+from ..model.card import ModelCard, Parent, read_metadata
 from ..model.files import read_text_file
+from ..model.tuning_records import anonymised
 from ..volume import Volume
 from .finetune import Finetuned
 from .guard import Change

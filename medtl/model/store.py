@@ -31,12 +31,11 @@ from .card import (
     RESERVED,
     Coefficients,
     ModelCard,
-    anonymised,
-    anonymised_readme,
     load_card,
 )
 from .card_text import escape_invisible, is_invisible
 from .files import open_file, read_text_file, reason_of
+from .tuning_records import anonymised, anonymised_readme
 
 WEIGHTS = "models/model.safetensors"
 FILES = ("LICENSE", METADATA, WEIGHTS)  # and texts in docs

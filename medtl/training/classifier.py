@@ -19,6 +19,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from ..cases import read_classified
+from ..classification.network import energy
 from ..errors import InputError
 from ..model.bundle import save_bundle
 from ..model.card import Abstention, Calibration, ModelCard
@@ -249,7 +250,7 @@ def with_limits(card: ModelCard, network: Classifier2d, held_out: Pictures) -> M
     temperature = fitted_temperature(logits, torch.from_numpy(held_out.classes))
     best = (logits / temperature).softmax(1).amax(1)
     rule = card.abstention or Abstention("energy", 0.0, 0.0)
-    scores = distances if rule.score == "mahalanobis" else -temperature * (logits / temperature).logsumexp(1)
+    scores = distances if rule.score == "mahalanobis" else energy(logits, temperature)
     limits = Abstention(
         rule.score,
         round(float(torch.quantile(scores, 1 - REJECTED)), 4),

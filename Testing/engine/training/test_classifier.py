@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from small_classifier import classifier_card
 
-from medtl.classification.classify import classify_file
+from medtl.classification.files import classify_file
 from medtl.commands.cli import main
 from medtl.errors import InputError
 from medtl.evaluation.classification import calibration_error, class_aucs, class_figures, plain_figures
