@@ -14,7 +14,7 @@ SETS = (("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """An image and its label; `case` is unique within its list, `patient` defaults to it, `site` to nothing."""
+    """An image and its label. `case` is unique within its list; `patient` is by default the case, `site` empty."""
 
     case: str
     image: Path
@@ -25,8 +25,8 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class ClassifiedFile:
-    """An image and the id of its class; `case` is its name, `patient` defaults to it. Only where `split` is "train" or
-    empty it may be learned from; `fold` is a number among these. `mask` is a labelmap of where the tumour is."""
+    """An image and the id of its class. `case` is its name; `patient` is by default the case. A case may be trained on
+    only if `split` is "train" or empty; `fold` is its fold among these. `mask` is a labelmap of the tumour."""
 
     case: str
     image: Path
@@ -112,7 +112,7 @@ def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFil
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """The lines of the file that hold anything, without the blanks around what they hold."""
+    """The lines of the file that are not empty, by column, without blanks around the values."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -139,7 +139,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _names(images: list[Path]) -> list[str]:
-    """A name for each image: its own without the suffix, or with its folders where others are called the same."""
+    """A name for each image: that of its file without the suffix, with its folders where several have the same."""
     stems = [stem_of(image) for image in images]
     times = Counter(stems)
     return [
@@ -179,7 +179,7 @@ def _from_folder(path: Path) -> tuple[CaseFiles, ...]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """The images of a folder by name; hidden files, as macOS leaves them in archives, are none."""
+    """The images of a folder by name, without hidden files, which macOS leaves in archives."""
     known = (*VOLUMES, *PICTURES)
     files = [f for f in sorted(folder.iterdir()) if suffix_of(f) in known and not f.name.startswith(".")]
     return {stem_of(file): file for file in files}

@@ -10,10 +10,10 @@ from .errors import ModelError
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:
-    """The JSON value as that type: dataclasses, tuples, mappings, optionals and plain values. Nothing is converted
-    silently but int to float.
+    """The JSON value as a value of type `kind`: dataclass, tuple, mapping, optional or plain value. Nothing but int to
+    float is converted.
 
-    Raises: ModelError naming the place when the value does not fit.
+    Raises: ModelError, which names the place, when the value does not fit.
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:

@@ -1,4 +1,4 @@
-"""One warm process that does jobs: `python -u -P -m medtl.worker`, one ASCII JSON object a line, in and out.
+"""A process that keeps models loaded and does jobs: `python -u -P -m medtl.worker`. One ASCII JSON object a line.
 
 In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}.
      "job": "finetune", "model", "seeds", "output", "options"; and "job": "suggest" or "classify", "model", "input",
@@ -6,7 +6,7 @@ In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cance
 Out: {"event": "ready", "pid", "version", "path"}; for each job {"id", "event": "progress", "stage", "fraction",
      "seconds_left"}, with "values" (name to number) where there is something to draw, and at last {"id", "event":
      "done", "result"} or {"id", "event": "error", "kind", "message"}.
-     A line that is no request is answered by an error, too; its id may be null.
+     A line that is no request is answered by an error; its id may be null.
 
 The main thread works, one job at a time. A second thread reads the requests, so that a cancel or the end of input is
 answered while the first is in one long library call.
@@ -114,7 +114,7 @@ class JobQueue:
 
 
 def error_event(error: Exception) -> Request:
-    """The error event; the kind of whatever is no MedTLError is "InternalError"."""
+    """The error event; the kind of errors that are no MedTLError is "InternalError"."""
     meant = isinstance(error, MedTLError)
     message = " ".join((str(error) if meant else repr(error)).split())
     return {"event": "error", "kind": type(error).__name__ if meant else "InternalError", "message": message}
@@ -133,8 +133,8 @@ def run_job(work: Callable[[], object]) -> Request:
 
 
 class JobProgress:
-    """A `Progress` that sends the first and the last call of each stage and otherwise about ten lines a second; figures
-    that were noted go out with the next line."""
+    """A `Progress` that sends the first and the last call of each stage and otherwise about ten lines a second. Values
+    from `note` are sent with the next line."""
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue, self._remaining = queue, Remaining()
@@ -142,7 +142,7 @@ class JobProgress:
         self._values: dict[str, float] = {}
 
     def note(self, values: Mapping[str, float]) -> None:
-        """Figures to draw."""
+        """Keep values to draw until the next line."""
         self._values |= {name: float(value) for name, value in values.items() if math.isfinite(value)}
 
     def __call__(self, stage: str, fraction: float) -> None:

@@ -20,8 +20,10 @@ Options = TypeVar("Options")
 
 
 def build_options(kind: type[Options], given: Mapping[str, object], **more: object) -> Options:
-    """The options of that kind among those given, and `more` beside them. Raises: InputError for a value of a wrong
-    type."""
+    """The options of this kind, from those given and from `more`.
+
+    Raises: InputError for a value of a wrong type.
+    """
     values: dict[str, object] = dict(more)
     for name, allowed in types_of(kind).items():
         if name not in given or name in more:
@@ -66,7 +68,7 @@ class SuggestOptions:
 
 
 def warm_model(name: str, device: str, task: str = "segmentation") -> "Model":
-    """The model on its device, kept from job to job as long as its files stay as they are."""
+    """The model on its device, kept from job to job until its files change."""
     from .model.store import find_model
 
     folder = find_model(name).resolve()
@@ -97,13 +99,13 @@ def run_segment(request: Request, progress: Progress) -> dict[str, Any]:
     from .segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
 
     request = check_request(request, "model", "input", "output")
-    given = request["options"]
-    check_names(given, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, without="labelmap")
-    outputs = build_options(OutputOptions, given, labelmap=Path(request["output"]))
-    reading, inference = build_options(ReadOptions, given), build_options(InferenceOptions, given)
+    options = request["options"]
+    check_names(options, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, without="labelmap")
+    outputs = build_options(OutputOptions, options, labelmap=Path(request["output"]))
+    reading, inference = build_options(ReadOptions, options), build_options(InferenceOptions, options)
     loading = Stopwatch(progress)
     loading("load", 0.0)
-    model = warm_model(request["model"], build_options(DeviceOptions, given).device)
+    model = warm_model(request["model"], build_options(DeviceOptions, options).device)
     loading("load", 1.0)
     loading.stop()
     result = segment_file(Path(request["input"]), model, outputs, reading, inference, progress)
@@ -134,11 +136,13 @@ def run_suggest(request: Request, progress: Progress) -> dict[str, Any]:
     from .segmentation import InferenceOptions, OutputOptions, ReadOptions
 
     request = check_request(request, "model", "input")
-    given = request["options"]
-    check_names(given, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, SuggestOptions, without="labelmap")
-    count, inference = build_options(SuggestOptions, given).count, build_options(InferenceOptions, given)
+    options = request["options"]
+    check_names(
+        options, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, SuggestOptions, without="labelmap"
+    )
+    count, inference = build_options(SuggestOptions, options).count, build_options(InferenceOptions, options)
     progress("load", 0.0)
-    model = warm_model(request["model"], build_options(DeviceOptions, given).device)
+    model = warm_model(request["model"], build_options(DeviceOptions, options).device)
     return suggest_file(Path(request["input"]), model, count, inference, progress)
 
 

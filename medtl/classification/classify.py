@@ -1,4 +1,4 @@
-"""Classify: a volume or a picture and a model in, the probability of each class of tumour out, with a heat map."""
+"""Classify a volume or a picture: the probability of each tumour class, and a heat map."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,7 +54,8 @@ class ClassifyOptions:
 
 @dataclass(frozen=True)
 class Classification:
-    """The `probabilities` in the order of the card's classes, and the `reasons` to abstain; none where it does not.
+    """The `probabilities` in the order of the card's classes, and the `reasons` to abstain, empty where the model does
+    not.
 
     Of a network: the out-of-distribution `score`, `plane`, and `slices`, index along that plane's array axis to
     probabilities; `weights` are the slices' weights in the mean; `heat` float32 (Z, Y, X), 0 to 1. Of a model of
@@ -77,7 +78,7 @@ class Classification:
 
     @property
     def best(self) -> int:
-        """The number of the most probable class."""
+        """The index of the most probable class."""
         return int(np.argmax(self.probabilities))
 
 
@@ -172,7 +173,7 @@ def with_reasons(result: Classification, card: ModelCard, volume: Volume) -> Cla
             modality=volume.modality,
             description=volume.description,
             size=grid.size,
-            # Of a shape the volume may be the labelmap, cut to it: its field of view says nothing.
+            # For a shape the volume may be a labelmap that is cut to the tumour: its field of view means nothing.
             spacing=grid.spacing if volume.real_spacing and card.networks else None,
         )
     ]

@@ -118,7 +118,7 @@ def record_of(
     result: Classification, source: Path, volume: Volume, card: ModelCard, options: ClassifyOptions
 ) -> FileClassification:
     """The record of a classification."""
-    ids = [each.id for each in card.classes]
+    ids = [tumour_class.id for tumour_class in card.classes]
     votes = Counter(ids[int(np.argmax(p))] for p in result.slices.values())
 
     def by_class(probabilities: Sequence[float]) -> dict[str, float]:

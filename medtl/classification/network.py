@@ -77,11 +77,11 @@ def energy(logits: Tensor, temperature: float) -> Tensor:
 
 
 def heat_maps(features: Sequence[list[Tensor]], model: "Model", number: int, progress: Progress) -> np.ndarray:
-    """The contribution of each place to a class in each slice, float32 (n, h, w), from 0; one backward pass of the
-    head.
+    """The contribution of each position to a class in each slice, float32 (n, h, w), 0 or more; it takes one backward
+    pass of the head.
 
-    Grad-CAM (Selvaraju 2017), each place weighed by its own gradient (HiResCAM, Draelos and Carin 2020): the mean
-    gradient over places, as first published, loses where the attention is.
+    Source: Grad-CAM (Selvaraju 2017) in the variant HiResCAM (Draelos and Carin 2020), where each position has its own
+    gradient as weight: the mean gradient over positions loses where the attention is.
 
     Raises: ModelError when one is not finite.
     """

@@ -12,13 +12,16 @@ LEAST_AREA = 0.5
 # Slices that show less of the region than this share of its largest cut are its ends.
 LEAST_REGION = 0.25
 NO_TUMOUR = "notumor"  # the class of a healthy head, where a model has one
-LEAST_TUMOUR = 1e-3  # so that the slices of a healthy head are weighed, too
+LEAST_TUMOUR = 1e-3  # added to the probability, so that the weights of a healthy head are not all 0
 
 
 def frame_slices(
     turned: np.ndarray, inside: np.ndarray | None, side: int, pixel: tuple[float, float], progress: Progress
 ) -> dict[int, Framed]:
-    """The slices to classify, in their frames: those of the region, else those that show enough of the head."""
+    """The slices to classify, in their frames: those of the region, else those that show enough of the head.
+
+    Raises: InputError when the region is empty or no slice shows anything.
+    """
     wanted = list(range(len(turned)))
     if inside is not None:
         areas = inside.sum(axis=(1, 2))
@@ -38,9 +41,9 @@ def frame_slices(
 
 
 def frames_with_region(frames: dict[int, Framed], inside: np.ndarray) -> tuple[dict[int, Framed], list[np.ndarray]]:
-    """Those frames that show a part of the region, and its mask (side, side) in each.
+    """The frames that show a part of the region, and the region's mask (side, side) in each.
 
-    Raises: InputError when it lies in none.
+    Raises: InputError when none does.
     """
     masks = {k: in_frame(inside[k], frame) for k, frame in frames.items()}
     kept = {k: frame for k, frame in frames.items() if masks[k].any()}
@@ -53,15 +56,15 @@ def frames_with_region(frames: dict[int, Framed], inside: np.ndarray) -> tuple[d
 
 def tumour_probability(probabilities: np.ndarray, card: ModelCard) -> np.ndarray:
     """The probability of a tumour of any class in each slice, (n,)."""
-    ids = [each.id for each in card.classes]
+    ids = [tumour_class.id for tumour_class in card.classes]
     if NO_TUMOUR not in ids:
         return np.ones(len(probabilities))
     return np.asarray(1 - probabilities[:, ids.index(NO_TUMOUR)])
 
 
 def slice_weights(attention: np.ndarray, tumour: np.ndarray, segmented: bool) -> np.ndarray:
-    """The weight of each slice in the mean, (n,), with the sum 1: equal for the slices of a segment; else the
-    probability of a `tumour` times the slice's share of one attention over all places of all slices."""
+    """The weight of each slice in the mean, (n,), sum 1. Slices of a segment have equal weights. Else a weight is the
+    slice's share of the attention over all positions of all slices, times the probability of a `tumour`."""
     if segmented:
         return np.full(len(attention), 1 / len(attention))
     raised = np.exp(attention.astype(np.float64) - attention.max()) * (tumour + LEAST_TUMOUR)
@@ -74,7 +77,7 @@ def describe_mean(count: int, segmented: bool, card: ModelCard) -> str:
         return "The probabilities of one slice."
     if segmented:
         return f"The mean of the probabilities of {count} slices of the segment."
-    tumours = NO_TUMOUR in [each.id for each in card.classes]
+    tumours = NO_TUMOUR in [tumour_class.id for tumour_class in card.classes]
     by = "attention and by how probable a tumour is" if tumours else "attention"
     return f"The mean of the probabilities of {count} slices, weighed by {by}."
 

@@ -1,6 +1,6 @@
 """The command `medtl`: its verbs and their options.
 
-Standard output is the result, standard error is talk. torch and the like are imported inside the verbs, so that
+Results go to standard output, warnings and errors to standard error. torch is imported inside the verbs, so that
 `medtl --help` answers at once.
 """
 
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command(argv: list[str] | None) -> int:
-    """The exit status of the verb; its error is printed, with --json as an object, too."""
+    """The exit status of the verb. Its error is printed, with --json also as an object."""
     args = build_parser().parse_args(argv)
     with result_stream() as out:
         try:
@@ -203,14 +203,14 @@ def add_json(sub: argparse.ArgumentParser) -> None:
 
 
 def non_negative_int(text: str) -> int:
-    """The whole number from 0 on that the text states."""
+    """The whole number, 0 or more, that the text states."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found {text!r}")
     return int(text)
 
 
 def positive_int(text: str) -> int:
-    """The whole number from 1 on that the text states."""
+    """The whole number, 1 or more, that the text states."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
     return int(text)

@@ -39,7 +39,7 @@ Part = tuple[dict[str, Any], list[str]]  # a part of the state, and a line for e
 
 
 def examine() -> dict[str, Any]:
-    """The state, ready for JSON; `problems` holds one line for each thing that is broken, with what to do."""
+    """The state, ready for JSON; `problems` has one line for each thing that is broken, with what to do."""
     state: dict[str, Any] = {
         "medtl": __version__,
         "python": platform.python_version(),
@@ -87,7 +87,7 @@ def memory() -> Part:
 
 
 def models() -> Part:
-    """The models of both places."""
+    """The shipped models and those of the user."""
     entries = [
         {"name": m.name, "source": m.source, "folder": str(m.folder), "problem": m.problem or None}
         for m in list_models()

@@ -35,7 +35,7 @@ def models(args: argparse.Namespace, out: TextIO) -> int:
 
 
 def import_(args: argparse.Namespace, out: TextIO) -> int:
-    """Take a bundle into the user's store and print where it went."""
+    """Copy a bundle into the user's store and print its folder there."""
     from ..model.store import import_bundle
 
     print_lines(out, import_bundle(args.path))
@@ -52,7 +52,7 @@ def export_model(args: argparse.Namespace, out: TextIO) -> int:
 
 
 def delete_model(args: argparse.Namespace, out: TextIO) -> int:
-    """Delete a model of the user's store and print where it was."""
+    """Delete a model of the user's store and print the folder that it had."""
     from ..model.store import delete_bundle
 
     print_lines(out, delete_bundle(args.model))

@@ -1,4 +1,4 @@
-"""How good the probabilities of a two-class model are: ranking, calibration, and skill over the prevalence alone.
+"""Figures of the probabilities of a two-class model: ranking, calibration, and skill over the prevalence alone.
 
 `positive` is bool (n,), `probability` float64 (n,) that of the positive class.
 """
@@ -45,8 +45,8 @@ def scores(positive: np.ndarray, probability: np.ndarray, folds: np.ndarray) -> 
 def auc(positive: np.ndarray, probability: np.ndarray, folds: np.ndarray) -> float:
     """The share of pairs, one positive and one not, that are ranked right, ties counting half; NaN without a pair.
 
-    Only pairs of one fold count. Across folds, a fold with more positives has fewer of them to train on, so that
-    even models that know nothing come out below 0.5 (Parker et al., BMC Bioinformatics 2007, 8:326).
+    Only pairs of one fold count. A fold with more positives has fewer of them to train on, so across folds even models
+    without any skill are below 0.5 (Parker et al., BMC Bioinformatics 2007, 8:326).
     """
     tables = (value_table(positive[folds == fold], probability[folds == fold]) for fold in np.unique(folds))
     right, pairs = np.sum([ranked_pairs(table) for table in tables], axis=0)

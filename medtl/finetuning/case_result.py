@@ -20,25 +20,25 @@ from .seed import IGNORE, Seed, for_model
 # Weights of the interpolation, in logits a pixel of signed distance.
 WEIGHTS = (0.5, 1.0, 2.0, 4.0)
 DEFAULT_WEIGHT = 1.0
-# Dice that a weight twice or half as large must be better by: where a SEED is held out the gap to interpolate over is
-# twice as wide as it will be, which is unfavourable to the interpolation, and few are held out.
+# By this much Dice a weight twice or half as large must be better: few SEEDs are held out, and the gap around one is
+# twice as wide as it will be, which is unfavourable to the interpolation.
 MIN_GAIN = 0.02
 
 
 def blend_weight(held_out: Sequence[HeldOut], cases: Sequence[SeedCase], labels: int) -> float:
-    """The weight of the interpolation that does best on the held-out SEEDs; the further from the default, the more it
-    must be better."""
+    """The weight of the interpolation with the best Dice on the held-out SEEDs; a weight further from the default must
+    be better by more."""
     if not held_out:
         return DEFAULT_WEIGHT
     means = {}
     for weight in WEIGHTS:
         scores = []
-        for one in held_out:
-            truth = cases[one.case].truth
-            if one.others:
-                rest = {k: truth[k] for k in one.others}
-                classes = blended(one.logits[None], filled(rest, [one.slice], labels), weight)
-                scores.append(dices(torch.from_numpy(classes), torch.from_numpy(truth[one.slice][None]), labels)[0])
+        for seed in held_out:
+            truth = cases[seed.case].truth
+            if seed.others:
+                rest = {k: truth[k] for k in seed.others}
+                classes = blended(seed.logits[None], filled(rest, [seed.slice], labels), weight)
+                scores.append(dices(torch.from_numpy(classes), torch.from_numpy(truth[seed.slice][None]), labels)[0])
         means[weight] = float(np.mean(scores)) if scores else 0.0
     return max(WEIGHTS, key=lambda weight: means[weight] - MIN_GAIN * abs(float(np.log2(weight / DEFAULT_WEIGHT))))
 
@@ -50,7 +50,7 @@ def case_result(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], progres
     """
     case, card = tuned.cases[0], tuned.model.card
     labels = len(card.labels)
-    weight = blend_weight([one for one in tuned.held_out if one.case == 0], tuned.cases, labels)
+    weight = blend_weight([seed for seed in tuned.held_out if seed.case == 0], tuned.cases, labels)
     tuned.weights.use(1.0)  # this case gets the tuned weights; the next ones get the guarded weights
     values = label_values_of(card)
     turned = np.zeros(case.prepared.turned_shape, values.dtype)
@@ -66,10 +66,10 @@ def case_result(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], progres
         k = turned_index(seed.index, case.prepared)
         turned[k] = np.where(drawn == IGNORE, turned[k], values[np.where(drawn == IGNORE, 0, drawn)])
     progress("result", 1.0)
-    # The user's own slices are in it, so it is not the network's work alone.
+    # It contains the user's own slices, so it is not all automatic.
     tag = {"DICOM.SegmentAlgorithmType": "SEMIAUTOMATIC"}
     predicted = [segment_of(card, label) for label in card.labels]
-    segments = tuple(replace(one, tags=tuple((dict(one.tags) | tag).items())) for one in predicted)
+    segments = tuple(replace(segment, tags=tuple((dict(segment.tags) | tag).items())) for segment in predicted)
     return Labelmap(restore(turned, case.prepared), volume.geometry, segments), weight
 
 

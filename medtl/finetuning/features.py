@@ -1,4 +1,4 @@
-"""SEED slices as a network's decoder gets them: the encoder's features of the slices and of augmented copies."""
+"""The input of a network's decoder: the encoder's features of SEED slices and of augmented copies."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from ..training.augment import Augmentation, change_contrast, change_lesion, cha
 from ..volume import Volume
 from .seed import IGNORE, Seed, check_place
 
-# The user's own slices are moved less than those of training.
+# Weaker changes than in training: these are the user's own slices.
 AUGMENTATION = Augmentation(rotation=15.0, zoom=0.15, stretch=0.05, shift=8.0, elastic=4.0, p_faint=0.5)
 
 
@@ -94,10 +94,10 @@ def on_box(mask: np.ndarray, prepared: Prepared, multiple: int) -> np.ndarray:
 
 @torch.inference_mode()
 def encode(model: Model, images: Tensor) -> list[Tensor]:
-    """Features of images (n, channels, h, w) as float16, a few slices at a time."""
+    """Features of images (n, channels, h, w), float16, computed a few slices at a time."""
     parts = []
-    for some in images.split(8):
-        x = some.to(model.device).contiguous(memory_format=torch.channels_last)
+    for batch_images in images.split(8):
+        x = batch_images.to(model.device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
             parts.append([f.half() for f in model.networks[0].encode(x)])
     return [torch.cat(level) for level in zip(*parts, strict=True)]
@@ -123,8 +123,8 @@ def augmented_copies(
 
 
 def augment_seeds(image: Tensor, truth: Tensor, spec: InputSpec, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The slices moved, bent and with other intensities; what comes in from outside is IGNORE. Heads are mirrored,
-    bodies are not: their organs have a side."""
+    """The slices and their classes with random changes of position and intensity; pixels from outside are IGNORE. Heads
+    are mirrored, bodies are not: their organs have a side."""
     labels = int(truth[truth != IGNORE].max()) if (truth != IGNORE).any() else 0
     classes = torch.stack([truth == n for n in range(labels + 1)], 1).float()
     lit = to_tissue_units(image)  # 0 is the background of either scaling
@@ -144,9 +144,9 @@ def augment_seeds(image: Tensor, truth: Tensor, spec: InputSpec, random: torch.G
 
 def decode(model: Model, features: Sequence[Tensor]) -> Tensor:
     """Logits float32 (n, 1 + labels, h, w) of features."""
-    whole = [f.float().contiguous(memory_format=torch.channels_last) for f in features]
+    levels = [f.float().contiguous(memory_format=torch.channels_last) for f in features]
     with torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
-        return model.networks[0].decode(whole).float()
+        return model.networks[0].decode(levels).float()
 
 
 @torch.inference_mode()

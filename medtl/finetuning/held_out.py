@@ -1,4 +1,4 @@
-"""Held-out SEEDs: how well a tuning does on slices that it was not given."""
+"""Held-out SEEDs: the Dice of a tuning on slices that it was not trained on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Image files: what kind they are, what they are called and which files belong to them."""
+"""Image files: their kind, their names and the files that belong to them."""
 
 import contextlib
 import errno
@@ -23,7 +23,7 @@ LONGEST_PACKED_HEADER = 1 << 16  # bytes of gzip data in which it lies
 
 
 def suffix_of(path: Path) -> str:
-    """The known suffix of a file name, `.seg.nrrd` and `.nii.gz` included; else the plain one, in lower case."""
+    """The suffix of a file name in lower case; `.seg.nrrd`, `.nii.gz` and the like count as one suffix."""
     name = path.name.lower()
     return next((s for s in (*VOLUMES, *PICTURES) if name.endswith(s)), path.suffix.lower())
 
@@ -76,7 +76,7 @@ def data_files(path: Path) -> tuple[Path, ...]:
 
 
 def identities(sources: Iterable[Path]) -> set[tuple[int, int]]:
-    """Device and number of every file that the inputs consist of: no other name, link or spelling hides one."""
+    """Device and number of every file that the inputs consist of, which identify a file under any name or link."""
     numbers = set()
     for file in (file for source in sources for file in data_files(source)):
         with suppress(OSError):  # reading it gives the reason
@@ -93,7 +93,10 @@ KINDS = {
 
 
 def kind_of(path: Path) -> str:
-    """NRRD, NIfTI, MetaImage, picture or DICOM by the first bytes, for a suffix can lie; every folder is DICOM."""
+    """NRRD, NIfTI, MetaImage, picture or DICOM, by the first bytes: a suffix can be wrong. Every folder is DICOM.
+
+    Raises: InputError when the file cannot be read or is of another kind, or its name says another kind.
+    """
     try:
         if path.is_dir():
             return "DICOM"
@@ -164,7 +167,7 @@ def is_packed(path: Path) -> bool:
 
 
 def sniff(head: bytes) -> str:
-    """The format that the first bytes of a file show; empty where they show none."""
+    """The format of a file by its first bytes; empty where it is unknown."""
     if head.startswith(b"NRRD"):
         return "NRRD"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):

@@ -93,10 +93,12 @@ def _parts(text: TextHeader, sizes: tuple[int, ...], path: Path) -> tuple[DataPa
         raise refuse(path, "HeaderSize and CompressedDataSize that fit the data", f"{skip} and {packed}")
     if len(names) > 1 and math.prod(sizes) % len(names):
         raise refuse(path, "data files that share the voxels evenly", f"{len(names)} for sizes {fields['dimsize']}")
-    whole = packed if packed and len(names) <= 1 else None
+    packed_size = packed if packed and len(names) <= 1 else None
     if not names:
-        return (DataPart(path, text.end, from_end=skip == -1, packed=whole),)
-    return tuple(DataPart(file, max(skip, 0), from_end=skip == -1, packed=whole) for file in data_paths(names, path))
+        return (DataPart(path, text.end, from_end=skip == -1, packed=packed_size),)
+    return tuple(
+        DataPart(file, max(skip, 0), from_end=skip == -1, packed=packed_size) for file in data_paths(names, path)
+    )
 
 
 def _grid(fields: Mapping[str, str], sizes: tuple[int, ...], dimension: int, path: Path) -> Geometry:

@@ -47,7 +47,7 @@ ENCODINGS = {
     **dict.fromkeys(("txt", "text", "ascii"), "ascii"),
     "hex": "hex",
 }
-# Signs that turn a space into LPS. Spaces of a scanner or of one hand only have no patient's axes: they stay.
+# Signs that turn a space into LPS. Spaces without patient axes (scanner, left- or right-handed) are unchanged.
 SPACES = {
     **dict.fromkeys(("rightanteriorsuperior", "ras"), (-1.0, -1.0, 1.0)),
     **dict.fromkeys(("leftanteriorsuperior", "las"), (1.0, -1.0, 1.0)),
@@ -193,7 +193,7 @@ def _directions(text: str | None, dimension: int, width: int, path: Path) -> lis
 
 
 def _optional(text: str | None, dimension: int, what: str, path: Path) -> list[float | None]:
-    """The numbers of a field, None where it is missing or says nan, which is how NRRD states that it does not know."""
+    """The numbers of a field, None where it is missing or nan, which means unknown in NRRD."""
     parts = text.split() if text is not None else ["nan"] * dimension
     if len(parts) != dimension:
         raise refuse(path, f"{dimension} {what}", str(len(parts)), "Correct it.")

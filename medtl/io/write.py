@@ -44,7 +44,7 @@ def check_output(file: Path, inputs: set[tuple[int, int]], replace: bool) -> Non
 
 
 def write_whole(path: Path, write: Callable[[Path], T], replace: bool = True) -> T:
-    """What `write` returns, called with a temporary path that is then renamed: the file is whole or not there at all.
+    """The result of `write`, which gets a temporary path that is renamed afterwards: a whole file or none.
 
     Without `replace` nothing is overwritten, not even a file that appears while `write` runs.
 
@@ -83,7 +83,7 @@ def _write_errors(part: Path, path: Path) -> Iterator[None]:
 
 
 def write_labelmap(path: Path, labelmap: Labelmap, replace: bool = True) -> tuple[str, ...]:
-    """Write the labelmap whole or not at all and return warnings (see `store_labelmap`).
+    """Warnings of writing a labelmap whole or not at all (see `store_labelmap`).
 
     Raises: InputError when the suffix is unknown or the file cannot be written, or without `replace` exists.
     """
@@ -91,7 +91,7 @@ def write_labelmap(path: Path, labelmap: Labelmap, replace: bool = True) -> tupl
 
 
 def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str, ...]:
-    """Write an image whole or not at all and return warnings (see `store_image`).
+    """Warnings of writing an image whole or not at all (see `store_image`).
 
     Raises: InputError when the suffix is unknown or the file cannot be written.
     """
@@ -99,7 +99,7 @@ def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str,
 
 
 def store_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
-    """Write the labelmap, `.seg.nrrd` with names, colours, terminology and tags, inside a `write_whole`.
+    """Warnings of writing a labelmap, `.seg.nrrd` with names, colours, terminology and tags, inside a `write_whole`.
 
     Voxels are uint8 where the labels fit, else uint16. NRRD keeps every voxel's place to 1e-9 mm. NIfTI stores
     geometry as float32: the origin is kept to 2e-5 mm and the far corner of a 512³ grid to 3e-4 mm (measured).
@@ -116,9 +116,9 @@ def store_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
 
 
 def store_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str, ...]:
-    """Write a scalar array (Z, Y, X), or several channels (C, Z, Y, X) as a vector image, inside a `write_whole`.
+    """Warnings of writing a scalar array (Z, Y, X), or channels (C, Z, Y, X) as a vector image, inside a `write_whole`.
 
-    Returns warnings and raises as `store_labelmap` does.
+    Raises: as `store_labelmap` does.
     """
     image = to_sitk(array, geometry) if array.ndim == 3 else sitk.Compose([to_sitk(a, geometry) for a in array])
     return _store(path, image, geometry)
@@ -150,24 +150,24 @@ class Write:
 
 
 def write_together(writes: Sequence[Write], ready: Callable[[], None], replace: bool) -> tuple[str, ...]:
-    """Write several files and return their warnings; none is renamed into place before all are whole and `ready` has
-    returned. Without `replace` nothing is overwritten, and where one file is in the way none is written.
+    """Warnings of writing several files. None is renamed into place before all are whole and `ready` has returned.
+    Without `replace` nothing is overwritten, and where one of the files exists none is written.
 
     Raises: InputError as `write_whole` does; what `ready` raises.
     """
     warnings: list[str] = []
     moved: list[Path] = []
     with ExitStack() as stack:
-        parts = [stack.enter_context(_temporary_file(one.path)) for one in writes]
-        for one, part in zip(writes, parts, strict=True):
-            with _write_errors(part, one.path):
-                warnings += one.write(part)
+        parts = [stack.enter_context(_temporary_file(output.path)) for output in writes]
+        for output, part in zip(writes, parts, strict=True):
+            with _write_errors(part, output.path):
+                warnings += output.write(part)
         ready()
         try:
-            for one, part in zip(writes, parts, strict=True):
-                with _write_errors(part, one.path):
-                    move_into_place(part, one.path, replace)
-                moved.append(one.path)
+            for output, part in zip(writes, parts, strict=True):
+                with _write_errors(part, output.path):
+                    move_into_place(part, output.path, replace)
+                moved.append(output.path)
         except BaseException:
             if not replace:  # these are new; replaced files cannot be brought back
                 for path in moved:

@@ -5,8 +5,8 @@ from typing import Any
 
 
 def anonymised(training: Mapping[str, Any]) -> dict[str, Any]:
-    """A card's entry `training` in which the cases of each tuning are numbered: "case 1" instead of a file name, and no
-    hash of an image's voxels. Slices, labels and counts stay; what is numbered already stays as it is."""
+    """A card's entry `training` with the cases of each tuning numbered: "case 1" instead of a file name, and no hash of
+    an image's voxels. Slices, labels and counts stay, and so do cases that are numbered already."""
     records = [_anonymous_record(record) for record in records_of(training)]
     return {**training, **({"tuned": records} if records else {})}
 
@@ -39,7 +39,7 @@ def _anonymous_record(record: Any) -> Any:
 
 
 def records_of(training: Mapping[str, Any]) -> Sequence[Any]:
-    """The records of the tunings; none where the entry has another form."""
+    """The records of the tunings in an entry `training`; empty where the entry has another form."""
     records = training.get("tuned")
     return records if isinstance(records, list | tuple) else ()
 

@@ -53,7 +53,7 @@ class ClassFit(Schedule):
     head: int = 300
     attention: float = 0.5
     p_sharpness: float = 0.5
-    # A tumour's brightness and core tell its kind: they stay.
+    # The brightness and core of a tumour depend on its class: they stay.
     augmentation: Augmentation = field(
         default_factory=lambda: Augmentation(
             zoom=0.2, shift=10.0, elastic=4.0, p_strip=0.2, p_faint=0.0, p_necrosis=0.0, contrast=0.15, gamma=0.4
@@ -107,7 +107,7 @@ class ClassificationRecipe:
 
     def _read(self, run: TrainingRun, progress: Progress) -> tuple[Pictures, Pictures]:
         """The pictures to train on, and those for temperature and limits."""
-        ids = tuple(one.id for one in self.card.classes)
+        ids = tuple(tumour_class.id for tumour_class in self.card.classes)
         listed = [case for case in read_classified(run.cases, ids) if case.split in ("", "train")]
         pictures = prepare_pictures(listed, ids, self.card.input.side or 224, run.output / "cache", progress)
         held_out = np.array([case.fold == CALIBRATION_FOLD for case in pictures.files])
@@ -127,8 +127,8 @@ def hashes_of(pictures: Pictures) -> dict[str, str]:
 
 
 @torch.no_grad()
-def encoded(network: Classifier2d, pictures: Pictures, size: int = 32) -> Tensor:
-    """The encoder's features of pictures, unchanged, float16 (n, channels, h, w)."""
+def encode_pictures(network: Classifier2d, pictures: Pictures, size: int = 32) -> Tensor:
+    """The encoder's features of pictures without augmentation, float16 (n, channels, h, w)."""
     network.eval()
     parts = []
     for begin in range(0, len(pictures.images), size):
@@ -140,7 +140,7 @@ def encoded(network: Classifier2d, pictures: Pictures, size: int = 32) -> Tensor
 
 @torch.no_grad()
 def outputs_of(network: Classifier2d, pictures: Pictures, size: int = 32) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (n, classes), `summary` (n, width) and distances (n,) of pictures, unchanged, as classifying has them."""
+    """Logits (n, classes), `summary` (n, width) and distances (n,) of pictures, as in classification."""
     network.eval()
     collected: list[list[Tensor]] = [[], [], []]
     for begin in range(0, len(pictures.images), size):
@@ -160,9 +160,9 @@ def class_weights(classes: np.ndarray, count: int) -> Tensor:
 
 
 def fit_head(network: Classifier2d, pictures: Pictures, options: ClassFit, progress: Progress = no_progress) -> None:
-    """Train all but the encoder on the encoder's features of the pictures, unchanged."""
+    """Train all but the encoder on the encoder's features of the pictures, without augmentation."""
     progress("head", 0.0)
-    features = encoded(network, pictures)
+    features = encode_pictures(network, pictures)
     truth = torch.from_numpy(pictures.classes)
     tumours = torch.from_numpy(pictures.tumours)
     loss_of = classification_loss(pictures.classes, network.head.out_features, options)
@@ -238,7 +238,7 @@ def store_spread(network: Classifier2d, pictures: Pictures) -> None:
     values = summaries.double()
     mean, spread = values.mean(0), values.std(0).clamp_min(LEAST_SPREAD)
     scaled = (values - mean) / spread
-    # Directions in which features hardly vary would count most: their variance is taken for that of noise.
+    # Directions in which features hardly vary would count most: noise is added to the variance.
     variance, vectors = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
     network.usual.copy_(mean.half())
     network.directions.copy_((vectors / spread[:, None] / (variance + NOISE).sqrt()).half())

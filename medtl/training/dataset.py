@@ -1,4 +1,4 @@
-"""Step one of training: cases (files) to a cache of arrays, one `.npz` a case. Step two, fit, reads the cache alone.
+"""Step one of training: from case files to a cache of arrays, one `.npz` a case. Step two, fit, reads only the cache.
 
 A cached case is in the model's plane: `image` float16 in the network's units, `label` uint8, `brain` bool (all
 (slices, rows, columns)), so fit runs wherever torch is.
@@ -44,8 +44,8 @@ class CachedCase:
 def prepare_cases(
     cases: tuple[CaseFiles, ...], card: ModelCard, cache: Path, binary: bool = True, progress: Progress = no_progress
 ) -> tuple[CachedCase, ...]:
-    """All cases as the model of this card sees them, from the cache where it holds them as they are now, else read and
-    cached. Labels are found as `medtl.labels` says; `binary`: where no segment is the label's, every value above 0 is.
+    """All cases prepared for the model of this card, from the cache where it is up to date, else read and cached.
+    `medtl.labels` finds the labels; `binary`: where no segment is the label's, every value above 0 is.
 
     Raises: InputError when an image and its label do not lie on the same grid, or the labels are not the model's.
     """
@@ -55,12 +55,12 @@ def prepare_cases(
         progress("prepare", number / len(cases))
         path = cache / f"{case.case}.npz"
         key = cache_key(case, card, binary)
-        ready = load(path, key)
-        if ready is None:
-            ready = prepare_case(case, card, binary)
-            store(path, ready, key)
+        cached = load(path, key)
+        if cached is None:
+            cached = prepare_case(case, card, binary)
+            store(path, cached, key)
         # Patient and site come from the case list, where they may have been corrected.
-        prepared.append(replace(ready, patient=case.patient, site=case.site))
+        prepared.append(replace(cached, patient=case.patient, site=case.site))
     progress("prepare", 1.0)
     return tuple(prepared)
 
@@ -70,23 +70,23 @@ def prepare_case(case: CaseFiles, card: ModelCard, binary: bool) -> CachedCase:
     spec = card.input
     volume, truth = read_volume(case.image), read_labelmap(case.label)
     check_same_grid(truth.geometry, volume.geometry, case.label, case.image)
-    ready = prepare(volume, spec)
-    if ready.resampled:
+    prepared = prepare(volume, spec)
+    if prepared.resampled:
         raise InputError(
             f"Expected {case.image} within a factor {spec.spacing_tolerance} of {spec.spacing} mm in plane, found "
             f"{volume.geometry.spacing}. Resample training cases beforehand."
         )
-    rows, columns = ready.box
-    image = ready.array[:, rows, columns].astype(np.float32) * ready.gain + ready.offset
-    label = turn(true_labels(case, truth, card, binary), ready.axes, ready.flips)[:, rows, columns]
+    rows, columns = prepared.box
+    image = prepared.array[:, rows, columns].astype(np.float32) * prepared.gain + prepared.offset
+    label = turn(true_labels(case, truth, card, binary), prepared.axes, prepared.flips)[:, rows, columns]
     return CachedCase(
         case.case,
         case.patient,
         case.site,
         voxels_sha256(volume.array),
-        ready.slice_mm,
-        ready.statistics,
-        np.clip(image, *ready.clip).astype(np.float16),
+        prepared.slice_mm,
+        prepared.statistics,
+        np.clip(image, *prepared.clip).astype(np.float16),
         label,
         brain_mask(to_tissue_units(image)),
         (*volume.warnings, *truth.warnings),
@@ -108,7 +108,7 @@ def true_labels(case: CaseFiles, truth: Labelmap, card: ModelCard, binary: bool)
 
 
 def cache_key(case: CaseFiles, card: ModelCard, binary: bool) -> str:
-    """What a cached case depends on: a file of another key is out of date."""
+    """All that a cached case depends on, as text; a cache file with another key is out of date."""
     files = [(file.stat().st_size, file.stat().st_mtime_ns) for file in (case.image, case.label)]
     return json.dumps([encode(card.input), encode(card.labels), card.family, binary, files])
 
@@ -137,9 +137,9 @@ def load(path: Path, key: str) -> CachedCase | None:
 
 
 def brain_mask(tissue: np.ndarray) -> np.ndarray:
-    """The brain of a FLAIR head in tissue units (brain is 1), roughly: what is left when bone cuts the scalp off.
+    """A rough brain mask of a FLAIR head in tissue units (brain is 1): what dark bone separates from the scalp.
 
-    For augmentation only: a border some pixels off is part of what the network has to bear. Source: project.
+    For augmentation only, where a border that is off by a few pixels does no harm. Source: project.
     """
     smooth = ndimage.gaussian_filter(tissue, (0, 1, 1))
     head = [ndimage.binary_fill_holes(s) for s in ndimage.binary_opening(smooth > 0.25, disk(2))]

@@ -1,4 +1,4 @@
-"""Pictures to train a classifier on: files to arrays in their frames, and arrays to augmented batches."""
+"""Pictures to train a classifier on: from files to arrays in their frames, and to augmented batches."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from .augment import Augmentation, augment, chosen, uniform
 from .recipe import named_warnings
 
 SCALP = 0.075  # of the frame's side: about how thick skull and scalp are
-FORMAT = 3  # of the cache: raised when what is made of a picture changes
+FORMAT = 3  # of the cache; raise it when the preparation of a picture changes
 FINEST = 4.0  # no detail is made more than so many times stronger or weaker
 
 
@@ -61,7 +61,7 @@ class PreparedPicture:
 def prepare_pictures(
     cases: Sequence[ClassifiedFile], ids: Sequence[str], side: int, cache: Path, progress: Progress = no_progress
 ) -> Pictures:
-    """All pictures in their frames, from the cache where it holds them as they are now.
+    """All pictures in their frames, from the cache where it is up to date.
 
     Raises: InputError for one that cannot be read or shows nothing, or whose mask is of another size.
     """
@@ -81,13 +81,17 @@ def prepare_pictures(
         progress("prepare", number / len(cases))
         ready.append(prepare_picture(case, side))
     pictures = Pictures(
-        np.stack([one.image for one in ready]),
-        np.stack([one.tumour for one in ready]),
-        np.stack([one.inner for one in ready]),
+        np.stack([picture.image for picture in ready]),
+        np.stack([picture.tumour for picture in ready]),
+        np.stack([picture.inner for picture in ready]),
         classes,
         tuple(cases),
-        tuple(one.sha256 for one in ready),
-        tuple(text for case, one in zip(cases, ready, strict=True) for text in named_warnings(case.case, one.warnings)),
+        tuple(picture.sha256 for picture in ready),
+        tuple(
+            text
+            for case, picture in zip(cases, ready, strict=True)
+            for text in named_warnings(case.case, picture.warnings)
+        ),
     )
     part = path.with_suffix(".part.npz")
     np.savez(
@@ -121,7 +125,7 @@ def prepare_picture(case: ClassifiedFile, side: int) -> PreparedPicture:
                 f"columns, found {mask.shape[1:]}. Draw it on the picture itself."
             )
         tumour = in_frame(mask[0] > 0, frame) > 0.5
-    # Darker than what frames the head, for bone and air cells belong to it; a margin, so that closing meets no edge.
+    # A lower threshold than for the frame, to include bone and air cells; a margin, so that closing meets no edge.
     lit = np.pad(frame.image > 2 * BODY / 3 - 1, side // 8)
     head = ndimage.binary_fill_holes(ndimage.binary_closing(lit, iterations=side // 32))
     depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]
@@ -131,7 +135,7 @@ def prepare_picture(case: ClassifiedFile, side: int) -> PreparedPicture:
 
 
 def as_input(images: np.ndarray) -> Tensor:
-    """What the network sees of pictures (n, side, side): float32 (n, 1, side, side), -1 to 1."""
+    """The network's input for pictures (n, side, side): float32 (n, 1, side, side), -1 to 1."""
     return torch.from_numpy(images.astype(np.float32) / 127.5 - 1)[:, None].contiguous(
         memory_format=torch.channels_last
     )
@@ -157,11 +161,11 @@ def augmented_batches(
 
 
 def sharp_as_another(image: Tensor, probability: float, random: torch.Generator) -> Tensor:
-    """Some pictures (B, 1, side, side) as sharp, as smooth or as noisy as another one of the batch, or partly so: their
-    spectrum, averaged over directions, is drawn towards its.
+    """The pictures (B, 1, side, side), some as sharp or as noisy as another one of the batch, or partly so: their
+    spectrum, averaged over directions, is moved towards that of the other.
 
-    Where pictures of a class come from one scanner, that is what gives them away. Source: Xu et al. 2021 (amplitudes of
-    another picture), here averaged over directions, so that nothing of the other's shape comes over.
+    Sharpness would reveal the class where pictures of a class come from one scanner. Source: Xu et al. 2021 (amplitudes
+    of another picture), here averaged over directions, so that nothing of the other's shape is copied.
     """
     side = image.shape[-1]
     steps = torch.fft.fftfreq(side, 1 / side)
@@ -170,7 +174,7 @@ def sharp_as_another(image: Tensor, probability: float, random: torch.Generator)
     strength = torch.zeros(len(image), int(ring.max()) + 1)
     strength.index_add_(1, ring, spectrum.abs().flatten(1))
     strength = (strength / torch.bincount(ring)).clamp_min(1e-6).log()
-    # Ring by ring a spectrum is rough; what differs between scanners is smooth.
+    # A spectrum is rough from ring to ring; differences between scanners are smooth.
     strength = functional.avg_pool1d(functional.pad(strength[:, None], (4, 4), mode="replicate"), 9, 1)[:, 0]
     other = strength[torch.randperm(len(image), generator=random)]
     share = (uniform(image, random) * chosen(image, probability, random)).flatten(1)

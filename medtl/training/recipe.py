@@ -1,4 +1,4 @@
-"""What a recipe is: an object with a card that trains a model."""
+"""Recipes: objects with a card that train a model."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from .fit import CHECKPOINT
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What the user chose for one training: the case list and the folder for the bundle, the cache and the checkpoint.
+    """The options of one training: the case list and the folder for the bundle, the cache and the checkpoint.
 
     `fold` (0-based) holds out that fold of all patients instead of the recipe's test patients; `resume` continues from
     the checkpoint in `output`; `encoder_weights`, a name on timm's hub or a `.safetensors` file, replaces the recipe's.
@@ -57,12 +57,12 @@ class Recipe(Protocol):
 
 
 def text_of(name: str) -> str:
-    """A text file beside the recipes, such as `glioma_flair.md`."""
+    """The content of a text file beside the recipes, such as `glioma_flair.md`."""
     return (files(__package__) / "recipes" / name).read_text(encoding="utf-8")
 
 
 def bundle_folder(card: ModelCard, run: TrainingRun) -> Path:
-    """Where the bundle goes.
+    """The folder of the bundle, which does not exist yet.
 
     Raises: InputError when it exists, the output holds a run that is not to be resumed, or there is no folder for it.
     """

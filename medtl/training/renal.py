@@ -52,7 +52,7 @@ class Table:
     warnings: tuple[str, ...] = ()
 
     def only(self, *features: str) -> "Table":
-        """The table with these features of a model alone, see `medtl.classification.shape.measured`."""
+        """The table with only these features of a model, see `medtl.classification.shape.measured`."""
         rows = [dict(zip(self.features, row)) for row in self.values]
         values = np.array([[measured(row, feature) for feature in features] for row in rows])
         return replace(self, features=features, values=values)
@@ -116,7 +116,7 @@ class ShapeRecipe:
 
         Raises: InputError naming the labelmap that cannot be used.
         """
-        classes = tuple(one.id for one in self.card.classes)
+        classes = tuple(tumour_class.id for tumour_class in self.card.classes)
         listed = read_classified(cases, classes)
         shapes, hashes = [], []
         warnings: list[str] = []
@@ -199,7 +199,7 @@ def logistic(strength: float, balanced: bool) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     weight = "balanced" if balanced else None
-    # This solver shrinks the intercept, too; scaled it hardly does, and `unbiased_intercept` replaces it.
+    # This solver also shrinks the intercept. The scaling reduces that, and `unbiased_intercept` replaces the intercept.
     return LogisticRegression(
         C=strength, l1_ratio=1.0, solver="liblinear", class_weight=weight, intercept_scaling=10, random_state=SEED
     )
@@ -235,8 +235,8 @@ def out_of_fold(models: list[list[tuple[np.ndarray, Fitted]]], values: np.ndarra
     """P(malignant) (repeats, n) of each row of features by the model not trained on its patient, and the number
     (repeats, n) of that fold."""
     probabilities, folds = np.zeros((len(models), len(values))), np.zeros((len(models), len(values)), dtype=np.int64)
-    for repeat, one in enumerate(models):
-        for number, (test, model) in enumerate(one):
+    for repeat, models_of_repeat in enumerate(models):
+        for number, (test, model) in enumerate(models_of_repeat):
             probabilities[repeat, test] = model.probability(values[test])
             folds[repeat, test] = number
     return probabilities, folds
@@ -253,10 +253,10 @@ def final_model(table: Table, progress: Progress = no_progress) -> Coefficients:
         rows = draw_patients(groups, rng)
         if any(len(set(table.patients[rows][table.malignant[rows] == value])) < FOLDS for value in (True, False)):
             continue
-        one = fit(table.values[rows], table.malignant[rows], table.patients[rows])
-        weights = one.weights * model.deviation / one.deviation
-        shift = one.weights @ ((model.mean - one.mean) / one.deviation)
-        resamples.append(tuple(float(f"{x:.5g}") for x in (one.intercept + shift, *weights)))
+        resampled = fit(table.values[rows], table.malignant[rows], table.patients[rows])
+        weights = resampled.weights * model.deviation / resampled.deviation
+        shift = resampled.weights @ ((model.mean - resampled.mean) / resampled.deviation)
+        resamples.append(tuple(float(f"{x:.5g}") for x in (resampled.intercept + shift, *weights)))
     progress("resample", 1.0)
     terms = tuple(
         Term(name, float(mean), float(deviation), float(weight))
@@ -274,7 +274,7 @@ def figures(
 
     def all_figures(rows: np.ndarray) -> np.ndarray:
         repeats = [scores(table.malignant[rows], p[rows], f[rows]) for p, f in zip(probabilities, folds)]
-        means: np.ndarray = np.mean([list(one.values()) for one in repeats], axis=0)
+        means: np.ndarray = np.mean([list(row.values()) for row in repeats], axis=0)
         return means
 
     names = list(scores(table.malignant, probabilities[0], folds[0]))
@@ -290,8 +290,8 @@ def figures(
             for name, v, limit in zip(names, values, limits.T)
         },
         "reliability": [
-            {name: round(value, 4) for name, value in one.items()}
-            for one in reliability(table.malignant, probabilities[0])
+            {name: round(value, 4) for name, value in row.items()}
+            for row in reliability(table.malignant, probabilities[0])
         ],
     }
 

@@ -1,4 +1,4 @@
-"""A recipe for a network that segments: cases in, a bundle out."""
+"""A recipe for a network that segments."""
 
 import hashlib
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""`medtl train`: a recipe and cases in, a bundle out."""
+"""`medtl train`: train a model by a recipe."""
 
 from ..progress import Progress, no_progress
 from .recipe import TrainedBundle, TrainingRun

@@ -13,7 +13,7 @@ from small_classifier import classifier_card
 from medtl.classification.files import classify_file
 from medtl.commands.cli import main
 from medtl.errors import InputError
-from medtl.evaluation.classification import calibration_error, class_aucs, class_figures, plain_figures
+from medtl.evaluation.classification import calibration_error, class_aucs, class_figures, point_figures
 from medtl.model.bundle import load_model
 from medtl.model.card import Abstention, NetworkSpec, load_card
 from medtl.model.networks import build
@@ -251,7 +251,7 @@ def test_figures_are_those_of_the_textbook():
     probabilities = np.array(
         [[0.8, 0.1, 0.1], [0.4, 0.5, 0.1], [0.6, 0.2, 0.2], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.2, 0.2, 0.6]]
     )
-    found = plain_figures(truth, probabilities, ("a", "b", "c"))
+    found = point_figures(truth, probabilities, ("a", "b", "c"))
     assert found["accuracy"] == pytest.approx(4 / 6)
     assert found["recall_a"] == pytest.approx(2 / 3)
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
