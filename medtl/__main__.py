@@ -1,4 +1,4 @@
-"""`medtl` from its first moment: Ctrl-C while the command line itself is being loaded is one line, too."""
+"""The entry point of `medtl`: Ctrl-C prints one line, also while the command line is still being loaded."""
 
 import sys
 

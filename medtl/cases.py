@@ -14,7 +14,7 @@ SETS = (("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """An image and its label; `case` is unique within its list, `patient` defaults to it, `site` to nothing."""
+    """An image and its label. `case` is unique within its list; `patient` is by default the case, `site` empty."""
 
     case: str
     image: Path
@@ -25,8 +25,8 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class ClassifiedFile:
-    """An image and the id of its class; `case` is its name, `patient` defaults to it. Only where `split` is "train" or
-    empty it may be learned from; `fold` is a number among these. `mask` is a labelmap of where the tumour is."""
+    """An image and the id of its class. `case` is its name; `patient` is by default the case. A case may be trained on
+    only if `split` is "train" or empty; `fold` is its fold among these. `mask` is a labelmap of the tumour."""
 
     case: str
     image: Path
@@ -68,19 +68,22 @@ def _from_csv(path: Path) -> tuple[CaseFiles, ...]:
         CaseFiles(case, image, path.parent / row["label"], row.get("patient") or case, row.get("site") or "")
         for case, image, row in zip(_names([Path(row["image"]) for row in rows]), images, rows)
     )
-    missing = [file for case in cases for file in (case.image, case.label) if not file.exists()]
-    if missing:
-        raise InputError(
-            f"Expected every file that {path} lists, found {len(missing)} missing, the first {missing[0]}. "
-            "Correct the paths; they are relative to the CSV file."
-        )
-    twice = [image for image, times in Counter(image.resolve() for image in images).items() if times > 1]
-    if twice:
-        raise InputError(f"Expected each image once in {path}, found {twice[0]} again. Remove the second line.")
+    _check_files(path, images, [file for case in cases for file in (case.image, case.label)])
     alike = [case for case, times in Counter(case.case for case in cases).items() if times > 1]
     if alike:
         raise InputError(f"Expected images with names of their own in {path}, found two called {alike[0]}. Rename one.")
     return cases
+
+
+def _check_files(path: Path, images: list[Path], files: list[Path]) -> None:
+    """Raise InputError when a file that the list at `path` names is missing, or an image is listed twice."""
+    if missing := [file for file in files if not file.exists()]:
+        raise InputError(
+            f"Expected every file that {path} lists, found {len(missing)} missing, the first {missing[0]}. "
+            "Correct the paths; they are relative to the CSV file."
+        )
+    if twice := [image for image, times in Counter(image.resolve() for image in images).items() if times > 1]:
+        raise InputError(f"Expected each image once in {path}, found {twice[0]} again. Remove the second line.")
 
 
 def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFile, ...]:
@@ -98,13 +101,7 @@ def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFil
     if wrong := [row["label"] for row in rows if row["label"] not in classes]:
         raise InputError(f"Expected a label of {', '.join(classes)} in {path}, found {wrong[0]!r}. Correct it.")
     masks = [path.parent / row["mask"] if row.get("mask") else None for row in rows]
-    if missing := [file for file in (*images, *masks) if file is not None and not file.exists()]:
-        raise InputError(
-            f"Expected every file that {path} lists, found {len(missing)} missing, the first {missing[0]}. "
-            "Correct the paths; they are relative to the CSV file."
-        )
-    if twice := [image for image, times in Counter(image.resolve() for image in images).items() if times > 1]:
-        raise InputError(f"Expected each image once in {path}, found {twice[0]} again. Remove the second line.")
+    _check_files(path, images, [file for file in (*images, *masks) if file is not None])
     names = _names([Path(row["image"]) for row in rows])
     return tuple(
         ClassifiedFile(
@@ -115,7 +112,7 @@ def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFil
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """The lines of the file that hold anything, without the blanks around what they hold."""
+    """The lines of the file that are not empty, by column, without blanks around the values."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -142,7 +139,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _names(images: list[Path]) -> list[str]:
-    """A name for each image: its own without the suffix, or with its folders where others are called the same."""
+    """A name for each image: that of its file without the suffix, with its folders where several have the same."""
     stems = [stem_of(image) for image in images]
     times = Counter(stems)
     return [
@@ -182,7 +179,7 @@ def _from_folder(path: Path) -> tuple[CaseFiles, ...]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """The images of a folder by name; hidden files, as macOS leaves them in archives, are none."""
+    """The images of a folder by name, without hidden files, which macOS leaves in archives."""
     known = (*VOLUMES, *PICTURES)
     files = [f for f in sorted(folder.iterdir()) if suffix_of(f) in known and not f.name.startswith(".")]
     return {stem_of(file): file for file in files}

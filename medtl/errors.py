@@ -1,4 +1,4 @@
-"""The errors that leave the engine on purpose.
+"""The errors that the engine raises on purpose.
 
 MedTLError
 ├── InputError    a file, a volume or an option that cannot be used
@@ -59,8 +59,8 @@ def memory_errors(message: str) -> Iterator[None]:
         raise
 
 
-# What may end one input of a batch, and no more than that: libraries raise errors of every class, some of them
-# (pydicom's) derived from Exception alone.
+# What ends one input of a batch, but not the batch: libraries raise errors of every class, and pydicom derives some
+# from Exception alone.
 FAILURES = (Exception,)
 # KeyboardInterrupt ends all work.
 STOPPABLE = (*FAILURES, KeyboardInterrupt)

@@ -1,4 +1,4 @@
-"""The input gate: warns, with the reason, where a volume is unlike the images a model was trained on. No errors."""
+"""The input gate: warnings, with the reason, where a volume is unlike the training images of a model. No errors."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ def mismatches(
     """The reasons why the header of a volume does not fit the model; empty where it fits.
 
     `size` and `spacing` (mm, None where it is not known) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a
-    direction, a field of view that fits in any plane fits. An entry that the header lacks gives no reason.
+    direction the field of view may fit in any plane. An entry that the header lacks gives no reason.
     """
     gate = card.gate
     reasons = []
@@ -38,7 +38,7 @@ def mismatches(
             reasons.append(f"{card.name} expects {expected}, the series is called {description!r}")
         else:
             reasons.append(f"{card.name} is not for images called {description!r}")
-    # A model of shapes reads no image: a stated modality is enough, and an image may be cut to the organ.
+    # A model of shapes uses no image: where the modality is known, the image may be cut to the organ.
     if gate.extent_mm and spacing is not None and (card.networks or not modality):
         low, high = gate.extent_mm
         across = (0, 1, 2) if direction is None else (slice_axis(card.input.plane, direction),)

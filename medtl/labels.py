@@ -1,9 +1,9 @@
-"""Which segment is which label of a model: the one rule, and the ids and tags of segments that it reads.
+"""Which segment belongs to which label of a model: the only place of this rule, and the ids and tags that it uses.
 
 A segment that MedTL writes has the id `<family>.<label id>` and the tags `MedTL.model` (the family: the name of the
-model that it and its relatives were tuned from) and `MedTL.label`. Other programs change label values and the order of
-segments, and users change names. So a label's segment is found by its tags, else by its id, else by its name, and only
-where no segment is found in any of these ways by its label value.
+first model of the line) and `MedTL.label`. Other programs change label values and the order of segments, and users
+change names. So the segment of a label is found by its tags, else by its id, else by its name. Label values count only
+where no segment matches any label in these ways.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +34,8 @@ def family_of(segment: Segment) -> str:
 
 
 def is_own(segment: Segment, family: str) -> bool:
-    """True for a segment that a model of this family wrote and may write again: it has one of its ids and its tag. A
-    copy has another id; a segment of the user's has no tag."""
+    """True for a segment that a model of this family wrote and may replace: it has an id and the tag of the family. A
+    copy has another id, a segment of the user's has no tag."""
     return segment.id.startswith(f"{family}.") and dict(segment.tags).get(MODEL_TAG) == family
 
 
@@ -56,14 +56,13 @@ MATCHES: tuple[Match, ...] = (_by_tags, _by_id, _by_name)
 
 
 def candidates(segments: Sequence[Segment], card: ModelCard) -> dict[str, tuple[Segment, ...]]:
-    """The segments that may be a label's, by label id: all that match by tags, else by id, else by name; the one with
-    the label's own id comes first. Labels without any are absent. No segment is in two groups.
-    """
+    """The segments that may belong to each label, by label id: those that match by tags, else by id, else by name. The
+    segment with the label's own id comes first. Labels without a segment are absent; no segment is in two groups."""
     groups: dict[str, tuple[Segment, ...]] = {}
     for matches in MATCHES:
         for label in card.labels:
             taken = [segment for group in groups.values() for segment in group]
-            group = [one for one in segments if one not in taken and matches(one, label, card)]
+            group = [segment for segment in segments if segment not in taken and matches(segment, label, card)]
             if group and label.id not in groups:
                 own = [segment for segment in group if _by_id(segment, label, card)]
                 groups[label.id] = tuple(dict.fromkeys((*own, *group)))
@@ -87,8 +86,8 @@ def label_segments(segments: Sequence[Segment], card: ModelCard) -> dict[str, Se
 
 
 def label_values(labelmap: Labelmap, card: ModelCard) -> dict[str, int]:
-    """The value in the labelmap of each of the model's labels, by label id: that of its segment, and where no segment
-    is any label's, the model's own values. Labels whose segment is missing are absent.
+    """The value in the labelmap of each of the model's labels, by label id: that of its segment, or the model's own
+    value where no segment belongs to any label. Labels whose segment is missing are absent.
 
     Raises: InputError when two segments may be the same label's.
     """
@@ -122,7 +121,7 @@ def label_numbers(labelmap: Labelmap, card: ModelCard) -> np.ndarray:
 
 
 def unknown_values(labelmap: Labelmap, values: Mapping[str, int]) -> tuple[int, ...]:
-    """The values in the labelmap that are none of these labels', in order."""
+    """The values in the labelmap that belong to none of these labels, in order."""
     return tuple(int(value) for value in np.unique(labelmap.array) if value and value not in values.values())
 
 
@@ -134,21 +133,20 @@ def named_segment(labelmap: Labelmap, text: str) -> Segment | None:
     Raises: InputError when it names several.
     """
     ways: tuple[Callable[[Segment], bool], ...] = (
-        lambda one: one.id == text,
-        lambda one: one.name == text,
-        lambda one: text.strip().casefold() in (one.name.strip().casefold(), dict(one.tags).get(LABEL_TAG)),
-        lambda one: str(one.value) == text.strip(),
+        lambda segment: segment.id == text,
+        lambda segment: segment.name == text,
+        lambda segment: text.strip().casefold() in (segment.name.strip().casefold(), dict(segment.tags).get(LABEL_TAG)),
+        lambda segment: str(segment.value) == text.strip(),
     )
     segments = all_segments(labelmap)
     for way in ways:
-        if named := [one for one in segments if way(one)]:
+        if named := [segment for segment in segments if way(segment)]:
             return _only(named, f"called {text!r}")
     return None
 
 
 def tumour_segment(segments: Sequence[Segment]) -> Segment | None:
-    """The segment that is the tumour's: one that MedTL wrote as a tumour, else one that is called so; None where there
-    is none.
+    """The segment of the tumour: one that MedTL wrote as a tumour, else one with such a name; None where there is none.
 
     Raises: InputError when there are several.
     """
@@ -158,9 +156,17 @@ def tumour_segment(segments: Sequence[Segment]) -> Segment | None:
 
 def tumour_segments(segments: Sequence[Segment]) -> list[Segment]:
     """The segments that MedTL wrote as a tumour, else those with just that name, else those with it in their name."""
-    written = [one for one in segments if MODEL_TAG in dict(one.tags) and dict(one.tags).get(LABEL_TAG) in TUMOUR_WORDS]
-    exact = [one for one in segments if one.name.strip().casefold() in TUMOUR_WORDS]
-    return written or exact or [one for one in segments if any(word in one.name.casefold() for word in TUMOUR_WORDS)]
+    written = [
+        segment
+        for segment in segments
+        if MODEL_TAG in dict(segment.tags) and dict(segment.tags).get(LABEL_TAG) in TUMOUR_WORDS
+    ]
+    exact = [segment for segment in segments if segment.name.strip().casefold() in TUMOUR_WORDS]
+    return (
+        written
+        or exact
+        or [segment for segment in segments if any(word in segment.name.casefold() for word in TUMOUR_WORDS)]
+    )
 
 
 def all_segments(labelmap: Labelmap) -> tuple[Segment, ...]:
@@ -172,7 +178,9 @@ def all_segments(labelmap: Labelmap) -> tuple[Segment, ...]:
 
 def described(segments: Sequence[Segment]) -> str:
     """Names and ids of segments, for a message."""
-    return ", ".join(f"{one.name} ({one.id})" if one.name != one.id else one.name for one in segments)
+    return ", ".join(
+        f"{segment.name} ({segment.id})" if segment.name != segment.id else segment.name for segment in segments
+    )
 
 
 def _only(segments: Sequence[Segment], what: str) -> Segment:

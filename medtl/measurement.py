@@ -1,4 +1,4 @@
-"""Measures of a mask: its lesions, each with volume, largest diameter and centre."""
+"""Measurements of masks: lesions, each with volume, largest diameter and centre."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from .labels import all_segments
 from .results import LesionFigures, SegmentFigures
 from .volume import Geometry, Labelmap
 
-# Distances of so many pairs of points are held in memory at once.
+# Distances of at most this many pairs of points are in memory at once.
 PAIRS = 4_000_000
-# So few voxels are compared at once.
+# Up to this many voxels all pairs are compared.
 FEW = 64
-# A second part of this share of the largest is worth a warning.
+# A warning is given where a second part has this share of the largest.
 PART_SHARE = 0.1
 
 
@@ -36,12 +36,12 @@ def measure(labelmap: Labelmap, real_spacing: bool = True) -> tuple[SegmentFigur
     """Volume (mL) and lesions of each segment of a labelmap; None for mL and mm where the spacing is not real. A value
     without a segment is a segment named by its value."""
     measured = []
-    for one in all_segments(labelmap):
-        mask = labelmap.mask(one.value)
+    for segment in all_segments(labelmap):
+        mask = labelmap.mask(segment.value)
         ml = np.count_nonzero(mask) * labelmap.geometry.voxel_ml if real_spacing else None
         parts = lesions(mask, labelmap.geometry, real_spacing)
         figures = tuple(LesionFigures(part.volume_ml, part.diameter_mm, part.centre) for part in parts)
-        measured.append(SegmentFigures(one.id, one.name, ml, figures))
+        measured.append(SegmentFigures(segment.id, segment.name, ml, figures))
     return tuple(measured)
 
 
@@ -78,7 +78,7 @@ def components(mask: np.ndarray) -> list[np.ndarray]:
 def outermost(indices: np.ndarray) -> np.ndarray:
     """The voxels among `indices` (n, 3) that have a neighbour among them on one side at most along each axis.
 
-    No other can be an end of the largest diameter: of the two beside it one is farther away.
+    Only these can be ends of the largest diameter: of two neighbours on both sides of a voxel one is farther away.
     """
     inside = np.zeros(np.ptp(indices, axis=0) + 3, dtype=bool)
     corner = indices.min(axis=0) - 1

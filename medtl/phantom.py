@@ -1,7 +1,7 @@
 """A synthetic FLAIR head with a known lesion, for the demo, self-tests and exact tests of geometry.
 
-The head is a function of the position in LPS millimetres, its centre at the origin: every grid cuts the same head,
-so an oblique, flipped or coarser grid shows what the same patient would show there. Only the noise belongs to voxels.
+The head is a function of the position in LPS millimetres with its centre at the origin: every grid, also an oblique,
+flipped or coarser one, samples the same head. Only the noise belongs to the voxels.
 """
 
 import csv

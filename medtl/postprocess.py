@@ -33,7 +33,7 @@ def clean(labels: np.ndarray, prepared: Prepared, volume: Volume, card: ModelCar
 def keep_components(mask: np.ndarray, min_voxels: float, min_share: float) -> np.ndarray:
     """The mask without its connected components (26) under `min_voxels` or under `min_share` of the largest one."""
     result = np.zeros_like(mask)
-    for box in ndimage.find_objects(mask.view(np.uint8)):  # the one box of all; none where nothing is set
+    for box in ndimage.find_objects(mask.view(np.uint8)):  # one box around all voxels; none where the mask is empty
         parts = sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].view(np.uint8)), True)
         numbered = sitk.GetArrayViewFromImage(parts)
         sizes = np.bincount(numbered.ravel())

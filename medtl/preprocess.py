@@ -1,4 +1,4 @@
-"""From a volume to what a model sees, and exactly back.
+"""From a volume to the input of a model, and exactly back.
 
 `prepare` turns the volume so that its slices lie in the model's plane in a fixed orientation (axial: rows run to
 posterior, columns to left, slices to superior), resamples in plane only where the spacing is far from the model's,
@@ -27,12 +27,12 @@ ORIENTATIONS = {
     "sagittal": ((0, 1), (2, -1), (1, 1)),
 }
 
-# A picture has no spacing; a head fills most of one, and its longer side is then about this long.
+# A picture has no spacing. A head fills most of it, so its longer side is assumed to be this long.
 PICTURE_MM = 230.0
 
 LARGEST_MM = 700.0
 
-# What a network with the scaling "tissue" sees: air is AIR, deep tissue AIR + TISSUE_GAIN, all else within TISSUE_CLIP.
+# The input of a network with the scaling "tissue": air is AIR, deep tissue AIR + TISSUE_GAIN, all within TISSUE_CLIP.
 AIR = -1.0
 TISSUE_GAIN = 0.8
 TISSUE_CLIP = (AIR, 2.2)
@@ -54,11 +54,11 @@ def from_tissue_units(tissue: Numbers) -> Numbers:
 class Prepared:
     """A volume in the model's plane.
 
-    `array` (slices, rows, columns) keeps the volume's dtype; `value * gain + offset`, clipped to `clip`, is what the
-    network sees. `box` is the part of a slice that is computed, `axes` and `flips` say how the volume's array was
-    turned, `turned_shape` and `turned_spacing` its grid before resampling; spacings are (slice, row, column) in mm.
-    `slice_mm` is the distance of slices where it is known, `occupied` marks the slices that show some of the body,
-    `statistics` is for the input gate.
+    `array` (slices, rows, columns) keeps the volume's dtype; `value * gain + offset`, clipped to `clip`, is the input
+    of the network. `box` is the part of a slice that is computed, `axes` and `flips` tell `turn` how to orient the
+    volume's array, `turned_shape` and `turned_spacing` are its grid before resampling; spacings are (slice, row,
+    column) in mm. `slice_mm` is the distance of slices where it is known, `occupied` marks the slices that show some of
+    the body, `statistics` is for the input gate.
     """
 
     array: np.ndarray
@@ -82,7 +82,7 @@ class Prepared:
 
     @property
     def computed_pixels(self) -> int:
-        """Pixels of a slice that the network sees."""
+        """Pixels of a slice that go through the network."""
         rows, columns = self.box
         return int((rows.stop - rows.start) * (columns.stop - columns.start))
 
@@ -130,8 +130,8 @@ def resize(array: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def air_level(coarse: np.ndarray) -> float:
-    """The value of air: 0, or the least value where an image was shifted below 0 (as z-scores are). One constant below
-    0 is padding and says nothing of air."""
+    """The value of air: 0, or the least value where an image was shifted below 0 (as z-scores are). A single value
+    below 0 is padding, not air."""
     negative = coarse[coarse < 0]
     if negative.size == 0 or np.ptp(negative) == 0:
         return 0.0
@@ -154,9 +154,9 @@ def body_depth(coarse: np.ndarray) -> np.ndarray:
 
 def tissue_level(coarse: np.ndarray, depth: np.ndarray) -> tuple[float, Mapping[str, float]]:
     """The median of what lies deep inside the body (brain in a head, with or without its skull) and the statistics
-    that the input gate looks at: the 2nd and 98th percentile there ("dark" and "bright"), as shares of that median.
+    that the input gate checks: the 2nd and 98th percentile there ("dark" and "bright"), as shares of that median.
 
-    Percentiles of the whole image see the scalp's fat in one collection and a stripped brain in another; this does not.
+    Percentiles of the whole image would depend on whether the scalp, with its bright fat, was removed.
     Source: project.
     """
     deep = depth > 0.35 * np.percentile(depth.max(axis=(1, 2)), 90)
@@ -169,7 +169,7 @@ def tissue_level(coarse: np.ndarray, depth: np.ndarray) -> tuple[float, Mapping[
 
 @dataclass(frozen=True)
 class Scaling:
-    """`value * gain + offset`, clipped, is what the network sees; `depth` of the body on a grid coarser by `step`."""
+    """`value * gain + offset`, clipped, is the network's input; `depth` of the body, on a grid coarser by `step`."""
 
     gain: float
     offset: float
@@ -180,14 +180,14 @@ class Scaling:
 
 
 def prepare(volume: Volume, spec: InputSpec, multiple: int = 32) -> Prepared:
-    """The volume as the model sees it; the box's sides are multiples of `multiple`."""
+    """The volume prepared for the model; the sides of the box are multiples of `multiple`."""
     axes, flips = orient(volume.geometry, spec.plane)
     turned = turn(volume.array, axes, flips)
     own = in_order(volume.geometry.spacing[::-1], axes)
     array, spacing = to_spacing(turned, own, spec, volume.real_spacing)
     scaling = scale(array, spec)
     depth = scaling.depth
-    # Specks of noise and ghosts around the head are thin throughout; the head is not, though its edge is.
+    # Specks of noise and ghosts around the head are thin everywhere, the head only at its edge.
     parts, _ = ndimage.label(depth > 0)
     body = np.isin(parts, np.unique(parts[depth >= min(3.0, 0.5 * float(depth.max()))]))
     box = covering_box(body, scaling.step, (array.shape[1], array.shape[2]), multiple)
@@ -223,7 +223,7 @@ def to_spacing(
     mm = [own[1], own[2]]
     if not real and max(shape) * spec.spacing > 1.5 * PICTURE_MM:
         mm = [PICTURE_MM / max(shape)] * 2
-    # An extent like this is a wrong unit or no body part; its grid would not fit in memory.
+    # A larger extent is a wrong unit or no body part; its grid would not fit in memory.
     if max(n * m for n, m in zip(shape, mm, strict=True)) > LARGEST_MM:
         return turned, (own[0], mm[0], mm[1])
     near = [1 / spec.spacing_tolerance <= m / spec.spacing <= spec.spacing_tolerance for m in mm]
@@ -234,7 +234,7 @@ def to_spacing(
 
 
 def scale(array: np.ndarray, spec: InputSpec) -> Scaling:
-    """How the intensities of these slices are brought to the network's range, from a coarse look at them."""
+    """The scaling of these slices to the network's range, from a coarse sample of them."""
     step = max(1, min(array.shape[1:]) // 64)
     coarse = array[:, ::step, ::step].astype(np.float32)
     if spec.window is not None:
@@ -273,7 +273,7 @@ def neighbour_steps(spec: InputSpec, slice_mm: float | None) -> list[int]:
 
 
 def batch(prepared: Prepared, indices: Sequence[int] | np.ndarray, steps: Sequence[int], multiple: int) -> np.ndarray:
-    """What the network sees of these slices, float32 (n, channels, h, w), padded to multiples with background."""
+    """The network's input for these slices, float32 (n, channels, h, w), padded to multiples with background."""
     last = prepared.array.shape[0] - 1
     rows, columns = prepared.box
     wanted = np.clip(np.add.outer(np.asarray(indices), np.asarray(steps)), 0, last)

@@ -1,6 +1,6 @@
-"""Progress and cancel in one callable: `progress(stage, fraction)`.
+"""Progress and cancelling in one callable: `progress(stage, fraction)`.
 
-The work calls it often. The callable may raise `Cancelled`, and that stops the work.
+The work calls it often. It may raise `Cancelled`, which stops the work.
 """
 
 import json
@@ -16,14 +16,14 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a job: what is done in it, for people, and its share of the job's progress bar."""
+    """A stage of a job: its description for people, and its share of the job's progress bar."""
 
     text: str
     share: float
 
 
 # The stages of each kind of job, in the order of the work. The shares of a job are 1 in all.
-# The order of Fine-tune's stages varies and its time is given, so its bar follows the clock: no shares.
+# Fine-tune has a time budget and its stages vary in order, so its bar follows the clock: no shares.
 # After ("write", 1.0) a job counts as done: from there on it cannot be cancelled.
 STAGES: dict[str, dict[str, Stage]] = {
     "segment": {
@@ -74,7 +74,7 @@ STAGES: dict[str, dict[str, Stage]] = {
 
 
 def overall_fraction(job: str, stage: str, fraction: float) -> float:
-    """How much of a job is done, 0 to 1, when `fraction` of a stage is.
+    """The share of a job that is done, 0 to 1, when `fraction` of a stage is done.
 
     Raises: KeyError for a job or a stage that STAGES does not hold.
     """

@@ -1,4 +1,4 @@
-"""Segment: a volume and a model in, a labelmap on the volume's own grid out."""
+"""Segment a volume: a labelmap on the volume's own grid."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,7 +46,7 @@ class ReadOptions:
 @dataclass(frozen=True)
 class InferenceOptions:
     """How a volume is segmented. `flip` averages with the left-right mirrored input; `cleanup` applies the card's
-    clean-up; `threads` limits the CPU; the other two ask for more results. The device is the loaded model's.
+    clean-up; `threads` limits the CPU; the other two keep more results. The device is that of the loaded model.
 
     Raises: InputError for an impossible number of threads.
     """
@@ -113,7 +113,7 @@ def segment(
         labels = clean(predicted.labels, prepared, volume, card, watch) if options.cleanup else predicted.labels
         restored = restore(labels, prepared)
         probabilities, uncertainty = (
-            None if maps is None else np.stack([restore(one, prepared) for one in maps])
+            None if maps is None else np.stack([restore(channel, prepared) for channel in maps])
             for maps in (predicted.probabilities, predicted.uncertainty)
         )
         watch("clean", 1.0)
@@ -151,13 +151,12 @@ class Prediction:
 
 
 def infer(prepared: Prepared, model: "Model", options: InferenceOptions, progress: Progress) -> Prediction:
-    """The network's output, computed over batches of slices; of each slice only labels are kept unless more is asked
-    for.
+    """The network's output, computed in batches of slices. Only labels are kept, unless the options keep more.
 
     Raises: ModelError when the network's output is not finite.
     """
     card, shape = model.card, prepared.turned_shape
-    values = np.array([0, *(label.value for label in card.labels)], dtype=np.uint16 if needs_16_bit(card) else np.uint8)
+    values = label_values_of(card)
     labels = np.zeros(shape, values.dtype)
     probabilities = np.zeros((len(card.labels), *shape), np.float32) if options.keep_probabilities else None
     uncertainty = np.zeros((1, *shape), np.float32) if options.keep_uncertainty else None
@@ -179,9 +178,10 @@ def infer(prepared: Prepared, model: "Model", options: InferenceOptions, progres
     return Prediction(labels, probabilities, uncertainty)
 
 
-def needs_16_bit(card: ModelCard) -> bool:
-    """True when a label value does not fit 8 bits."""
-    return max(label.value for label in card.labels) > 255
+def label_values_of(card: ModelCard) -> np.ndarray:
+    """The label value of each class of the network, 0 for background; uint8 where the values fit, else uint16."""
+    values = [0, *(label.value for label in card.labels)]
+    return np.array(values, np.uint16 if max(values) > 255 else np.uint8)
 
 
 @torch.inference_mode()
@@ -209,7 +209,7 @@ def forward(model: "Model", image: np.ndarray, flip: bool) -> Tensor:
 
 
 def check_finite(card: ModelCard, *outputs: Tensor) -> None:
-    """Raise ModelError when a network's output holds NaN or infinity; one that does looks like an empty result."""
+    """Raise ModelError when a network's output has NaN or infinity, which would look like an empty result."""
     for output in outputs:
         if not torch.isfinite(output.sum()) and not torch.isfinite(output).all():
             raise ModelError(
@@ -219,19 +219,19 @@ def check_finite(card: ModelCard, *outputs: Tensor) -> None:
 
 
 def on_own_grid(probability: Tensor, prepared: Prepared) -> tuple[Tensor, tuple[slice, slice]]:
-    """Probabilities of the box without its padding and where they belong; where the model's grid is not the volume's
-    own, linearly resampled onto that, one class as the other, pixel areas aligned."""
+    """The probabilities without padding, and their rows and columns in the volume's slices. Where the model's grid is
+    another one, they are resampled linearly onto the volume's own, all classes alike, pixel areas aligned."""
     rows, columns = prepared.box
     probability = probability[:, :, : rows.stop - rows.start, : columns.stop - columns.start]
     if not prepared.resampled:
         return probability, (rows, columns)
     height, width = prepared.array.shape[1:]
     margins = (columns.start, width - columns.stop, rows.start, height - rows.stop)
-    whole = functional.pad(probability, margins)
-    whole[:, 0] += functional.pad(torch.zeros_like(probability[:, 0]), margins, value=1.0)
+    padded = functional.pad(probability, margins)
+    padded[:, 0] += functional.pad(torch.zeros_like(probability[:, 0]), margins, value=1.0)
     size = prepared.turned_shape[1:]
-    whole = functional.interpolate(whole, size=size, mode="bilinear", align_corners=False)
-    return whole, (slice(0, size[0]), slice(0, size[1]))
+    padded = functional.interpolate(padded, size=size, mode="bilinear", align_corners=False)
+    return padded, (slice(0, size[0]), slice(0, size[1]))
 
 
 def decide(probability: Tensor, threshold: float) -> Tensor:
@@ -241,7 +241,7 @@ def decide(probability: Tensor, threshold: float) -> Tensor:
 
 
 def entropy(probability: Tensor) -> Tensor:
-    """Entropy over the classes, divided by its maximum: 0 is certain, 1 is a draw."""
+    """Entropy over the classes, divided by its maximum: 0 is certain, 1 means equal probabilities."""
     logarithm = probability.clamp_min(1e-12).log()
     return -(probability * logarithm).sum(1) / float(np.log(probability.shape[1]))
 
@@ -257,8 +257,8 @@ def segment_file(
 ) -> SegmentedFile:
     """The figures of one segmented file.
 
-    Each file is written whole or not at all, and none before all are whole; `progress("write", 1.0)` comes right before
-    the renames, so raising there leaves nothing behind.
+    All files are written whole or none is. `progress("write", 1.0)` is called right before they are renamed into place,
+    so raising there leaves nothing behind.
 
     Raises: MedTLError as reading, segmenting and writing do; InputError when an output exists and not `force`.
     """
@@ -281,7 +281,7 @@ def segment_file(
     result = segment(volume, model, options, progress)
     watch("write", 0.0)
     segments = measure(result.labelmap, volume.real_spacing)
-    inexact = write_together(files_of(result, outputs), lambda: watch("write", 1.0), outputs.force)
+    inexact = write_together(writes_of(result, outputs), lambda: watch("write", 1.0), outputs.force)
     watch.stop()
     seconds = {"read": watch.seconds["read"], **result.seconds, "write": watch.seconds["write"]}
     return SegmentedFile(
@@ -293,8 +293,8 @@ def segment_file(
     )
 
 
-def files_of(result: Segmentation, outputs: OutputOptions) -> list[Write]:
-    """What to write into each output."""
+def writes_of(result: Segmentation, outputs: OutputOptions) -> list[Write]:
+    """The files to write."""
     geometry = result.labelmap.geometry
     writes = [Write(outputs.labelmap, lambda part: store_labelmap(part, result.labelmap))]
     probabilities = result.probabilities

@@ -1,5 +1,6 @@
 """Dataclasses as JSON and back: every entry is checked against its type, nothing is evaluated."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import MappingProxyType, UnionType
@@ -9,10 +10,10 @@ from .errors import ModelError
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:
-    """The JSON value as that type: dataclasses, tuples, mappings, optionals and plain values. Nothing is converted
-    silently but int to float.
+    """The JSON value as a value of type `kind`: dataclass, tuple, mapping, optional or plain value. Nothing but int to
+    float is converted.
 
-    Raises: ModelError naming the place when the value does not fit.
+    Raises: ModelError, which names the place, when the value does not fit.
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
@@ -20,16 +21,16 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     if origin in (Union, UnionType):
         return None if value is None else decode(next(a for a in arguments if a is not type(None)), value, where)
     if is_dataclass(kind) and isinstance(value, dict):
-        hints = get_type_hints(kind)
+        hints = _types_of(kind)  # type: ignore[arg-type]
         if unknown := sorted(set(value) - set(hints)):
             raise ModelError(f"{where}: unknown entry {unknown[0]!r}; it may need a newer MedTL.")
-        given = {k: decode(hints[k], v, f"{where}: {k}") for k, v in value.items()}
+        entries = {k: decode(hints[k], v, f"{where}: {k}") for k, v in value.items()}
         try:
-            return kind(**given)  # type: ignore[operator]
+            return kind(**entries)  # type: ignore[operator]
         except TypeError as error:
             needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
             raise ModelError(
-                f"{where}: expected the entries {', '.join(needed)}, found {', '.join(given) or 'none'}."
+                f"{where}: expected the entries {', '.join(needed)}, found {', '.join(entries) or 'none'}."
             ) from error
     if origin is tuple and isinstance(value, list):
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
@@ -44,8 +45,14 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     raise ModelError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {str(value)[:80]!r}.")
 
 
-# Metadata of a dataclass's field, for `encode`: a field that is left out where it is None, and a mapping whose entries
-# stand beside the other fields. {"key": "class"} is the key of a field whose name cannot be that.
+@functools.cache
+def _types_of(kind: type) -> dict[str, Any]:
+    """The type of each field of a dataclass."""
+    return get_type_hints(kind)
+
+
+# Metadata of a dataclass's field, for `encode`. OPTIONAL: the field is left out where it is None. SPREAD: the entries
+# of this mapping are put beside the other fields. {"key": "class"} gives the key where it cannot be the field's name.
 OPTIONAL = MappingProxyType({"optional": True})
 SPREAD = MappingProxyType({"spread": True})
 

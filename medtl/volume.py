@@ -74,7 +74,7 @@ class Geometry:
         return float(np.prod(self.spacing)) / 1000.0
 
     def distance(self, other: "Geometry") -> float:
-        """How far a voxel lies from its twin on the other grid, mm on an axis at most; infinite where sizes differ."""
+        """The largest distance along an axis between a voxel's places on both grids, mm; infinite if sizes differ."""
         if self.size != other.size:
             return float("inf")
         corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float64)
@@ -86,8 +86,8 @@ class Geometry:
         """How far the rounding of file formats may move a voxel, mm.
 
         DICOM and text headers often have directions of 3 or 4 decimals and positions of 3, NIfTI has 32-bit numbers
-        and a rotation that is orthonormal. So it is 1e-3 mm, and of the longest side 1e-4 and as much as the axes
-        depart from orthonormal.
+        and an orthonormal rotation. So the rounding is 1e-3 mm, plus 1e-4 of the longest side, plus the share of that
+        side by which the axes depart from orthonormal.
         """
         longest = max(n * s for n, s in zip(self.size, self.spacing, strict=True))
         departure = float(np.linalg.norm(self.axes.T @ self.axes - np.eye(3)))
@@ -95,7 +95,7 @@ class Geometry:
 
     @property
     def tolerance(self) -> float:
-        """How far a voxel of the same grid may lie off, mm: `rounding`, but at most a fifth of the smallest spacing."""
+        """The distance at which two voxels count as one, mm: `rounding`, at most a fifth of the smallest spacing."""
         return min(self.rounding, 0.2 * min(self.spacing))
 
     def close_to(self, other: "Geometry", mm: float | None = None) -> bool:
@@ -137,7 +137,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Labelmap:
-    """Labels: array uint8 or uint16 (Z, Y, X), 0 is background. `warnings` says what reading had to change.
+    """Labels: array uint8 or uint16 (Z, Y, X), 0 is background. `warnings` has what reading had to change.
 
     Where segments of a file overlap, the array has the later one. `covered` has the voxels that a segment lost in this
     way, int64 (n, 2): the label value and the voxel's flat index into the array.
@@ -199,7 +199,7 @@ def slice_axis(plane: str, direction: Sequence[float]) -> int:
 
 
 def voxels_sha256(array: np.ndarray) -> str:
-    """SHA-256 of an image's voxels in (Z, Y, X) order: what an image is known by, whatever file holds it."""
+    """SHA-256 of an image's voxels in (Z, Y, X) order, which identifies an image in any file format."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 

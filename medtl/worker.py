@@ -1,4 +1,4 @@
-"""One warm process that does jobs: `python -u -P -m medtl.worker`, one ASCII JSON object a line, in and out.
+"""A process that keeps models loaded and does jobs: `python -u -P -m medtl.worker`. One ASCII JSON object a line.
 
 In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}.
      "job": "finetune", "model", "seeds", "output", "options"; and "job": "suggest" or "classify", "model", "input",
@@ -6,7 +6,7 @@ In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cance
 Out: {"event": "ready", "pid", "version", "path"}; for each job {"id", "event": "progress", "stage", "fraction",
      "seconds_left"}, with "values" (name to number) where there is something to draw, and at last {"id", "event":
      "done", "result"} or {"id", "event": "error", "kind", "message"}.
-     A line that is no request is answered by an error, too; its id may be null.
+     A line that is no request is answered by an error; its id may be null.
 
 The main thread works, one job at a time. A second thread reads the requests, so that a cancel or the end of input is
 answered while the first is in one long library call.
@@ -22,23 +22,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar, get_args, get_type_hints
+from typing import BinaryIO, NoReturn
 
 from . import __version__
 from .errors import Cancelled, InputError, MedTLError
 from .io.parts import remove_temporary_folders
-from .progress import Progress, Remaining, Stopwatch, json_line, rounded_seconds
-from .results import SegmentedBatch
-from .typed_json import encode
-
-if TYPE_CHECKING:
-    from .model.bundle import Model
-
-Request = dict[str, Any]
-JobFunction = Callable[[Request, Progress], dict[str, Any]]
-Options = TypeVar("Options")
+from .progress import Remaining, json_line
+from .worker_jobs import JOBS, JobFunction, Request, warm_up
 
 GRACE_SECONDS = 0.8  # for a job to unwind at the end of input
 PROGRESS_SECONDS = 0.1  # between two progress lines of a stage
@@ -123,7 +114,7 @@ class JobQueue:
 
 
 def error_event(error: Exception) -> Request:
-    """The error event; the kind of whatever is no MedTLError is "InternalError"."""
+    """The error event; the kind of errors that are no MedTLError is "InternalError"."""
     meant = isinstance(error, MedTLError)
     message = " ".join((str(error) if meant else repr(error)).split())
     return {"event": "error", "kind": type(error).__name__ if meant else "InternalError", "message": message}
@@ -142,8 +133,8 @@ def run_job(work: Callable[[], object]) -> Request:
 
 
 class JobProgress:
-    """A `Progress` that sends the first and the last call of each stage and otherwise about ten lines a second; figures
-    that were noted go out with the next line."""
+    """A `Progress` that sends the first and the last call of each stage and otherwise about ten lines a second. Values
+    from `note` are sent with the next line."""
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue, self._remaining = queue, Remaining()
@@ -151,7 +142,7 @@ class JobProgress:
         self._values: dict[str, float] = {}
 
     def note(self, values: Mapping[str, float]) -> None:
-        """Figures to draw."""
+        """Keep values to draw until the next line."""
         self._values |= {name: float(value) for name, value in values.items() if math.isfinite(value)}
 
     def __call__(self, stage: str, fraction: float) -> None:
@@ -204,157 +195,6 @@ def shut_down_on_signals(queue: JobQueue) -> None:
                 threading.Thread(target=queue.shut_down, args=(128 + number,), daemon=True).start()
 
             signal.signal(number, shut_down)
-
-
-def build_options(kind: type[Options], given: Mapping[str, object], **more: object) -> Options:
-    """The options of that kind among those given, and `more` beside them. Raises: InputError for a value of a wrong
-    type."""
-    values: dict[str, object] = dict(more)
-    for name, allowed in types_of(kind).items():
-        if name not in given or name in more:
-            continue
-        value = given[name]
-        values[name] = Path(value) if Path in allowed and isinstance(value, str) else value
-        if not isinstance(values[name], allowed) or (isinstance(value, bool) and bool not in allowed):
-            wanted = " or ".join(each.__name__ for each in allowed)
-            raise InputError(f"Expected {wanted} for the option {name}, found {value!r}. Correct it or leave it out.")
-    return kind(**values)
-
-
-def types_of(kind: type) -> dict[str, tuple[type, ...]]:
-    """The types that each option of that kind may have."""
-    return {name: get_args(hint) or (hint,) for name, hint in get_type_hints(kind).items()}
-
-
-def check_names(given: Mapping[str, object], *kinds: type, without: str = "") -> None:
-    """Raise InputError for an option that none of these kinds has; `without` is a field that is no option."""
-    names = [name for kind in kinds for name in types_of(kind) if name != without]
-    for name in given:
-        if name not in names:
-            raise InputError(f"Expected options among {', '.join(names)}, found {name!r}. Correct it or leave it out.")
-
-
-@dataclass(frozen=True)
-class DeviceOptions:
-    """Where a model is loaded."""
-
-    device: str = "auto"
-
-
-@dataclass(frozen=True)
-class SuggestOptions:
-    """How many slices are proposed. Raises: InputError when there is none."""
-
-    count: int = 5
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise InputError(f"Expected 1 slice or more for the option count, found {self.count}. Correct it.")
-
-
-def warm_model(name: str, device: str, task: str = "segmentation") -> "Model":
-    """The model on its device, kept from job to job as long as its files stay as they are."""
-    from .model.store import find_model
-
-    folder = find_model(name).resolve()
-    stats = [file.stat() for file in sorted(folder.rglob("*"))]
-    return _load(str(folder), device, task, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
-
-
-@functools.lru_cache(maxsize=3)
-def _load(folder: str, device: str, task: str, state: tuple[tuple[int, int], ...]) -> "Model":
-    # `state` is part of the key alone: a bundle that changed on disk is another model.
-    from .model.bundle import load_model
-
-    return load_model(folder, device, task)
-
-
-def check_request(request: Request, *names: str) -> Request:
-    """The request with options. Raises: InputError when one of these texts, or an object of options, is missing."""
-    request = {"options": {}, **request}
-    for name, kind in {**dict.fromkeys(names, str), "options": dict}.items():
-        if not isinstance(request.get(name), kind) or request[name] == "":
-            raise InputError(f"Expected {name} ({kind.__name__}), found {request.get(name)!r}. Send it with the job.")
-    return request
-
-
-def run_segment(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl segment --json` for one input; `options` holds the reading, inference and output options
-    side by side."""
-    from .segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
-
-    request = check_request(request, "model", "input", "output")
-    given = request["options"]
-    check_names(given, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, without="labelmap")
-    outputs = build_options(OutputOptions, given, labelmap=Path(request["output"]))
-    reading, inference = build_options(ReadOptions, given), build_options(InferenceOptions, given)
-    loading = Stopwatch(progress)
-    loading("load", 0.0)
-    model = warm_model(request["model"], build_options(DeviceOptions, given).device)
-    loading("load", 1.0)
-    loading.stop()
-    result = segment_file(Path(request["input"]), model, outputs, reading, inference, progress)
-    result = replace(result, seconds=rounded_seconds("segment", {**loading.seconds, **result.seconds}))
-    answer: dict[str, Any] = encode(SegmentedBatch(model.card.name, model.sha256, (result,), ()))
-    return answer
-
-
-def run_finetune(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl finetune --json` for a list of SEEDs."""
-    from .finetuning.files import TuningFiles, finetune_files
-    from .finetuning.run import FinetuneOptions, TimeBudget, ignore_values
-
-    request = check_request(request, "model", "seeds", "output")
-    check_names(request["options"], FinetuneOptions)
-    options = build_options(FinetuneOptions, request["options"])
-    budget = TimeBudget(options.budget)
-    progress("load", 0.0)
-    model = warm_model(request["model"], options.device)
-    on_values = progress.note if isinstance(progress, JobProgress) else ignore_values
-    files = TuningFiles(request["output"], seeds=Path(request["seeds"]))
-    return finetune_files(model, files, options, progress, on_values, budget)
-
-
-def run_suggest(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl suggest --json` for one input; `count` is among the options."""
-    from .finetuning.suggest import suggest_file
-    from .segmentation import InferenceOptions, OutputOptions, ReadOptions
-
-    request = check_request(request, "model", "input")
-    given = request["options"]
-    check_names(given, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, SuggestOptions, without="labelmap")
-    count, inference = build_options(SuggestOptions, given).count, build_options(InferenceOptions, given)
-    progress("load", 0.0)
-    model = warm_model(request["model"], build_options(DeviceOptions, given).device)
-    return suggest_file(Path(request["input"]), model, count, inference, progress)
-
-
-def run_classify(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl classify --json` for one input."""
-    from .classification.classify import ClassifyOptions, classify_file
-
-    request = check_request(request, "model", "input")
-    check_names(request["options"], ClassifyOptions)
-    options = build_options(ClassifyOptions, request["options"])
-    progress("load", 0.0)
-    model = warm_model(request["model"], options.device, "classification")
-    result = encode(classify_file(Path(request["input"]), model, options, progress))
-    facts = {"model": model.card.name, "version": model.card.version, "sha256": model.sha256}
-    return {**facts, "results": [result], "errors": []}
-
-
-def warm_up() -> None:
-    """Import what every job needs, while the user is still choosing."""
-    from . import segmentation  # noqa: F401
-    from .model import networks  # noqa: F401
-
-
-JOBS: dict[str, JobFunction] = {
-    "segment": run_segment,
-    "finetune": run_finetune,
-    "suggest": run_suggest,
-    "classify": run_classify,
-}
 
 
 def main(jobs: Mapping[str, JobFunction] = JOBS, prepare: Callable[[], None] = warm_up) -> None:

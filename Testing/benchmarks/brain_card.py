@@ -32,8 +32,10 @@ from PIL import Image
 from tables import interval, number, table
 
 from medtl.cases import ClassifiedFile, read_cases, read_classified
-from medtl.classification.classify import Classification, classify, heat_maps, on_slices, run_network
+from medtl.classification.classify import Classification, classify
 from medtl.classification.frames import framed
+from medtl.classification.network import heat_maps, run_network
+from medtl.classification.slices import place_on_slices
 from medtl.errors import MedTLError
 from medtl.evaluation import metrics
 from medtl.evaluation.classification import class_figures
@@ -200,7 +202,7 @@ def pointing_figures(
         frame = framed(volume.array[0], model.card.input.side or SIDE)
         assert frame is not None
         maps = heat_maps(run_network([frame], model, no_progress).features, model, ids.index(case.label), no_progress)
-        heat = on_slices(maps, {0: frame}, volume.array.shape)[0]
+        heat = place_on_slices(maps, {0: frame}, volume.array.shape)[0]
         peak = np.unravel_index(int(heat.argmax()), heat.shape)
         share = float(mask.sum() / (frame.area * mask.size))
         rows.setdefault(case.label, []).append((case.patient, bool(mask[peak]), share))

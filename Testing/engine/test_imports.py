@@ -32,7 +32,8 @@ LAYERS = (
     {"training"},
     {"finetuning"},
     {"api"},
-    {"commands", "worker"},
+    {"commands", "worker_jobs"},
+    {"worker"},
     {"__main__"},
 )
 # The order within folders, again from the bottom up.
@@ -48,8 +49,13 @@ WITHIN = {
         {"read", "write"},
         {"isolated"},
     ),
-    "model": ({"card_text", "files", "series_name"}, {"card", "device"}, {"store", "networks"}, {"bundle"}),
-    "classification": ({"frames", "region", "report"}, {"shape"}, {"classify"}),
+    "model": (
+        {"card_text", "files", "series_name", "tuning_records"},
+        {"card", "device"},
+        {"store", "networks"},
+        {"bundle"},
+    ),
+    "classification": ({"frames", "region", "report"}, {"network", "shape", "slices"}, {"classify"}, {"files"}),
     "evaluation": ({"metrics"}, {"segmentation", "classification", "reliability"}),
     "finetuning": (
         {"seed", "run", "output"},
@@ -61,16 +67,37 @@ WITHIN = {
         {"case_result", "new_structure", "tuned_bundle"},
         {"files"},
     ),
-    "commands": ({"console", "preview"}, {"segment", "classify", "finetune", "models", "demo", "doctor"}, {"cli"}),
+    "commands": (
+        {"console", "preview"},
+        {"segment", "classify", "evaluate", "finetune", "models", "demo", "doctor"},
+        {"cli"},
+    ),
 }
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
     *("errors", "progress", "results", "typed_json", "volume", "io", "phantom", "cases", "gate", "labels"),
-    *("measurement", "worker", "model.card", "model.card_text", "model.files", "model.series_name", "model.store"),
-    *("model.bundle", "model.device", "finetuning.seed", "finetuning.interpolate", "finetuning.run"),
+    *(
+        "measurement",
+        "worker",
+        "worker_jobs",
+        "model.card",
+        "model.card_text",
+        "model.files",
+        "model.series_name",
+        "model.store",
+    ),
+    *(
+        "model.bundle",
+        "model.device",
+        "model.tuning_records",
+        "finetuning.seed",
+        "finetuning.interpolate",
+        "finetuning.run",
+    ),
     *("finetuning.output",),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
+    *("commands.evaluate",),
     *("commands.demo", "commands.preview"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}

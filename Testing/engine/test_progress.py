@@ -7,7 +7,7 @@ import pytest
 from small_classifier import spots
 from small_model import bands
 
-from medtl import worker
+from medtl import worker_jobs
 from medtl.io.write import write_image
 from medtl.progress import STAGES, overall_fraction, rounded_seconds
 from medtl.volume import Geometry
@@ -27,11 +27,11 @@ def test_the_bar_of_a_real_job_never_moves_back(
     job: str, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = spots() if job == "classify" else bands()
-    monkeypatch.setattr(worker, "warm_model", lambda *_: model)
+    monkeypatch.setattr(worker_jobs, "warm_model", lambda *_: model)
     calls: list[tuple[str, float]] = []
     options = {"heatmap": str(tmp_path / "heat.nrrd")} if job == "classify" else {}
     request = {"model": "m", "input": str(picture), "output": str(tmp_path / "out.seg.nrrd"), "options": options}
-    worker.JOBS[job](request, lambda stage, fraction: calls.append((stage, fraction)))
+    worker_jobs.JOBS[job](request, lambda stage, fraction: calls.append((stage, fraction)))
     bar = [overall_fraction(job, *call) for call in calls]
     assert bar == sorted(bar)
     assert bar[0] == 0.0

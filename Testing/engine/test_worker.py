@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medtl import __version__, worker
+from medtl import __version__, worker, worker_jobs
 from medtl.errors import InputError
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_whole
@@ -529,7 +529,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     monkeypatch.setattr("medtl.model.store.find_model", lambda name: folder)
     monkeypatch.setattr("medtl.model.bundle.load_model", load_model)
     monkeypatch.setattr("medtl.segmentation.segment_file", segment_file)
-    worker._load.cache_clear()
+    worker_jobs._load.cache_clear()
     return seen
 
 
@@ -540,7 +540,9 @@ def segment_request(**options: object) -> dict[str, Any]:
 def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace) -> None:
     options = {"device": "cpu", "frame": 2, "cleanup": False, "uncertainty": "u.nrrd"}
     reports: list[tuple[str, float]] = []
-    result = worker.run_segment(segment_request(**options), lambda stage, fraction: reports.append((stage, fraction)))
+    result = worker_jobs.run_segment(
+        segment_request(**options), lambda stage, fraction: reports.append((stage, fraction))
+    )
     seconds = result["results"][0].pop("seconds")
     assert result == {
         "model": "glioma",
@@ -556,19 +558,19 @@ def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace)
 
 
 def test_a_model_is_loaded_once_until_its_bundle_changes(engine: SimpleNamespace) -> None:
-    first = [worker.run_segment(segment_request(), no_progress)["sha256"] for _ in range(3)]
+    first = [worker_jobs.run_segment(segment_request(), no_progress)["sha256"] for _ in range(3)]
     assert first == [b"weights".hex()] * 3
     assert engine.loads == [(str(engine.folder.resolve()), "auto")]
     (engine.folder / "model.safetensors").write_bytes(b"new weights")
-    assert worker.run_segment(segment_request(), no_progress)["sha256"] == b"new weights".hex()
-    worker.run_segment(segment_request(device="cpu"), no_progress)
+    assert worker_jobs.run_segment(segment_request(), no_progress)["sha256"] == b"new weights".hex()
+    worker_jobs.run_segment(segment_request(device="cpu"), no_progress)
     assert [device for _, device in engine.loads] == ["auto", "auto", "cpu"]
 
 
 def test_options_may_be_left_out(engine: SimpleNamespace) -> None:
     request = segment_request()
     del request["options"]
-    worker.run_segment(request, no_progress)
+    worker_jobs.run_segment(request, no_progress)
     assert engine.calls[0][1:] == (OutputOptions(Path("b.nrrd")), ReadOptions(), InferenceOptions())
 
 
@@ -590,7 +592,7 @@ def test_an_option_that_is_unknown_or_of_a_wrong_type_is_refused(
     engine: SimpleNamespace, options: dict[str, object], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        worker.run_segment(segment_request(**options), no_progress)
+        worker_jobs.run_segment(segment_request(**options), no_progress)
     assert engine.loads == []
 
 
@@ -598,7 +600,7 @@ def test_an_option_that_is_unknown_or_of_a_wrong_type_is_refused(
 @pytest.mark.parametrize("value", [None, 5, ""])
 def test_a_job_without_its_fields_is_refused(engine: SimpleNamespace, name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"Expected {name}"):
-        worker.run_segment({**segment_request(), name: value}, no_progress)
+        worker_jobs.run_segment({**segment_request(), name: value}, no_progress)
     assert engine.loads == []
 
 

@@ -1,7 +1,7 @@
-"""A slice as a classifier of pictures sees it, and the way back for its heat map.
+"""The frame of a slice: what a classifier of pictures gets of it, and the way back for the heat map.
 
-Every slice is taken by itself, as the picture that a reader would be shown: the head's box, made square, one size, its
-own brightness. Pictures and slices of volumes go through the same function, in training and in use.
+Every slice is scaled by itself: cut to the box of the head, made square, resampled to one size. Pictures and slices of
+volumes go through the same function, in training and in use.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..volume import Geometry
 
 MARGIN = 0.03  # of the head's longer side, on each side
 BODY = 0.1  # of the brightest tissue: what is darker is air
-THICKER = 1.2  # slices this much further apart than pixels are the ones that were taken
+THICKER = 1.2  # slices are acquired along an axis whose spacing is this many times the next one
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def framed(plane: np.ndarray, side: int, pixel: tuple[float, float] = (1.0, 1.0)
     parts, count = ndimage.label(ndimage.gaussian_filter(values, 1.0) > BODY)
     if count == 0:
         return None
-    # Letters and specks beside the head are small.
+    # Burned-in letters and specks beside the head are small.
     head = parts == 1 + int(np.argmax(np.bincount(parts.ravel(), minlength=count + 1)[1:]))
     rows, columns = (np.flatnonzero(head.any(axis=1 - axis)) for axis in (0, 1))
     low = (float(rows[0]), float(columns[0]))
@@ -82,7 +82,7 @@ def unframed(heat: np.ndarray, frame: Framed, shape: tuple[int, int]) -> np.ndar
 
 
 def acquired_plane(geometry: Geometry) -> str:
-    """The plane in which a volume was taken: that of its thick slices, axial where there are none."""
+    """The plane in which a volume was acquired: that of its thick slices, axial where there are none."""
     z, y, x = geometry.spacing[::-1]
     spacing = {0: z, 1: y, 2: x}
     thick = max(spacing, key=lambda axis: spacing[axis])

@@ -32,9 +32,9 @@ def read_region(
     segment: str | None,
     reader: Reader = read,
 ) -> Region | None:
-    """The region of the volume that a segmentation names; None without one.
+    """The region of the volume to classify, from a segmentation; None without one.
 
-    A model of plain numbers measures a shape alone: without a segmentation, `source` itself is the labelmap.
+    A model of plain numbers measures only a shape: without a segmentation, `source` itself is the labelmap.
 
     Raises: InputError when the segmentation lies on another grid, does not say which segment to take, or is an image.
     """
@@ -63,16 +63,16 @@ def region_of(labelmap: Labelmap, segment: str | None, values: tuple[int, ...] =
     """The voxels of a segment, named by its id, its name or its value, bool (Z, Y, X); the whole segment, also where
     others overlap it.
 
-    Without a name: the only segment with voxels; else, for a model with `values`, the segment that is a tumour's, or
-    these values where the labelmap names no segments; else all of them.
+    Without a name it is the only segment with voxels. Where there are several, it is for a model with `values` the
+    tumour's segment, or these values where the labelmap names no segments, and for other models all segments.
 
     Raises: InputError when there is no such segment, it has no voxel, or several may be meant.
     """
     present = {*np.unique(labelmap.array).tolist(), *labelmap.covered[:, 0].tolist()}
-    filled = [one for one in all_segments(labelmap) if one.value in present]
+    filled = [candidate for candidate in all_segments(labelmap) if candidate.value in present]
     if not filled:
         raise InputError("Expected a segmentation with voxels, found it empty. Segment the tumour first.")
-    names = ", ".join(one.id for one in labelmap.segments or filled)
+    names = ", ".join(candidate.id for candidate in labelmap.segments or filled)
     if segment is not None:
         chosen = named_segment(labelmap, segment)
         if chosen is None or chosen not in filled:
@@ -80,13 +80,13 @@ def region_of(labelmap: Labelmap, segment: str | None, values: tuple[int, ...] =
             raise InputError(f"Expected the segment {segment!r} in the segmentation; it {problem}. Choose another.")
         return labelmap.mask(chosen.value)
     if len(filled) == 1 or not values:
-        return labelmap.mask(*(one.value for one in filled))
+        return labelmap.mask(*(candidate.value for candidate in filled))
     if labelmap.segments:
-        tumour = tumour_segment([one for one in filled if one in labelmap.segments])
+        tumour = tumour_segment([candidate for candidate in filled if candidate in labelmap.segments])
         if tumour is None:
             raise InputError(f"Expected a segment called tumour, found {names}. Name the right one with --segment.")
         return labelmap.mask(tumour.value)
-    stated = [one.value for one in filled if one.value in values]
+    stated = [candidate.value for candidate in filled if candidate.value in values]
     if not stated:
         raise InputError(
             f"Expected a segment of the value {' or '.join(map(str, values))}, found {names}. Name it with --segment."

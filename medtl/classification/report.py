@@ -19,7 +19,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
 def write_report(path: Path, answer: Mapping[str, Any], replace: bool = True) -> None:
     """Write the object of `medtl classify --json` to a .json file as it is, or to a .csv file, a line an input.
 
-    Raises: InputError for another suffix, or when it cannot be written; what was there stays then.
+    Raises: InputError for another suffix, or when it cannot be written; an existing file is then unchanged.
     """
     suffix = path.suffix.lower()
     if suffix not in (".json", ".csv"):
@@ -41,18 +41,18 @@ def as_csv(answer: Mapping[str, Any]) -> str:
     rows: list[list[Any]] = [
         [*head, "prevalence", "reasons", "image_sha256", "model", "version", "model_sha256", "note"]
     ]
-    for one in results:
-        values = {f["name"]: f["value"] for f in one["features"]}
-        low, high = one["interval"] or (None, None)
-        row = [one[name] for name in COLUMNS] + [one["probabilities"][name] for name in classes]
-        row += [values.get(name) for name in features] + [low, high, one["prevalence"], " ".join(one["reasons"])]
-        rows.append([*row, one["image"]["sha256"], answer["model"], answer["version"], answer["sha256"], NOTE])
+    for result in results:
+        values = {f["name"]: f["value"] for f in result["features"]}
+        low, high = result["interval"] or (None, None)
+        row = [result[name] for name in COLUMNS] + [result["probabilities"][name] for name in classes]
+        row += [values.get(name) for name in features] + [low, high, result["prevalence"], " ".join(result["reasons"])]
+        rows.append([*row, result["image"]["sha256"], answer["model"], answer["version"], answer["sha256"], NOTE])
     return csv_text(rows)
 
 
 def csv_text(rows: list[list[Any]]) -> str:
-    """The rows as CSV, without a text that a spreadsheet would run: an apostrophe stands before one that begins like a
-    formula. Numbers stay as they are.
+    """The rows as CSV. A text that begins like a formula gets an apostrophe in front, so that no spreadsheet runs it;
+    numbers are unchanged.
 
     Source: OWASP, CSV Injection.
     """
@@ -69,6 +69,6 @@ def _safe(cell: Any) -> Any:
 
 
 def usual_probability(record: Mapping[str, Any], class_id: str) -> float | None:
-    """The share of a class in training, to read its probability in a record against; None where none is stated."""
+    """The share of a class in training, to compare its probability in a record with; None where it is not stated."""
     share: float | None = record.get("prevalence")  # of the second class
     return share if share is None or class_id == list(record["probabilities"])[1] else 1 - share

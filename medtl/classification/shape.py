@@ -1,6 +1,6 @@
 """Shape features of a region in a labelmap, and the prediction of a model of plain numbers (`Coefficients`).
 
-The surface of a mask depends on the slices' thickness far more than on the tumour's form, so form is measured on a
+The surface of a mask depends far more on the thickness of its slices than on the tumour. So form is measured on a
 common grid (see `on_common_grid`), size on the mask as it was drawn.
 """
 
@@ -30,7 +30,7 @@ LOG = "log_"
 SPACING_MM = 1.0
 SMOOTHING_MM = 2.0
 LARGEST_MM = 400.0
-# So many standard deviations from the training cases' mean a feature is called unusual.
+# A feature this many standard deviations from the mean of the training cases is unusual.
 UNUSUAL = 4.0
 
 
@@ -174,7 +174,7 @@ def predict(values: Mapping[str, float], model: Coefficients) -> Prediction:
 
 
 def measured(values: Mapping[str, float], feature: str) -> float:
-    """The value of a model's feature: that of its name, or the logarithm where the name says so."""
+    """The value of a model's feature, its natural logarithm where the feature's name begins with `log_`."""
     return math.log(values[feature.removeprefix(LOG)]) if feature.startswith(LOG) else values[feature]
 
 
@@ -192,8 +192,8 @@ def interval(scaled: np.ndarray, model: Coefficients, probability: float) -> tup
 
 
 def weak_evidence(prediction: Prediction, model: Coefficients, name: str) -> tuple[str, ...]:
-    """The reason to abstain where the prediction's interval holds the prevalence of the second class, of this name:
-    then the shape adds nothing to what is known without it. Empty where it does, or the prevalence is not known."""
+    """The reason to abstain where the prediction's interval contains the prevalence of the second class (`name`): the
+    shape then adds nothing to what is known without it. Empty otherwise, and where the prevalence is not known."""
     if model.prevalence is None or prediction.interval is None:
         return ()
     low, high = prediction.interval

@@ -1,4 +1,4 @@
-"""`medtl classify`: inputs one after another, and a report of them."""
+"""`medtl classify`: classify inputs one after another, and write a report."""
 
 import argparse
 from collections.abc import Sequence
@@ -40,8 +40,8 @@ def classify(args: argparse.Namespace, out: TextIO) -> int:
 
 
 def expand_folders(args: argparse.Namespace, answer: dict[str, Any]) -> list[Path]:
-    """The inputs, with the pictures of a folder in its place; an input that cannot be listed is an error in `answer`,
-    or ends the run where it is the only one."""
+    """The inputs, each folder of pictures replaced by its pictures. An input that cannot be listed is an error in
+    `answer`; the only input raises it."""
     inputs = []
     for path in args.inputs:
         try:
@@ -54,7 +54,7 @@ def expand_folders(args: argparse.Namespace, answer: dict[str, Any]) -> list[Pat
 
 
 def pictures_of(path: Path) -> list[Path]:
-    """The pictures of a folder that holds some and no DICOM, else the input itself.
+    """The pictures of a folder that holds pictures and no DICOM, else the input itself.
 
     Raises: InputError when there is nothing, or a folder holds pictures beside volumes.
     """
@@ -77,8 +77,9 @@ def pictures_of(path: Path) -> list[Path]:
 
 
 def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[str, Any], out: TextIO) -> int:
-    """Classify the inputs into `answer` and print each result as it comes; the exit status."""
-    from ..classification.classify import ClassifyOptions, classify_file
+    """The exit status of classifying the inputs; results go into `answer` and are printed as they come."""
+    from ..classification.classify import ClassifyOptions
+    from ..classification.files import classify_file
     from ..io.isolated import reader_of
     from ..model.bundle import load_model
 
@@ -106,13 +107,13 @@ def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[
                 continue
             progress.close()
             before = {} if answer["results"] else loading.seconds
-            answer["results"].append(replace_seconds(result, before))
+            answer["results"].append(add_seconds(result, before))
             print_result(result, args, len(inputs) > 1, out)
     return 1 if answer["errors"] else 0
 
 
-def replace_seconds(result: dict[str, Any], before: dict[str, float]) -> dict[str, Any]:
-    """The record with the seconds of loading before its own."""
+def add_seconds(result: dict[str, Any], before: dict[str, float]) -> dict[str, Any]:
+    """The record with the seconds of loading in front of its own."""
     return result | {"seconds": rounded_seconds("classify", before | result["seconds"])}
 
 

@@ -1,18 +1,16 @@
 """The command `medtl`: its verbs and their options.
 
-Standard output is the result, standard error is talk. torch and the like are imported inside the verbs, so that
+Results go to standard output, warnings and errors to standard error. torch is imported inside the verbs, so that
 `medtl --help` answers at once.
 """
 
 import argparse
-import math
 import sys
 from typing import Any, TextIO
 
 from .. import __version__
-from ..errors import STOPPABLE, InputError
+from ..errors import STOPPABLE
 from ..progress import TerminalProgress
-from ..typed_json import encode
 from .console import (
     Parser,
     exit_status,
@@ -25,6 +23,7 @@ from .console import (
     result_stream,
     run_command,
 )
+from .evaluate import evaluate
 from .finetune import AddCase, SetSlices
 from .models import delete_model, export_model, import_, models
 
@@ -35,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command(argv: list[str] | None) -> int:
-    """The exit status of the verb; its error is printed, with --json as an object, too."""
+    """The exit status of the verb. Its error is printed, with --json also as an object."""
     args = build_parser().parse_args(argv)
     with result_stream() as out:
         try:
@@ -204,14 +203,14 @@ def add_json(sub: argparse.ArgumentParser) -> None:
 
 
 def non_negative_int(text: str) -> int:
-    """The whole number from 0 on that the text states."""
+    """The whole number, 0 or more, that the text states."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found {text!r}")
     return int(text)
 
 
 def positive_int(text: str) -> int:
-    """The whole number from 1 on that the text states."""
+    """The whole number, 1 or more, that the text states."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
     return int(text)
@@ -253,77 +252,6 @@ def classify(args: argparse.Namespace, out: TextIO) -> int:
     return classify_inputs(args, out)
 
 
-def evaluate(args: argparse.Namespace, out: TextIO) -> int:
-    """Print a model's figures on labelled cases; a case that fails does not stop the others."""
-    if not args.cases.exists():
-        raise InputError(f"Expected a CSV file or a folder of cases, found nothing at {args.cases}. Check the path.")
-    progress = TerminalProgress()
-
-    def failed(case: str, error: BaseException) -> None:
-        progress.close()
-        print_error(error, args, case)
-
-    try:
-        evaluation = measured(args, progress, failed)
-    finally:
-        progress.close()
-    answer = encode(evaluation)
-    if args.json:
-        print_json(out, answer)
-    elif answer["cases"]:
-        print_lines(out, *figure_lines(answer))
-    for case in answer["cases"]:
-        print_warnings(case.get("warnings", ()), case["case"])
-    return 1 if answer["errors"] else 0
-
-
-def measured(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
-    """The figures of the model; its cases are read in another process, so that none ends the work."""
-    from ..io.isolated import IsolatedReader
-    from ..model.bundle import load_model
-
-    progress("load", 0.0)
-    with IsolatedReader() as reader:
-        model = load_model(args.model, args.device, None)
-        return figures_of(model, reader, args, progress, failed)
-
-
-def figures_of(model: Any, reader: Any, args: argparse.Namespace, progress: Any, failed: Any) -> Any:
-    """The figures of the model, its cases read by `reader`."""
-    if model.card.task == "classification":
-        from ..classification.classify import ClassifyOptions
-        from ..evaluation.classification import evaluate_classes
-
-        if args.binary:
-            raise InputError("Expected a model that segments with --binary, found one that classifies. Leave it out.")
-        options = ClassifyOptions(device=args.device, threads=args.threads)
-        return evaluate_classes(model, args.cases, options, progress, failed, reader)
-    from ..evaluation.segmentation import evaluate as measure
-    from ..segmentation import InferenceOptions
-
-    chosen = InferenceOptions(threads=args.threads)
-    return measure(model, args.cases, chosen, progress, binary=args.binary, failed=failed, reader=reader)
-
-
-def figure_lines(answer: dict[str, Any]) -> list[str]:
-    """The figures of an evaluation as a table: name, mean, 95 % CI."""
-    rows = {name: value for name, value in answer.items() if isinstance(value, dict) and "mean" in value}
-    rows |= {f"pooled {name}": value for name, value in answer.get("pooled", {}).items()}
-    rows |= {f"dice {label}": value for label, value in answer.get("labels", {}).items()}
-    width = max([len(name) for name in rows] + [5])
-    failed = f" ({len(answer['errors'])} failed)" if answer["errors"] else ""
-    lines = [f"{answer['model']}: n = {answer['n']}{failed}", f"{'':<{width}}  {'mean':>8}  95 % CI"]
-    for name, value in rows.items():
-        low, high = value.get("ci95") or (None, None)
-        lines.append(f"{name:<{width}}  {number(value['mean']):>8}  [{number(low)}, {number(high)}]")
-    return lines
-
-
-def number(value: float | None) -> str:
-    """Three decimals, or a dash where there is nothing to state."""
-    return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
-
-
 def train(args: argparse.Namespace, out: TextIO) -> int:
     """Train by a recipe and print the folder that holds the bundle."""
     from ..training.recipe import TrainingRun
@@ -332,10 +260,11 @@ def train(args: argparse.Namespace, out: TextIO) -> int:
     run = TrainingRun(args.cases, args.output, args.fold, args.resume, args.encoder_weights)
     progress = TerminalProgress()
     try:
-        folder = fit(args.recipe, run, progress)
+        trained = fit(args.recipe, run, progress)
     finally:
         progress.close()
-    print_lines(out, folder)
+    print_warnings(trained.warnings)
+    print_lines(out, trained.folder)
     return 0
 
 

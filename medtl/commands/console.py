@@ -1,6 +1,6 @@
-"""What the commands share: printing, errors in one line, exit statuses, and a standard output that holds results alone.
+"""What the commands share: printing, errors in one line, exit statuses, and a standard output with results only.
 
-Exit status: 0 done, 1 an error, 2 usage, 130 cancelled, 141 the reader of standard output went away, 143 and 129
+Exit status: 0 done, 1 error, 2 wrong usage, 130 cancelled, 141 standard output was closed by its reader, 143 and 129
 ended by SIGTERM and SIGHUP.
 """
 
@@ -62,8 +62,8 @@ def _run(command: Callable[[], int], debug: bool) -> int:
 
 
 def open_closed_streams() -> None:
-    """Open the null device in place of standard streams that are closed: else the first file that is opened gets their
-    number, and what a library prints lands in it."""
+    """Open the null device in place of closed standard streams: else the first file that is opened gets their number,
+    and what a library prints is written into it."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -99,8 +99,8 @@ def signals_as_interrupts() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def quiet_libraries(debug: bool) -> Iterator[None]:
-    """Keep what libraries warn of and log from the terminal, except to debug: it is meant for developers, and what the
-    user must know is in the results."""
+    """Hide the warnings and logs of libraries, except with `debug`: they are meant for developers. What the user must
+    know is in the results."""
     silent = logging.NullHandler()
     with warnings.catch_warnings():
         if not debug:
@@ -140,8 +140,8 @@ def result_stream() -> Iterator[TextIO]:
 
 
 def printable(text: object) -> str:
-    """The text with control characters, line ends, invisible and undecodable characters as escapes: a name in it cannot
-    steer the terminal, fake a line or hide a part of itself."""
+    """The text with escapes for control characters, line ends, invisible and undecodable characters: a name cannot
+    control the terminal, fake a line or hide a part of itself."""
     hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
     return "".join(
         char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) in hidden else char
@@ -156,7 +156,7 @@ def print_lines(out: TextIO, *lines: object) -> None:
 
 
 def print_messages(*lines: object) -> None:
-    """Print the lines on standard error; nobody may be there to read them."""
+    """Print the lines on standard error, if it is still open."""
     with contextlib.suppress(OSError, ValueError):
         print_lines(sys.stderr, *lines)
 
@@ -167,15 +167,15 @@ def print_json(out: TextIO, record: dict[str, Any]) -> None:
 
 
 def print_warnings(texts: Iterable[str], about: object = "") -> None:
-    """Print warnings of a result on standard error, one a line, with the input that they are about."""
+    """Print the warnings of a result on standard error, one a line, after the input that they are about."""
     print_messages(*(f"medtl: warning: {about}: {text}" if str(about) else f"medtl: warning: {text}" for text in texts))
 
 
 def print_error(error: BaseException, args: argparse.Namespace | None = None, about: object = "") -> str:
-    """Print the error in one line, with what it is about and the option that resolves it; with --debug the traceback,
-    too. The line without what it is about.
+    """The error's message with the option that resolves it. It is printed in one line after what it is about, with
+    --debug also the traceback.
 
-    Raises: the error itself, BrokenPipeError, of which nobody is to be told.
+    Raises: BrokenPipeError, when that is the error: nobody reads messages any more.
     """
     if isinstance(error, BrokenPipeError):
         raise error
@@ -189,7 +189,7 @@ def print_error(error: BaseException, args: argparse.Namespace | None = None, ab
 
 
 def exit_status(error: BaseException) -> int:
-    """The exit status that an error stands for."""
+    """The exit status of an error."""
     if isinstance(error, KeyboardInterrupt):
         return Cancelled.exit_code
     return error.exit_code if isinstance(error, MedTLError) else 1
@@ -229,12 +229,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def non_empty(text: str) -> str:
-    """The text of an option, which is not empty."""
+    """The text of an option, which must not be empty."""
     if not text:
         raise argparse.ArgumentTypeError("expected a path, found nothing")
     return text
 
 
 def path_argument(text: str) -> Path:
-    """The path that an option states; Path alone takes nothing for the current folder."""
+    """The path that an option states. It must not be empty: Path takes an empty text for the current folder."""
     return Path(non_empty(text))

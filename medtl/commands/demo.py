@@ -1,4 +1,4 @@
-"""The main job from end to end: `python -m medtl.commands.demo --output DIR [--case PATH] [--model NAME|DIR]`.
+"""Segmentation from end to end: `python -m medtl.commands.demo --output DIR [--case PATH] [--model NAME|DIR]`.
 
 Segments a synthetic head whose lesion is known, or a volume of your own, and shows the result.
 """
@@ -35,7 +35,7 @@ class DemoResult:
 def run(
     output: Path, case: Path | None = None, model: str = "glioma-flair", progress: Progress = no_progress
 ) -> DemoResult:
-    """The result on a synthetic head, or on a `case` of the user's, whose truth is not known.
+    """The result on a synthetic head, or on the user's `case`, whose truth is not known.
 
     Writes `*-demo.seg.nrrd`, `*-demo.nrrd` and `*-demo.png` into `output`, and replaces those of an earlier run.
 
@@ -76,7 +76,7 @@ def run(
 
 
 def make_folder(output: Path, case: Path | None) -> None:
-    """Make the output folder, once the case is known to be there."""
+    """Make the output folder, after checking that the case exists."""
     if case is not None and not case.exists():
         raise InputError(f"Expected a volume file or a DICOM folder, found nothing at {case}. Check the path.")
     try:

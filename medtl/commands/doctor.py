@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..io.limits import free_memory
 from ..model.store import list_models, user_store
 
 PACKAGES = (
@@ -38,7 +39,7 @@ Part = tuple[dict[str, Any], list[str]]  # a part of the state, and a line for e
 
 
 def examine() -> dict[str, Any]:
-    """The state, ready for JSON; `problems` holds one line for each thing that is broken, with what to do."""
+    """The state, ready for JSON; `problems` has one line for each thing that is broken, with what to do."""
     state: dict[str, Any] = {
         "medtl": __version__,
         "python": platform.python_version(),
@@ -59,8 +60,8 @@ def packages_and_device() -> Part:
     problems = [f"Missing packages: {', '.join(missing)}. Run: pip install {' '.join(missing)}"] if missing else []
     torch = {"device": None, "device_name": "", "threads": None}
     if packages["torch"] and packages["torchvision"]:
-        found, problem = probe()
-        torch |= found
+        device, problem = probe()
+        torch |= device
         problems += [problem] if problem else []
     return {"packages": packages, **torch, "bf16": "decided by a short probe each time a model is loaded"}, problems
 
@@ -86,15 +87,15 @@ def memory() -> Part:
 
 
 def models() -> Part:
-    """The models of both places."""
-    found = [
+    """The shipped models and those of the user."""
+    entries = [
         {"name": m.name, "source": m.source, "folder": str(m.folder), "problem": m.problem or None}
         for m in list_models()
     ]
-    problems = [f"Model {m['name']}: {m['problem']}" for m in found if m["problem"]]
-    if len(problems) == len(found):
+    problems = [f"Model {m['name']}: {m['problem']}" for m in entries if m["problem"]]
+    if len(problems) == len(entries):
         problems.append("No usable model. Install MedTL again, or add one: medtl import PATH")
-    return {"models": found}, problems
+    return {"models": entries}, problems
 
 
 def version_of(package: str) -> str | None:
@@ -112,8 +113,8 @@ def probe() -> tuple[dict[str, Any], str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         return {}, f"torch could not be tried: {error}. Try again, or install torch again."
     if done.returncode == 0:
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return found, ""
+        device: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return device, ""
     reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     if MISMATCH.search(done.stderr):
         return {}, f"torch and torchvision do not match ({reason}). {ONE_SOURCE}"
@@ -127,16 +128,13 @@ def nearest(path: Path) -> Path:
 
 def free_memory_gb() -> float | None:
     """Memory that a new process can have, in GB; None where the system has no simple way to ask."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="ascii"))
-        return int(found[1]) * 1024 / 1e9 if found else None
-    if sys.platform == "darwin":
+    if sys.platform == "darwin":  # `free_memory` gives all memory there
         text = subprocess.run(["vm_stat"], capture_output=True, text=True, check=False).stdout
         size = re.search(r"page size of (\d+)", text)
         pages = sum(int(n) for n in re.findall(r"Pages (?:free|inactive|speculative):\s+(\d+)", text))
         return pages * int(size[1]) / 1e9 if size else None
-    return None
+    free = free_memory()
+    return None if free is None else free / 1e9
 
 
 def describe(state: dict[str, Any]) -> list[str]:

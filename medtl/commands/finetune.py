@@ -110,5 +110,5 @@ def suggest(args: argparse.Namespace, out: TextIO) -> int:
     if args.json:
         print_json(out, record)
     else:
-        print_lines(out, *(one["index"] for one in record["slices"]))
+        print_lines(out, *(suggested["index"] for suggested in record["slices"]))
     return 0

@@ -10,7 +10,7 @@ def models(args: argparse.Namespace, out: TextIO) -> int:
     """List the models, damaged ones with what is wrong."""
     from ..model.store import list_models
 
-    found = list_models()
+    entries = list_models()
     if args.json:
         records = [
             {
@@ -21,21 +21,21 @@ def models(args: argparse.Namespace, out: TextIO) -> int:
                 "folder": str(item.folder),
                 "problem": item.problem or None,
             }
-            for item in found
+            for item in entries
         ]
         print_json(out, {"models": records})
         return 0
-    for item in found:
+    for item in entries:
         about = f"{item.card.version}  {item.card.task}" if item.card else "-"
         remark = item.problem or ("best model of an unfinished tuning" if item.card and item.card.unfinished else "")
         print_lines(out, f"{item.name}  {about}  {item.source}" + (f"  {remark}" if remark else ""))
-    if not found:
+    if not entries:
         print_messages("medtl: no models yet: `medtl import PATH` adds a bundle")
     return 0
 
 
 def import_(args: argparse.Namespace, out: TextIO) -> int:
-    """Take a bundle into the user's store and print where it went."""
+    """Copy a bundle into the user's store and print its folder there."""
     from ..model.store import import_bundle
 
     print_lines(out, import_bundle(args.path))
@@ -52,7 +52,7 @@ def export_model(args: argparse.Namespace, out: TextIO) -> int:
 
 
 def delete_model(args: argparse.Namespace, out: TextIO) -> int:
-    """Delete a model of the user's store and print where it was."""
+    """Delete a model of the user's store and print the folder that it had."""
     from ..model.store import delete_bundle
 
     print_lines(out, delete_bundle(args.model))

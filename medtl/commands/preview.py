@@ -76,7 +76,7 @@ def write_preview(
 
 def window(array: np.ndarray) -> tuple[float, float]:
     """Grey levels of black and white: percentiles of what is above the background, robust against a few outliers."""
-    step = max(1, round((array.size / 2e6) ** (1 / 3)))  # some two million voxels tell as much as all
+    step = max(1, round((array.size / 2e6) ** (1 / 3)))  # two million voxels are enough
     values = array[:: min(step, array.shape[0]), ::step, ::step].astype(np.float32)
     values = values[np.isfinite(values)]
     inside = values[values > values.min()] if values.size else values

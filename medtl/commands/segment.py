@@ -1,4 +1,4 @@
-"""`medtl segment`: which input becomes which file, and the work, one input after another."""
+"""`medtl segment`: plan the output of each input, then segment the inputs one after another."""
 
 import argparse
 import contextlib
@@ -28,7 +28,7 @@ class Job:
 
 @dataclass
 class Run:
-    """What has become of the inputs so far; it outlives an interrupt."""
+    """The results and errors so far; an interrupt does not lose them."""
 
     model: str
     sha256: str | None = None
@@ -60,7 +60,7 @@ def segment(args: argparse.Namespace, out: TextIO) -> int:
 
 
 def plan_jobs(args: argparse.Namespace) -> tuple[list[Job], Path | None]:
-    """Each input with its output file, and the output folder where --output means one. Ends with usage otherwise."""
+    """Each input with its output file, and the output folder where --output means one. Wrong usage ends the command."""
     from ..io.files import OUTPUTS, stem_of, suffix_of
 
     check_usage(args)
@@ -85,7 +85,7 @@ def plan_jobs(args: argparse.Namespace) -> tuple[list[Job], Path | None]:
 
 
 def check_usage(args: argparse.Namespace) -> None:
-    """End with usage where options contradict each other."""
+    """End the command where options contradict each other."""
     from ..io.files import OUTPUTS, suffix_of
 
     if args.format not in (None, *OUTPUTS):
@@ -165,7 +165,7 @@ def outputs_of(output: Path, args: argparse.Namespace) -> list[Path]:
 
 
 def segment_all(jobs: list[Job], args: argparse.Namespace, run: Run, out: TextIO) -> int:
-    """Segment the inputs of the jobs and print each result as it comes; the exit status."""
+    """The exit status of segmenting the inputs; each result is printed as it comes."""
     if not jobs:  # before torch is imported, so that a mistyped path is answered at once
         return 1
     from ..io.isolated import reader_of
@@ -201,7 +201,7 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, run: Run, out: TextIO
 
 
 def options_of(args: argparse.Namespace) -> "tuple[ReadOptions, InferenceOptions]":
-    """What the arguments say about reading and about inference."""
+    """The options for reading and for inference."""
     from ..segmentation import InferenceOptions, ReadOptions
 
     reading = ReadOptions(args.frame, args.component, args.series)
@@ -212,13 +212,13 @@ def print_result(result: SegmentedFile, args: argparse.Namespace, out: TextIO) -
     """Print one result for people; its warnings go to standard error in any case."""
     print_warnings(result.warnings, result.input if len(args.inputs) > 1 else "")
     if not args.json:
-        lines = [volume_text(one) for one in result.segments]
+        lines = [volume_text(figures) for figures in result.segments]
         lines += [f"written: {path}" for path in outputs_of(Path(result.output), args)]
         lines.append("seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in result.seconds.items()))
         print_lines(out, *lines)
 
 
 def report_failure(error: BaseException, args: argparse.Namespace, source: Path | None = None) -> FailedInput:
-    """Print the error; its record for --json."""
+    """The record of an error for --json; the error is printed."""
     about = "" if source is None or len(args.inputs) == 1 else source
     return FailedInput(None if source is None else str(source), print_error(error, args, about))

@@ -1,1 +1,1 @@
-"""How good a model is on cases with a reference."""
+"""Evaluation of models on cases with a reference."""

@@ -1,4 +1,4 @@
-"""How well the probabilities of a classifier fit the truth, with intervals over patients: `medtl evaluate`."""
+"""Evaluation of a classifier on a case list, with intervals over patients: `medtl evaluate`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from ..io import read
 from ..io.isolated import Reader
 from ..progress import Progress, no_progress
 from ..typed_json import OPTIONAL, SPREAD
-from .metrics import CaseError, Figure, auc, value_table
+from .metrics import CaseError, Figure, auc, draw_patients, rows_by_patient, value_table
 
 if TYPE_CHECKING:
     from ..classification.classify import ClassifyOptions
@@ -25,8 +25,8 @@ BINS = 15
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Figures of `n` images of so many patients (see `plain_figures`), and how often each true class (rows) was called
-    which (columns)."""
+    """Figures of `n` images of `patients` patients (see `point_figures`), and the confusion table: true classes in
+    rows, predicted classes in columns."""
 
     n: int
     patients: int
@@ -64,7 +64,7 @@ class ClassEvaluation:
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
-    """How often the true class (rows) was called which (columns), int64 (count, count)."""
+    """The confusion table, int64 (count, count): true classes in rows, predicted classes in columns."""
     table = np.zeros((count, count), np.int64)
     np.add.at(table, (truth, predicted), 1)
     return table
@@ -89,9 +89,9 @@ def finite_mean(values: np.ndarray) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def plain_figures(truth: np.ndarray, probabilities: np.ndarray, ids: Sequence[str]) -> dict[str, float]:
-    """Accuracy, F1 (weighted by the classes' numbers, and their plain mean), balanced accuracy, AUC (mean over classes,
-    each against the rest), calibration error, and the recall of each class.
+def point_figures(truth: np.ndarray, probabilities: np.ndarray, ids: Sequence[str]) -> dict[str, float]:
+    """Accuracy, F1 (mean over classes, weighted by their size and unweighted), balanced accuracy, AUC (mean over
+    classes, each against the rest), calibration error, and the recall of each class.
 
     `truth` int (n,), `probabilities` (n, classes).
     """
@@ -114,24 +114,23 @@ def plain_figures(truth: np.ndarray, probabilities: np.ndarray, ids: Sequence[st
 def class_figures(
     truth: np.ndarray, probabilities: np.ndarray, patients: Sequence[str], ids: Sequence[str]
 ) -> ClassFigures:
-    """The figures of `plain_figures`, their intervals by bootstrap over patients, and the confusion table. Images
-    count, so a patient with many weighs more."""
-    names, place = np.unique(np.asarray(patients), return_inverse=True)
-    members = [np.flatnonzero(place == k) for k in range(len(names))]
-    random = np.random.default_rng(0)
+    """The figures of `point_figures`, their intervals by bootstrap over patients, and the confusion table. Every
+    image counts, so a patient with many images weighs more."""
+    groups = rows_by_patient(patients)
+    rng = np.random.default_rng(0)
     samples: dict[str, list[float]] = {}
     for _ in range(RESAMPLES):
-        rows = np.concatenate([members[k] for k in random.integers(0, len(members), len(members))])
-        for name, value in plain_figures(truth[rows], probabilities[rows], ids).items():
+        rows = draw_patients(groups, rng)
+        for name, value in point_figures(truth[rows], probabilities[rows], ids).items():
             samples.setdefault(name, []).append(value)
     figures = {}
-    for name, value in plain_figures(truth, probabilities, ids).items():
+    for name, value in point_figures(truth, probabilities, ids).items():
         finite = [v for v in samples[name] if np.isfinite(v)]
         low, high = np.percentile(finite, (2.5, 97.5)) if finite else (0.0, 0.0)
         interval = (float(low), float(high)) if finite else None
         figures[name] = Figure(value if np.isfinite(value) else None, interval)
     table = confusion(truth, probabilities.argmax(1), len(ids)).tolist()
-    return ClassFigures(len(truth), len(names), figures, tuple(tuple(row) for row in table))
+    return ClassFigures(len(truth), len(groups), figures, tuple(tuple(row) for row in table))
 
 
 def evaluate_classes(
@@ -148,15 +147,15 @@ def evaluate_classes(
 
     Raises: InputError where the list cannot be read; Cancelled.
     """
-    from ..classification.classify import classify_file
+    from ..classification.files import classify_file
 
-    ids = tuple(one.id for one in model.card.classes)
+    ids = tuple(tumour_class.id for tumour_class in model.card.classes)
     listed = read_classified(cases, ids)
     results, errors = [], []
     for number, case in enumerate(listed):
         progress("infer", number / len(listed))
         try:
-            one = classify_file(case.image, model, options, reader=reader)
+            result = classify_file(case.image, model, options, reader=reader)
         except Cancelled:
             raise
         except FAILURES as error:
@@ -169,26 +168,26 @@ def evaluate_classes(
                 case.case,
                 case.patient,
                 case.label,
-                one.class_id,
-                one.probabilities,
-                one.abstained,
-                one.score,
-                one.warnings,
+                result.class_id,
+                result.probabilities,
+                result.abstained,
+                result.score,
+                result.warnings,
             )
         )
     progress("infer", 1.0)
     if not results:
         empty = ClassFigures(0, 0)
         return ClassEvaluation(model.card.name, model.sha256, ids, empty, errors=tuple(errors))
-    truth = np.array([ids.index(one.label) for one in results])
-    probabilities = np.array([[one.probabilities[name] for name in ids] for one in results])
-    kept = np.array([not one.abstained for one in results])
+    truth = np.array([ids.index(case.label) for case in results])
+    probabilities = np.array([[case.probabilities[name] for name in ids] for case in results])
+    kept = np.array([not case.abstained for case in results])
     right = probabilities.argmax(1) == truth
     return ClassEvaluation(
         model.card.name,
         model.sha256,
         ids,
-        class_figures(truth, probabilities, [one.patient for one in results], ids),
+        class_figures(truth, probabilities, [case.patient for case in results], ids),
         float(1 - kept.mean()),
         float(right[kept].mean()) if kept.any() else None,
         tuple(results),

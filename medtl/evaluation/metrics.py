@@ -1,4 +1,4 @@
-"""How well a predicted mask fits the true one, and how sure a mean over patients is.
+"""How well a predicted mask fits the true mask, and intervals of means over patients.
 
 Masks are (Z, Y, X), any dtype, True or above 0 inside; spacings are (x, y, z), in mm or, where none is known, 1 pixel.
 Distances come in the unit of the spacing.
@@ -12,8 +12,8 @@ both empty           1                               1                     None 
 one of them empty    0                               0                     None (counted apart)
 ==================== =============================== ===================== ========================
 
-A relative volume error, a lesion-wise sensitivity and an AUC are None where the truth holds no lesion. F1 over voxels
-is Dice by another name; both are given because papers give either.
+A relative volume error, a lesion-wise sensitivity and an AUC are None where the truth has no lesion. F1 over voxels is
+the same as Dice; both are given because papers give either.
 
 A lesion is a 26-connected component. One of the truth is found when at least 10 % of its voxels are predicted; one of
 the prediction is a false positive when it shares no voxel with the truth.
@@ -68,7 +68,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Surfaces:
-    """How far the surfaces lie apart: HD95 in the spacing's unit, surface Dice 0 to 1."""
+    """The distance of two surfaces: HD95 in the unit of the spacing, surface Dice 0 to 1."""
 
     hd95: float | None
     surface_dice: float
@@ -76,7 +76,7 @@ class Surfaces:
 
 @dataclass(frozen=True)
 class Lesions:
-    """The number of lesions of the truth, of those that were found, and of predicted ones that are not lesions."""
+    """The numbers of true lesions, of true lesions that were found, and of predicted lesions that are false."""
 
     true: int
     found: int
@@ -234,8 +234,8 @@ def value_table(positive: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def ranked_pairs(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of the pairs of one inside and one outside, those in which the one inside has the higher value, ties counting
-    half, and all pairs; float64 (…) of tables (…, 2, bins) as `histogram` and `value_table` give them."""
+    """The number of pairs of an inside and an outside value in which the inside value is higher, ties counting half,
+    and of all pairs; float64 (…) for tables (…, 2, bins) as `histogram` and `value_table` give them."""
     outside, inside = table[..., 0, :].astype(np.float64), table[..., 1, :].astype(np.float64)
     below = np.cumsum(outside, axis=-1) - outside / 2
     return np.asarray((inside * below).sum(-1)), np.asarray(outside.sum(-1) * inside.sum(-1))
@@ -258,6 +258,17 @@ def by_patient(values: Sequence[float | None], patients: Sequence[str]) -> list[
         if value is not None:
             groups.setdefault(patient, []).append(value)
     return [float(np.mean(group)) for group in groups.values()]
+
+
+def rows_by_patient(patients: Sequence[str] | np.ndarray) -> list[np.ndarray]:
+    """The row numbers of each patient, patients in alphabetical order."""
+    names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    return [np.flatnonzero(owner == number) for number in range(len(names))]
+
+
+def draw_patients(groups: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """The rows of patients drawn with replacement, as many as there are groups of rows."""
+    return np.concatenate([groups[number] for number in rng.integers(0, len(groups), len(groups))])
 
 
 def bootstrap_ci(values: Sequence[float], seed: int = 0, n: int = 10000) -> tuple[float, float]:

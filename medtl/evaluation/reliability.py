@@ -1,4 +1,4 @@
-"""How good the probabilities of a two-class model are: ranking, calibration, and skill over the prevalence alone.
+"""Figures of the probabilities of a two-class model: ranking, calibration, and skill over the prevalence alone.
 
 `positive` is bool (n,), `probability` float64 (n,) that of the positive class.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import expit
 
 from ..progress import Progress, no_progress
-from .metrics import ranked_pairs, value_table
+from .metrics import draw_patients, ranked_pairs, rows_by_patient, value_table
 
 BINS = 5
 INTERVAL_RESAMPLES = 1000
@@ -45,8 +45,8 @@ def scores(positive: np.ndarray, probability: np.ndarray, folds: np.ndarray) -> 
 def auc(positive: np.ndarray, probability: np.ndarray, folds: np.ndarray) -> float:
     """The share of pairs, one positive and one not, that are ranked right, ties counting half; NaN without a pair.
 
-    Only pairs of one fold count. Across folds, a fold with more positives has fewer of them to train on, so that
-    even models that know nothing come out below 0.5 (Parker et al., BMC Bioinformatics 2007, 8:326).
+    Only pairs of one fold count. A fold with more positives has fewer of them to train on, so across folds even models
+    without any skill are below 0.5 (Parker et al., BMC Bioinformatics 2007, 8:326).
     """
     tables = (value_table(positive[folds == fold], probability[folds == fold]) for fold in np.unique(folds))
     right, pairs = np.sum([ranked_pairs(table) for table in tables], axis=0)
@@ -95,18 +95,12 @@ def bootstrap(
     """The 95 % intervals (2, …) of the figures of rows: percentiles of `n` resamples of patients, those of one class
     alone left out."""
     rng, figures = np.random.default_rng(0), []
+    groups = rows_by_patient(patients)
     for done in range(n):
         progress("intervals", done / n)
-        rows = drawn(patients, rng)
+        rows = draw_patients(groups, rng)
         if 0 < np.count_nonzero(positive[rows]) < len(rows):
             figures.append(figure(rows))
     progress("intervals", 1.0)
     limits: np.ndarray = np.nanpercentile(np.array(figures), (2.5, 97.5), axis=0)
     return limits
-
-
-def drawn(patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows of patients drawn with replacement, as many as there are."""
-    names, owner = np.unique(patients, return_inverse=True)
-    rows = [np.flatnonzero(owner == i) for i in range(len(names))]
-    return np.concatenate([rows[i] for i in rng.integers(0, len(names), len(names))])

@@ -1,4 +1,4 @@
-"""How well a model does on labelled cases: `medtl evaluate`."""
+"""Evaluation of a model that segments on labelled cases: `medtl evaluate`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -144,9 +144,9 @@ def evaluate(
 
     `binary`: every label value above 0 is the model's one label. `segment` stands in for `medtl.segmentation.segment`.
 
-    A case that cannot be evaluated, because it cannot be read, its label lies on another grid than its image or holds a
-    value that the model does not know, is one of `errors`; `failed` is called with it, and the figures are of the
-    others.
+    A case that cannot be evaluated is listed in `errors`, `failed` is called with it, and the figures are of the other
+    cases. Reasons: it cannot be read, its label lies on another grid than its image, or has values that the model does
+    not know.
 
     Raises: InputError where the list cannot be read or `binary` does not fit the model; Cancelled.
     """
@@ -192,15 +192,15 @@ def _default_segment() -> Segmenter:
 
 
 def _truth(files: CaseFiles, volume: Volume, labelmap: Labelmap, card: ModelCard, binary: bool) -> _Truth:
-    """The truth of each of the model's labels: its segment as `medtl.labels` finds it, whole also where others overlap
-    it."""
+    """The truth of each of the model's labels: the whole segment that `medtl.labels` finds, also where other segments
+    overlap it."""
     check_same_grid(labelmap.geometry, volume.geometry, files.label, files.image)
     if binary:
         return _Truth((labelmap.array > 0,), labelmap.warnings)
     values = label_values(labelmap, card)
     own = label_segments(labelmap.segments, card).values()
-    others = [one for one in labelmap.segments if own and one not in own]
-    unknown = sorted({*unknown_values(labelmap, values)} - {one.value for one in others})
+    others = [segment for segment in labelmap.segments if own and segment not in own]
+    unknown = sorted({*unknown_values(labelmap, values)} - {segment.value for segment in others})
     if unknown:
         known = [f"{values[label.id]} {label.name}" for label in card.labels if label.id in values]
         raise InputError(

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..preprocess import restore
 from ..progress import Progress
-from ..segmentation import decide, needs_16_bit, on_own_grid, segment_of
+from ..segmentation import check_finite, decide, label_values_of, on_own_grid, segment_of
 from ..volume import Labelmap, Volume
-from .features import SeedCase, check_finite, decode, dices, encode, turned_index, turned_mask
+from .features import SeedCase, decode, dices, encode, turned_index, turned_mask
 from .finetune import Finetuned
 from .held_out import HeldOut
 from .interpolate import blended, filled
@@ -20,25 +20,25 @@ from .seed import IGNORE, Seed, for_model
 # Weights of the interpolation, in logits a pixel of signed distance.
 WEIGHTS = (0.5, 1.0, 2.0, 4.0)
 DEFAULT_WEIGHT = 1.0
-# Dice that a weight twice or half as large must be better by: where a SEED is held out the gap to interpolate over is
-# twice as wide as it will be, which is unfavourable to the interpolation, and few are held out.
+# By this much Dice a weight twice or half as large must be better: few SEEDs are held out, and the gap around one is
+# twice as wide as it will be, which is unfavourable to the interpolation.
 MIN_GAIN = 0.02
 
 
 def blend_weight(held_out: Sequence[HeldOut], cases: Sequence[SeedCase], labels: int) -> float:
-    """The weight of the interpolation that does best on the held-out SEEDs; the further from the default, the more it
-    must be better."""
+    """The weight of the interpolation with the best Dice on the held-out SEEDs; a weight further from the default must
+    be better by more."""
     if not held_out:
         return DEFAULT_WEIGHT
     means = {}
     for weight in WEIGHTS:
         scores = []
-        for one in held_out:
-            truth = cases[one.case].truth
-            if one.others:
-                rest = {k: truth[k] for k in one.others}
-                classes = blended(one.logits[None], filled(rest, [one.slice], labels), weight)
-                scores.append(dices(torch.from_numpy(classes), torch.from_numpy(truth[one.slice][None]), labels)[0])
+        for seed in held_out:
+            truth = cases[seed.case].truth
+            if seed.others:
+                rest = {k: truth[k] for k in seed.others}
+                classes = blended(seed.logits[None], filled(rest, [seed.slice], labels), weight)
+                scores.append(dices(torch.from_numpy(classes), torch.from_numpy(truth[seed.slice][None]), labels)[0])
         means[weight] = float(np.mean(scores)) if scores else 0.0
     return max(WEIGHTS, key=lambda weight: means[weight] - MIN_GAIN * abs(float(np.log2(weight / DEFAULT_WEIGHT))))
 
@@ -50,9 +50,9 @@ def case_result(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], progres
     """
     case, card = tuned.cases[0], tuned.model.card
     labels = len(card.labels)
-    weight = blend_weight([one for one in tuned.held_out if one.case == 0], tuned.cases, labels)
+    weight = blend_weight([seed for seed in tuned.held_out if seed.case == 0], tuned.cases, labels)
     tuned.weights.use(1.0)  # this case gets the tuned weights; the next ones get the guarded weights
-    values = np.array([0, *(label.value for label in card.labels)], np.uint16 if needs_16_bit(card) else np.uint8)
+    values = label_values_of(card)
     turned = np.zeros(case.prepared.turned_shape, values.dtype)
     slices = np.flatnonzero(case.prepared.occupied)
     for begin in range(0, len(slices), 8):
@@ -66,10 +66,10 @@ def case_result(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], progres
         k = turned_index(seed.index, case.prepared)
         turned[k] = np.where(drawn == IGNORE, turned[k], values[np.where(drawn == IGNORE, 0, drawn)])
     progress("result", 1.0)
-    # The user's own slices are in it, so it is not the network's work alone.
+    # It contains the user's own slices, so it is not all automatic.
     tag = {"DICOM.SegmentAlgorithmType": "SEMIAUTOMATIC"}
     predicted = [segment_of(card, label) for label in card.labels]
-    segments = tuple(replace(one, tags=tuple((dict(one.tags) | tag).items())) for one in predicted)
+    segments = tuple(replace(segment, tags=tuple((dict(segment.tags) | tag).items())) for segment in predicted)
     return Labelmap(restore(turned, case.prepared), volume.geometry, segments), weight
 
 
@@ -78,7 +78,7 @@ def _probability(tuned: Finetuned, case: SeedCase, slices: Sequence[int], weight
     """Blended probabilities (n, 1 + labels, h, w) on the padded box."""
     model = tuned.model
     logits = decode(model, encode(model, case.images(slices))) / model.card.calibration.temperature
-    check_finite(logits)
+    check_finite(model.card, logits)
     distances = torch.from_numpy(filled(case.truth, slices, len(model.card.labels))).to(logits)
     odds = logits[:, 1:] - logits[:, :1] + weight * distances
     return torch.cat([torch.zeros_like(odds[:, :1]), odds], 1).softmax(1)

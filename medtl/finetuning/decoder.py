@@ -1,4 +1,4 @@
-"""Tuning of a decoder on SEED slices: the encoder's features of them are cached, then only decoding is tuned.
+"""Tuning of a decoder on SEED slices: the encoder's features are cached, then only the decoder is tuned.
 
 Batch statistics stay as they are, weights are pulled towards the start, and only SEED pixels count.
 """
@@ -54,7 +54,7 @@ class Trained:
 
 
 def decoder_parameters(model: Model, example: EncodedSlices) -> dict[str, torch.nn.Parameter]:
-    """The parameters that decoding depends on, by name, whatever the network is."""
+    """The parameters that decoding depends on, by name; for any network."""
     network = model.networks[0]
     network.zero_grad(set_to_none=True)
     decode(model, [f[:1] for f in example.features]).sum().backward()
@@ -91,10 +91,10 @@ def tune(
     seconds: float,
     step_done: Callable[[float, float], None],
 ) -> Trained:
-    """Tune from the start weights for at most so many seconds. `step_done(share, loss)`, the loss of the SEEDs, is
-    called after each step and may raise to stop: `weights.tuned` then holds the average so far.
+    """What was trained, from the start weights, in at most `seconds`. `step_done(share, loss)`, with the loss of the
+    SEEDs, is called after each step and may raise to stop: `weights.tuned` is then the average so far.
 
-    Raises: ModelError when already the first step is not finite.
+    Raises: ModelError when the first step is not finite.
     """
     began = time.perf_counter()
     network = weights.model.networks[0]
@@ -125,10 +125,10 @@ def tune(
 
 
 def finite_step(optimizer: torch.optim.Optimizer, loss: Tensor, total: Tensor, step: int) -> bool:
-    """Take one step down the gradient of `total`; False, and no weight changed, when the loss or a gradient is not
-    finite.
+    """True after one step down the gradient of `total`; False, without a change of weights, when the loss or a gradient
+    is not finite.
 
-    Raises: ModelError when that is the first step: then nothing was trained.
+    Raises: ModelError when that happens at the first step, before anything was trained.
     """
     optimizer.zero_grad(set_to_none=True)
     total.backward()
@@ -158,7 +158,7 @@ def learning_rate(peak: float, step: int, share: float) -> float:
 def draw_batch(
     copies: Sequence[EncodedSlices], options: Tuning, multiple: int, random: np.random.Generator
 ) -> tuple[list[Tensor], Tensor]:
-    """Features and classes of a batch: windows of slices of one size, each of a copy drawn at random."""
+    """Features and classes of a batch: windows of slices of one size, each from a random copy."""
     sizes = np.array([len(c) for c in copies], dtype=float)
     first = copies[int(random.choice(len(copies), p=sizes / sizes.sum()))]
     same_size = [c for c in copies if c.truth.shape[1:] == first.truth.shape[1:]]
@@ -175,20 +175,20 @@ def draw_batch(
 
 
 def draw_window(truth: Tensor, size: int, multiple: int, random: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a window of a slice, on multiples of the network's: two times in three over a labelled
-    pixel, if there is any."""
+    """Rows and columns of a window of a slice, on multiples of the network's: with a
+    probability of 2/3 over a labelled pixel, if there is any."""
     labelled = torch.nonzero((truth > 0) & (truth != IGNORE))
     near = len(labelled) > 0 and random.random() < 2 / 3
     centre = labelled[int(random.integers(len(labelled)))].tolist() if near else None
     sides = []
     for axis, length in enumerate(truth.shape):
-        whole = min(-(-size // multiple) * multiple, length)
-        low, high = 0, (length - whole) // multiple
+        side = min(-(-size // multiple) * multiple, length)
+        low, high = 0, (length - side) // multiple
         if centre is not None:
-            low = min(max(-(-(centre[axis] + 1 - whole) // multiple), 0), high)
+            low = min(max(-(-(centre[axis] + 1 - side) // multiple), 0), high)
             high = min(max(centre[axis] // multiple, low), high)
         start = int(random.integers(low, high + 1)) * multiple
-        sides.append(slice(start, start + whole))
+        sides.append(slice(start, start + side))
     return sides[0], sides[1]
 
 

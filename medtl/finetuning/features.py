@@ -1,4 +1,4 @@
-"""SEED slices as a network's decoder gets them: the encoder's features of the slices and of augmented copies."""
+"""The input of a network's decoder: the encoder's features of SEED slices and of augmented copies."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,17 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ModelError
 from ..evaluation.metrics import label_dice
 from ..model.bundle import Model
-from ..model.card import Calibration, InputSpec
+from ..model.card import InputSpec, ModelCard
 from ..preprocess import Prepared, batch, from_tissue_units, neighbour_steps, prepare, to_tissue_units, turn
-from ..segmentation import decide
+from ..segmentation import check_finite, decide
 from ..training.augment import Augmentation, change_contrast, change_lesion, change_resolution, uniform, warp
 from ..volume import Volume
 from .seed import IGNORE, Seed, check_place
 
-# The user's own slices are moved less than those of training.
+# Weaker changes than in training: these are the user's own slices.
 AUGMENTATION = Augmentation(rotation=15.0, zoom=0.15, stretch=0.05, shift=8.0, elastic=4.0, p_faint=0.5)
 
 
@@ -63,6 +62,12 @@ def prepare_case(volume: Volume, seeds: Sequence[Seed], spec: InputSpec, multipl
     return SeedCase(volume.name, prepared, steps, multiple, truth)
 
 
+def spread(slices: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the slices, evenly spaced over them."""
+    places = np.linspace(0, len(slices) - 1, min(count, len(slices))).round().astype(int)
+    return [int(slices[place]) for place in np.unique(places)]
+
+
 def turned_index(index: int, prepared: Prepared) -> int:
     """The slice in the model's plane of a slice of the volume's array."""
     return prepared.turned_shape[0] - 1 - index if 0 in prepared.flips else index
@@ -89,10 +94,10 @@ def on_box(mask: np.ndarray, prepared: Prepared, multiple: int) -> np.ndarray:
 
 @torch.inference_mode()
 def encode(model: Model, images: Tensor) -> list[Tensor]:
-    """Features of images (n, channels, h, w) as float16, a few slices at a time."""
+    """Features of images (n, channels, h, w), float16, computed a few slices at a time."""
     parts = []
-    for some in images.split(8):
-        x = some.to(model.device).contiguous(memory_format=torch.channels_last)
+    for batch_images in images.split(8):
+        x = batch_images.to(model.device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
             parts.append([f.half() for f in model.networks[0].encode(x)])
     return [torch.cat(level) for level in zip(*parts, strict=True)]
@@ -118,8 +123,8 @@ def augmented_copies(
 
 
 def augment_seeds(image: Tensor, truth: Tensor, spec: InputSpec, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The slices moved, bent and with other intensities; what comes in from outside is IGNORE. Heads are mirrored,
-    bodies are not: their organs have a side."""
+    """The slices and their classes with random changes of position and intensity; pixels from outside are IGNORE. Heads
+    are mirrored, bodies are not: their organs have a side."""
     labels = int(truth[truth != IGNORE].max()) if (truth != IGNORE).any() else 0
     classes = torch.stack([truth == n for n in range(labels + 1)], 1).float()
     lit = to_tissue_units(image)  # 0 is the background of either scaling
@@ -139,9 +144,9 @@ def augment_seeds(image: Tensor, truth: Tensor, spec: InputSpec, random: torch.G
 
 def decode(model: Model, features: Sequence[Tensor]) -> Tensor:
     """Logits float32 (n, 1 + labels, h, w) of features."""
-    whole = [f.float().contiguous(memory_format=torch.channels_last) for f in features]
+    levels = [f.float().contiguous(memory_format=torch.channels_last) for f in features]
     with torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
-        return model.networks[0].decode(whole).float()
+        return model.networks[0].decode(levels).float()
 
 
 @torch.inference_mode()
@@ -153,26 +158,17 @@ def predict(model: Model, encoded: EncodedSlices) -> Tensor:
     parts = []
     for begin in range(0, len(encoded), 8):
         logits = decode(model, [f[begin : begin + 8] for f in encoded.features])
-        parts.append(classes_of(logits, model.card.calibration))
+        parts.append(classes_of(logits, model.card))
     return torch.cat(parts)
 
 
-def classes_of(logits: Tensor, calibration: Calibration) -> Tensor:
+def classes_of(logits: Tensor, card: ModelCard) -> Tensor:
     """The class of each pixel (n, h, w) from logits (n, 1 + labels, h, w), as `segment` decides.
 
     Raises: ModelError when a logit is not finite.
     """
-    check_finite(logits)
-    return decide((logits / calibration.temperature).softmax(1), calibration.threshold)
-
-
-def check_finite(logits: Tensor) -> None:
-    """Raise ModelError when a logit is not finite."""
-    if not torch.isfinite(logits).all():
-        raise ModelError(
-            "Expected finite numbers from the network, found NaN or infinity. Check the image's values, or import the "
-            "model again."
-        )
+    check_finite(card, logits)
+    return decide((logits / card.calibration.temperature).softmax(1), card.calibration.threshold)
 
 
 def dices(prediction: Tensor, truth: Tensor, labels: int, pooled: bool = False) -> np.ndarray:

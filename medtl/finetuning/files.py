@@ -1,7 +1,6 @@
 """Fine-tune on files: images, labelmaps and SEED lists in, a bundle and its record out."""
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 
 from ..errors import Cancelled, InputError, MedTLError
 from ..io.files import identities, stem_of, suffix_of
+from ..io.parts import check_parent
 from ..io.read import read_labelmap, read_volume
 from ..io.write import check_output, write_labelmap
 from ..model.bundle import Model
-from ..model.card import NAME, ModelCard
+from ..model.card import ModelCard, is_name
 from ..model.store import shipped_folders, user_store
 from ..progress import Progress, no_progress
 from ..volume import Labelmap, Volume, array_axis, check_same_grid, voxels_sha256
@@ -36,8 +36,8 @@ class CaseInput:
 
 @dataclass(frozen=True)
 class TuningFiles:
-    """What a tuning reads and where its model goes: `output` is a name in the user's store or a path; `seeds` is a list
-    of SEEDs. With `structure` a model of that is trained, starting from the encoder of the given one."""
+    """The inputs and the output of a tuning: `output` is a name in the user's store or a path, `seeds` a list of SEEDs.
+    With `structure` a model of a new structure is trained, starting from the encoder of the given model."""
 
     output: str
     cases: tuple[CaseInput, ...] = ()
@@ -123,7 +123,7 @@ def finetune_files(
 
 
 def later_slices(volume: Volume, card: ModelCard) -> int:
-    """The slices of the volume in the model's plane."""
+    """The number of slices of the volume in the model's plane."""
     return volume.geometry.shape[array_axis(volume.geometry, card.input.plane)]
 
 
@@ -131,9 +131,9 @@ WriteBundle = Callable[[Path, str, Weights, float, dict[str, Any]], ModelCard]
 
 
 def bundle_writer(model: Model, structure: Structure | None, seeds: SeedCases, options: FinetuneOptions) -> WriteBundle:
-    """What writes a bundle that came from the model: `write(folder, name, weights, alpha, outcome)`.
+    """A function that writes a bundle made from the model: `write(folder, name, weights, alpha, outcome)`.
 
-    Raises: ModelError when the texts that go with the model cannot be read.
+    Raises: ModelError when the texts of the model cannot be read.
     """
     origin = texts_of(model)
     card_of = tuned_card if structure is None else trained_structure_card
@@ -147,7 +147,7 @@ def bundle_writer(model: Model, structure: Structure | None, seeds: SeedCases, o
 
 
 def write_model(folder: Path, tuned: Finetuned, outcome: dict[str, Any], write: WriteBundle) -> tuple[Path, ModelCard]:
-    """Write the final bundle; where it lies and its card. It goes beside the output when that is taken."""
+    """The folder and the card of the final bundle, which is written beside the output when that exists."""
     while True:
         place = free_folder(folder)
         try:
@@ -169,8 +169,8 @@ def check_result(options: FinetuneOptions, files: TuningFiles, seeds: SeedCases)
 
 
 def write_result(path: Path, labelmap: Labelmap, force: bool) -> tuple[Path | None, tuple[str, ...]]:
-    """Write the case's labelmap; where it lies and warnings. A failure is a warning, for the model is written; where a
-    file appeared meanwhile, the result goes beside it unless `force`."""
+    """The path of the case's labelmap, which is written, and warnings. A failure is a warning, because the model is
+    written already. Where a file appeared meanwhile, the result is written beside it, unless `force`."""
     while True:
         place = path if force else free_file(path)
         moved = () if place == path else (f"{path} appeared while the model was tuned, so the result is in {place}.",)
@@ -182,7 +182,7 @@ def write_result(path: Path, labelmap: Labelmap, force: bool) -> tuple[Path | No
 
 
 def free_file(path: Path) -> Path:
-    """The path, or where something is there, the first of NAME-2, NAME-3, … with its suffix that is free."""
+    """The path, or if it exists the first of NAME-2, NAME-3, … with its suffix that does not."""
     place, number = path, 2
     while os.path.lexists(place):
         place = path.with_name(f"{stem_of(path)}-{number}{suffix_of(path)}")
@@ -191,22 +191,21 @@ def free_file(path: Path) -> Path:
 
 
 def output_folder(output: str) -> Path:
-    """Where the new model goes: a name lies in the user's store, anything else is a path.
+    """The folder of the new model: a name means the user's store, anything else is a path.
 
-    Raises: InputError when something is there, or a model of that name.
+    Raises: InputError when it or a model of that name exists, or the name is not possible.
     """
-    given = Path(output)
-    if not re.fullmatch(NAME, given.name):
+    path = Path(output)
+    if not is_name(path.name):
         raise InputError(
-            f"Expected a name of up to 64 letters, digits, '.', '_' and '-', the first of them a letter or a digit, "
-            f"found {given.name!r}. Choose another."
+            "Expected a name of up to 64 letters, digits, '.', '_' and '-', the first of them a letter or a digit, "
+            f"found {path.name!r}. Choose another."
         )
-    if given.name != output:
-        if given.exists():
-            raise InputError(f"{given} exists already. Choose another output.")
-        if not given.parent.is_dir():
-            raise InputError(f"The folder {given.parent} does not exist. Create it or choose another output.")
-        return given
+    if path.name != output:
+        if path.exists():
+            raise InputError(f"{path} exists already. Choose another output.")
+        check_parent(path)
+        return path
     store = user_store()
     if any((root / output).exists() for root in (*shipped_folders(), store)):
         raise InputError(f"Expected a new name for the tuned model, found {output!r}, which is taken. Choose another.")
@@ -220,7 +219,7 @@ def output_folder(output: str) -> Path:
 
 
 def read_cases(card: ModelCard, cases: Sequence[CaseInput], listed: Path | None) -> SeedCases:
-    """Each image with its SEEDs: of the cases and of the list.
+    """Each image with its SEEDs, from the cases and from the list.
 
     Raises: InputError when nothing is marked, a labelmap lies on another grid or an image is not the one marked.
     """

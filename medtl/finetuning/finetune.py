@@ -1,7 +1,7 @@
-"""Fine-tune: a model and SEED slices in, a tuned model with a verdict out.
+"""Fine-tune a model on SEED slices and compare it with the old one.
 
-A third of the time goes to tuning without some of the SEEDs, to measure the change on those; the rest tunes on all. The
-final weights lie between the old and the tuned ones, as far from the old ones as the guard allows.
+A third of the time is for tuning without some of the SEEDs, to measure the change on them; the rest is for tuning on
+all. The final weights lie between the old and the tuned ones, as far from the old ones as the guard set allows.
 """
 
 import copy
@@ -23,7 +23,7 @@ from .run import Run, Weights
 from .seed import Seed, for_model
 
 MAX_CACHE_BYTES = 1_000_000_000
-DEFAULT_ALPHA = 0.5  # half-way to the tuned weights the next cases gain as much as further on
+DEFAULT_ALPHA = 0.5  # half-way to the tuned weights, where the next cases gain as much as at the end
 ALPHA_FACTOR = 0.7  # by which alpha shrinks where the guard set gets worse
 ALPHA_TRIES = 5
 
@@ -73,8 +73,8 @@ def finetune(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]], run: 
         steps_done = run.steps_with_checkpoints(weights, alpha)
         trained = tune(weights, copies, tuning, budget.until(1.0, reserve), steps_done)
         alpha, after = _largest_alpha(weights, guard, alpha, run)
-    at_alpha = [np.interp(alpha, tuple(one.dice), tuple(one.dice.values())) for one in held_out]
-    seeds = Change(np.array([one.dice[0.0] for one in held_out]), np.array(at_alpha))
+    at_alpha = [np.interp(alpha, tuple(seed.dice), tuple(seed.dice.values())) for seed in held_out]
+    seeds = Change(np.array([seed.dice[0.0] for seed in held_out]), np.array(at_alpha))
     watched = Change(guard.before, after)
     count = sum(len(case.truth) for case in prepared)
     warnings = (*warnings, *trained.warnings, *guard_warnings(own.card, guard, count))
@@ -109,7 +109,7 @@ def prepare_cases(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]) 
 
 
 def too_short(verb: str, run: Run, reserve: float) -> InputError:
-    """The error for a budget that preparing alone uses up."""
+    """The error for a time budget that preparation alone uses up."""
     needed = run.budget.used + reserve
     return InputError(
         f"Expected a budget that leaves time to {verb}, found {run.options.budget:g} s, of which preparing takes "
@@ -141,9 +141,9 @@ def _copies(model: Model, cases: Sequence[SeedCase], count: int, seed: int, run:
     copies: list[EncodedSlices] = []
     for number, case in enumerate(cases):
         slices, until = sorted(case.truth), budget.used + budget.seconds / 8 / len(cases)
-        for done, one in enumerate(augmented_copies(model, case, slices, count, random)):
+        for done, encoded in enumerate(augmented_copies(model, case, slices, count, random)):
             run.progress("encode", (number + done / count) / len(cases))
-            copies.append(one)
+            copies.append(encoded)
             if budget.used > until or cache_bytes(copies) > MAX_CACHE_BYTES:
                 break
     return copies
@@ -151,7 +151,7 @@ def _copies(model: Model, cases: Sequence[SeedCase], count: int, seed: int, run:
 
 def cache_bytes(copies: Sequence[EncodedSlices]) -> int:
     """Bytes of the features."""
-    return sum(f.numel() * f.element_size() for one in copies for f in one.features)
+    return sum(f.numel() * f.element_size() for encoded in copies for f in encoded.features)
 
 
 def _largest_alpha(weights: Weights, guard: Guard, alpha: float, run: Run) -> tuple[float, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The guard: what a tuned model must not get worse at. Cases that the user accepted, or synthetic heads."""
+"""The guard set: accepted cases or synthetic heads, on which a tuned model must not get worse."""
 
 import time
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ..model.card import ModelCard
 from ..phantom import head
 from ..progress import Progress
 from ..volume import Labelmap, Volume, array_axis, check_same_grid
-from .features import EncodedSlices, SeedCase, dices, encode_slices, predict, prepare_case
+from .features import EncodedSlices, SeedCase, dices, encode_slices, predict, prepare_case, spread
 from .seed import seeds_of
 
 MARGIN = 0.01
@@ -22,7 +22,7 @@ MIN_SEEDS_TO_HOLD_OUT = 4
 HEADS = range(1001, 1007)  # seeds of synthetic heads that nothing else uses
 HEAD_SLICES = 8
 CASE_SLICES = 16
-MIN_HEAD_DICE = 0.5  # a model that does worse on the synthetic heads was not made for them
+MIN_HEAD_DICE = 0.5  # of a model that is made for images like the synthetic heads
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Guard:
 
 
 def guard_set(model: Model, listed: Path | None, seconds: float, progress: Progress) -> Guard:
-    """The guard set with the model's Dice: the cases of the list, or without one the synthetic heads, as many
-    as there is time for (two at least), if the model is fit for them.
+    """The guard set with the model's Dice: the cases of the list. Without a list it is synthetic heads, as many as
+    there is time for (at least two), if the model suits them.
 
     Raises: InputError for a list or a case that cannot be used.
     """
@@ -66,10 +66,10 @@ def accepted_cases(model: Model, listed: Path, progress: Progress) -> Guard:
     cases: list[EncodedSlices] = []
     warnings: list[str] = []
     files = read_cases(listed)
-    for number, one in enumerate(files):
+    for number, case_files in enumerate(files):
         progress("guard", number / len(files))
-        volume, labelmap = read_volume(one.image), read_labelmap(one.label)
-        check_same_grid(labelmap.geometry, volume.geometry, one.label, one.image)
+        volume, labelmap = read_volume(case_files.image), read_labelmap(case_files.label)
+        check_same_grid(labelmap.geometry, volume.geometry, case_files.label, case_files.image)
         case = labelled_case(model, volume, labelmap)
         cases.append(encode_slices(model, case, spread_slices(case, CASE_SLICES)))
         warnings += (*volume.warnings, *labelmap.warnings)
@@ -88,9 +88,8 @@ def labelled_case(model: Model, volume: Volume, labelmap: Labelmap) -> SeedCase:
 
 
 def spread_slices(case: SeedCase, count: int) -> list[int]:
-    """At most so many of the labelled slices that show some of the body, evenly spaced."""
-    occupied = [k for k in sorted(case.truth) if case.prepared.occupied[k]]
-    return [occupied[int(i)] for i in np.unique(np.linspace(0, len(occupied) - 1, min(count, len(occupied))).round())]
+    """At most `count` of the labelled slices that show some of the body, evenly spaced."""
+    return spread([k for k in sorted(case.truth) if case.prepared.occupied[k]], count)
 
 
 def synthetic_head(model: Model, seed: int) -> EncodedSlices:
@@ -102,7 +101,7 @@ def synthetic_head(model: Model, seed: int) -> EncodedSlices:
 
 
 def suits_heads(model: Model) -> bool:
-    """True where the model may have been made for images like the synthetic FLAIR heads."""
+    """True for a model that may be made for images like the synthetic FLAIR heads."""
     return model.card.input.scaling == "tissue" and len(model.card.labels) == 1
 
 
@@ -159,7 +158,7 @@ def verdict(seeds: Change, guard: Change) -> str:
 
 
 def guard_warnings(card: ModelCard, guard: Guard, seeds: int) -> tuple[str, ...]:
-    """What the user must know to read the verdict."""
+    """Warnings that the user must know to understand the verdict."""
     warnings = []
     if guard.kind == "phantom heads":
         warnings.append("The guard set is synthetic heads; accepted cases of your own would say more.")

@@ -1,4 +1,4 @@
-"""Held-out SEEDs: how well a tuning does on slices that it was not given."""
+"""Held-out SEEDs: the Dice of a tuning on slices that it was not trained on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ def _scores(weights: DecoderWeights, case: SeedCase, number: int, slices: Sequen
     for alpha in (0.0, *ALPHAS):
         weights.use(alpha)
         logits = decode(model, encoded.features)
-        scores[alpha] = dices(classes_of(logits, model.card.calibration), encoded.truth, len(model.card.labels))
+        scores[alpha] = dices(classes_of(logits, model.card), encoded.truth, len(model.card.labels))
     others = tuple(k for k in sorted(case.truth) if k not in slices)
     return [
         HeldOut(number, k, {a: float(dice[i]) for a, dice in scores.items()}, logits[i].cpu().numpy(), others)

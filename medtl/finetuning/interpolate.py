@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 
-# Beyond the outermost SEEDs a label shrinks by at least so many pixels a slice.
+# Beyond the outermost SEEDs a label shrinks by at least this many pixels a slice.
 SHRINK_PIXELS = 1.0
 
 
@@ -36,7 +36,7 @@ def between(seeds: Mapping[int, np.ndarray], slices: Sequence[int], label: int) 
             planes.append((1 - share) * distances[below] + share * distances[above])
             continue
         last = known[0] if below is None else known[-1]
-        # Evenly spaced SEEDs end about one step before the label does: it is gone there.
+        # Evenly spaced SEEDs end about one step before the label does, so it shrinks to nothing in one step.
         depth = max(float(distances[last].max()), 0.0)
         shrunk = distances[last] - max(depth / gap, SHRINK_PIXELS) * abs(k - last)
         # The interpolation fades to 0 further on: all SEEDs may lie in one part of the label.

@@ -22,7 +22,7 @@ from ..preprocess import in_order, orient
 from ..training.loss import dice_and_cross_entropy
 from ..volume import PLANES, Volume
 from .decoder import Trained, draw_window, finite_step, learning_rate
-from .features import SeedCase, augment_seeds, classes_of, dices
+from .features import SeedCase, augment_seeds, classes_of, dices, spread
 from .finetune import Finetuned, prepare_cases, too_short
 from .guard import NO_CHANGE, Change
 from .held_out import HeldOut, hold_out
@@ -40,8 +40,8 @@ MIN_SEEDS_LEFT = 2  # SEEDs that must remain where some are held out
 
 @dataclass(frozen=True)
 class Structure:
-    """What is to be segmented: label ids, whose values are 1, 2, …; the plane of the slices and the window in HU, lower
-    limit first, None for those of the model to start from.
+    """A new structure: label ids, whose values are 1, 2, …; the plane of the slices and the window in HU, lower limit
+    first. A plane or window of None is that of the model to start from.
 
     Raises: InputError for ids, a plane or a window that cannot be used.
     """
@@ -51,12 +51,12 @@ class Structure:
     window: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        wrong = [one for one in self.ids if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", one)]
+        wrong = [label_id for label_id in self.ids if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", label_id)]
         if wrong or not self.ids or len(set(self.ids)) < len(self.ids):
-            given = repr(wrong[0]) if wrong else ",".join(self.ids) or "none"
+            problem = repr(wrong[0]) if wrong else ",".join(self.ids) or "none"
             raise InputError(
                 "Expected label ids of small letters, digits, '-' and '_', each once, as in muscle or fat,muscle; "
-                f"found {given}. Choose others."
+                f"found {problem}. Choose others."
             )
         if self.plane not in (None, *PLANES):
             raise InputError(f"Expected a plane of {', '.join(PLANES)}, found {self.plane!r}. Choose one.")
@@ -65,7 +65,7 @@ class Structure:
 
 
 class NetworkWeights:
-    """The weights of a network that was trained whole: there is nothing between a start and an end."""
+    """The weights of a network all of which was trained; `alpha` has no effect."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -81,8 +81,8 @@ class NetworkWeights:
 def structure_card(origin: ModelCard, name: str, structure: Structure) -> ModelCard:
     """The card of a model of the origin's architecture for the new labels."""
     labels = tuple(
-        Label(value, one, re.sub(r"[-_]", " ", one).capitalize(), COLOURS[(value - 1) % len(COLOURS)])
-        for value, one in enumerate(structure.ids, start=1)
+        Label(value, label_id, re.sub(r"[-_]", " ", label_id).capitalize(), COLOURS[(value - 1) % len(COLOURS)])
+        for value, label_id in enumerate(structure.ids, start=1)
     )
     spec = replace(origin.input, plane=structure.plane or origin.input.plane, spacing=None)
     modality = origin.gate.modality
@@ -125,8 +125,8 @@ def in_plane(volume: Volume, spec: InputSpec) -> float | None:
 
 
 def train_structure(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]], run: Run) -> Finetuned:
-    """The model of `start_model`, trained; its verdict is "new", for there is nothing to compare it with. Where there
-    are enough SEEDs, a third of the time goes to training without one in four, and `seeds` has the Dice on those.
+    """The model of `start_model` after training; its verdict is "new", because there is nothing to compare it with.
+    With enough SEEDs, a third of the time is for training without every fourth, and `seeds` has the Dice on those.
 
     Raises: InputError for a label that no SEED shows, or a budget that is too short; ModelError when the network's
     numbers are not finite from the start; DeviceError when memory runs out; Cancelled.
@@ -148,7 +148,7 @@ def train_structure(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]
         held_out = _score_held_out(training, run)
         weights = NetworkWeights(model)
         trained = training.fit(budget.until(1.0, reserve), run.steps_with_checkpoints(weights, 1.0))
-    seeds = Change(None, np.array([one.dice[1.0] for one in held_out]))
+    seeds = Change(None, np.array([seed.dice[1.0] for seed in held_out]))
     few = () if held_out else ("Too few SEED slices to hold one out: look at the result before you trust it.",)
     warnings = (*trained.warnings, *few)
     return Finetuned(model, weights, prepared, 1.0, "new", seeds, NO_CHANGE, "none", held_out, trained.steps, warnings)
@@ -227,15 +227,15 @@ def logits_of(model: Model, images: Tensor) -> Tensor:
 
 def draw_windows(images: Tensor, truth: Tensor, multiple: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
     """A window of each image (n, channels, h, w) and of its classes (n, h, w)."""
-    places = [draw_window(one, WINDOW, multiple, random) for one in truth]
+    places = [draw_window(classes, WINDOW, multiple, random) for classes in truth]
     parts = [image[:, rows, columns] for image, (rows, columns) in zip(images, places, strict=True)]
-    return torch.stack(parts), torch.stack([one[place] for one, place in zip(truth, places, strict=True)])
+    return torch.stack(parts), torch.stack([classes[place] for classes, place in zip(truth, places, strict=True)])
 
 
 @torch.no_grad()
 def estimate_statistics(model: Model, cases: Sequence[SeedCase]) -> int:
-    """The number of slices of the volumes, SEEDs or not, on which the batch statistics were estimated again; the
-    network is then in evaluation mode."""
+    """The number of slices of the volumes, SEEDs or not, on which the batch statistics are estimated again; the network
+    is in evaluation mode afterwards."""
     network = model.networks[0].eval()
     norms = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -245,11 +245,9 @@ def estimate_statistics(model: Model, cases: Sequence[SeedCase]) -> int:
         norm.train()
     count = 0
     for case in cases:
-        occupied = np.flatnonzero(case.prepared.occupied)
-        spread = np.linspace(0, len(occupied) - 1, min(STATISTICS_SLICES, len(occupied))).round().astype(int)
-        chosen = occupied[np.unique(spread)]
-        for k in range(0, len(chosen), 8):
-            logits_of(model, case.images([int(one) for one in chosen[k : k + 8]]))
+        chosen = spread(np.flatnonzero(case.prepared.occupied).tolist(), STATISTICS_SLICES)
+        for begin in range(0, len(chosen), 8):
+            logits_of(model, case.images(chosen[begin : begin + 8]))
         count += len(chosen)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -271,7 +269,7 @@ def _score_held_out(training: Training, run: Run) -> tuple[HeldOut, ...]:
         with torch.inference_mode():
             logits = logits_of(model, case.images([k]))
             truth = torch.from_numpy(case.truth[k][None]).to(model.device)
-            score = float(dices(classes_of(logits, model.card.calibration), truth, len(model.card.labels))[0])
-        others = tuple(one for one in sorted(case.truth) if (number, one) not in chosen)
+            score = float(dices(classes_of(logits, model.card), truth, len(model.card.labels))[0])
+        others = tuple(other for other in sorted(case.truth) if (number, other) not in chosen)
         scored.append(HeldOut(number, k, {1.0: score}, logits[0].cpu().numpy(), others))
     return tuple(scored)

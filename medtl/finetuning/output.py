@@ -1,4 +1,4 @@
-"""Where a tuning writes: its output, claimed from the start to the end, and the best model so far beside it."""
+"""The output of a tuning: its folder, claimed from start to end, and the best checkpoint beside it."""
 
 import errno
 import itertools
@@ -22,11 +22,11 @@ HEADER = "MedTL tuning"  # first line of a claim; the others name the checkpoint
 
 
 class TuningOutput:
-    """The output folder of a tuning, claimed while the context is entered, and its best model so far: a bundle
-    NAME.best-N beside the output; a newer one is whole before the older is removed.
+    """The output folder of a tuning, claimed while the context is entered, and its best checkpoint: a bundle
+    NAME.best-N beside the output. A new checkpoint is whole before the old one is removed.
 
-    The claim is the locked file .NAME.tuning. The system unlocks it when its process ends, however that happens, so a
-    later run of the same output knows that no process uses the checkpoints it names, and removes them.
+    The claim is the locked file .NAME.tuning. The system unlocks it whenever its process ends. So a later run with the
+    same output knows that no process uses the checkpoints that the claim names, and removes them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -79,8 +79,7 @@ class TuningOutput:
             self.checkpoint = None
 
     def settle(self) -> Path | None:
-        """Make the checkpoint the output; where it then lies, None where there is none. It stays where it is when the
-        output exists meanwhile."""
+        """The folder of the checkpoint, which becomes the output unless that exists; None without a checkpoint."""
         kept, self.checkpoint = self.checkpoint, None
         if kept is None or os.path.lexists(self.folder):
             return kept
@@ -96,13 +95,13 @@ class TuningOutput:
 
 
 def free_folder(folder: Path) -> Path:
-    """The folder, or where something is there, the first of NAME-2, NAME-3, … that is free."""
+    """The folder, or if it exists the first of NAME-2, NAME-3, … that does not."""
     names = (folder.with_name(f"{folder.name[:58]}-{number}") for number in itertools.count(2))
     return next(path for path in itertools.chain((folder,), names) if not os.path.lexists(path))
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """True for the bundle of an unfinished tuning and nothing else in its folder."""
+    """True for a folder with the bundle of an unfinished tuning and nothing else."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     try:
@@ -119,7 +118,8 @@ def claim_path(folder: Path) -> Path:
 
 
 def claim(path: Path, create: bool = True) -> IO[str] | None:
-    """The claim, open and locked; None where a living process holds it, or there is none and none is to be made.
+    """The claim, open and locked; None where a running process has it, or where it does not exist and `create` is
+    False.
 
     Raises: InputError when the file cannot be opened or is not ours.
     """

@@ -1,4 +1,4 @@
-"""One fine-tuning: what the user chose, its time budget, and who is called while it runs."""
+"""One fine-tuning: its options, its time budget, and what is called while it runs."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -104,8 +104,8 @@ class Run:
     later_slices: int = 0
 
     def steps(self, stage: str, begin: float = 0.0, part: float = 1.0) -> Callable[[float, float], None]:
-        """What a training loop calls after each step with the share done and the loss; the loop is this `part` of the
-        stage, from `begin`."""
+        """A function that a training loop calls after each step with the share done and the loss. The loop is `part` of
+        the stage, from `begin`."""
 
         def step_done(share: float, loss: float) -> None:
             self.on_values({"loss": loss})

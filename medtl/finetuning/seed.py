@@ -157,10 +157,10 @@ def _save_masks(part: Path, masks: dict[str, np.ndarray]) -> None:
 
 def _relative(image: Path, folder: Path) -> str:
     """The image's path as the list has it: relative where it lies in or below the list's folder."""
-    whole = image.absolute()
-    if whole.is_relative_to(folder.absolute()):
-        return whole.relative_to(folder.absolute()).as_posix()
-    return str(whole)
+    absolute = image.absolute()
+    if absolute.is_relative_to(folder.absolute()):
+        return absolute.relative_to(folder.absolute()).as_posix()
+    return str(absolute)
 
 
 def read_seeds(path: Path) -> tuple[Seed, ...]:

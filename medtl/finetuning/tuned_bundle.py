@@ -1,6 +1,6 @@
-"""The bundle of a tuned model: its card, its figures and what it takes over from its parent.
+"""The bundle of a tuned model: its card, its figures and the texts of its parent.
 
-Cases are numbered in it: a bundle holds no name of an image file and no hash of an image.
+Cases are numbered in it: a bundle contains no name of an image file and no hash of an image.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ import numpy as np
 
 from .. import __version__
 from ..model.bundle import Model, save_bundle
-from ..model.card import ModelCard, Parent, anonymised, read_metadata
+from ..model.card import ModelCard, Parent, read_metadata
 from ..model.files import read_text_file
+from ..model.tuning_records import anonymised
 from ..volume import Volume
 from .finetune import Finetuned
 from .guard import Change
@@ -26,7 +27,7 @@ FACTS = ("authors", "copyright", "data_source", "intended_use", "references")
 def tuning_record(
     origin: Model, cases: Sequence[tuple[Volume, list[Seed]]], options: FinetuneOptions, outcome: dict[str, Any]
 ) -> dict[str, Any]:
-    """How a model was tuned, or trained, from another one: an entry of `training.tuned` in its card."""
+    """The record of a tuning or training from another model: an entry of `training.tuned` in the new card."""
     seeds = [
         {"case": f"case {number}", "slice": seed.index, "labels": list(seed.labels)}
         for number, (_, group) in enumerate(cases, start=1)
@@ -87,7 +88,7 @@ def outcome_of(tuned: Finetuned, seconds: float) -> dict[str, Any]:
 
 
 def mean(values: np.ndarray | None) -> float | None:
-    """The mean, four decimals; None of nothing."""
+    """The mean to four decimals; None without values."""
     return None if values is None or not len(values) else round(float(values.mean()), 4)
 
 

@@ -56,12 +56,12 @@ class _Slice:
 
     @property
     def along(self) -> float:
-        """Where the plane lies on its own normal, mm."""
+        """The position of the plane along its own normal, mm."""
         return 0.0 if self.position is None else float(np.cross(self.row, self.column) @ self.position)
 
 
 def list_series(folder: Path) -> tuple[Series, ...]:
-    """The image series below a folder, by description; localizers and objects that are no images are left out.
+    """The image series below a folder, by description, without localizers and objects that are no images.
 
     Raises: InputError when an image file is damaged.
     """
@@ -134,7 +134,7 @@ def _scan(files: list[Path]) -> list[tuple[Series, list[_Slice]]]:
         header = read_header(file)
         if header is None:
             continue
-        with dicom_errors(_odd_header(file)):
+        with dicom_errors(_bad_header(file)):
             uid = str(header.get("SeriesInstanceUID", ""))
             if uid not in by_uid:
                 date = str(header.get("SeriesDate") or header.get("StudyDate") or "")
@@ -149,7 +149,7 @@ def _scan(files: list[Path]) -> list[tuple[Series, list[_Slice]]]:
     return sorted(result, key=lambda pair: (pair[0].description, pair[0].uid))
 
 
-def _odd_header(file: Path) -> Callable[[str], str]:
+def _bad_header(file: Path) -> Callable[[str], str]:
     return lambda reason: (
         f"Expected a DICOM image header, found {reason} in {file}. Export it again, or remove the file."
     )
@@ -271,26 +271,26 @@ def _check_alike(slices: list[_Slice], name: str) -> None:
     first = slices[0]
     for other in slices[1:]:
         turned = max(np.abs(other.row - first.row).max(), np.abs(other.column - first.column).max()) > 1e-3
-        found = ""
+        difference = ""
         if other.size != first.size:
-            found = f"sizes {first.size} and {other.size}"
+            difference = f"sizes {first.size} and {other.size}"
         elif turned:
-            found = "two orientations"
+            difference = "two orientations"
         elif not np.allclose(other.spacing or 0, first.spacing or 0, rtol=1e-3):
-            found = f"pixel spacings {first.spacing} and {other.spacing}"
+            difference = f"pixel spacings {first.spacing} and {other.spacing}"
         elif first.position is None or other.position is None:
-            found = "no position (0020,0032)"
+            difference = "no position (0020,0032)"
         elif other.belongs_to != first.belongs_to:
-            found = "two patients, studies or modalities"
-        if found:
+            difference = "two patients, studies or modalities"
+        if difference:
             raise InputError(
-                f"Expected slices of one size, orientation and spacing, each with a position, found {found} in {name}: "
-                f"{first.path.name} and {other.path.name}. Remove the odd files."
+                f"Expected slices of one size, orientation and spacing, each with a position, found {difference} in "
+                f"{name}: {first.path.name} and {other.path.name}. Remove the files that do not belong."
             )
 
 
 def _step(slices: list[_Slice], name: str) -> tuple[float, tuple[str, ...]]:
-    """The distance of neighbouring slices in mm, with a warning where it varies; gaps, doubles and tilt are refused."""
+    """The distance of neighbouring slices in mm, and a warning where it varies. Gaps, doubles and tilt are refused."""
     if len(slices) == 1:
         return slices[0].thickness, ()
     steps = np.diff([s.along for s in slices])
@@ -318,7 +318,7 @@ def _step(slices: list[_Slice], name: str) -> tuple[float, tuple[str, ...]]:
 
 
 def _check_tilt(slices: list[_Slice], name: str) -> None:
-    """Refuse a stack that leans: its axes would not be at right angles."""
+    """Refuse a tilted stack: its axes would not be at right angles."""
     offsets = np.stack([s.position for s in slices if s.position is not None])
     offsets = offsets - offsets[0]
     lean = np.abs(offsets @ np.stack([slices[0].row, slices[0].column], axis=1)).max()
@@ -331,9 +331,9 @@ def _check_tilt(slices: list[_Slice], name: str) -> None:
 
 def _voxels(slices: list[_Slice]) -> np.ndarray:
     """The values (Z, Y, X): int16 or int32 where they are whole and fit, else float32."""
-    whole = all(s.scaling.is_whole for s in slices)
+    is_whole = all(s.scaling.is_whole for s in slices)
     x, y = slices[0].size
-    array = np.empty((len(slices), y, x), dtype=np.int32 if whole else np.float32)
+    array = np.empty((len(slices), y, x), dtype=np.int32 if is_whole else np.float32)
     for file in dict.fromkeys(s.path for s in slices):
         here = [n for n, s in enumerate(slices) if s.path == file]
         for n, values in zip(here, read_planes(file, [slices[n].scaling for n in here]), strict=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, MedTLError
-from .files import first_bytes, sniff
+from .files import first_bytes, not_readable, sniff
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -21,7 +21,7 @@ NOT_IMAGES = {"SEG", "SR", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "R
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """The files below a folder, sorted; hidden ones are left out, such as `._NAME`, `.git` or macOS's `__MACOSX`.
+    """The files below a folder, sorted, without hidden ones such as `._NAME`, `.git` or macOS's `__MACOSX`.
 
     Raises: InputError when a folder cannot be listed.
     """
@@ -31,11 +31,11 @@ def visible_files(folder: Path) -> list[Path]:
             f"Expected a readable folder, found {error.strerror} for {error.filename}. Check its rights."
         ) from error
 
-    found = []
+    files = []
     for top, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not _is_hidden(name)]
-        found += [Path(top, name) for name in names if not _is_hidden(name)]
-    return sorted(file for file in found if file.is_file())
+        files += [Path(top, name) for name in names if not _is_hidden(name)]
+    return sorted(file for file in files if file.is_file())
 
 
 def _is_hidden(name: str) -> bool:
@@ -50,7 +50,7 @@ def is_dicom(file: Path) -> bool:
     try:
         return sniff(first_bytes(file)) == "DICOM" or file.suffix.lower() in SUFFIXES
     except OSError as error:
-        raise InputError(f"Expected a readable file, found {error.strerror} for {file}. Check its rights.") from error
+        raise not_readable(file, error) from error
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def dicom_errors(message: Callable[[str], str]) -> Iterator[None]:
     """Turn whatever pydicom raises about a bad file into an InputError; `message` makes its text from the reason."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd but readable values; what matters is checked by the caller
+            warnings.simplefilter("ignore")  # unusual but readable values; the caller checks what it uses
             yield
     except (MedTLError, MemoryError):
         raise
@@ -67,8 +67,8 @@ def dicom_errors(message: Callable[[str], str]) -> Iterator[None]:
 
 
 def read_header(file: Path) -> "Dataset | None":
-    """The dataset of an image file before its pixel data; None for what is no image: reports, segmentations and
-    localizers.
+    """The dataset of an image file up to its pixel data; None for files without an image (reports, segmentations) and
+    for localizers.
 
     Raises: InputError when the file is empty or damaged.
     """
@@ -81,11 +81,11 @@ def read_header(file: Path) -> "Dataset | None":
         header = _read(file, with_pixels=False)
         kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "")
         image = header.get("Modality") not in NOT_IMAGES and "LOCALIZER" not in (header.get("ImageType") or ())
-        whole = "Rows" in header and "Columns" in header
+        has_size = "Rows" in header and "Columns" in header
         promised = "Rows" in header or "Image Storage" in UID(str(kind)).name
-        if not whole and ((image and promised) or (file.suffix.lower() in SUFFIXES and not kind)):
+        if not has_size and ((image and promised) or (file.suffix.lower() in SUFFIXES and not kind)):
             raise EOFError
-    return header if image and whole else None
+    return header if image and has_size else None
 
 
 def series_uid(file: Path) -> str:
@@ -118,7 +118,7 @@ class _Deflated(Exception):
 
 
 class _BoundedFile(io.BufferedReader):
-    """A file of which no more is asked than it holds, whatever length an element states."""
+    """A file from which no more than its size is read, whatever length an element states."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
@@ -150,7 +150,7 @@ def _read(file: Path, *, with_pixels: bool) -> "Dataset":
 
 
 def _read_deflated(packed: bytes, file: Path, *, with_pixels: bool) -> "Dataset":
-    """The dataset that deflated bytes hold: no more is inflated than the header and the pixel data it promises."""
+    """The dataset in deflated bytes. No more is inflated than the header and the pixel data that it promises."""
     from pydicom.filereader import read_dataset as parse
 
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)

@@ -26,7 +26,7 @@ MOST_PIXELS = 8192**2  # of one slice
 
 @dataclass(frozen=True)
 class Scaling:
-    """The plane `frame` (0 in a file of one plane) and how its stored values become values, unless by a table."""
+    """The plane `frame` (0 in a file of one plane) and the scale of its stored values, used where there is no table."""
 
     frame: int = 0
     slope: float = 1.0
@@ -41,7 +41,7 @@ class Scaling:
 def unreadable(header: "Dataset", file: Path) -> str:
     """Why the pixel data of a file cannot be read as grey values, as the text of an InputError; empty where they can.
 
-    Nothing of this is seen in the pixels alone: what is refused here would be read as something else.
+    The pixels alone do not show any of this: what is refused here would be read as something else.
     """
     photometric = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
     presentation = str(header.get("PixelPresentation") or "MONOCHROME")
@@ -65,7 +65,7 @@ def unreadable(header: "Dataset", file: Path) -> str:
         return f"Expected a position of each of the {frames} frames, found {len(groups)} in {file}. Export it again."
     if samples != 1:
         return f"Expected one value for each pixel, found {samples} in {file}. Choose the original series."
-    return _odd_bits(header, file) or _too_large(header, file)
+    return _unreadable_bits(header, file) or _too_large(header, file)
 
 
 def _is_mosaic(header: "Dataset") -> bool:
@@ -76,7 +76,7 @@ def _is_mosaic(header: "Dataset") -> bool:
     return bool(header.private_creators(0x0019)) and (0x0019, 0x100A) in header
 
 
-def _odd_bits(header: "Dataset", file: Path) -> str:
+def _unreadable_bits(header: "Dataset", file: Path) -> str:
     """Why the bits of a pixel cannot be read; empty where they can, and for floating-point pixel data."""
     if "BitsStored" not in header:
         return ""
@@ -148,7 +148,7 @@ def _stored(data: "Dataset") -> np.ndarray | None:
 
 
 def _table(data: "Dataset") -> "Dataset | None":
-    """The table of a Modality LUT Sequence, which then stands in place of slope and intercept."""
+    """The table of a Modality LUT Sequence, which then replaces slope and intercept."""
     tables = data.get("ModalityLUTSequence")
     return tables[0] if tables else None
 

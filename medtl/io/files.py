@@ -1,4 +1,4 @@
-"""Image files: what kind they are, what they are called and which files belong to them."""
+"""Image files: their kind, their names and the files that belong to them."""
 
 import contextlib
 import errno
@@ -23,7 +23,7 @@ LONGEST_PACKED_HEADER = 1 << 16  # bytes of gzip data in which it lies
 
 
 def suffix_of(path: Path) -> str:
-    """The known suffix of a file name, `.seg.nrrd` and `.nii.gz` included; else the plain one, in lower case."""
+    """The suffix of a file name in lower case; `.seg.nrrd`, `.nii.gz` and the like count as one suffix."""
     name = path.name.lower()
     return next((s for s in (*VOLUMES, *PICTURES) if name.endswith(s)), path.suffix.lower())
 
@@ -76,7 +76,7 @@ def data_files(path: Path) -> tuple[Path, ...]:
 
 
 def identities(sources: Iterable[Path]) -> set[tuple[int, int]]:
-    """Device and number of every file that the inputs consist of: no other name, link or spelling hides one."""
+    """Device and number of every file that the inputs consist of, which identify a file under any name or link."""
     numbers = set()
     for file in (file for source in sources for file in data_files(source)):
         with suppress(OSError):  # reading it gives the reason
@@ -93,16 +93,17 @@ KINDS = {
 
 
 def kind_of(path: Path) -> str:
-    """NRRD, NIfTI, MetaImage, picture or DICOM by the first bytes, for a suffix can lie; every folder is DICOM."""
+    """NRRD, NIfTI, MetaImage, picture or DICOM, by the first bytes: a suffix can be wrong. Every folder is DICOM.
+
+    Raises: InputError when the file cannot be read or is of another kind, or its name says another kind.
+    """
     try:
         if path.is_dir():
             return "DICOM"
         head = first_bytes(path) if path.exists() else None
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
-            raise InputError(
-                f"Expected a readable file, found {error.strerror} for {path}. Check its rights."
-            ) from error
+            raise not_readable(path, error) from error
         head = None
     if head is None:
         raise InputError(f"Expected a file or a DICOM folder, found nothing at {path}. Check the path.")
@@ -128,6 +129,11 @@ def kind_of(path: Path) -> str:
         right = " or ".join(s for s, k in KINDS.items() if k == kind)
         raise InputError(f"The name of {path} does not say what it holds: {kind}. Rename it to end in {right}.")
     return kind
+
+
+def not_readable(path: Path, error: OSError) -> InputError:
+    """The error for a file that cannot be opened."""
+    return InputError(f"Expected a readable file, found {error.strerror} for {path}. Check its rights.")
 
 
 def first_bytes(path: Path) -> bytes:
@@ -161,7 +167,7 @@ def is_packed(path: Path) -> bool:
 
 
 def sniff(head: bytes) -> str:
-    """The format that the first bytes of a file show; empty where they show none."""
+    """The format of a file by its first bytes; empty where it is unknown."""
     if head.startswith(b"NRRD"):
         return "NRRD"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..errors import InputError
-from .files import naming
+from .files import naming, not_readable
 from .header import Header
 from .meta_image import read_meta_image_header
 from .nifti import read_nifti_header
@@ -26,4 +25,4 @@ def read_header(path: Path, kind: str) -> Header:
         with naming(path):
             return HEADER_READERS[kind](path)
     except OSError as error:
-        raise InputError(f"Expected a readable file, found {error.strerror} for {path}. Check its rights.") from error
+        raise not_readable(path, error) from error

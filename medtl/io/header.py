@@ -1,7 +1,7 @@
 """Headers of NRRD, MetaImage and NIfTI files: their common form, and the text that two of them are written in.
 
-No library sees a file before its header has passed: the readers of ITK use text of a header as a format string, and
-crash or hang on dimensions and numbers that cannot be.
+Headers are checked before any library reads the file: ITK's readers use text of a header as a format string, and crash
+or hang on impossible dimensions and numbers.
 """
 
 import math
@@ -19,7 +19,7 @@ from ..volume import Geometry
 from .limits import LARGEST_HEADER, MOST_LINES
 
 MOST_AXES = 5
-LARGEST_NUMBER = 1e18  # larger ones mean nothing in a header, and their squares need not be finite
+LARGEST_NUMBER = 1e18  # larger numbers in a header are damage, and their squares may be infinite
 LARGEST_WIDTH = 9  # digits of a number in the name of a data file
 ALLOW_OUTSIDE = "MEDTL_DATA_OUTSIDE"  # set to 1: detached data may lie outside the folder of the header
 
@@ -46,9 +46,9 @@ class DataPart:
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says of the voxels and their grid.
+    """The voxels and their grid, as a header describes them.
 
-    `sizes` has the axis that runs fastest first. `spatial` are the axes of the grid (one to three, in x, y, z order),
+    `sizes` has the fastest axis first. `spatial` are the axes of the grid (one to three, in x, y, z order),
     `component` the axis of values of one voxel; all other axes count frames. `encoding` is raw, gzip, bzip2, ascii or
     hex. `scale` is slope and intercept. `entries` are the key/value pairs that the format leaves to programs.
     """
@@ -102,7 +102,7 @@ class TextHeader:
 
 
 def refuse(path: Path, expected: str, found: str, advice: str = "Export it again.") -> InputError:
-    """The error of a header that cannot be."""
+    """The error for a header that is not valid."""
     return InputError(f"Expected {expected}, found {found} in the header of {path}. {advice}")
 
 
@@ -229,18 +229,18 @@ def data_names(text: TextHeader, path: Path) -> tuple[str, ...]:
         names = (name,)
     if len(names) > MOST_LINES:
         raise refuse(path, f"at most {MOST_LINES} data files", f"{len(names)}")
-    if any("%" in one or "\0" in one for one in names) or not all(names):
+    if any("%" in file or "\0" in file for file in names) or not all(names):
         raise refuse(path, "names of data files without % signs", repr(name[:60]))
     return names
 
 
 def _numbered(pattern: str, path: Path) -> tuple[str, ...]:
     """The names that a pattern with one number states: FILE%03d.raw FIRST LAST STEP."""
-    found = re.fullmatch(r"([^%]*)%(0?)(\d?)d([^%\s]*)\s+(-?\d{1,9})\s+(-?\d{1,9})\s+(-?\d{1,9})(?:\s+\d)?", pattern)
-    if not found:
+    match = re.fullmatch(r"([^%]*)%(0?)(\d?)d([^%\s]*)\s+(-?\d{1,9})\s+(-?\d{1,9})\s+(-?\d{1,9})(?:\s+\d)?", pattern)
+    if not match:
         raise refuse(path, "a data file, or a pattern as slice%03d.raw 1 20 1", repr(pattern[:60]))
-    before, zero, width, after, *numbers = found.groups()
-    first, last, step = (int(n) for n in numbers)
+    before, zero, width, after, *limits = match.groups()
+    first, last, step = (int(n) for n in limits)
     count = range(first, last + (1 if step >= 0 else -1), step or 1)
     if len(count) > MOST_LINES:
         raise refuse(path, f"at most {MOST_LINES} data files", f"{len(count)}")
@@ -279,6 +279,17 @@ def numbers(text: str, count: int, what: str, path: Path, *, whole: bool = False
     return values
 
 
+def dimension_of(text: str, what: str, path: Path) -> int:
+    """The number of axes that a field states.
+
+    Raises: InputError where it is not from 1 to MOST_AXES.
+    """
+    dimension = int(numbers(text, 1, what, path, whole=True)[0])
+    if not 1 <= dimension <= MOST_AXES:
+        raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
+    return dimension
+
+
 def sizes_of(text: str, dimension: int, path: Path) -> tuple[int, ...]:
     """The sizes of the axes, each at least 1.
 
@@ -290,7 +301,7 @@ def sizes_of(text: str, dimension: int, path: Path) -> tuple[int, ...]:
 
 
 def check_sizes(sizes: Sequence[int], path: Path) -> None:
-    """Raise InputError where there is no axis, there are too many, or one has no voxel."""
+    """Raise InputError where there is no axis, too many axes, or an axis without voxels."""
     if not 1 <= len(sizes) <= MOST_AXES:
         raise refuse(path, f"1 to {MOST_AXES} dimensions", f"{len(sizes)}")
     if min(sizes) < 1:
@@ -298,7 +309,7 @@ def check_sizes(sizes: Sequence[int], path: Path) -> None:
 
 
 def grid_of(sizes: Sequence[int], vectors: Sequence[np.ndarray], origin: np.ndarray) -> Geometry:
-    """The grid of one to three axes, each a vector from voxel to voxel in LPS mm; axes that lack are 1 mm thick.
+    """The grid of one to three axes, each a vector from voxel to voxel in LPS mm; missing axes are 1 mm thick.
 
     Raises: InputError when spacing or axes cannot be.
     """

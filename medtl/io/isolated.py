@@ -1,4 +1,4 @@
-"""Reading in a process of its own: a file on which a library crashes or hangs costs one sentence, not the batch.
+"""Reading in a child process: a file on which a library crashes or hangs is one error and does not end the batch.
 
 The process is `python -P -m medtl.io.isolated FOLDER`: one JSON object a line in and out, arrays as .npy files in the
 folder, nothing pickled. It ends, and removes the folder, when its input ends.
@@ -40,7 +40,7 @@ Value = TypeVar("Value", Volume, Labelmap)
 
 
 class Reader(Protocol):
-    """What reads inputs: the functions of `medtl.io.read`, or an `IsolatedReader`."""
+    """A reader of inputs: the functions of `medtl.io.read`, or an `IsolatedReader`."""
 
     def read_volume(
         self, path: Path, *, frame: int | None = None, component: int | None = None, series: str | None = None
@@ -53,7 +53,7 @@ class Reader(Protocol):
 
 @contextlib.contextmanager
 def reader_of(count: int, progress: Progress = no_progress) -> Iterator[Reader]:
-    """A reader for so many inputs: of several, each is read in another process."""
+    """A reader for `count` inputs. Several inputs are read in a child process."""
     if count < 2:
         yield read
         return
@@ -105,7 +105,7 @@ class IsolatedReader:
             answer = self._child.ask(request, path, self._seconds, self._progress)
             if answer["event"] == "done":
                 return self._child.load(kind, answer["value"])
-        except BaseException:  # a crash, a hang, Cancelled or Ctrl-C: whatever the child does now is not wanted
+        except BaseException:  # a crash, a hang, Cancelled or Ctrl-C: the child has nothing left to do
             self._stop()
             raise
         if answer["kind"] == InputError.__name__:
@@ -164,7 +164,7 @@ class _Child:
                 raise _not_started(self._reason())
             self._pid = int(ready["pid"])
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has just ended, which the missing answer says
+        with contextlib.suppress(OSError):  # it has just ended: the missing answer shows it
             self._process.stdin.write(json_line(request).encode("ascii"))
             self._process.stdin.flush()
         answer = self._next(path, seconds, progress)
@@ -256,7 +256,7 @@ def serve(folder: Path, reader: Reader, requests: IO[bytes], answers: IO[bytes])
 
 
 def _answer(request: dict[str, Any], reader: Reader, folder: Path) -> dict[str, Any]:
-    """What came of one request."""
+    """The answer to one request."""
     path = Path(request["path"])
     try:
         function = reader.read_volume if request["read"] == "volume" else reader.read_labelmap
@@ -273,9 +273,9 @@ def _answer(request: dict[str, Any], reader: Reader, folder: Path) -> dict[str, 
 def _save(value: Volume | Labelmap, folder: Path) -> dict[str, Any]:
     """The fields of the value as JSON has them, without its arrays, which are written into the folder."""
     record = {field.name: getattr(value, field.name) for field in fields(value)}
-    for name in [name for name, one in record.items() if isinstance(one, np.ndarray)]:
+    for name in [name for name, item in record.items() if isinstance(item, np.ndarray)]:
         np.save(folder / f"{name}.npy", record.pop(name), allow_pickle=False)
-    return {name: encode(one) for name, one in record.items()}
+    return {name: encode(item) for name, item in record.items()}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What reading and writing by libraries share: SimpleITK writes files, and its messages are made readable."""
+"""SimpleITK: writing files with it, and making its messages readable."""
 
 import contextlib
 import gzip
@@ -22,7 +22,7 @@ PACKING = 3  # of gzip: twice as fast as its usual 6, for a few per cent more by
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Send what ITK's C and C++ libraries print to nowhere: the reason travels in the exception."""
+    """Hide what ITK's C and C++ libraries print: the exception has the reason."""
     try:
         kept = os.dup(2)
     except OSError:  # a windowed process has no standard error
@@ -38,13 +38,13 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def write_itk(image: sitk.Image, path: Path) -> None:
-    """Write a 3D image, packed, under any name: ITK gets one in small letters that every system can encode.
+    """Write a 3D image, compressed, under any name: ITK gets a name in small letters that every system can encode.
 
     Raises: RuntimeError or OSError when writing fails.
     """
     suffix = suffix_of(path)
     nifti = suffix in (".nii", ".nii.gz")
-    with temporary_folder(Path(tempfile.gettempdir()) if _is_odd(path.parent) else path.parent) as folder:
+    with temporary_folder(Path(tempfile.gettempdir()) if _is_not_utf8(path.parent) else path.parent) as folder:
         part = folder / ("image.nii" if nifti else f"image{suffix}")
         try:
             with quiet_stderr():
@@ -74,7 +74,7 @@ def _write_sform(path: Path, image: sitk.Image) -> None:
         file.write(rows.astype("<f4").tobytes())
 
 
-def _is_odd(path: Path) -> bool:
+def _is_not_utf8(path: Path) -> bool:
     """True where the path has bytes that are not UTF-8: SimpleITK ends the process on them."""
     try:
         str(path.absolute()).encode("utf-8")

@@ -1,4 +1,4 @@
-"""Limits on what a file may ask for, checked before anything is allocated or read."""
+"""Limits on what a file may claim, checked before anything is allocated or read."""
 
 import os
 import stat
@@ -34,13 +34,13 @@ def check_memory(size: int, path: Path) -> None:
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that can be used without swapping, or None where the system does not tell."""
+    """Bytes of memory that can be used without swapping, or None where the system does not report it."""
     if sys.platform == "win32":
         return _free_memory_of_windows()
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, StopIteration):  # not Linux: all of the memory that is built in
+    except (OSError, ValueError, StopIteration):  # not Linux: all memory of the computer
         try:
             return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (OSError, ValueError):

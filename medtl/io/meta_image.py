@@ -11,13 +11,13 @@ import numpy as np
 
 from ..volume import Geometry
 from .header import (
-    MOST_AXES,
     NO_THICKNESS,
     DataPart,
     Header,
     TextHeader,
     data_names,
     data_paths,
+    dimension_of,
     grid_of,
     numbers,
     read_text_header,
@@ -44,9 +44,7 @@ def read_meta_image_header(path: Path) -> Header:
             raise refuse(path, f"the field {name}", "none", "The file is cut off or damaged. Copy or export it again.")
     if fields.get("objecttype", "Image").lower() != "image":
         raise refuse(path, "ObjectType = Image", fields["objecttype"][:60], "Choose an image.")
-    dimension = int(numbers(fields["ndims"], 1, "NDims", path, whole=True)[0])
-    if not 1 <= dimension <= MOST_AXES:
-        raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
+    dimension = dimension_of(fields["ndims"], "NDims", path)
     sizes = sizes_of(fields["dimsize"], dimension, path)
     channels = int(numbers(fields.get("elementnumberofchannels", "1"), 1, "channels", path, whole=True)[0])
     if channels < 1:
@@ -95,10 +93,12 @@ def _parts(text: TextHeader, sizes: tuple[int, ...], path: Path) -> tuple[DataPa
         raise refuse(path, "HeaderSize and CompressedDataSize that fit the data", f"{skip} and {packed}")
     if len(names) > 1 and math.prod(sizes) % len(names):
         raise refuse(path, "data files that share the voxels evenly", f"{len(names)} for sizes {fields['dimsize']}")
-    whole = packed if packed and len(names) <= 1 else None
+    packed_size = packed if packed and len(names) <= 1 else None
     if not names:
-        return (DataPart(path, text.end, from_end=skip == -1, packed=whole),)
-    return tuple(DataPart(file, max(skip, 0), from_end=skip == -1, packed=whole) for file in data_paths(names, path))
+        return (DataPart(path, text.end, from_end=skip == -1, packed=packed_size),)
+    return tuple(
+        DataPart(file, max(skip, 0), from_end=skip == -1, packed=packed_size) for file in data_paths(names, path)
+    )
 
 
 def _grid(fields: Mapping[str, str], sizes: tuple[int, ...], dimension: int, path: Path) -> Geometry:

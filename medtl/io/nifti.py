@@ -137,7 +137,7 @@ def _data(raw: _Raw, path: Path) -> tuple[str, tuple[DataPart, ...]]:
 
 
 def _grid(raw: _Raw, sizes: tuple[int, ...], path: Path) -> tuple[Geometry, tuple[str, ...]]:
-    """The grid in LPS mm and what is odd about it."""
+    """The grid in LPS mm, and warnings about it."""
     stated = [abs(float(v)) for v in raw.field("pixdim")[1:4]]
     for axis, (size, length) in enumerate(zip(sizes, stated, strict=False)):
         if size > 1 and not 0 < length <= LARGEST_NUMBER:
@@ -188,7 +188,7 @@ def _text(lengths: list[float], scale: float) -> str:
 
 
 def _distance(one: np.ndarray, other: np.ndarray, sizes: tuple[int, ...]) -> float:
-    """How far a voxel moves between two affine matrices, at most."""
+    """The largest distance between a voxel's places by two affine matrices."""
     corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float64)
     corners[:, :3] *= np.array(sizes[:3]) - 1
     return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
@@ -217,8 +217,8 @@ def _qform(raw: _Raw, lengths: list[float]) -> np.ndarray | None:
 
 
 def _quaternion_rounding(raw: _Raw, geometry: Geometry) -> float:
-    """How far the rounding of a quaternion moves the farthest voxel, mm: its first number is stored as what the other
-    three leave, which is little where the axes are turned by 180 degrees, as those of most heads are."""
+    """How far the rounding of a quaternion moves the farthest voxel, mm. Its first number is computed from the other
+    three and is near 0 where the axes are turned by 180 degrees, as in most heads."""
     left = 1.0 - sum(float(v) * float(v) for v in raw.field("quaternion"))
     angle = 2 * QUATERNION_ROUNDING / max(2 * math.sqrt(max(left, 0.0)), math.sqrt(QUATERNION_ROUNDING))
     return angle * math.hypot(*(n * s for n, s in zip(geometry.size, geometry.spacing, strict=True)))

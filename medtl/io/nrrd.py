@@ -19,6 +19,7 @@ from .header import (
     TextHeader,
     data_names,
     data_paths,
+    dimension_of,
     grid_of,
     numbers,
     read_text_header,
@@ -46,7 +47,7 @@ ENCODINGS = {
     **dict.fromkeys(("txt", "text", "ascii"), "ascii"),
     "hex": "hex",
 }
-# Signs that turn a space into LPS. Spaces of a scanner or of one hand only have no patient's axes: they stay.
+# Signs that turn a space into LPS. Spaces without patient axes (scanner, left- or right-handed) are unchanged.
 SPACES = {
     **dict.fromkeys(("rightanteriorsuperior", "ras"), (-1.0, -1.0, 1.0)),
     **dict.fromkeys(("leftanteriorsuperior", "las"), (1.0, -1.0, 1.0)),
@@ -67,9 +68,7 @@ def read_nrrd_header(path: Path) -> Header:
     for name in ("dimension", "sizes", "type", "encoding"):
         if name not in fields:
             raise refuse(path, f"the field {name}", "none", "The file is cut off or damaged. Copy or export it again.")
-    dimension = int(numbers(fields["dimension"], 1, "dimension", path, whole=True)[0])
-    if not 1 <= dimension <= MOST_AXES:
-        raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
+    dimension = dimension_of(fields["dimension"], "dimension", path)
     sizes = sizes_of(fields["sizes"], dimension, path)
     kinds = _kinds(fields.get("kinds"), dimension, path)
     component = next((n for n, kind in enumerate(kinds) if kind not in (*GRID_KINDS, "time")), None)
@@ -194,7 +193,7 @@ def _directions(text: str | None, dimension: int, width: int, path: Path) -> lis
 
 
 def _optional(text: str | None, dimension: int, what: str, path: Path) -> list[float | None]:
-    """The numbers of a field, None where it is missing or says nan, which is how NRRD states that it does not know."""
+    """The numbers of a field, None where it is missing or nan, which means unknown in NRRD."""
     parts = text.split() if text is not None else ["nan"] * dimension
     if len(parts) != dimension:
         raise refuse(path, f"{dimension} {what}", str(len(parts)), "Correct it.")

@@ -5,8 +5,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-CHUNK = 1 << 14  # packed bytes that are read at once: what follows a gzip member is copied, so this is small
-BLOCK = 1 << 20  # unpacked bytes that come back at once
+CHUNK = 1 << 14  # packed bytes read at once; small, because what follows a gzip member is copied
+BLOCK = 1 << 20  # unpacked bytes returned at once
 
 
 def inflated(file: BinaryIO, size: int | None = None, block_size: int = BLOCK) -> Iterator[bytes]:

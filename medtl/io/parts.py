@@ -1,7 +1,7 @@
-"""Unfinished output: temporary folders beside it, the move into place, and what dead runs left behind.
+"""Unfinished output: temporary folders beside it, the move into place, and the leftovers of dead runs.
 
-The name of whatever a run may leave behind holds an owner tag, `<machine>-<process id>`. So a later run can tell the
-leftovers of a dead run from the files of one that is alive, or that runs on another machine with the same shared disk.
+The name of everything that a run may leave behind has an owner tag, `<machine>-<process id>`. So a later run recognises
+the leftovers of a dead run and keeps files of running processes and of other machines on a shared disk.
 """
 
 import functools
@@ -47,7 +47,7 @@ def remove_temporary_folders() -> None:
 
 
 def owner_tag() -> str:
-    """The part of a name that says which process made the file or folder: machine and process id."""
+    """The part of a file name that states the process that made it: machine and process id."""
     return f"{_machine()}-{os.getpid()}"
 
 
@@ -57,7 +57,7 @@ def sweep(parent: Path, prefix: str = PREFIX) -> None:
     Those of living processes, of other machines and of other containers stay.
     """
     name = re.compile(re.escape(f"{prefix}{_machine()}-") + r"(\d{1,10})-.*", re.DOTALL)
-    with suppress(OSError):  # no such folder, or it cannot be listed: writing into it will say so
+    with suppress(OSError):  # no such folder, or it cannot be listed: writing into it gives the reason
         for entry in parent.iterdir():
             owner = name.fullmatch(entry.name)
             if owner is None or is_running(int(owner[1])):
@@ -71,7 +71,7 @@ def sweep(parent: Path, prefix: str = PREFIX) -> None:
 
 @functools.cache
 def _machine() -> str:
-    """Eight letters that stand for this machine, and in a container for its own process ids."""
+    """Eight letters that identify this machine and, in a container, its process ids."""
     node = uuid.getnode()
     address = "" if node >> 40 & 1 else str(node)  # this bit marks a random number in place of a network address
     try:
@@ -123,6 +123,12 @@ def move_into_place(part: Path, target: Path, replace: bool) -> None:
         raise already_exists(target, "The output") from error
 
 
+def check_parent(path: Path) -> None:
+    """Raise InputError when the folder that the output is to lie in does not exist."""
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} does not exist. Create it or choose another output.")
+
+
 def already_exists(path: Path, what: str) -> InputError:
     """The error that an output exists; `what` is the first words of its message."""
     return InputError(f"{what} {path} exists already. Choose another name.", option="force")
@@ -138,7 +144,7 @@ def _move_folder(part: Path, target: Path) -> None:
     except BaseException as error:
         with suppress(OSError):
             target.rmdir()
-        if os.path.lexists(target):  # somebody has put something into it
+        if os.path.lexists(target):  # another program has put something into it
             raise FileExistsError(str(target)) from error
         raise
 

@@ -20,7 +20,7 @@ WHITE_IS_ZERO = 0  # of PHOTOMETRIC
 
 
 def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
-    """A PNG, JPEG, TIFF, WebP or BMP as an array (1, Y, X), with warnings; colour without colours counts as grey.
+    """A PNG, JPEG, TIFF, WebP or BMP as an array (1, Y, X), its grid and warnings. RGB with equal channels is grey.
 
     Pixels lie as a viewer shows them: turned as the EXIF orientation says, larger values brighter.
 
@@ -30,7 +30,7 @@ def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[
 
     try:
         with warnings.catch_warnings(), quiet_stderr():  # libtiff prints
-            warnings.simplefilter("ignore")  # oversized or oddly tagged pictures: the pixels decide
+            warnings.simplefilter("ignore")  # oversized pictures or unusual tags: only the pixels matter
             # a file, not its name: Pillow 13 maps a named TIFF file into memory and ignores that it lies on its side
             with path.open("rb") as file, Image.open(file) as picture:
                 picture.seek(choose(path, "frame", frame, getattr(picture, "n_frames", 1)))
@@ -66,9 +66,9 @@ def _pixels(picture: "Image", path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         changes.append("The picture has 16 bits a colour, of which the upper 8 are read.")
     if _is_transparent(picture):
         changes.append("The picture is transparent in places; what lies under them is read.")
-    plain = picture.mode in ("L", "I", "F", "RGB") or picture.mode.startswith("I;16")
-    grey = picture.mode in ("1", "LA", "La")
-    pixels = np.asarray(picture if plain else picture.convert("L" if grey else "RGB"))
+    is_supported = picture.mode in ("L", "I", "F", "RGB") or picture.mode.startswith("I;16")
+    is_grey = picture.mode in ("1", "LA", "La")
+    pixels = np.asarray(picture if is_supported else picture.convert("L" if is_grey else "RGB"))
     if white_is_zero and picture.mode.startswith("I;16"):  # Pillow inverts 8 bits and fewer
         pixels = 2**bits - 1 - pixels
     elif white_is_zero and picture.mode in ("I", "F"):

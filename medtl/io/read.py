@@ -58,8 +58,8 @@ def _checked(volume: Volume, path: Path) -> Volume:
         )
     if count:
         array = np.where(bad, array[~bad].min(), array)
-        note = f"{count} voxels were NaN or infinite and count as {array.min():g}."
-        volume = replace(volume, array=array, warnings=(*volume.warnings, note))
+        warning = f"{count} voxels were NaN or infinite and count as {array.min():g}."
+        volume = replace(volume, array=array, warnings=(*volume.warnings, warning))
     if array.min() == array.max():
         raise InputError(
             f"Expected an image or a labelmap that shows something, found the value {array.flat[0]:g} in every voxel "
@@ -77,7 +77,7 @@ def _checked(volume: Volume, path: Path) -> Volume:
 def read_labelmap(path: Path) -> Labelmap:
     """The labels of a file, uint16 (Z, Y, X), with the segments that a `.seg.nrrd` names.
 
-    Overlapping segments (layers of a `.seg.nrrd`) are merged: the later one counts, `warnings` says what the others
+    Overlapping segments (layers of a `.seg.nrrd`) are merged: the later one counts, `warnings` has what the others
     lose, and `Labelmap.mask` still gives each segment whole. Where several segments have the same value, they are
     numbered from 1 in their order.
 
@@ -108,8 +108,8 @@ def read_labelmap(path: Path) -> Labelmap:
 
 
 def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
-    whole = array.dtype.kind in "iu" or bool((np.isfinite(array) & (array == np.rint(array))).all())
-    if not whole or array.min() < 0 or array.max() > 65535:
+    is_whole = array.dtype.kind in "iu" or bool((np.isfinite(array) & (array == np.rint(array))).all())
+    if not is_whole or array.min() < 0 or array.max() > 65535:
         raise InputError(
             f"Expected whole numbers from 0 to 65535 as labels, found values from {array.min():g} to {array.max():g} "
             f"in {path}. Choose the labelmap, not the image."

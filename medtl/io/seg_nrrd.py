@@ -34,7 +34,7 @@ def _segment(metadata: dict[str, str], key: str) -> Segment:
     pairs = (part.partition(":") for part in metadata.get(key + "Tags", "").split("|") if ":" in part)
     tags = {name: value for name, _, value in pairs}
     terminology = tags.pop("TerminologyEntry", "")
-    if tags.get("Segmentation.Status") == "inprogress":  # what a written segment gets when it says nothing else
+    if tags.get("Segmentation.Status") == "inprogress":  # the default that writing adds
         del tags["Segmentation.Status"]
     red, green, blue = (float(c) for c in metadata.get(key + "Color", "0.5 0.5 0.5").split())
     return Segment(
@@ -50,13 +50,13 @@ def _segment(metadata: dict[str, str], key: str) -> Segment:
 def merge_layers(layers: np.ndarray, geometry: Geometry, segments: list[tuple[Segment, int]], path: Path) -> Labelmap:
     """One labelmap of the layers (L, Z, Y, X) of a segmentation; where segments overlap, the later one counts.
 
-    `covered` of the result has the voxels that a segment loses, a warning says how many. Segments are numbered from 1
-    in their order where several have the same value.
+    `covered` of the result has the voxels that a segment loses; a warning has their number. Segments are numbered from
+    1 in their order where several have the same value.
 
     Raises: InputError when a segment lies on a layer that is not there.
     """
     distinct = len({segment.value for segment, _ in segments}) == len(segments)
-    numbered = [one if distinct else replace(one, value=n) for n, (one, _) in enumerate(segments, start=1)]
+    numbered = [each if distinct else replace(each, value=n) for n, (each, _) in enumerate(segments, start=1)]
     labels = np.zeros(layers.shape[1:], dtype=np.uint16)
     named = np.zeros(layers.shape, dtype=bool)
     covered = [np.zeros((0, 2), np.int64)]
@@ -77,11 +77,13 @@ def merge_layers(layers: np.ndarray, geometry: Geometry, segments: list[tuple[Se
     lost = np.concatenate(covered)
     warnings = []
     if not distinct:
-        values = ", ".join(f"{one.value} {one.name}" for one in numbered)
+        values = ", ".join(f"{each.value} {each.name}" for each in numbered)
         warnings.append(f"Several segments have the same label value in the file; they are numbered {values}.")
     if len(lost):
         counts = {int(value): int(n) for value, n in zip(*np.unique(lost[:, 0], return_counts=True), strict=True)}
-        names = [f"{one.name} {counts[one.value]} of {sizes[one.value]}" for one in numbered if counts.get(one.value)]
+        names = [
+            f"{each.name} {counts[each.value]} of {sizes[each.value]}" for each in numbered if counts.get(each.value)
+        ]
         warnings.append(
             f"Segments overlap in {len(np.unique(lost[:, 1]))} voxels. Where a voxel has one label only, the later "
             f"segment counts; voxels lost to it: {', '.join(names)}."

@@ -1,4 +1,4 @@
-"""The voxels that a header promises: all of them, nothing more, within the limits of memory."""
+"""Reading the voxels that a header promises: exactly these, within the limits of memory."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from .header import DataPart, Header
 from .limits import check_memory, check_regular
 from .packed import BLOCK, inflated, unbzipped
 
-LARGEST_RATIO = 1032  # a byte of deflate data holds at most so many
+LARGEST_RATIO = 1032  # unpacked bytes of a byte of deflate data, at most
 LONGEST_NUMBER = 64  # characters of a number in ASCII data
 
 
@@ -76,7 +76,7 @@ def _values(header: Header, start: int, stop: int) -> np.ndarray:
 
 
 def _check_size(part: DataPart, header: Header, promised: int) -> None:
-    """Raise InputError where the file cannot hold the bytes that the header promises: nothing is allocated for them."""
+    """Raise InputError where the file is too small for the bytes that the header promises, before any allocation."""
     try:
         check_regular(part.path)
         size = part.path.stat().st_size
@@ -140,7 +140,8 @@ def _read_raw(file: BinaryIO, part: DataPart, promised: int, begin: int, target:
 
 
 def _read_packed(file: BinaryIO, part: DataPart, header: Header, promised: int, begin: int, target: np.ndarray) -> None:
-    """Unpack all of the data, for the checksum lies at their end, but stop where more comes than is promised."""
+    """Fill the target from packed data. All data are unpacked, because the checksum is at the end, but no more than
+    promised."""
     unpack = unbzipped if header.encoding == "bzip2" else inflated
     position = -part.skip - begin
     left = promised + part.skip
@@ -182,15 +183,15 @@ def _parsed(file: BinaryIO, path: Path, header: Header, promised: int) -> bytes:
 
 
 def _numbers(words: list[bytes], dtype: np.dtype, path: Path) -> bytes:
-    whole = dtype.kind in "iu"
+    is_whole = dtype.kind in "iu"
     try:
         if max((len(word) for word in words), default=0) > LONGEST_NUMBER or any(b"_" in word for word in words):
             raise ValueError
-        if whole:
+        if is_whole:
             return np.array([int(word) for word in words], dtype=dtype).tobytes()
         return np.array([float(word) for word in words], dtype=dtype).tobytes()
     except (ValueError, OverflowError) as error:
         raise InputError(
-            f"Expected {'whole ' if whole else ''}numbers of the type {dtype} as data, found another text in {path}. "
-            "Export it again."
+            f"Expected {'whole ' if is_whole else ''}numbers of the type {dtype} as data, found another text in "
+            f"{path}. Export it again."
         ) from error

@@ -15,32 +15,36 @@ from ..volume import Geometry, Labelmap, to_sitk
 from .files import OUTPUTS, identities, kind_of, suffix_of
 from .formats import read_header
 from .itk import plain_reason, write_itk
-from .parts import already_exists, move_into_place, temporary_folder
+from .parts import already_exists, check_parent, move_into_place, temporary_folder
 from .seg_nrrd import segment_keys
 from .voxels import read_voxels
 
 T = TypeVar("T")
 
 
+def check_suffix(path: Path) -> None:
+    """Raise InputError when the file name's suffix is of no format that can be written."""
+    if suffix_of(path) not in (*OUTPUTS, ".nii", ".mha"):
+        raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {path.name}. Rename it.")
+
+
 def check_output(file: Path, inputs: set[tuple[int, int]], replace: bool) -> None:
     """Raise InputError when the output belongs to an input (`identities` of them), exists and may not be replaced, has
     no folder to lie in that can be written, or a suffix that cannot be written."""
-    if suffix_of(file) not in (*OUTPUTS, ".nii", ".mha"):
-        raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {file.name}. Rename it.")
+    check_suffix(file)
     if file.is_file() and identities([file]) & inputs:
         raise InputError(f"The output {file} is an input or a part of one. Choose another output.")
     if file.is_dir():
         raise InputError(f"Expected a file name for the output, found the folder {file}. Choose a file.")
     if os.path.lexists(file) and not replace:
         raise already_exists(file, "The output")
-    if not file.parent.is_dir():
-        raise InputError(f"The folder {file.parent} does not exist. Create it or choose another output.")
+    check_parent(file)
     if not os.access(file.parent, os.W_OK):
         raise InputError(f"The folder {file.parent} is read-only. Choose a folder that you may write to.")
 
 
 def write_whole(path: Path, write: Callable[[Path], T], replace: bool = True) -> T:
-    """What `write` returns, called with a temporary path that is then renamed: the file is whole or not there at all.
+    """The result of `write`, which gets a temporary path that is renamed afterwards: a whole file or none.
 
     Without `replace` nothing is overwritten, not even a file that appears while `write` runs.
 
@@ -57,8 +61,7 @@ def write_whole(path: Path, write: Callable[[Path], T], replace: bool = True) ->
 @contextmanager
 def _temporary_file(path: Path) -> Iterator[Path]:
     """A path for the file while it is unfinished, of the same name, in a temporary folder beside it."""
-    if not path.parent.is_dir():
-        raise InputError(f"The folder {path.parent} does not exist. Create it or choose another output.")
+    check_parent(path)
     with ExitStack() as stack:
         with _write_errors(path, path):
             folder = stack.enter_context(temporary_folder(path.parent))
@@ -80,7 +83,7 @@ def _write_errors(part: Path, path: Path) -> Iterator[None]:
 
 
 def write_labelmap(path: Path, labelmap: Labelmap, replace: bool = True) -> tuple[str, ...]:
-    """Write the labelmap whole or not at all and return warnings (see `store_labelmap`).
+    """Warnings of writing a labelmap whole or not at all (see `store_labelmap`).
 
     Raises: InputError when the suffix is unknown or the file cannot be written, or without `replace` exists.
     """
@@ -88,7 +91,7 @@ def write_labelmap(path: Path, labelmap: Labelmap, replace: bool = True) -> tupl
 
 
 def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str, ...]:
-    """Write an image whole or not at all and return warnings (see `store_image`).
+    """Warnings of writing an image whole or not at all (see `store_image`).
 
     Raises: InputError when the suffix is unknown or the file cannot be written.
     """
@@ -96,7 +99,7 @@ def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str,
 
 
 def store_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
-    """Write the labelmap, `.seg.nrrd` with names, colours, terminology and tags, inside a `write_whole`.
+    """Warnings of writing a labelmap, `.seg.nrrd` with names, colours, terminology and tags, inside a `write_whole`.
 
     Voxels are uint8 where the labels fit, else uint16. NRRD keeps every voxel's place to 1e-9 mm. NIfTI stores
     geometry as float32: the origin is kept to 2e-5 mm and the far corner of a 512³ grid to 3e-4 mm (measured).
@@ -113,17 +116,16 @@ def store_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
 
 
 def store_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str, ...]:
-    """Write a scalar array (Z, Y, X), or several channels (C, Z, Y, X) as a vector image, inside a `write_whole`.
+    """Warnings of writing a scalar array (Z, Y, X), or channels (C, Z, Y, X) as a vector image, inside a `write_whole`.
 
-    Returns warnings and raises as `store_labelmap` does.
+    Raises: as `store_labelmap` does.
     """
     image = to_sitk(array, geometry) if array.ndim == 3 else sitk.Compose([to_sitk(a, geometry) for a in array])
     return _store(path, image, geometry)
 
 
 def _store(path: Path, image: sitk.Image, geometry: Geometry) -> tuple[str, ...]:
-    if suffix_of(path) not in (*OUTPUTS, ".nii", ".mha"):
-        raise InputError(f"Expected an output that ends in {', '.join(OUTPUTS)}, found {path.name}. Rename it.")
+    check_suffix(path)
     write_itk(image, path)
     try:  # ITK notices a full disk only sometimes
         header = read_header(path, kind_of(path))
@@ -148,24 +150,24 @@ class Write:
 
 
 def write_together(writes: Sequence[Write], ready: Callable[[], None], replace: bool) -> tuple[str, ...]:
-    """Write several files and return their warnings; none is renamed into place before all are whole and `ready` has
-    returned. Without `replace` nothing is overwritten, and where one file is in the way none is written.
+    """Warnings of writing several files. None is renamed into place before all are whole and `ready` has returned.
+    Without `replace` nothing is overwritten, and where one of the files exists none is written.
 
     Raises: InputError as `write_whole` does; what `ready` raises.
     """
     warnings: list[str] = []
     moved: list[Path] = []
     with ExitStack() as stack:
-        parts = [stack.enter_context(_temporary_file(one.path)) for one in writes]
-        for one, part in zip(writes, parts, strict=True):
-            with _write_errors(part, one.path):
-                warnings += one.write(part)
+        parts = [stack.enter_context(_temporary_file(output.path)) for output in writes]
+        for output, part in zip(writes, parts, strict=True):
+            with _write_errors(part, output.path):
+                warnings += output.write(part)
         ready()
         try:
-            for one, part in zip(writes, parts, strict=True):
-                with _write_errors(part, one.path):
-                    move_into_place(part, one.path, replace)
-                moved.append(one.path)
+            for output, part in zip(writes, parts, strict=True):
+                with _write_errors(part, output.path):
+                    move_into_place(part, output.path, replace)
+                moved.append(output.path)
         except BaseException:
             if not replace:  # these are new; replaced files cannot be brought back
                 for path in moved:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, ModelError, memory_errors
-from ..io.parts import move_into_place, temporary_folder
+from ..io.parts import check_parent, move_into_place, temporary_folder
 from ..typed_json import encode
 from .card import METADATA, SCHEMA, ModelCard, check_card, load_card
-from .card_text import is_invisible
+from .card_text import escape_invisible
 from .device import choose_device
 from .files import open_file, parse_json, reason_of
 from .store import MAX_BUNDLE_BYTES, WEIGHTS, check_weights, find_model, sha256_of, sha256_of_numbers
@@ -29,7 +29,7 @@ FLOATS, WHOLE = ("F64", "F32", "F16", "BF16"), ("I64", "I32", "I16", "I8", "U8",
 
 
 class TensorFacts(NamedTuple):
-    """What the head of a safetensors file says of a layer."""
+    """The type and shape of a layer, from the header of a safetensors file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -86,9 +86,9 @@ def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segme
 
 
 def weights_header(folder: Path) -> dict[str, TensorFacts]:
-    """The layers of a bundle's weights by name, read from the head of the safetensors file: nothing else is read.
+    """The layers of a bundle's weights by name. Only the header of the safetensors file is read.
 
-    Raises: ModelError when it is no such file.
+    Raises: ModelError when it is no safetensors file.
     """
     with open_file(folder, WEIGHTS, MAX_BUNDLE_BYTES) as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -111,7 +111,7 @@ def weights_header(folder: Path) -> dict[str, TensorFacts]:
 def check_weights_fit(
     stored: Mapping[str, TensorFacts], wanted: Mapping[str, tuple[bool, tuple[int, ...]]], card: ModelCard
 ) -> None:
-    """Raise ModelError when the weights' names, shapes and types are not those of the card's network. `wanted` says of
+    """Raise ModelError when the weights' names, shapes and types are not those of the card's network. `wanted` has for
     each layer whether it is of floating point, and its shape."""
     missing = [name for name in wanted if name not in stored]
     unknown = [name for name in stored if name not in wanted]
@@ -158,7 +158,7 @@ def check_fit(network: "Network", card: ModelCard) -> None:
     """Raise ModelError when the network does not take the card's channels or does not give its labels or classes."""
     import torch
 
-    # Of a classification the pictures have one size; a U-Net takes any.
+    # A classifier takes pictures of one size, a U-Net of any.
     channels, wanted, side = input_channels(card), outputs(card), card.input.side or 2 * network.multiple
     try:
         with torch.inference_mode():
@@ -182,8 +182,8 @@ def check_fit(network: "Network", card: ModelCard) -> None:
 def save_bundle(
     folder: Path, card: ModelCard, weights: Mapping[str, Any], readme: str, licence: str, facts: Mapping[str, Any]
 ) -> ModelCard:
-    """Write a bundle whole or not at all, weights as fp16; its card with the weights' SHA-256. `facts` are MONAI's
-    entries of metadata.json (authors, copyright, data_source, …).
+    """The card, with the SHA-256 of the weights, of a bundle that is written whole or not at all, weights as fp16.
+    `facts` are MONAI's entries of metadata.json (authors, copyright, data_source, …).
 
     Raises: InputError when the folder exists already or cannot be written; ModelError when `load_model` would refuse
     it: its card has a value that cannot be, or its weights are not all finite numbers in fp16.
@@ -194,8 +194,7 @@ def save_bundle(
 
     if os.path.lexists(folder):
         raise InputError(f"{folder} exists already. Choose another output folder.")
-    if not folder.parent.is_dir():
-        raise InputError(f"The folder {folder.parent} does not exist. Create it or choose another output.")
+    check_parent(folder)
     card = replace(card, training=escaped(card.training))
     check_card(card, folder)
     half = {
@@ -227,9 +226,9 @@ def save_bundle(
 
 
 def escaped(value: Any) -> Any:
-    """The JSON value with escapes such as "\\n" for what cannot be seen in its texts: names of files can hold it."""
+    """The JSON value with escapes for invisible characters in its texts: names of files can contain them."""
     if isinstance(value, str):
-        return "".join(ascii(c)[1:-1] if is_invisible(c) else c for c in value)
+        return escape_invisible(value)
     if isinstance(value, Mapping):
         return {escaped(key): escaped(inner) for key, inner in value.items()}
     return [escaped(inner) for inner in value] if isinstance(value, list | tuple) else value
@@ -269,7 +268,7 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
         image = tensor | {"format": "segmentation"} | whole
     packages = ("timm", "segmentation-models-pytorch", "safetensors") if card.networks else ("SimpleITK",)
     if card.task == "classification":
-        named = {str(number): one.name for number, one in enumerate(card.classes)}
+        named = {str(number): tumour_class.name for number, tumour_class in enumerate(card.classes)}
         output: dict[str, Any] = {"type": "probabilities", "format": "classes", "spatial_shape": [], "dtype": "float32"}
     else:
         named = {"0": "background"} | {str(label.value): label.name for label in card.labels}

@@ -17,6 +17,7 @@ from ..volume import PLANES
 from .card_text import is_invisible
 from .files import open_file, parse_json, reason_of
 from .series_name import MAX_PHRASES, is_phrase, phrases_of_pattern
+from .tuning_records import records_of
 
 SCHEMA = 1
 METADATA = "configs/metadata.json"
@@ -88,7 +89,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Abstention:
-    """When a classification model abstains: the score of the input, "energy" (Liu 2020) or "mahalanobis" (Lee 2018),
+    """When a classifier abstains: the score of the input, "energy" (Liu 2020) or "mahalanobis" (Lee 2018),
     exceeds `threshold`, or the highest probability is below `min_probability`. Both scores grow with the distance from
     the training images."""
 
@@ -113,7 +114,7 @@ class Coefficients:
 
     `resamples` are the intercept and the weights of bootstrap fits, for the interval; `values` are the label values of
     the region in a labelmap whose segments name no region. `prevalence` is the share of the second class in training,
-    the probability of a case without any measurement: the model abstains where the interval contains it.
+    which is the probability of a case without any measurement: the model abstains where its interval contains it.
     """
 
     intercept: float
@@ -136,12 +137,11 @@ class Cleanup:
 
 @dataclass(frozen=True)
 class Gate:
-    """What an input must be like; where it is not, the user gets a warning with the reason.
+    """What an input should be like; where it is not, the user gets a warning with the reason.
 
-    `modality` is DICOM's; a series description that matches a phrase (`medtl.model.series_name`) of `not_sequence` and
-    none of `sequence` is another sequence.
-    Extents are in-plane field of view in mm; `statistics` maps a name of `Prepared.statistics` to its
-    usual range.
+    `modality` is that of DICOM. A series description that matches a phrase (`medtl.model.series_name`) of
+    `not_sequence` and none of `sequence` is of another sequence. `extent_mm` is the range of the in-plane field of
+    view; `statistics` has the usual range of entries of `Prepared.statistics`.
     """
 
     modality: str = ""
@@ -184,7 +184,7 @@ class ModelCard:
     @property
     def unfinished(self) -> bool:
         """True for the best model so far of a tuning that was stopped."""
-        records = _records(self.training)
+        records = records_of(self.training)
         return bool(records) and isinstance(records[-1], Mapping) and bool(records[-1].get("unfinished"))
 
     @property
@@ -216,7 +216,7 @@ def load_card(folder: Path) -> ModelCard:
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """The content of metadata.json of a bundle folder.
+    """The entries of metadata.json of a bundle folder.
 
     Raises: ModelError when it is missing, too large, a link or no JSON object.
     """
@@ -234,9 +234,9 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def translated(gate: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The gate's JSON with phrases in place of the regular expressions that cards had before.
+    """The gate's JSON with phrases in place of the regular expressions of older cards.
 
-    Raises: ModelError when one is more than plain words.
+    Raises: ModelError when an expression is more than plain words.
     """
     answer = dict(gate)
     for key in ("sequence", "not_sequence"):
@@ -252,7 +252,7 @@ def translated(gate: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def check_card(card: ModelCard, where: Path) -> None:
-    """Raise ModelError when the card contradicts itself or holds a value that cannot be."""
+    """Raise ModelError when the card contradicts itself or has an impossible value."""
     if wrong := [name for name in (card.name, card.family) if not is_name(name)]:
         problem = f"the name {wrong[0][:80]!r}; use up to 64 letters, digits, '.', '_' and '-'"
     elif card.task not in TASKS:
@@ -265,7 +265,7 @@ def check_card(card: ModelCard, where: Path) -> None:
 
 
 def is_name(text: str) -> bool:
-    """True for what may be the name of a model: a folder can be called so on every system."""
+    """True for a possible name of a model: a folder on every system can have it."""
     return re.fullmatch(NAME, text) is not None and re.fullmatch(RESERVED, text) is None
 
 
@@ -315,7 +315,7 @@ def segmentation_problem(card: ModelCard) -> str:
 
 def classification_problem(card: ModelCard) -> str:
     """What is wrong with the card of a model that classifies; empty when nothing is."""
-    ids = [one.id for one in card.classes]
+    ids = [tumour_class.id for tumour_class in card.classes]
     if not 2 <= len(ids) <= MAX_LABELS or len(set(ids)) < len(ids) or card.labels:
         return f"{len(ids)} classes and {len(card.labels)} labels; it needs 2 classes or more, unique, and no labels"
     if (len(card.networks), card.coefficients is not None) not in ((1, False), (0, True)):
@@ -354,7 +354,7 @@ def common_problem(card: ModelCard) -> str:
 
 
 def range_problem(card: ModelCard) -> str:
-    """The first number of the card that cannot be meant, with its range; empty when there is none."""
+    """The first number of the card that is outside its plausible range, with the range; empty when there is none."""
     for what, values, low, high in ranges(card):
         for value in values:
             if not low <= value <= high:  # so neither is NaN
@@ -363,7 +363,7 @@ def range_problem(card: ModelCard) -> str:
 
 
 def ranges(card: ModelCard) -> Iterator[tuple[str, Sequence[float], float, float]]:
-    """What a number is called, its values in the card, and its lowest and highest plausible value."""
+    """The name of each number, its values in the card, and its lowest and highest plausible value."""
     spec, cleanup, model = card.input, card.cleanup, card.coefficients
     yield "spacing", () if spec.spacing is None else (spec.spacing,), 0.001, 100  # mm
     yield "spacing tolerance", (spec.spacing_tolerance,), 1, 100
@@ -393,49 +393,3 @@ def ranges(card: ModelCard) -> Iterator[tuple[str, Sequence[float], float, float
 def is_range(limits: tuple[float, float] | None) -> bool:
     """True for two finite limits in order, and for none."""
     return limits is None or (limits[0] < limits[1] and math.isfinite(limits[0]) and math.isfinite(limits[1]))
-
-
-def anonymised(training: Mapping[str, Any]) -> dict[str, Any]:
-    """A card's entry `training` in which the cases of each tuning are numbered: "case 1" instead of a file name, and no
-    hash of an image's voxels. Slices, labels and counts stay; what is numbered already stays as it is."""
-    records = [_anonymous_record(record) for record in _records(training)]
-    return {**training, **({"tuned": records} if records else {})}
-
-
-def anonymised_readme(text: str, training: Mapping[str, Any]) -> str:
-    """The card for people of a tuned model with its cases numbered as `anonymised` numbers them."""
-    lines = text.split("\n")
-    for record in _records(training):
-        start = 0
-        for seed, numbered in zip(_seeds(record), _seeds(_anonymous_record(record)), strict=True):
-            line = f"- {seed.get('case')}, slice {seed.get('slice')}"
-            if line in lines[start:]:
-                start = lines.index(line, start)
-                lines[start] = f"- {numbered['case']}, slice {seed.get('slice')}"
-                start += 1
-    return "\n".join(lines)
-
-
-def _anonymous_record(record: Any) -> Any:
-    """The record of a tuning without names and hashes of images."""
-    if not _seeds(record):
-        return record
-    cases: dict[tuple[str, str], str] = {}
-    seeds = []
-    for seed in _seeds(record):
-        image = (str(seed.get("case")), str(seed.get("image_sha256")))
-        number = cases.setdefault(image, f"case {len(cases) + 1}")
-        seeds.append({"case": number, **{key: seed[key] for key in ("slice", "labels") if key in seed}})
-    return {**record, "seeds": seeds}
-
-
-def _records(training: Mapping[str, Any]) -> Sequence[Any]:
-    """The records of the tunings; none where the entry has another form."""
-    records = training.get("tuned")
-    return records if isinstance(records, list | tuple) else ()
-
-
-def _seeds(record: Any) -> Sequence[Mapping[str, Any]]:
-    """The SEEDs of the record of a tuning."""
-    seeds = record.get("seeds") if isinstance(record, Mapping) else None
-    return [seed for seed in seeds if isinstance(seed, Mapping)] if isinstance(seeds, list | tuple) else []

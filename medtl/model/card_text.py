@@ -1,4 +1,4 @@
-"""A card's text for people, made safe to show: what a stranger's bundle says opens no file and reaches no host."""
+"""The card for people, made safe to show: a text from an unknown bundle opens no file and contacts no host."""
 
 import re
 import unicodedata
@@ -36,7 +36,7 @@ def safe_markdown(text: str) -> str:
 def _without_links(text: str) -> str:
     """The Markdown with every link broken: inline, by reference, and those that viewers make of bare addresses.
 
-    A colon, a dot or an at sign written as an entity looks the same and is no mark of a link.
+    A colon, a dot or an at sign that is written as an entity looks the same and makes no link.
     """
     text = text.replace("](", "] (").replace("][", "] [").replace("]:", "]&#58;").replace("@", "&#64;")
     return _OTHER_SCHEME.sub("&#58;", re.sub(r"(?i)\b(www)\.", r"\1&#46;", text))
@@ -50,8 +50,13 @@ def printable(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[:limit] + SHORTENED
 
 
+def escape_invisible(text: str) -> str:
+    """The text with an escape such as "\\n" in place of each invisible character."""
+    return "".join(ascii(c)[1:-1] if is_invisible(c) else c for c in text)
+
+
 def is_invisible(character: str) -> bool:
-    """True for control characters, format characters such as bidirectional overrides, and surrogates; not for the
-    joiners that some scripts need."""
+    """True for control characters, format characters such as bidirectional overrides, and surrogates; False for the
+    joiners that several scripts need."""
     joiners = ("\u200c", "\u200d")
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and character not in joiners

@@ -11,7 +11,7 @@ MOST_THREADS = max(64, os.cpu_count() or 1)
 
 
 def check_threads(count: int | None) -> None:
-    """Raise InputError for a number of CPU threads that no computation can have."""
+    """Raise InputError for a number of CPU threads that is below 1 or too large."""
     if count is not None and not 1 <= count <= MOST_THREADS:
         cores = os.cpu_count() or 1
         raise InputError(
@@ -22,7 +22,7 @@ def check_threads(count: int | None) -> None:
 
 @contextmanager
 def limited_threads(count: int | None) -> Iterator[None]:
-    """Limit torch to so many CPU threads, where a number is given; a later job has all of them again.
+    """Limit torch to `count` CPU threads, if it is not None, until the context ends.
 
     Raises: InputError for an impossible number.
     """
@@ -38,7 +38,7 @@ def limited_threads(count: int | None) -> Iterator[None]:
 
 
 def memory_advice(volume: Volume) -> str:
-    """What to say when memory runs out on this volume."""
+    """The message for when memory runs out on this volume."""
     size = "×".join(str(n) for n in volume.geometry.size)
     return (
         f"Not enough memory for a volume of {size} voxels. Close other programs, use --device cpu or a smaller volume."
@@ -46,16 +46,16 @@ def memory_advice(volume: Volume) -> str:
 
 
 def choose_device(wanted: str) -> str:
-    """The device to compute on: the one wanted, or for "auto" the best there is.
+    """The device to compute on: `wanted`, or for "auto" the fastest one of this computer.
 
-    Raises: DeviceError when the wanted one is not there.
+    Raises: DeviceError when this computer does not have it.
     """
     import torch
 
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there.get(wanted):
-        usable = ", ".join(name for name, usable in there.items() if usable)
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available.get(wanted):
+        usable = ", ".join(name for name, usable in available.items() if usable)
         raise DeviceError(f"Expected a device that this computer has ({usable}), found {wanted!r}. Use --device auto.")
     return wanted

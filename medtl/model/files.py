@@ -1,4 +1,4 @@
-"""The files of a bundle folder, read with care: regular files only, no links, bounded in size."""
+"""Reading the files of a bundle folder: regular files only, no links, bounded in size."""
 
 import json
 import math
@@ -22,7 +22,7 @@ def open_file(folder: Path, name: str, limit: int) -> BufferedReader:
     than `limit` bytes.
     """
     path = folder
-    # Neither waits for a writer of a pipe nor follows a link that was put there meanwhile; Windows has neither.
+    # These neither wait for the writer of a pipe nor follow a link that appeared meanwhile; Windows has neither.
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
     try:
         for part in name.split("/"):
@@ -70,7 +70,7 @@ def parse_json(content: bytes) -> Any:
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong, without the path that the sentence around it names."""
+    """What went wrong, without the path, which the rest of the message names."""
     return getattr(error, "strerror", None) or " ".join(str(error).split())[:160]
 
 
@@ -92,9 +92,9 @@ def _finite(text: str) -> float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in entries:
             raise ValueError(f"it has {key[:40]!r} twice")
-        found[key] = value
-    return found
+        entries[key] = value
+    return entries

@@ -275,8 +275,8 @@ class Classifier2d(Network):
         return features[0].float().mean((2, 3))
 
     def distance(self, features: list[Tensor]) -> Tensor:
-        """The squared Mahalanobis distance from the mean of the training pictures, (B,), a dimension
-        (Kamoi and Kobayashi 2020)."""
+        """The squared Mahalanobis distance from the mean of the training pictures, (B,), divided by the number of
+        dimensions (Kamoi and Kobayashi 2020)."""
         spread = (self.summary(features) - self.usual) @ self.directions
         return spread.square().mean(1)
 
@@ -300,7 +300,7 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "swinunetr2d": SwinUnetr2d,
     "classifier2d": Classifier2d,
 }
-# The lowest and highest value of the networks' whole numbers.
+# The lowest and highest value of whole-number arguments of networks.
 RANGES = {
     "channels": (1, 528),  # of a card: 16 with 16 neighbours on each side
     "labels": (1, 255),
@@ -354,8 +354,8 @@ def is_plausible(key: str, value: Any) -> bool:
 
 
 def shapes(name: str, arguments: Mapping[str, Any]) -> dict[str, tuple[bool, tuple[int, ...]]]:
-    """Of each layer of the network's weights, whether it is of floating point, and its shape. No memory is taken for
-    weights: a network of any size can be asked about.
+    """For each layer of the network's weights, whether it is of floating point, and its shape. No memory is allocated
+    for weights, so a network may have any size.
 
     Raises: ModelError as `build` does.
     """
@@ -365,7 +365,7 @@ def shapes(name: str, arguments: Mapping[str, Any]) -> dict[str, tuple[bool, tup
 
 
 class SmallNumbersOnCpu(TorchFunctionMode):
-    """Lets networks read the numbers of a `linspace` while they are made without memory: rates of dropping paths."""
+    """Lets a network that is built without memory read the values of a short `linspace`: its rates of dropped paths."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -384,7 +384,7 @@ def is_file(weights: str) -> bool:
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Load a timm encoder's weights from a safetensors file in timm's layer names; other layers in it are passed over.
+    """Load a timm encoder's weights from a safetensors file with timm's layer names; other layers in it are ignored.
 
     A first layer made for colour pictures is fitted to other channel counts as timm does it for weights of its hub.
 
@@ -399,19 +399,19 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
     flat = {name.replace(".", "_"): name for name in wanted}
     keys = {name: name.replace(".", "_") for name in stored}
     prefix = max(("", "model_", "body_"), key=lambda p: sum(p + key in flat for key in keys.values()))
-    found = {flat[prefix + key]: stored[name].float() for name, key in keys.items() if prefix + key in flat}
-    for name, value in found.items():
+    weights = {flat[prefix + key]: stored[name].float() for name, key in keys.items() if prefix + key in flat}
+    for name, value in weights.items():
         shape = wanted[name].shape
         if value.ndim == 4 and value.shape[1] == 3 and value.shape != shape and value.shape[0] == shape[0]:
-            found[name] = adapt_input_conv(shape[1], value)
-    missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
-    wrong = [name for name, value in found.items() if value.shape != wanted[name].shape]
+            weights[name] = adapt_input_conv(shape[1], value)
+    missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
+    wrong = [name for name, value in weights.items() if value.shape != wanted[name].shape]
     if missing or wrong:
         raise ModelError(
             f"{path} does not fit the encoder: {len(missing)} layers missing, {len(wrong)} of another shape "
             f"(first: {(missing + wrong)[0]}). Choose the file of this encoder."
         )
-    encoder.load_state_dict(found, strict=False)
+    encoder.load_state_dict(weights, strict=False)
 
 
 def parameter_count(network: nn.Module) -> int:

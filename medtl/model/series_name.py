@@ -1,8 +1,8 @@
-"""Which sequence the name of a series tells, by lists of words. No regular expression of a bundle is ever run.
+"""Which sequence a series is of, by phrases in its name. No regular expression from a bundle is ever run.
 
-A phrase is words in the order in which they occur in the name: `dwi` is a whole word, `t1*` the start of one, `*t1c`
-its end, `*flair*` any part of it. A word after `-` must not occur anywhere. Case does not count; words are runs of
-letters and digits, and `+` is a word of its own. So "*t1* ce" matches "AX T1 CE", and "*flair* -t1*" matches
+A phrase has words in the order in which they occur in the name: `dwi` is a whole word, `t1*` the start of a word,
+`*t1c` its end, `*flair*` any part of it. A word after `-` must not occur anywhere. Case does not matter; words are runs
+of letters and digits, and `+` is a word of its own. So "*t1* ce" matches "AX T1 CE", and "*flair* -t1*" matches
 "t2_flair_tra" but not "T1 FLAIR".
 """
 
@@ -16,7 +16,7 @@ MAX_NAME = 256  # characters that are compared; DICOM allows 64
 _WORD = re.compile(r"[^\W_]+|\+")
 _PHRASE_WORD = re.compile(r"-?(?:\*?[a-z0-9]+\*?|\+)")
 _PLAIN = re.compile(r"(\\b)?([a-z0-9]+)(?:\[([a-z0-9]+)]|\.\?([a-z0-9]+))?(\\b)?")
-# The patterns of cards that were written when they were regular expressions, where they are more than plain words.
+# Regular expressions of older cards that are more than plain words.
 _OLD_PATTERNS = {
     r"^(?!.*\bt1.{0,4}flair).*(flair|tirm|dark.?fluid)": ("*flair* -t1*", "*tirm*", "*dark* *fluid*"),
     r"t1.{0,16}((?<![a-z])ce?(?![a-z])|gd|gad|(?<![a-z])km|post|contrast|\+)|(gd|gad|post|contrast).{0,16}t1": (
@@ -27,26 +27,26 @@ _OLD_PATTERNS = {
 
 
 def matches(phrases: Sequence[str], name: str) -> bool:
-    """True where the name of a series holds one of the phrases."""
+    """True where the name of a series contains one of the phrases."""
     words = _WORD.findall(name[:MAX_NAME].lower())
-    return any(_holds(phrase.split(), words) for phrase in phrases)
+    return any(_contains(phrase.split(), words) for phrase in phrases)
 
 
-def _holds(phrase: list[str], words: list[str]) -> bool:
+def _contains(phrase: list[str], words: list[str]) -> bool:
     start = 0
     for wanted in phrase:
         if wanted.startswith("-"):
-            if any(_is(wanted[1:], word) for word in words):
+            if any(_matches_word(wanted[1:], word) for word in words):
                 return False
             continue
-        found = next((i for i in range(start, len(words)) if _is(wanted, words[i])), None)
-        if found is None:
+        place = next((i for i in range(start, len(words)) if _matches_word(wanted, words[i])), None)
+        if place is None:
             return False
-        start = found  # one word may be two of the phrase: "darkfluid" is "*dark* *fluid*"
+        start = place  # one word may be two of the phrase: "darkfluid" is "*dark* *fluid*"
     return True
 
 
-def _is(wanted: str, word: str) -> bool:
+def _matches_word(wanted: str, word: str) -> bool:
     core = wanted.strip("*")
     if wanted.startswith("*") and wanted.endswith("*"):
         return core in word

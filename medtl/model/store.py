@@ -31,12 +31,11 @@ from .card import (
     RESERVED,
     Coefficients,
     ModelCard,
-    anonymised,
-    anonymised_readme,
     load_card,
 )
-from .card_text import is_invisible
+from .card_text import escape_invisible, is_invisible
 from .files import open_file, read_text_file, reason_of
+from .tuning_records import anonymised, anonymised_readme
 
 WEIGHTS = "models/model.safetensors"
 FILES = ("LICENSE", METADATA, WEIGHTS)  # and texts in docs
@@ -47,8 +46,8 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A bundle of a store; `name` is its folder's, by which it is asked for. `card` is None where it cannot be used,
-    and `problem` says why."""
+    """A bundle of a store; `name` is that of its folder. `card` is None where it cannot be used, for the reason in
+    `problem`."""
 
     name: str
     folder: Path
@@ -103,8 +102,7 @@ def entries(source: str, root: Path) -> Iterator[ModelEntry]:
             check_weights(folder, card)
             yield ModelEntry(folder.name, folder, source, card)
         except (ModelError, OSError) as error:
-            name = "".join(ascii(c)[1:-1] if is_invisible(c) else c for c in folder.name)
-            yield ModelEntry(name, folder, source, None, str(error))
+            yield ModelEntry(escape_invisible(folder.name), folder, source, None, str(error))
 
 
 def folders_of(root: Path) -> list[Path]:
@@ -122,12 +120,12 @@ def folders_of(root: Path) -> list[Path]:
 def find_model(name_or_dir: str) -> Path:
     """The folder of a model, by its name or by its path.
 
-    Raises: ModelError when there is none; it names those there are.
+    Raises: ModelError when there is none; the message names the models that exist.
     """
-    given = Path(name_or_dir)
+    path = Path(name_or_dir)
     # A name means a model of a store, not a folder of that name in the working directory.
-    roots = [root for _, root in stores()] if given.name == name_or_dir else []
-    for folder in (*(root / name_or_dir for root in roots), given):
+    roots = [root for _, root in stores()] if path.name == name_or_dir else []
+    for folder in (*(root / name_or_dir for root in roots), path):
         try:
             if (folder / METADATA).is_file():
                 return folder.resolve()
@@ -200,8 +198,8 @@ def import_bundle(source: Path) -> Path:
 
 
 def check_name_is_free(name: str) -> None:
-    """Raise ModelError when a store has a folder of that name, in capitals or not: some file systems, and people, take
-    them for one."""
+    """Raise ModelError when a store has a folder of that name in small letters or capitals: several file systems do not
+    distinguish them."""
     for _, root in stores():
         if root.is_dir() and name.casefold() in [path.name.casefold() for path in root.iterdir()]:
             raise name_is_taken(name)
@@ -256,7 +254,7 @@ def anonymised_texts(folder: Path, card: ModelCard, names: Iterable[str]) -> dic
 
 
 def delete_bundle(name: str) -> Path:
-    """Delete a model of the user's store, damaged or not. Returns the folder that it had.
+    """The folder of a model of the user's store, damaged or not, which is deleted.
 
     Raises: ModelError when there is no such model, or it comes with MedTL or lies elsewhere, or cannot be deleted.
     """
@@ -281,7 +279,7 @@ def delete_bundle(name: str) -> Path:
 
 
 def is_wanted(path: PurePosixPath) -> bool:
-    """True for the files of a bundle that MedTL reads; the rest (pickles, scripts, images) is left behind."""
+    """True for the files of a bundle that MedTL reads; others (pickles, scripts, images) are not copied."""
     if str(path) in FILES:
         return True
     texts = path.parts[:1] == ("docs",) and path.suffix in (".md", ".txt")
@@ -294,7 +292,7 @@ def is_plain(part: str) -> bool:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The files of a bundle folder that MedTL reads, by their path in it. Links among its texts are passed over.
+    """The files of a bundle folder that MedTL reads, by their path in it, without links.
 
     Raises: ModelError when they are too many or too large.
     """
@@ -322,7 +320,7 @@ def copy_files(folder: Path, names: list[str], create: Callable[[str], IO[bytes]
 
 
 def new_file(part: Path, name: str) -> IO[bytes]:
-    """A file that was not there, open for writing, in folders made for it."""
+    """A new file, open for writing; its folders are made."""
     target = part / name
     target.parent.mkdir(parents=True, exist_ok=True)
     return target.open("xb")
@@ -368,7 +366,7 @@ def check_member(member: zipfile.ZipInfo, source: Path) -> None:
 
 @contextmanager
 def bad_zips(source: Path) -> Iterator[None]:
-    """Turns what zipfile raises of a damaged or hostile file into one ModelError."""
+    """Turn what zipfile raises for a damaged or hostile file into a ModelError."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, ValueError, LookupError, EOFError) as error:
@@ -378,7 +376,7 @@ def bad_zips(source: Path) -> Iterator[None]:
 
 
 def copy(stream: IO[bytes], out: IO[bytes], name: str, limit: int) -> int:
-    """Copy at most `limit` bytes; how many there were.
+    """The number of bytes copied, at most `limit`.
 
     Raises: ModelError when there are more.
     """

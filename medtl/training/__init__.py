@@ -1,1 +1,1 @@
-"""Training and evaluation: `medtl train RECIPE`, `medtl evaluate`."""
+"""Training: `medtl train RECIPE`."""

@@ -1,4 +1,4 @@
-"""Random changes of training slices, a batch at a time: what another scanner, reader or preparation would do to them.
+"""Augmentation: random changes of a batch of training slices, such as other scanners or preparations cause.
 
 Images are in tissue units here (0 is air, 1 is brain), so that each change has a physical size.
 """
@@ -57,7 +57,7 @@ def uniform(like: Tensor, random: torch.Generator, low: float = 0.0, high: float
 
 
 def chosen(like: Tensor, probability: float, random: torch.Generator) -> Tensor:
-    """1 for the slices that get a change, else 0; (B, 1, 1, 1)."""
+    """1 for the slices that get a change, else 0, (B, 1, 1, 1)."""
     return (uniform(like, random) < probability).float()
 
 
@@ -70,7 +70,7 @@ def smooth_noise(batch: int, channels: int, knots: int, size: tuple[int, int], r
 def warp(
     stack: Tensor, window: tuple[int, int], options: Augmentation, random: torch.Generator, mirror: bool = True
 ) -> Tensor:
-    """A random window of each canvas (B, C, H, W), rotated, scaled, shifted and bent, each in its own way; outside
+    """A random window of each canvas (B, C, H, W), rotated, scaled, shifted and bent, each differently; outside
     is 0. Half of them are mirrored, unless `mirror` is False: heads are nearly symmetric, bodies are not."""
     count, _, height, width = stack.shape
     rows, columns = window
@@ -89,7 +89,7 @@ def warp(
 
 
 def change_lesion(image: Tensor, label: Tensor, options: Augmentation, random: torch.Generator) -> Tensor:
-    """Some lesions fainter or brighter against the brain, some with a dark necrotic core; the label stays."""
+    """The images with some lesions fainter or brighter, and some with a dark necrotic core; the label stays."""
     inside = functional.avg_pool2d(label[:, None].float(), 5, 1, 2)
     factor = torch.exp(uniform(image, random, -1.0, 0.4))
     faint = chosen(image, options.p_faint, random) * inside
@@ -101,7 +101,7 @@ def change_lesion(image: Tensor, label: Tensor, options: Augmentation, random: t
 
 
 def strip(image: Tensor, brain: Tensor, label: Tensor, probability: float, random: torch.Generator) -> Tensor:
-    """Some slices without skull and scalp, cut a little inside or outside the brain's border; the lesion stays."""
+    """The images, some without skull and scalp, cut a little inside or outside the brain's border; the lesion stays."""
     border = functional.avg_pool2d(brain, 9, 1, 4) > uniform(image, random, 0.15, 0.75)
     keep = (border | label[:, None]).float()
     cut = chosen(image, probability, random)
@@ -109,20 +109,20 @@ def strip(image: Tensor, brain: Tensor, label: Tensor, probability: float, rando
 
 
 def change_contrast(image: Tensor, options: Augmentation, random: torch.Generator) -> Tensor:
-    """Another curve of intensities through (0, 0) that keeps air dark, and a smooth bias field."""
+    """The images with another intensity curve through (0, 0), so that air stays dark, and a smooth bias field."""
     size = (image.shape[2], image.shape[3])
     body = (image / 0.15).clamp(0, 1)
-    some = chosen(image, options.p_contrast, random)
-    contrast = torch.exp(uniform(image, random, -1, 1) * options.contrast * some)
+    selected = chosen(image, options.p_contrast, random)
+    contrast = torch.exp(uniform(image, random, -1, 1) * options.contrast * selected)
     image = (1 + contrast * (image - 1)).clamp_min(0) * body
-    image = image.clamp_min(1e-4) ** torch.exp(uniform(image, random, -1, 1) * options.gamma * some)
+    image = image.clamp_min(1e-4) ** torch.exp(uniform(image, random, -1, 1) * options.gamma * selected)
     image = image * torch.exp(torch.randn((len(image), 1, 1, 1), generator=random) * options.level)
     field = smooth_noise(len(image), 1, 4, size, random) * options.bias
     return image * torch.exp(field * uniform(image, random) * chosen(image, options.p_bias, random))
 
 
 def change_resolution(image: Tensor, options: Augmentation, random: torch.Generator) -> Tensor:
-    """Some slices sampled coarser along one or both axes, some blurred."""
+    """The images, some sampled coarser along one or both axes, some blurred."""
     rows, columns = image.shape[2:]
     low = chosen(image, options.p_resolution, random).flatten().bool()
     if low.any():
@@ -131,5 +131,5 @@ def change_resolution(image: Tensor, options: Augmentation, random: torch.Genera
             image[low], size=(int(rows / ratio[0]), int(columns / ratio[1])), mode="bilinear", antialias=True
         )
         image[low] = functional.interpolate(coarse, size=(rows, columns), mode="bilinear")
-    some = chosen(image, options.p_blur, random)
-    return image + some * uniform(image, random) * (functional.avg_pool2d(image, 3, 1, 1) - image)
+    selected = chosen(image, options.p_blur, random)
+    return image + selected * uniform(image, random) * (functional.avg_pool2d(image, 3, 1, 1) - image)

@@ -19,6 +19,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from ..cases import read_classified
+from ..classification.network import energy
 from ..errors import InputError
 from ..model.bundle import save_bundle
 from ..model.card import Abstention, Calibration, ModelCard
@@ -28,7 +29,7 @@ from ..typed_json import encode
 from .augment import Augmentation
 from .fit import Schedule, State, save_checkpoint, start, train_epoch
 from .picture_set import Pictures, as_input, augmented_batches, prepare_pictures
-from .recipe import TrainingRun, bundle_folder, untrained_network
+from .recipe import TrainedBundle, TrainingRun, bundle_folder, untrained_network
 
 CALIBRATION_FOLD = "0"  # of the training groups: gives temperature and limits, is not trained on
 REJECTED = 0.025  # share of pictures like those of training that each limit rejects
@@ -52,7 +53,7 @@ class ClassFit(Schedule):
     head: int = 300
     attention: float = 0.5
     p_sharpness: float = 0.5
-    # A tumour's brightness and core tell its kind: they stay.
+    # The brightness and core of a tumour depend on its class: they stay.
     augmentation: Augmentation = field(
         default_factory=lambda: Augmentation(
             zoom=0.2, shift=10.0, elastic=4.0, p_strip=0.2, p_faint=0.0, p_necrosis=0.0, contrast=0.15, gamma=0.4
@@ -71,9 +72,9 @@ class ClassificationRecipe:
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def train(self, run: TrainingRun, progress: Progress = no_progress) -> Path:
-        """The bundle folder `run.output`/NAME. Only cases of the split "train", or of none, are read; of these, fold 0
-        gives temperature and limits, and the network is trained on the rest.
+    def train(self, run: TrainingRun, progress: Progress = no_progress) -> TrainedBundle:
+        """The bundle in the folder `run.output`/NAME. Only cases of the split "train", or of none, are read. Fold 0 of
+        them gives temperature and limits; the network is trained on the rest.
 
         Raises: InputError for cases or options that cannot be used, or an output that is taken.
         """
@@ -102,11 +103,11 @@ class ClassificationRecipe:
         }
         weights = {card.networks[0].prefix + key: value for key, value in trained.state_dict().items()}
         save_bundle(bundle, replace(finished, training=training), weights, self.readme, self.licence, self.facts)
-        return bundle
+        return TrainedBundle(bundle, training_set.warnings)
 
     def _read(self, run: TrainingRun, progress: Progress) -> tuple[Pictures, Pictures]:
         """The pictures to train on, and those for temperature and limits."""
-        ids = tuple(one.id for one in self.card.classes)
+        ids = tuple(tumour_class.id for tumour_class in self.card.classes)
         listed = [case for case in read_classified(run.cases, ids) if case.split in ("", "train")]
         pictures = prepare_pictures(listed, ids, self.card.input.side or 224, run.output / "cache", progress)
         held_out = np.array([case.fold == CALIBRATION_FOLD for case in pictures.files])
@@ -126,8 +127,8 @@ def hashes_of(pictures: Pictures) -> dict[str, str]:
 
 
 @torch.no_grad()
-def encoded(network: Classifier2d, pictures: Pictures, size: int = 32) -> Tensor:
-    """The encoder's features of pictures, unchanged, float16 (n, channels, h, w)."""
+def encode_pictures(network: Classifier2d, pictures: Pictures, size: int = 32) -> Tensor:
+    """The encoder's features of pictures without augmentation, float16 (n, channels, h, w)."""
     network.eval()
     parts = []
     for begin in range(0, len(pictures.images), size):
@@ -139,7 +140,7 @@ def encoded(network: Classifier2d, pictures: Pictures, size: int = 32) -> Tensor
 
 @torch.no_grad()
 def outputs_of(network: Classifier2d, pictures: Pictures, size: int = 32) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (n, classes), `summary` (n, width) and distances (n,) of pictures, unchanged, as classifying has them."""
+    """Logits (n, classes), `summary` (n, width) and distances (n,) of pictures, as in classification."""
     network.eval()
     collected: list[list[Tensor]] = [[], [], []]
     for begin in range(0, len(pictures.images), size):
@@ -159,9 +160,9 @@ def class_weights(classes: np.ndarray, count: int) -> Tensor:
 
 
 def fit_head(network: Classifier2d, pictures: Pictures, options: ClassFit, progress: Progress = no_progress) -> None:
-    """Train all but the encoder on the encoder's features of the pictures, unchanged."""
+    """Train all but the encoder on the encoder's features of the pictures, without augmentation."""
     progress("head", 0.0)
-    features = encoded(network, pictures)
+    features = encode_pictures(network, pictures)
     truth = torch.from_numpy(pictures.classes)
     tumours = torch.from_numpy(pictures.tumours)
     loss_of = classification_loss(pictures.classes, network.head.out_features, options)
@@ -237,7 +238,7 @@ def store_spread(network: Classifier2d, pictures: Pictures) -> None:
     values = summaries.double()
     mean, spread = values.mean(0), values.std(0).clamp_min(LEAST_SPREAD)
     scaled = (values - mean) / spread
-    # Directions in which features hardly vary would count most: their variance is taken for that of noise.
+    # Directions in which features hardly vary would count most: noise is added to the variance.
     variance, vectors = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
     network.usual.copy_(mean.half())
     network.directions.copy_((vectors / spread[:, None] / (variance + NOISE).sqrt()).half())
@@ -249,7 +250,7 @@ def with_limits(card: ModelCard, network: Classifier2d, held_out: Pictures) -> M
     temperature = fitted_temperature(logits, torch.from_numpy(held_out.classes))
     best = (logits / temperature).softmax(1).amax(1)
     rule = card.abstention or Abstention("energy", 0.0, 0.0)
-    scores = distances if rule.score == "mahalanobis" else -temperature * (logits / temperature).logsumexp(1)
+    scores = distances if rule.score == "mahalanobis" else energy(logits, temperature)
     limits = Abstention(
         rule.score,
         round(float(torch.quantile(scores, 1 - REJECTED)), 4),

@@ -1,4 +1,4 @@
-"""Step one of training: cases (files) to a cache of arrays, one `.npz` a case. Step two, fit, reads the cache alone.
+"""Step one of training: from case files to a cache of arrays, one `.npz` a case. Step two, fit, reads only the cache.
 
 A cached case is in the model's plane: `image` float16 in the network's units, `label` uint8, `brain` bool (all
 (slices, rows, columns)), so fit runs wherever torch is.
@@ -26,7 +26,8 @@ from ..volume import Labelmap, check_same_grid, voxels_sha256
 
 @dataclass(frozen=True)
 class CachedCase:
-    """One prepared case: `image` in the network's units, `label` 0 for background, `sha256` of the image's voxels."""
+    """One prepared case: `image` in the network's units, `label` 0 for background, `sha256` of the image's voxels, and
+    the `warnings` of reading its files."""
 
     case: str
     patient: str
@@ -37,13 +38,14 @@ class CachedCase:
     image: np.ndarray
     label: np.ndarray
     brain: np.ndarray
+    warnings: tuple[str, ...] = ()
 
 
 def prepare_cases(
     cases: tuple[CaseFiles, ...], card: ModelCard, cache: Path, binary: bool = True, progress: Progress = no_progress
 ) -> tuple[CachedCase, ...]:
-    """All cases as the model of this card sees them, from the cache where it holds them as they are now, else read and
-    cached. Labels are found as `medtl.labels` says; `binary`: where no segment is the label's, every value above 0 is.
+    """All cases prepared for the model of this card, from the cache where it is up to date, else read and cached.
+    `medtl.labels` finds the labels; `binary`: where no segment is the label's, every value above 0 is.
 
     Raises: InputError when an image and its label do not lie on the same grid, or the labels are not the model's.
     """
@@ -53,12 +55,12 @@ def prepare_cases(
         progress("prepare", number / len(cases))
         path = cache / f"{case.case}.npz"
         key = cache_key(case, card, binary)
-        ready = load(path, key)
-        if ready is None:
-            ready = prepare_case(case, card, binary)
-            store(path, ready, key)
+        cached = load(path, key)
+        if cached is None:
+            cached = prepare_case(case, card, binary)
+            store(path, cached, key)
         # Patient and site come from the case list, where they may have been corrected.
-        prepared.append(replace(ready, patient=case.patient, site=case.site))
+        prepared.append(replace(cached, patient=case.patient, site=case.site))
     progress("prepare", 1.0)
     return tuple(prepared)
 
@@ -68,25 +70,26 @@ def prepare_case(case: CaseFiles, card: ModelCard, binary: bool) -> CachedCase:
     spec = card.input
     volume, truth = read_volume(case.image), read_labelmap(case.label)
     check_same_grid(truth.geometry, volume.geometry, case.label, case.image)
-    ready = prepare(volume, spec)
-    if ready.resampled:
+    prepared = prepare(volume, spec)
+    if prepared.resampled:
         raise InputError(
             f"Expected {case.image} within a factor {spec.spacing_tolerance} of {spec.spacing} mm in plane, found "
             f"{volume.geometry.spacing}. Resample training cases beforehand."
         )
-    rows, columns = ready.box
-    image = ready.array[:, rows, columns].astype(np.float32) * ready.gain + ready.offset
-    label = turn(true_labels(case, truth, card, binary), ready.axes, ready.flips)[:, rows, columns]
+    rows, columns = prepared.box
+    image = prepared.array[:, rows, columns].astype(np.float32) * prepared.gain + prepared.offset
+    label = turn(true_labels(case, truth, card, binary), prepared.axes, prepared.flips)[:, rows, columns]
     return CachedCase(
         case.case,
         case.patient,
         case.site,
         voxels_sha256(volume.array),
-        ready.slice_mm,
-        ready.statistics,
-        np.clip(image, *ready.clip).astype(np.float16),
+        prepared.slice_mm,
+        prepared.statistics,
+        np.clip(image, *prepared.clip).astype(np.float16),
         label,
         brain_mask(to_tissue_units(image)),
+        (*volume.warnings, *truth.warnings),
     )
 
 
@@ -105,14 +108,15 @@ def true_labels(case: CaseFiles, truth: Labelmap, card: ModelCard, binary: bool)
 
 
 def cache_key(case: CaseFiles, card: ModelCard, binary: bool) -> str:
-    """What a cached case depends on: a file of another key is out of date."""
+    """All that a cached case depends on, as text; a cache file with another key is out of date."""
     files = [(file.stat().st_size, file.stat().st_mtime_ns) for file in (case.image, case.label)]
     return json.dumps([encode(card.input), encode(card.labels), card.family, binary, files])
 
 
 def store(path: Path, case: CachedCase, key: str) -> None:
     """Write the cached case, whole or not at all."""
-    facts = json.dumps([key, case.case, case.patient, case.site, case.sha256, case.slice_mm, dict(case.statistics)])
+    numbers = case.slice_mm, dict(case.statistics)
+    facts = json.dumps([key, case.case, case.patient, case.site, case.sha256, *numbers, list(case.warnings)])
     part = path.with_suffix(".part.npz")
     np.savez(part, image=case.image, label=case.label, brain=case.brain, facts=np.array(facts))
     part.replace(path)
@@ -122,17 +126,20 @@ def load(path: Path, key: str) -> CachedCase | None:
     """The cached case of a file; None where there is none, it is damaged or its key is another one."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            stored_key, case, patient, site, sha256, slice_mm, statistics = json.loads(str(stored["facts"]))
+            stored_key, *facts, warnings = json.loads(str(stored["facts"]))
+            case, patient, site, sha256, slice_mm, statistics = facts
             arrays = (stored["image"], stored["label"], stored["brain"])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
-    return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays) if stored_key == key else None
+    if stored_key != key:
+        return None
+    return CachedCase(case, patient, site, sha256, slice_mm, statistics, *arrays, tuple(warnings))
 
 
 def brain_mask(tissue: np.ndarray) -> np.ndarray:
-    """The brain of a FLAIR head in tissue units (brain is 1), roughly: what is left when bone cuts the scalp off.
+    """A rough brain mask of a FLAIR head in tissue units (brain is 1): what dark bone separates from the scalp.
 
-    For augmentation only: a border some pixels off is part of what the network has to bear. Source: project.
+    For augmentation only, where a border that is off by a few pixels does no harm. Source: project.
     """
     smooth = ndimage.gaussian_filter(tissue, (0, 1, 1))
     head = [ndimage.binary_fill_holes(s) for s in ndimage.binary_opening(smooth > 0.25, disk(2))]

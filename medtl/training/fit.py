@@ -1,4 +1,4 @@
-"""Step two of training: cached cases to weights. Seeded, checkpointed each epoch, resumable, without pickles."""
+"""Step two of training: from cached cases to weights. Seeded, with a checkpoint each epoch, resumable, no pickles."""
 
 import copy
 import json
@@ -60,7 +60,7 @@ class Fit(Schedule):
 
 @dataclass
 class State:
-    """All that a run needs to continue; saved at the end of each epoch."""
+    """Everything that a run needs to continue; saved at the end of each epoch."""
 
     network: Network
     averaged: Network
@@ -164,8 +164,8 @@ def train_epoch(
 
 
 class DepthwiseInFloat32(TorchDispatchMode):
-    """While it is entered, gradients of depthwise convolutions are taken in float32 where torch has no fast bfloat16
-    way on a CPU: all but those of 3 x 3 at each place. See `Testing/benchmarks/train_step.py`."""
+    """While it is entered, gradients of depthwise convolutions are computed in float32 where torch is slow in bfloat16
+    on a CPU: for all but kernels up to 3 x 3 with stride 1. See `Testing/benchmarks/train_step.py`."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.convolution_backward.default:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-UNKNOWN = -100  # torch's own value for a target that does not count
+UNKNOWN = -100  # torch's default for targets to ignore
 
 
 def dice_and_cross_entropy(logits: Tensor, truth: Tensor, ignore: int = UNKNOWN) -> Tensor:
@@ -18,7 +18,7 @@ def dice_and_cross_entropy(logits: Tensor, truth: Tensor, ignore: int = UNKNOWN)
     truths = functional.one_hot(torch.where(known, truth, 0), logits.shape[1]).movedim(-1, 1)[:, 1:].float()
     both = (probability * truths).sum((0, 2, 3))
     dice = (2 * both + 1) / (probability.sum((0, 2, 3)) + truths.sum((0, 2, 3)) + 1)
-    if not known.any():  # the mean over no pixel is not a number
+    if not known.any():  # the mean over no pixel would be NaN
         return 1 - dice.mean() + 0 * logits.sum()
     targets = torch.where(known, truth, UNKNOWN)
     return 1 - dice.mean() + functional.cross_entropy(logits, targets, ignore_index=UNKNOWN)

@@ -1,4 +1,4 @@
-"""Pictures to train a classifier on: files to arrays in their frames, and arrays to augmented batches."""
+"""Pictures to train a classifier on: from files to arrays in their frames, and to augmented batches."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -18,16 +18,18 @@ from ..io.read import read_labelmap, read_volume
 from ..progress import Progress, no_progress
 from ..volume import voxels_sha256
 from .augment import Augmentation, augment, chosen, uniform
+from .recipe import named_warnings
 
 SCALP = 0.075  # of the frame's side: about how thick skull and scalp are
-FORMAT = 2  # of the cache: raised when what is made of a picture changes
+FORMAT = 3  # of the cache; raise it when the preparation of a picture changes
 FINEST = 4.0  # no detail is made more than so many times stronger or weaker
 
 
 @dataclass(frozen=True)
 class Pictures:
     """Pictures in their frames, all (n, side, side): `images` uint8, 0 for air; `tumours` bool, empty without a mask;
-    `inner` bool, the head without its rim. Their class numbers (n,), files, and the hashes of their voxels."""
+    `inner` bool, the head without its rim. `classes` are class numbers (n,), `sha256` hashes of the voxels, and
+    `warnings` those of reading, each after the case's name."""
 
     images: np.ndarray
     tumours: np.ndarray
@@ -35,18 +37,31 @@ class Pictures:
     classes: np.ndarray
     files: tuple[ClassifiedFile, ...]
     sha256: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def of(self, chosen: Sequence[bool] | np.ndarray) -> "Pictures":
-        """The pictures for which `chosen` (n,) is True."""
+        """The pictures for which `chosen` (n,) is True, with all warnings."""
         rows = np.flatnonzero(chosen)
         files, hashes = tuple(self.files[i] for i in rows), tuple(self.sha256[i] for i in rows)
-        return Pictures(self.images[rows], self.tumours[rows], self.inner[rows], self.classes[rows], files, hashes)
+        images, tumours, inner, classes = self.images[rows], self.tumours[rows], self.inner[rows], self.classes[rows]
+        return Pictures(images, tumours, inner, classes, files, hashes, self.warnings)
+
+
+@dataclass(frozen=True)
+class PreparedPicture:
+    """One picture, as `Pictures` has them."""
+
+    image: np.ndarray
+    tumour: np.ndarray
+    inner: np.ndarray
+    sha256: str
+    warnings: tuple[str, ...]
 
 
 def prepare_pictures(
     cases: Sequence[ClassifiedFile], ids: Sequence[str], side: int, cache: Path, progress: Progress = no_progress
 ) -> Pictures:
-    """All pictures in their frames, from the cache where it holds them as they are now.
+    """All pictures in their frames, from the cache where it is up to date.
 
     Raises: InputError for one that cannot be read or shows nothing, or whose mask is of another size.
     """
@@ -59,47 +74,68 @@ def prepare_pictures(
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["key"]) == key:
                 arrays = (stored["images"], stored["tumours"], stored["inner"])
-                return Pictures(*arrays, classes, tuple(cases), tuple(stored["sha256"].tolist()))
+                hashes, warnings = (tuple(stored[name].tolist()) for name in ("sha256", "warnings"))
+                return Pictures(*arrays, classes, tuple(cases), hashes, warnings)
     ready = []
     for number, case in enumerate(cases):
         progress("prepare", number / len(cases))
         ready.append(prepare_picture(case, side))
-    images, tumours, inner = (np.stack(parts) for parts in list(zip(*ready, strict=True))[:3])
-    hashes = tuple(sha256 for *_, sha256 in ready)
+    pictures = Pictures(
+        np.stack([picture.image for picture in ready]),
+        np.stack([picture.tumour for picture in ready]),
+        np.stack([picture.inner for picture in ready]),
+        classes,
+        tuple(cases),
+        tuple(picture.sha256 for picture in ready),
+        tuple(
+            text
+            for case, picture in zip(cases, ready, strict=True)
+            for text in named_warnings(case.case, picture.warnings)
+        ),
+    )
     part = path.with_suffix(".part.npz")
-    np.savez(part, images=images, tumours=tumours, inner=inner, sha256=np.array(hashes), key=np.array(key))
+    np.savez(
+        part,
+        images=pictures.images,
+        tumours=pictures.tumours,
+        inner=pictures.inner,
+        sha256=np.array(pictures.sha256),
+        warnings=np.array(pictures.warnings, dtype=np.str_),
+        key=np.array(key),
+    )
     part.replace(path)
-    return Pictures(images, tumours, inner, classes, tuple(cases), hashes)
+    return pictures
 
 
-def prepare_picture(case: ClassifiedFile, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """One picture: image, tumour and inner of `Pictures`, and the hash of its voxels."""
+def prepare_picture(case: ClassifiedFile, side: int) -> PreparedPicture:
+    """One picture, read and put into its frame."""
     volume = read_volume(case.image)
     if len(volume.array) > 1:
         raise InputError(f"Expected pictures to train on, found a volume: {case.image}. List single slices.")
     frame = framed(volume.array[0], side)
     if frame is None:
         raise InputError(f"Expected a picture that shows a head, found one that shows nothing: {case.image}.")
-    tumour = np.zeros((side, side), bool)
+    tumour, warnings = np.zeros((side, side), bool), volume.warnings
     if case.mask is not None:
-        mask = read_labelmap(case.mask).array
+        labelmap = read_labelmap(case.mask)
+        mask, warnings = labelmap.array, (*warnings, *labelmap.warnings)
         if mask.shape != volume.array.shape:
             raise InputError(
                 f"Expected the mask {case.mask} in the size of {case.image}, {volume.array.shape[1:]} rows and "
                 f"columns, found {mask.shape[1:]}. Draw it on the picture itself."
             )
         tumour = in_frame(mask[0] > 0, frame) > 0.5
-    # Darker than what frames the head, for bone and air cells belong to it; a margin, so that closing meets no edge.
+    # A lower threshold than for the frame, to include bone and air cells; a margin, so that closing meets no edge.
     lit = np.pad(frame.image > 2 * BODY / 3 - 1, side // 8)
     head = ndimage.binary_fill_holes(ndimage.binary_closing(lit, iterations=side // 32))
     depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]
     inner = depth[side // 8 : -(side // 8), side // 8 : -(side // 8)] > SCALP * side
     image = np.rint((frame.image + 1) * 127.5).astype(np.uint8)
-    return image, tumour, inner, voxels_sha256(volume.array)
+    return PreparedPicture(image, tumour, inner, voxels_sha256(volume.array), warnings)
 
 
 def as_input(images: np.ndarray) -> Tensor:
-    """What the network sees of pictures (n, side, side): float32 (n, 1, side, side), -1 to 1."""
+    """The network's input for pictures (n, side, side): float32 (n, 1, side, side), -1 to 1."""
     return torch.from_numpy(images.astype(np.float32) / 127.5 - 1)[:, None].contiguous(
         memory_format=torch.channels_last
     )
@@ -125,11 +161,11 @@ def augmented_batches(
 
 
 def sharp_as_another(image: Tensor, probability: float, random: torch.Generator) -> Tensor:
-    """Some pictures (B, 1, side, side) as sharp, as smooth or as noisy as another one of the batch, or partly so: their
-    spectrum, averaged over directions, is drawn towards its.
+    """The pictures (B, 1, side, side), some as sharp or as noisy as another one of the batch, or partly so: their
+    spectrum, averaged over directions, is moved towards that of the other.
 
-    Where pictures of a class come from one scanner, that is what gives them away. Source: Xu et al. 2021 (amplitudes of
-    another picture), here averaged over directions, so that nothing of the other's shape comes over.
+    Sharpness would reveal the class where pictures of a class come from one scanner. Source: Xu et al. 2021 (amplitudes
+    of another picture), here averaged over directions, so that nothing of the other's shape is copied.
     """
     side = image.shape[-1]
     steps = torch.fft.fftfreq(side, 1 / side)
@@ -138,7 +174,7 @@ def sharp_as_another(image: Tensor, probability: float, random: torch.Generator)
     strength = torch.zeros(len(image), int(ring.max()) + 1)
     strength.index_add_(1, ring, spectrum.abs().flatten(1))
     strength = (strength / torch.bincount(ring)).clamp_min(1e-6).log()
-    # Ring by ring a spectrum is rough; what differs between scanners is smooth.
+    # A spectrum is rough from ring to ring; differences between scanners are smooth.
     strength = functional.avg_pool1d(functional.pad(strength[:, None], (4, 4), mode="replicate"), 9, 1)[:, 0]
     other = strength[torch.randperm(len(image), generator=random)]
     share = (uniform(image, random) * chosen(image, probability, random)).flatten(1)

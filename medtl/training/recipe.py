@@ -1,11 +1,13 @@
-"""What a recipe is: an object with a card that trains a model."""
+"""Recipes: objects with a card that train a model."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError
+from ..io.parts import check_parent
 from ..model.card import ModelCard
 from ..model.networks import Network, build
 from ..progress import Progress
@@ -14,7 +16,7 @@ from .fit import CHECKPOINT
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What the user chose for one training: the case list and the folder for the bundle, the cache and the checkpoint.
+    """The options of one training: the case list and the folder for the bundle, the cache and the checkpoint.
 
     `fold` (0-based) holds out that fold of all patients instead of the recipe's test patients; `resume` continues from
     the checkpoint in `output`; `encoder_weights`, a name on timm's hub or a `.safetensors` file, replaces the recipe's.
@@ -27,14 +29,27 @@ class TrainingRun:
     encoder_weights: str | None = None
 
 
+@dataclass(frozen=True)
+class TrainedBundle:
+    """The bundle of a trained model: its `folder`, and `warnings`, those of reading each case after its name."""
+
+    folder: Path
+    warnings: tuple[str, ...] = ()
+
+
+def named_warnings(case: str, warnings: Iterable[str]) -> tuple[str, ...]:
+    """The warnings of reading a case, each after the case's name."""
+    return tuple(f"{case}: {text}" for text in warnings)
+
+
 class Recipe(Protocol):
     """How a model is made. `card` describes it before it has weights."""
 
     @property
     def card(self) -> ModelCard: ...
 
-    def train(self, run: TrainingRun, progress: Progress) -> Path:
-        """The bundle folder `run.output`/NAME.
+    def train(self, run: TrainingRun, progress: Progress) -> TrainedBundle:
+        """The bundle in the folder `run.output`/NAME.
 
         Raises: InputError for cases or options that cannot be used, or an output that is taken.
         """
@@ -42,12 +57,12 @@ class Recipe(Protocol):
 
 
 def text_of(name: str) -> str:
-    """A text file beside the recipes, such as `glioma_flair.md`."""
+    """The content of a text file beside the recipes, such as `glioma_flair.md`."""
     return (files(__package__) / "recipes" / name).read_text(encoding="utf-8")
 
 
 def bundle_folder(card: ModelCard, run: TrainingRun) -> Path:
-    """Where the bundle goes.
+    """The folder of the bundle, which does not exist yet.
 
     Raises: InputError when it exists, the output holds a run that is not to be resumed, or there is no folder for it.
     """
@@ -56,8 +71,7 @@ def bundle_folder(card: ModelCard, run: TrainingRun) -> Path:
         raise InputError(f"{bundle} exists already. Choose another output folder.")
     if (run.output / CHECKPOINT).exists() and not run.resume:
         raise InputError(f"{run.output} holds a run already. Continue it (--resume) or choose another output folder.")
-    if not run.output.parent.is_dir():
-        raise InputError(f"The folder {run.output.parent} does not exist. Create it or choose another output.")
+    check_parent(run.output)
     return bundle
 
 

@@ -22,13 +22,14 @@ from ..cases import read_classified
 from ..classification.region import region_of
 from ..classification.shape import measured, shape_features
 from ..errors import InputError
-from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, drawn, log_loss, reliability, scores
+from ..evaluation.metrics import draw_patients, rows_by_patient
+from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, log_loss, reliability, scores
 from ..io.read import read_labelmap
 from ..model.bundle import save_bundle
 from ..model.card import Coefficients, ModelCard, Term
 from ..progress import Progress, no_progress
 from ..volume import voxels_sha256
-from .recipe import TrainingRun, bundle_folder
+from .recipe import TrainedBundle, TrainingRun, bundle_folder, named_warnings
 
 FOLDS = 5
 REPEATS = 10
@@ -39,7 +40,8 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Table:
-    """Cases in rows: names and hashes of the labelmaps, patients (n,), malignant bool (n,), features float64 (n, m)."""
+    """Cases in rows: names and hashes of the labelmaps, patients (n,), malignant bool (n,), features float64 (n, m);
+    `warnings` of reading, each after the case's name."""
 
     cases: tuple[str, ...]
     sha256: tuple[str, ...]
@@ -47,9 +49,10 @@ class Table:
     malignant: np.ndarray
     features: tuple[str, ...]
     values: np.ndarray
+    warnings: tuple[str, ...] = ()
 
     def only(self, *features: str) -> "Table":
-        """The table with these features of a model alone, see `medtl.classification.shape.measured`."""
+        """The table with only these features of a model, see `medtl.classification.shape.measured`."""
         rows = [dict(zip(self.features, row)) for row in self.values]
         values = np.array([[measured(row, feature) for feature in features] for row in rows])
         return replace(self, features=features, values=values)
@@ -82,9 +85,9 @@ class ShapeRecipe:
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def train(self, run: TrainingRun, progress: Progress = no_progress) -> Path:
-        """The bundle folder `run.output`/NAME, fitted to all cases of a CSV file (columns image,label,patient: the
-        labelmap, the class, and who it is), with its figures from nested cross-validation.
+    def train(self, run: TrainingRun, progress: Progress = no_progress) -> TrainedBundle:
+        """The bundle in the folder `run.output`/NAME, fitted to all cases of a CSV file, with its figures from nested
+        cross-validation. The columns are image (the labelmap), label (the class) and patient.
 
         Raises: InputError for cases or options that cannot be used, too few of a class, an output that is taken, or
         without scikit-learn.
@@ -106,16 +109,17 @@ class ShapeRecipe:
         card = replace(self.card, coefficients=coefficients, training=training)
         readme = self.readme(coefficients, measured_figures)
         save_bundle(bundle, card, {}, readme, self.licence, self.facts)
-        return bundle
+        return TrainedBundle(bundle, table.warnings)
 
     def read_table(self, cases: Path, progress: Progress = no_progress) -> Table:
         """All shape features of the tumours of a CSV file's labelmaps.
 
         Raises: InputError naming the labelmap that cannot be used.
         """
-        classes = tuple(one.id for one in self.card.classes)
+        classes = tuple(tumour_class.id for tumour_class in self.card.classes)
         listed = read_classified(cases, classes)
         shapes, hashes = [], []
+        warnings: list[str] = []
         for done, case in enumerate(listed):
             progress("measure", done / len(listed))
             labels = read_labelmap(case.image)
@@ -124,6 +128,7 @@ class ShapeRecipe:
             except InputError as error:
                 raise InputError(f"{error} The labelmap is {case.image}.") from error
             hashes.append(voxels_sha256(labels.array))
+            warnings += named_warnings(case.case, labels.warnings)
         progress("measure", 1.0)
         return Table(
             tuple(case.case for case in listed),
@@ -132,6 +137,7 @@ class ShapeRecipe:
             np.array([case.label == classes[1] for case in listed]),
             tuple(shapes[0]),
             np.array([list(shape.values()) for shape in shapes]),
+            tuple(warnings),
         )
 
 
@@ -193,7 +199,7 @@ def logistic(strength: float, balanced: bool) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     weight = "balanced" if balanced else None
-    # This solver shrinks the intercept, too; scaled it hardly does, and `unbiased_intercept` replaces it.
+    # This solver also shrinks the intercept. The scaling reduces that, and `unbiased_intercept` replaces the intercept.
     return LogisticRegression(
         C=strength, l1_ratio=1.0, solver="liblinear", class_weight=weight, intercept_scaling=10, random_state=SEED
     )
@@ -229,8 +235,8 @@ def out_of_fold(models: list[list[tuple[np.ndarray, Fitted]]], values: np.ndarra
     """P(malignant) (repeats, n) of each row of features by the model not trained on its patient, and the number
     (repeats, n) of that fold."""
     probabilities, folds = np.zeros((len(models), len(values))), np.zeros((len(models), len(values)), dtype=np.int64)
-    for repeat, one in enumerate(models):
-        for number, (test, model) in enumerate(one):
+    for repeat, models_of_repeat in enumerate(models):
+        for number, (test, model) in enumerate(models_of_repeat):
             probabilities[repeat, test] = model.probability(values[test])
             folds[repeat, test] = number
     return probabilities, folds
@@ -240,17 +246,17 @@ def final_model(table: Table, progress: Progress = no_progress) -> Coefficients:
     """The model of all cases, with fits to bootstrap resamples of the patients, each with its own choice of penalty;
     their weights, to five digits, are of features scaled as for the model itself."""
     model = fit(table.values, table.malignant, table.patients)
-    rng = np.random.default_rng(SEED)
+    rng, groups = np.random.default_rng(SEED), rows_by_patient(table.patients)
     resamples: list[tuple[float, ...]] = []
     while len(resamples) < RESAMPLES:
         progress("resample", len(resamples) / RESAMPLES)
-        rows = drawn(table.patients, rng)
+        rows = draw_patients(groups, rng)
         if any(len(set(table.patients[rows][table.malignant[rows] == value])) < FOLDS for value in (True, False)):
             continue
-        one = fit(table.values[rows], table.malignant[rows], table.patients[rows])
-        weights = one.weights * model.deviation / one.deviation
-        shift = one.weights @ ((model.mean - one.mean) / one.deviation)
-        resamples.append(tuple(float(f"{x:.5g}") for x in (one.intercept + shift, *weights)))
+        resampled = fit(table.values[rows], table.malignant[rows], table.patients[rows])
+        weights = resampled.weights * model.deviation / resampled.deviation
+        shift = resampled.weights @ ((model.mean - resampled.mean) / resampled.deviation)
+        resamples.append(tuple(float(f"{x:.5g}") for x in (resampled.intercept + shift, *weights)))
     progress("resample", 1.0)
     terms = tuple(
         Term(name, float(mean), float(deviation), float(weight))
@@ -268,7 +274,7 @@ def figures(
 
     def all_figures(rows: np.ndarray) -> np.ndarray:
         repeats = [scores(table.malignant[rows], p[rows], f[rows]) for p, f in zip(probabilities, folds)]
-        means: np.ndarray = np.mean([list(one.values()) for one in repeats], axis=0)
+        means: np.ndarray = np.mean([list(row.values()) for row in repeats], axis=0)
         return means
 
     names = list(scores(table.malignant, probabilities[0], folds[0]))
@@ -284,8 +290,8 @@ def figures(
             for name, v, limit in zip(names, values, limits.T)
         },
         "reliability": [
-            {name: round(value, 4) for name, value in one.items()}
-            for one in reliability(table.malignant, probabilities[0])
+            {name: round(value, 4) for name, value in row.items()}
+            for row in reliability(table.malignant, probabilities[0])
         ],
     }
 

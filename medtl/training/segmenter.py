@@ -1,10 +1,9 @@
-"""A recipe for a network that segments: cases in, a bundle out."""
+"""A recipe for a network that segments."""
 
 import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +17,7 @@ from ..progress import Progress, no_progress
 from ..typed_json import encode
 from .dataset import CachedCase, prepare_cases
 from .fit import Fit, fit, start
-from .recipe import TrainingRun, bundle_folder, untrained_network
+from .recipe import TrainedBundle, TrainingRun, bundle_folder, named_warnings, untrained_network
 from .split import folds, hold_out
 
 
@@ -41,8 +40,9 @@ class SegmentationRecipe:
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def train(self, run: TrainingRun, progress: Progress = no_progress) -> Path:
-        """The bundle folder `run.output`/NAME; `run.output` also keeps the cache of prepared cases and the checkpoint.
+    def train(self, run: TrainingRun, progress: Progress = no_progress) -> TrainedBundle:
+        """The bundle in the folder `run.output`/NAME. `run.output` also has the cache of prepared cases and the
+        checkpoint.
 
         Raises: InputError for cases that cannot be used, an unknown fold, or an output that is taken.
         """
@@ -58,7 +58,8 @@ class SegmentationRecipe:
         card = finished_card(self, prepared, held, run.fold)
         weights = {card.networks[0].prefix + key: value for key, value in trained.state_dict().items()}
         save_bundle(bundle, card, weights, self.readme, self.licence, self.facts)
-        return bundle
+        warnings = [text for case in prepared for text in named_warnings(case.case, case.warnings)]
+        return TrainedBundle(bundle, tuple(warnings))
 
 
 def held_out_patients(recipe: SegmentationRecipe, cases: Sequence[CaseFiles], fold: int | None) -> frozenset[str]:

@@ -1,14 +1,12 @@
-"""`medtl train`: a recipe and cases in, a bundle out."""
-
-from pathlib import Path
+"""`medtl train`: train a model by a recipe."""
 
 from ..progress import Progress, no_progress
-from .recipe import TrainingRun
+from .recipe import TrainedBundle, TrainingRun
 from .recipes import recipe_named
 
 
-def train(name: str, run: TrainingRun, progress: Progress = no_progress) -> Path:
-    """The bundle folder `run.output`/NAME, trained by the recipe of that name.
+def train(name: str, run: TrainingRun, progress: Progress = no_progress) -> TrainedBundle:
+    """The bundle in the folder `run.output`/NAME, trained by the recipe of that name.
 
     Raises: InputError for an unknown recipe, cases or options that cannot be used, or an output that is taken.
     """

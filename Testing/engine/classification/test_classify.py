@@ -14,10 +14,12 @@ from scipy import ndimage
 from small_classifier import CLASSES, classifier_card, spots
 from small_model import save
 
-from medtl.classification import classify as module
-from medtl.classification.classify import ClassifyOptions, classify, classify_file
+from medtl.classification import network as network_module
+from medtl.classification.classify import ClassifyOptions, classify
+from medtl.classification.files import classify_file
 from medtl.classification.frames import framed, in_frame
 from medtl.classification.shape import shape_features
+from medtl.classification.slices import slice_weights
 from medtl.commands.cli import main
 from medtl.errors import InputError, ModelError
 from medtl.io.read import read_volume
@@ -64,12 +66,12 @@ def test_slices_count_as_they_would_in_one_attention_over_all_their_places():
     """The twin: the network's head over the mixed features of all slices at once, as if they were one large slice."""
     network, card = a_network()
     frames = [framed(plane, 64) for plane in np.random.default_rng(0).uniform(50, 200, (3, 40, 40))]
-    seen = module.run_network(frames, Model(card, None, (network,), "cpu", False), lambda s, f: 0)
+    seen = network_module.run_network(frames, Model(card, None, (network,), "cpu", False), lambda s, f: 0)
     with torch.no_grad():
         attention = network.attend(seen.features[0])[1].double().flatten(1)
     share = attention.exp() / attention.exp().sum()
     same = np.full(3, 0.4)
-    np.testing.assert_allclose(module.slice_weights(seen.attention, same, False), share.sum(1).numpy(), rtol=1e-5)
+    np.testing.assert_allclose(slice_weights(seen.attention, same, False), share.sum(1).numpy(), rtol=1e-5)
 
 
 def test_a_segment_beside_the_head_is_said():
@@ -82,10 +84,10 @@ def test_a_segment_beside_the_head_is_said():
 
 def test_a_slice_without_a_tumour_hardly_counts_however_much_attention_it_draws():
     attention, tumour = np.array([9.0, 7.0, 7.0]), np.array([0.0, 0.9, 0.9])
-    weights = module.slice_weights(attention, tumour, False)
+    weights = slice_weights(attention, tumour, False)
     assert weights[0] < 0.01
     assert weights[1] == weights[2]
-    healthy = module.slice_weights(attention, np.zeros(3), False)
+    healthy = slice_weights(attention, np.zeros(3), False)
     assert healthy.sum() == pytest.approx(1)
     assert healthy[0] > healthy[1]
 
@@ -207,7 +209,7 @@ def test_the_heat_is_what_each_place_adds_to_the_answer():
     network, card = a_network()
     features = network.encode(torch.randn(3, 1, 64, 64))[0].detach()
     model = Model(card, None, (network,), "cpu", False)
-    found = module.heat_maps([[features[:2]], [features[2:]]], model, 1, lambda s, f: 0)
+    found = network_module.heat_maps([[features[:2]], [features[2:]]], model, 1, lambda s, f: 0)
     for k in range(3):
         one = features[k : k + 1].clone().requires_grad_()
         network.decode([one])[0, 1].backward()

@@ -19,6 +19,7 @@ from medtl.io.read import read_labelmap
 from medtl.io.write import write_labelmap
 from medtl.results import LesionFigures, SegmentedFile, SegmentFigures
 from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions
+from medtl.training.recipe import TrainedBundle
 from medtl.volume import Geometry, Labelmap, Segment
 
 CARD = SimpleNamespace(name="fake", version="1.0", task="segmentation", unfinished=False)
@@ -388,7 +389,7 @@ def test_train_prints_the_bundle_folder(monkeypatch, capsys):
 
     def train(recipe, run, progress):
         asked.append((recipe, run.fold, run.resume))
-        return run.output / recipe
+        return TrainedBundle(run.output / recipe)
 
     module.train = train
     monkeypatch.setitem(sys.modules, "medtl.training.train", module)

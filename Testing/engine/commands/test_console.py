@@ -212,7 +212,7 @@ class OddError(Exception):
 def test_an_input_ends_in_a_sentence_whatever_is_raised_and_the_others_go_on(
     error, verb, tmp_path, monkeypatch, capsys
 ):
-    module = importlib.import_module("medtl.segmentation" if verb == "segment" else "medtl.classification.classify")
+    module = importlib.import_module("medtl.segmentation" if verb == "segment" else "medtl.classification.files")
     monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: bands() if verb == "segment" else spots())
     good, odd = picture(tmp_path / "good.nrrd"), picture(tmp_path / "odd.nrrd")
     work = getattr(module, f"{verb}_file")

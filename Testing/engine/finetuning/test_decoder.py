@@ -117,7 +117,7 @@ def test_time_ends_a_tuning_after_one_step_at_the_least(model):
 
 def test_the_class_of_a_pixel_is_decided_as_segment_decides():
     logits = torch.tensor([[[[0.0, 0.0]], [[1.0, -1.0]], [[0.5, -3.0]]]])
-    assert classes_of(logits, small_model.a_card().calibration).tolist() == [[[1, 0]]]
+    assert classes_of(logits, small_model.a_card()).tolist() == [[[1, 0]]]
 
 
 def test_unknown_pixels_do_not_count_in_dice():

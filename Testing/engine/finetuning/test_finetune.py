@@ -13,7 +13,7 @@ import pytest
 import small_model
 import torch
 
-from medtl import worker
+from medtl import worker_jobs
 from medtl.commands.cli import main
 from medtl.errors import Cancelled, InputError, ModelError
 from medtl.finetuning import decoder, guard, tuned_bundle
@@ -586,13 +586,13 @@ def test_a_list_of_seeds_is_tuned_on_by_the_worker(bundle, model, case_files, tm
     seeds = seeds_of(read_labelmap(case_files.label), model.card, case_files.image, sha256, case_files.slices)
     write_seeds(tmp_path / "seeds.json", seeds)
     request = {"model": str(bundle), "seeds": str(tmp_path / "seeds.json"), "output": str(tmp_path / "new")}
-    record = worker.run_finetune({**request, "options": {}}, no_progress)
+    record = worker_jobs.run_finetune({**request, "options": {}}, no_progress)
     assert load_model(str(tmp_path / "new"), "cpu").sha256 == record["sha256"]
     wrong = [replace(seeds[0], sha256="0" * 64)]
     write_seeds(tmp_path / "seeds.json", wrong)
     assert read_seeds(tmp_path / "seeds.json")[0].sha256 == "0" * 64
     with pytest.raises(InputError, match="found another"):
-        worker.run_finetune({**request, "output": str(tmp_path / "newer"), "options": {}}, no_progress)
+        worker_jobs.run_finetune({**request, "output": str(tmp_path / "newer"), "options": {}}, no_progress)
 
 
 def test_slices_are_proposed_evenly_over_what_the_model_found(bundle, case_files, capsys):
@@ -602,7 +602,7 @@ def test_slices_are_proposed_evenly_over_what_the_model_found(bundle, case_files
     assert numbers == sorted(set(numbers))
     assert 1 <= len(numbers) <= 3
     assert (
-        worker.run_suggest(
+        worker_jobs.run_suggest(
             {"model": str(bundle), "input": str(case_files.image), "options": {"count": 3}}, no_progress
         )["slices"]
         == proposed

@@ -12,8 +12,9 @@ from medtl.commands.cli import main
 from medtl.errors import ModelError
 from medtl.finetuning.tuned_bundle import texts_of
 from medtl.model.bundle import load_model
-from medtl.model.card import METADATA, anonymised, anonymised_readme, load_card
+from medtl.model.card import METADATA, load_card
 from medtl.model.store import export_bundle, import_bundle
+from medtl.model.tuning_records import anonymised, anonymised_readme
 
 OLD = {
     "data": "heads",

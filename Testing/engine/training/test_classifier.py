@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from small_classifier import classifier_card
 
-from medtl.classification.classify import classify_file
+from medtl.classification.files import classify_file
 from medtl.commands.cli import main
 from medtl.errors import InputError
-from medtl.evaluation.classification import calibration_error, class_aucs, class_figures, plain_figures
+from medtl.evaluation.classification import calibration_error, class_aucs, class_figures, point_figures
 from medtl.model.bundle import load_model
 from medtl.model.card import Abstention, NetworkSpec, load_card
 from medtl.model.networks import build
@@ -70,7 +70,7 @@ def recipe(fit: ClassFit = FIT) -> ClassificationRecipe:
 @pytest.fixture(scope="module")
 def trained(case_list, tmp_path_factory):
     output = tmp_path_factory.mktemp("run") / "out"
-    return recipe().train(TrainingRun(case_list, output)), output
+    return recipe().train(TrainingRun(case_list, output)).folder, output
 
 
 def test_training_gives_a_bundle_that_classifies(trained, case_list):
@@ -92,7 +92,7 @@ def test_what_the_list_leaves_out_is_not_learned_from(case_list, tmp_path):
     text = case_list.read_text().replace("37.png,notumor,p9,train,,4", "37.png,notumor,p9,left-out,,")
     assert "left-out" in text
     (case_list.parent / "some.csv").write_text(text)
-    folder = recipe().train(TrainingRun(case_list.parent / "some.csv", tmp_path / "out"))
+    folder = recipe().train(TrainingRun(case_list.parent / "some.csv", tmp_path / "out")).folder
     split = load_card(folder).training["split"]
     assert "37" not in {*split["train"], *split["limits"]}
     assert "38" in split["train"]
@@ -113,7 +113,7 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(trained, case_list
     monkeypatch.setattr(classifier, "save_checkpoint", whole)
     with pytest.raises(InputError, match="--resume"):
         recipe().train(TrainingRun(case_list, tmp_path / "out"))
-    again = recipe().train(TrainingRun(case_list, tmp_path / "out", resume=True))
+    again = recipe().train(TrainingRun(case_list, tmp_path / "out", resume=True)).folder
     assert load_card(again).sha256 == load_card(trained[0]).sha256
 
 
@@ -251,7 +251,7 @@ def test_figures_are_those_of_the_textbook():
     probabilities = np.array(
         [[0.8, 0.1, 0.1], [0.4, 0.5, 0.1], [0.6, 0.2, 0.2], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.2, 0.2, 0.6]]
     )
-    found = plain_figures(truth, probabilities, ("a", "b", "c"))
+    found = point_figures(truth, probabilities, ("a", "b", "c"))
     assert found["accuracy"] == pytest.approx(4 / 6)
     assert found["recall_a"] == pytest.approx(2 / 3)
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)

@@ -57,6 +57,17 @@ def test_a_case_comes_back_from_the_cache_as_it_went_in(files, tmp_path, monkeyp
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["a.npz"]
 
 
+def test_warnings_of_reading_come_back_from_the_cache_too(files, tmp_path, monkeypatch):
+    volume = read_volume(files.image)
+    array = volume.array.astype(np.float32)
+    array[0, 0, :3] = np.nan
+    write_image(files.image, array, volume.geometry)
+    (first,) = prepare_cases((files,), CARD, tmp_path / "cache")
+    assert [text.partition(" count as")[0] for text in first.warnings] == ["3 voxels were NaN or infinite and"]
+    forbid(monkeypatch)
+    assert prepare_cases((files,), CARD, tmp_path / "cache")[0].warnings == first.warnings
+
+
 def test_training_sees_what_the_network_sees_later(files):
     cached = prepare_case(files, CARD, True)
     prepared = prepare(read_volume(files.image), CARD.input)

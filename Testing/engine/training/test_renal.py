@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from medtl.classification.shape import predict, shape_features, weak_evidence
 from medtl.errors import InputError
+from medtl.evaluation.metrics import draw_patients, rows_by_patient
 from medtl.evaluation.reliability import auc, calibration_slope, log_loss, reliability, scores
 from medtl.io.write import write_labelmap
 from medtl.model.bundle import load_model
@@ -121,11 +122,11 @@ def test_the_stored_resamples_say_what_the_models_fitted_to_them_say(monkeypatch
     monkeypatch.setattr(renal, "RESAMPLES", 4)
     table = a_table(n=150)
     stored = renal.final_model(table)
-    rng = np.random.default_rng(renal.SEED)
+    rng, groups = np.random.default_rng(renal.SEED), rows_by_patient(table.patients)
     row = {"volume": 12.5, "extent": -0.4}
     values = np.array([[12.5, -0.4]])
     for sample in stored.resamples:
-        rows = renal.drawn(table.patients, rng)
+        rows = draw_patients(groups, rng)
         refitted = renal.fit(table.values[rows], table.malignant[rows], table.patients[rows])
         one = type(stored)(
             sample[0],
@@ -169,7 +170,7 @@ def quick(monkeypatch):
 
 def test_the_bundle_is_plain_numbers_with_its_figures_and_can_be_asked(cases, quick, tmp_path):
     seen = []
-    bundle = RECIPE.train(TrainingRun(cases, tmp_path / "out"), lambda stage, fraction: seen.append(stage))
+    bundle = RECIPE.train(TrainingRun(cases, tmp_path / "out"), lambda stage, fraction: seen.append(stage)).folder
     assert bundle == tmp_path / "out" / "renal-malignancy"
     assert list(dict.fromkeys(seen)) == ["measure", "validate", "intervals", "resample"]
     assert not list(bundle.rglob("*.safetensors"))

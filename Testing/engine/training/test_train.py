@@ -22,7 +22,7 @@ from medtl.phantom import head
 from medtl.training import recipes
 from medtl.training.augment import Augmentation
 from medtl.training.fit import CHECKPOINT, Fit
-from medtl.training.recipe import TrainingRun
+from medtl.training.recipe import TrainedBundle, TrainingRun, named_warnings
 from medtl.training.segmenter import SegmentationRecipe, with_ranges
 from medtl.training.train import train
 
@@ -66,6 +66,13 @@ def cases(tmp_path_factory):
     return folder / "cases.csv"
 
 
+class Warned:
+    """A recipe that trains nothing and whose cases were read with a warning."""
+
+    def train(self, run, progress):
+        return TrainedBundle(run.output / "tiny", named_warnings("p0", ["3 voxels were NaN"]))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def tiny():
     """The recipe by name, and one thread, so that weights can be compared bit for bit."""
@@ -83,6 +90,14 @@ def trained(cases, tmp_path_factory):
     output = tmp_path_factory.mktemp("run") / "out"
     assert main(["train", "tiny", "--cases", str(cases), "--output", str(output)]) == 0
     return output
+
+
+def test_the_command_prints_warnings_of_reading_after_the_name_of_the_case(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("medtl.training.train.recipe_named", lambda name: Warned())
+    assert main(["train", "tiny", "--cases", str(tmp_path / "a.csv"), "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path / 'out' / 'tiny'}\n"
+    assert "medtl: warning: p0: 3 voxels were NaN" in printed.err
 
 
 def sites_of(split):
@@ -123,7 +138,7 @@ def test_nothing_of_the_held_out_patients_is_learned(trained, cases, tmp_path):
         other = head(20 + number, (72, 64, 8), (3.0, 3.2, 8.0))
         write_image(tmp_path / f"{case}.nrrd", other.volume.array, other.volume.geometry)
         write_labelmap(tmp_path / f"{case}-label.nrrd", other.labelmap)
-    card = load_card(train("tiny", TrainingRun(tmp_path / "cases.csv", tmp_path / "out")))
+    card = load_card(train("tiny", TrainingRun(tmp_path / "cases.csv", tmp_path / "out")).folder)
     before = load_card(trained / "tiny")
     assert card.training["split"]["test"].keys() == held.keys()
     assert card.training["split"]["test"] != held

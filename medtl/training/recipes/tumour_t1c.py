@@ -26,7 +26,7 @@ CARD = ModelCard(
     cleanup=Cleanup(min_pixels=80, min_share=0.05, fill_holes=True),
     gate=Gate(
         modality="MR",
-        # Contrast is said in many ways: T1c, T1 CE, t1+C, T1 post Gd, T1 KM.
+        # Contrast has many names: T1c, T1 CE, t1+C, T1 post Gd, T1 KM.
         sequence=(
             "*t1c",
             "*t1ce",
