@@ -181,6 +181,7 @@ def _only(segments: Sequence[Segment], what: str) -> Segment:
         found = ", ".join(f"{one.name} (value {one.value})" for one in segments) if alike else described(segments)
         raise InputError(
             f"Expected one segment {what}, found {len(segments)}: {found}. Choose one by its "
-            f"{'label value' if alike else 'id'}."
+            f"{'label value' if alike else 'id'}, or keep only that one.",
+            option="segment",
         )
     return segments[0]
