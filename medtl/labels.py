@@ -185,7 +185,11 @@ def described(segments: Sequence[Segment]) -> str:
 
 def _only(segments: Sequence[Segment], what: str) -> Segment:
     if len(segments) > 1:
+        alike = len({segment.id for segment in segments}) < len(segments)
+        found = ", ".join(f"{one.name} (value {one.value})" for one in segments) if alike else described(segments)
         raise InputError(
-            f"Expected one segment {what}, found {len(segments)}: {described(segments)}. Choose one by its id."
+            f"Expected one segment {what}, found {len(segments)}: {found}. Choose one by its "
+            f"{'label value' if alike else 'id'}, or keep only that one.",
+            option="segment",
         )
     return segments[0]

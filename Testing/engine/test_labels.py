@@ -128,6 +128,14 @@ def test_a_segment_is_named_by_id_name_label_or_value():
         named_segment(a_labelmap(Segment(1, "x", "a"), Segment(2, "y", "a")), "a")
 
 
+def test_segments_of_one_id_are_told_apart_by_their_label_values():
+    labelmap = a_labelmap(Segment(1, "x", "a"), Segment(2, "x", "b"))
+    found = r"one segment called 'x', found 2: a \(value 1\), b \(value 2\)\. Choose one by its label value"
+    with pytest.raises(InputError, match=found):
+        named_segment(labelmap, "x")
+    assert named_segment(labelmap, "2").name == "b"
+
+
 def test_the_tumour_is_the_segment_that_is_called_so():
     kidney, tumour = Segment(2, "s1", "Kidney"), Segment(1, "s2", "Tumour")
     assert tumour_segment([kidney, tumour]) is tumour

@@ -1,5 +1,6 @@
 """The region of a volume that is classified: a segment of a segmentation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from ..io import read
 from ..io.isolated import Reader
 from ..labels import all_segments, named_segment, tumour_segment
 from ..model.card import ModelCard
-from ..volume import Labelmap, Volume, check_same_grid
+from ..volume import Labelmap, Segment, Volume, check_same_grid
 
 # A labelmap without segments hardly has more values than this; an image of whole numbers does.
 MOST_VALUES = 150
+MOST_NAMES = 10  # of segments in a message
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ def read_region(
     """
     if segmentation is None and card.coefficients is None:
         if segment is not None:
-            raise InputError("Expected a segmentation with --segment, found none. Give --segmentation FILE, too.")
+            raise InputError(
+                "Expected a segmentation to take the segment from, found none. Choose one.", option="segmentation"
+            )
         return None
     try:
         labelmap = reader.read_labelmap(segmentation or source)
@@ -52,11 +56,24 @@ def read_region(
     except InputError as error:
         if segmentation is not None:
             raise
-        advice = f"{card.name} measures the shape of a segmentation: give --segmentation FILE."
-        raise InputError(f"{error} {advice}") from error
+        raise InputError(f"{error} {card.name} measures the shape of a segmentation.", option="segmentation") from error
     check_same_grid(labelmap.geometry, volume.geometry, segmentation or source, source)
     values = card.coefficients.values if card.coefficients is not None else ()
-    return Region(region_of(labelmap, segment, values), labelmap.warnings)
+    mask = region_of(labelmap, segment, values)
+    several = _filled(labelmap) if segment is None and not values else []
+    united = (f"All {len(several)} segments count as one region: {_names(several)}.",) if len(several) > 1 else ()
+    return Region(mask, (*labelmap.warnings, *united))
+
+
+def _filled(labelmap: Labelmap) -> list[Segment]:
+    """The segments that have voxels."""
+    present = {*np.unique(labelmap.array).tolist(), *labelmap.covered[:, 0].tolist()}
+    return [one for one in all_segments(labelmap) if one.value in present]
+
+
+def _names(segments: Sequence[Segment]) -> str:
+    more = f" and {len(segments) - MOST_NAMES} more" if len(segments) > MOST_NAMES else ""
+    return ", ".join(one.id for one in segments[:MOST_NAMES]) + more
 
 
 def region_of(labelmap: Labelmap, segment: str | None, values: tuple[int, ...] = ()) -> np.ndarray:
@@ -68,11 +85,10 @@ def region_of(labelmap: Labelmap, segment: str | None, values: tuple[int, ...] =
 
     Raises: InputError when there is no such segment, it has no voxel, or several may be meant.
     """
-    present = {*np.unique(labelmap.array).tolist(), *labelmap.covered[:, 0].tolist()}
-    filled = [candidate for candidate in all_segments(labelmap) if candidate.value in present]
+    filled = _filled(labelmap)
     if not filled:
         raise InputError("Expected a segmentation with voxels, found it empty. Segment the tumour first.")
-    names = ", ".join(candidate.id for candidate in labelmap.segments or filled)
+    names = _names(labelmap.segments or filled)
     if segment is not None:
         chosen = named_segment(labelmap, segment)
         if chosen is None or chosen not in filled:
@@ -84,11 +100,16 @@ def region_of(labelmap: Labelmap, segment: str | None, values: tuple[int, ...] =
     if labelmap.segments:
         tumour = tumour_segment([candidate for candidate in filled if candidate in labelmap.segments])
         if tumour is None:
-            raise InputError(f"Expected a segment called tumour, found {names}. Name the right one with --segment.")
+            raise InputError(
+                f"Expected a segment called tumour, found {names}. Choose the right one, or call it so.",
+                option="segment",
+            )
         return labelmap.mask(tumour.value)
     stated = [candidate.value for candidate in filled if candidate.value in values]
     if not stated:
         raise InputError(
-            f"Expected a segment of the value {' or '.join(map(str, values))}, found {names}. Name it with --segment."
+            f"Expected a segment of the value {' or '.join(map(str, values))}, found {names}. Choose the right one, or "
+            "give it this value.",
+            option="segment",
         )
     return labelmap.mask(*stated)

@@ -65,7 +65,7 @@ def _safe(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
     cell = cell.replace("\r", "\n")  # csv does not quote it
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+    return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA_STARTS) else cell
 
 
 def usual_probability(record: Mapping[str, Any], class_id: str) -> float | None:

@@ -30,6 +30,8 @@ HINTS = {
     "frame": "Use --frame N.",
     "component": "Use --component N.",
     "series": "Use --series UID.",
+    "segmentation": "Use --segmentation FILE.",
+    "segment": "Use --segment ID.",
 }
 
 

@@ -15,6 +15,7 @@ from ..volume import Geometry, Volume
 from .dicom_file import dicom_errors, is_dicom, read_header, series_uid, visible_files
 from .dicom_pixels import Scaling, read_planes, unreadable
 from .files import PICTURES, VOLUMES, naming, suffix_of
+from .header import NO_THICKNESS
 from .limits import check_memory
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class _Slice:
     row: np.ndarray
     column: np.ndarray
     spacing: tuple[float, float] | None
-    thickness: float
+    thickness: float | None
     scaling: Scaling
     belongs_to: tuple[str, str, str]  # patient, study and modality, which a series has one of
     has_axes: bool  # the file states an orientation
@@ -92,7 +93,13 @@ def read_dicom(path: Path, uid: str | None = None) -> Volume:
         series.modality,
         series.description,
         slices[0].spacing is not None,
-        (*uneven, *_missing_axes(slices, series), *_missing_neighbours(series, path), *_not_read(others)),
+        (
+            *uneven,
+            *_missing_axes(slices, series),
+            *_missing_thickness(slices, series),
+            *_missing_neighbours(series, path),
+            *_not_read(others),
+        ),
     )
 
 
@@ -100,6 +107,11 @@ def _missing_axes(slices: list[_Slice], series: Series) -> tuple[str, ...]:
     if series.modality not in CROSS_SECTIONAL or all(s.has_axes for s in slices):
         return ()
     return ("The files state no orientation (0020,0037): the slices count as axial.",)
+
+
+def _missing_thickness(slices: list[_Slice], series: Series) -> tuple[str, ...]:
+    one = series.modality in CROSS_SECTIONAL and len(slices) == 1
+    return (NO_THICKNESS,) if one and slices[0].thickness is None and slices[0].spacing is not None else ()
 
 
 def _missing_neighbours(series: Series, path: Path) -> tuple[str, ...]:
@@ -197,20 +209,24 @@ def _slice(header: "Dataset", holders: "list[Dataset]", file: Path, number: int,
     spacing = lengths("PixelSpacing", "PixelMeasuresSequence", 2) or (
         imager and _numbers("ImagerPixelSpacing", imager, 2)
     )
-    thickness = lengths("SliceThickness", "PixelMeasuresSequence", 1, (1.0,))
-    between = lengths("SpacingBetweenSlices", "PixelMeasuresSequence", 1, thickness)
+    (thickness,) = lengths("SliceThickness", "PixelMeasuresSequence", 1, (0.0,))
+    (between,) = lengths("SpacingBetweenSlices", "PixelMeasuresSequence", 1, (0.0,))
     (slope,) = numbers("RescaleSlope", "PixelValueTransformationSequence", 1, (1.0,))
     (intercept,) = numbers("RescaleIntercept", "PixelValueTransformationSequence", 1, (0.0,))
     if slope == 0:
         raise ValueError("a RescaleSlope of 0")
+    if spacing is not None and min(spacing) <= 0:
+        raise ValueError(f"{min(spacing):g} mm as PixelSpacing")
+    if not all(0.99 < np.linalg.norm(axis) < 1.01 for axis in (row, column)):
+        raise ValueError("an ImageOrientationPatient that is no pair of unit vectors")
     return _Slice(
         file,
         (int(header.Columns), int(header.Rows)),
         None if position is None else np.array(position),
-        row / (np.linalg.norm(row) or 1.0),
-        column / (np.linalg.norm(column) or 1.0),
+        row / np.linalg.norm(row),
+        column / np.linalg.norm(column),
         None if spacing is None else (spacing[1], spacing[0]),
-        abs((between[0] or thickness[0]) or 1.0),
+        abs(between or thickness) or None,
         Scaling(number, slope, intercept),
         (str(header.get("PatientID", "")), str(header.get("StudyInstanceUID", "")), str(header.get("Modality", ""))),
         axes is not None,
@@ -292,9 +308,9 @@ def _check_alike(slices: list[_Slice], name: str) -> None:
 def _step(slices: list[_Slice], name: str) -> tuple[float, tuple[str, ...]]:
     """The distance of neighbouring slices in mm, and a warning where it varies. Gaps, doubles and tilt are refused."""
     if len(slices) == 1:
-        return slices[0].thickness, ()
+        return slices[0].thickness or 1.0, ()
     steps = np.diff([s.along for s in slices])
-    usual = float(np.median(steps))
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])  # the lower median: half of the steps may be gaps
 
     def pair(at: int) -> str:
         return f"{slices[at].path.name} and {slices[at + 1].path.name} (slices {at + 1} and {at + 2})"
@@ -331,19 +347,21 @@ def _check_tilt(slices: list[_Slice], name: str) -> None:
 
 def _voxels(slices: list[_Slice]) -> np.ndarray:
     """The values (Z, Y, X): int16 or int32 where they are whole and fit, else float32."""
-    is_whole = all(s.scaling.is_whole for s in slices)
+    is_whole = all(s.scaling.is_whole for s in slices)  # and so are the values, unless pixel data are floating-point
     x, y = slices[0].size
     array = np.empty((len(slices), y, x), dtype=np.int32 if is_whole else np.float32)
     for file in dict.fromkeys(s.path for s in slices):
         here = [n for n, s in enumerate(slices) if s.path == file]
         for n, values in zip(here, read_planes(file, [slices[n].scaling for n in here]), strict=True):
-            low, high = float(values.min()), float(values.max())
-            if not max(abs(low), abs(high)) <= LARGEST:
+            finite = values[np.isfinite(values)]  # floating-point pixel data may lack values, which the caller checks
+            low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+            if max(abs(low), abs(high)) > LARGEST:
                 raise InputError(
                     f"Expected values that 32-bit numbers can hold, found {low:g} to {high:g} in {file}. "
                     "Correct its RescaleSlope and RescaleIntercept."
                 )
-            if array.dtype == np.int32 and not INT32.min <= low <= high <= INT32.max:
+            fits = INT32.min <= low <= high <= INT32.max and finite.size == values.size
+            if array.dtype == np.int32 and not (fits and (values == np.rint(values)).all()):
                 array = array.astype(np.float32)
             array[n] = values
     small = array.dtype == np.int32 and array.min() >= -32768 and array.max() <= 32767

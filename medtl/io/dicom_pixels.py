@@ -113,8 +113,13 @@ def read_planes(file: Path, scalings: Sequence[Scaling]) -> list[np.ndarray]:
 
     Raises: InputError when the pixel data are damaged or compressed in a way that cannot be read here.
     """
-    with dicom_errors(lambda reason: f"Expected whole pixel data, found {file} cut off or damaged. Export it again."):
+
+    def damaged(reason: str) -> str:
+        return f"Expected whole pixel data, found {file} cut off or damaged ({reason}). Export it again."
+
+    with dicom_errors(damaged):
         data = read_dataset(file)
+        _check_length(data, file)
         stored = _stored(data)
         inverted = data.get("PhotometricInterpretation") == "MONOCHROME1"  # the smallest stored value is white
         ends = [_sum_of_ends(data, s) if inverted else 0.0 for s in scalings]
@@ -145,6 +150,18 @@ def _stored(data: "Dataset") -> np.ndarray | None:
             raise
         return None  # all of the plugins that are there failed
     return np.asarray(pixels).reshape(-1, int(data.Rows), int(data.Columns))
+
+
+def _check_length(data: "Dataset", file: Path) -> None:
+    """Raise InputError where uncompressed pixel data are longer than the header says by a row or a column of pixels or
+    more: then Rows or Columns are wrong. Less is padding."""
+    promised, found = pixel_bytes(data), len(data.get("PixelData") or b"")
+    row_or_column = promised // max(int(data.Rows), int(data.Columns))
+    if not data.file_meta.TransferSyntaxUID.is_compressed and found >= promised + max(row_or_column, 2):
+        raise InputError(
+            f"Expected {promised} bytes of pixel data for {data.Rows} × {data.Columns} pixels, found {found} in "
+            f"{file}: header and data do not belong together. Export it again."
+        )
 
 
 def _table(data: "Dataset") -> "Dataset | None":

@@ -7,7 +7,7 @@ or hang on impossible dimensions and numbers.
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +25,7 @@ ALLOW_OUTSIDE = "MEDTL_DATA_OUTSIDE"  # set to 1: detached data may lie outside 
 
 
 NO_THICKNESS = "The header gives no slice thickness; 1 mm is assumed."
+MILLIMETRES = ("mm", "millimeter", "millimetre", "millimeters", "millimetres", "?", "")
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,8 @@ def _meta_image_text(file: BinaryIO, lines: Iterator[str], path: Path) -> TextHe
         if key is None:
             pairs[_readable(name.strip())] = _readable(value.strip())
             continue
-        if key in fields:
-            raise refuse(path, "each field once", f"{name.strip()} twice")
+        if fields.get(key, value.strip()) != value.strip():
+            raise refuse(path, "each field once", f"{name.strip()} twice, with different values")
         fields[key] = value.strip()
         if key == "datafile":
             break
@@ -202,7 +203,7 @@ META_IMAGE_FIELDS = {
         name: name
         for name in (
             *("objecttype", "ndims", "binarydata", "compresseddata", "compresseddatasize", "dimsize", "headersize"),
-            *("elementtype", "elementnumberofchannels", "elementspacing", "elementsize"),
+            *("elementtype", "elementnumberofchannels", "elementspacing", "elementsize", "distanceunits"),
             *("elementtointensityfunctionslope", "elementtointensityfunctionoffset"),
         )
     },
@@ -288,6 +289,12 @@ def dimension_of(text: str, what: str, path: Path) -> int:
     if not 1 <= dimension <= MOST_AXES:
         raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
     return dimension
+
+
+def units_warning(units: Iterable[str]) -> tuple[str, ...]:
+    """A warning where a text header gives lengths in other units, which Slicer and ITK do not apply either."""
+    other = sorted({unit for unit in units if unit.lower() not in MILLIMETRES})
+    return (f"The header gives lengths in {', '.join(other)}; they are taken as mm.",) if other else ()
 
 
 def sizes_of(text: str, dimension: int, path: Path) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from .header import (
     read_text_header,
     refuse,
     sizes_of,
+    units_warning,
 )
 
 DTYPES = {
@@ -70,7 +71,10 @@ def read_meta_image_header(path: Path) -> Header:
         component=None if channels == 1 else 0,
         states_spacing=geometry != Geometry(geometry.size),
         entries=text.pairs,
-        warnings=(NO_THICKNESS,) if dimension < 3 and geometry != Geometry(geometry.size) else (),
+        warnings=(
+            *units_warning([fields.get("distanceunits", "")[:60]]),
+            *([NO_THICKNESS] if dimension < 3 and geometry != Geometry(geometry.size) else []),
+        ),
     )
 
 

@@ -90,6 +90,8 @@ def read_nifti_header(path: Path) -> Header:
         raise refuse(path, "one kind of components", "vectors of colours")
     slope, intercept = (float(v) for v in raw.field("scale"))
     scaled = not colours and math.isfinite(slope) and slope != 0
+    if scaled and not math.isfinite(intercept):
+        raise refuse(path, f"a finite scl_inter beside the scl_slope {slope:g}", f"{intercept:g}", "Correct it.")
     return Header(
         "NIfTI",
         path,
@@ -99,7 +101,7 @@ def read_nifti_header(path: Path) -> Header:
         *_data(raw, path),
         geometry,
         0 if colours else 4 if vector else None,
-        (slope, intercept if math.isfinite(intercept) else 0.0) if scaled else (1.0, 0.0),
+        (slope, intercept) if scaled else (1.0, 0.0),
         states_spacing=geometry.spacing != (1.0, 1.0, 1.0) or any(codes),
         warnings=warnings,
     )

@@ -25,6 +25,7 @@ from .header import (
     read_text_header,
     refuse,
     sizes_of,
+    units_warning,
 )
 
 TYPES = {
@@ -54,8 +55,8 @@ SPACES = {
     **dict.fromkeys(("leftposteriorsuperior", "lps"), (1.0, 1.0, 1.0)),
     **dict.fromkeys(("scannerxyz", "3drighthanded", "3dlefthanded"), (1.0, 1.0, 1.0)),
 }
+NO_PATIENT = ("scanner", "3d")  # beginnings of the names of spaces without a patient
 GRID_KINDS = ("domain", "space", "???", "none", "")
-MILLIMETRES = ("mm", "millimeter", "millimetre", "millimeters", "millimetres", "")
 
 
 def read_nrrd_header(path: Path) -> Header:
@@ -75,11 +76,7 @@ def read_nrrd_header(path: Path) -> Header:
     encoding = ENCODINGS.get(fields["encoding"].lower())
     if encoding is None:
         raise refuse(path, f"the encoding {', '.join(sorted(set(ENCODINGS.values())))}", fields["encoding"][:60])
-    geometry, spatial, stated = _grid(fields, sizes, kinds, path)
-    units = re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))
-    other = sorted({unit for unit in units if unit.lower() not in MILLIMETRES})
-    warnings = [f"The header gives lengths in {', '.join(other)}; they are taken as mm."] if other else []
-    warnings += [NO_THICKNESS] if stated and len(spatial) < 3 else []
+    geometry, spatial, stated, warnings = _grid(fields, sizes, kinds, path)
     return Header(
         "NRRD",
         path,
@@ -92,7 +89,7 @@ def read_nrrd_header(path: Path) -> Header:
         component,
         states_spacing=stated,
         entries=text.pairs,
-        warnings=tuple(warnings),
+        warnings=warnings,
     )
 
 
@@ -132,30 +129,52 @@ def _parts(text: TextHeader, sizes: tuple[int, ...], encoding: str, path: Path) 
 
 def _grid(
     fields: Mapping[str, str], sizes: tuple[int, ...], kinds: tuple[str, ...], path: Path
-) -> tuple[Geometry, tuple[int, ...], bool]:
-    """The grid in LPS mm, its axes and whether the header states a spacing for each of them."""
+) -> tuple[Geometry, tuple[int, ...], bool, tuple[str, ...]]:
+    """The grid in LPS mm, its axes, whether the header states a spacing for each of them, and warnings."""
     signs, width = _space(fields, path)
     vectors = _directions(fields.get("spacedirections"), len(sizes), width, path)
     grid_axes = [n for n, kind in enumerate(kinds) if kind in GRID_KINDS]
-    stated_axes = [n for n in grid_axes if vectors[n] is not None]
+    directed = [n for n in grid_axes if vectors[n] is not None]
     if not grid_axes:
         raise refuse(path, "at least one axis of space", " ".join(kinds))
-    if len(stated_axes) > width:
-        raise refuse(path, f"at most {width} space directions", str(len(stated_axes)))
-    spatial = tuple((stated_axes or grid_axes)[:3])
-    origin = np.zeros(3)
-    if stated_axes:
+    if len(directed) > width:
+        raise refuse(path, f"at most {width} space directions", str(len(directed)))
+    spatial = tuple((directed or grid_axes)[:3])
+    axes = _Axes(fields, sizes, path)
+    if directed:
         columns = [np.asarray(vectors[n]) * signs for n in spatial]
+        axes.check_lengths({n: float(np.linalg.norm(vectors[n] or 0.0)) for n in spatial})
+        stated_axes = directed
     else:
-        spacings = _optional(fields.get("spacings"), len(sizes), "spacings", path)
-        columns = [(spacings[n] or 1.0) * np.eye(3)[at] for at, n in enumerate(spatial)]
-        stated_axes = [n for n in spatial if spacings[n] is not None]
-        origin = _origin_of_axes(fields, spacings, spatial, path)
+        stated_axes = [n for n in spatial if axes.spacings[n] is not None]
+        if stated_axes and width:
+            raise refuse(path, "space directions beside a space", "spacings", "Correct it.")
+        columns = [axes.spacing(n) * np.eye(3)[at] for at, n in enumerate(spatial)]
     if fields.get("spaceorigin", "none") != "none":
         origin = np.asarray(_vector(fields["spaceorigin"], width, path)) * signs
+    else:
+        origin = np.zeros(3) if directed else np.array([*map(axes.first_centre, spatial), 0.0, 0.0])[:3]
     geometry = grid_of([sizes[n] for n in spatial], columns, origin)
     stated = all(n in stated_axes for n in spatial if sizes[n] > 1) and bool(stated_axes)
-    return geometry, spatial, stated and geometry != Geometry(geometry.size)
+    warnings = [*_units_warnings(fields, spatial)]
+    if directed and fields.get("space", "").lower().startswith(NO_PATIENT):
+        warnings.append("The header does not state how the patient lies in its space; left is assumed.")
+    if stated and len(spatial) < 3:
+        warnings.append(NO_THICKNESS)
+    if stated_axes and not stated:
+        warnings.append("The header gives no spacing for an axis; 1 mm is assumed.")
+    if not directed and len({axes.mins[n] is None for n in spatial}) > 1:
+        warnings.append("The header does not state where an axis begins; 0 mm is assumed.")
+    return geometry, spatial, stated and geometry != Geometry(geometry.size), tuple(warnings)
+
+
+def _units_warnings(fields: Mapping[str, str], spatial: tuple[int, ...]) -> tuple[str, ...]:
+    """A warning of units other than mm, of the space or of its axes."""
+    of_space, of_axes = (
+        [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|([^\s"]+)', fields.get(name, ""))]
+        for name in ("spaceunits", "units")
+    )
+    return units_warning([*of_space, *(of_axes[n] for n in spatial if n < len(of_axes))])
 
 
 def _space(fields: Mapping[str, str], path: Path) -> tuple[np.ndarray, int]:
@@ -200,15 +219,43 @@ def _optional(text: str | None, dimension: int, what: str, path: Path) -> list[f
     return [None if part.lower().strip("+-") == "nan" else numbers(part, 1, what, path)[0] for part in parts]
 
 
-def _origin_of_axes(
-    fields: Mapping[str, str], spacings: list[float | None], spatial: tuple[int, ...], path: Path
-) -> np.ndarray:
-    """The first voxel's centre where the header has axis mins instead of a space."""
-    mins = _optional(fields.get("axismins"), len(spacings), "axis mins", path)
-    centerings = fields.get("centerings", "").lower().split() or ["cell"] * len(spacings)
-    origin = np.zeros(3)
-    if len(centerings) != len(spacings) or any(mins[n] is None or spacings[n] is None for n in spatial):
-        return origin
-    for at, n in enumerate(spatial):
-        origin[at] = (mins[n] or 0.0) + (0.0 if centerings[n] == "node" else (spacings[n] or 0.0) / 2)
-    return origin
+class _Axes:
+    """Spacings and places of axes that lie in no space, None where the header does not state them."""
+
+    def __init__(self, fields: Mapping[str, str], sizes: tuple[int, ...], path: Path) -> None:
+        dimension = len(sizes)
+        self.path = path
+        self.mins, maxs, self.spacings = (
+            _optional(fields.get(name), dimension, what, path)
+            for name, what in (("axismins", "axis mins"), ("axismaxs", "axis maxs"), ("spacings", "spacings"))
+        )
+        self.centerings = fields.get("centerings", "").lower().split() or ["cell"] * dimension
+        if len(self.centerings) != dimension:
+            raise refuse(path, f"{dimension} centerings", str(len(self.centerings)), "Correct it.")
+        lengths = {}
+        for n, (low, high) in enumerate(zip(self.mins, maxs, strict=True)):
+            steps = sizes[n] - 1 if self.centerings[n] == "node" else sizes[n]
+            if low is not None and high is not None and steps:
+                lengths[n] = (high - low) / steps
+        self.check_lengths(lengths)
+        self.spacings = [lengths.get(n) if one is None else one for n, one in enumerate(self.spacings)]
+
+    def check_lengths(self, lengths: Mapping[int, float]) -> None:
+        """Raise InputError where a spacing is not as long as another field says."""
+        for n, length in lengths.items():
+            stated = self.spacings[n]
+            if stated is not None and abs(abs(stated) - abs(length)) > 1e-3 * abs(length):
+                found = f"spacings of {stated:g} and {length:g} on axis {n + 1}"
+                raise refuse(self.path, "one spacing of each axis", found, "Correct it.")
+
+    def spacing(self, axis: int) -> float:
+        """The signed spacing of an axis, 1 where it is not stated."""
+        stated = self.spacings[axis]
+        return 1.0 if stated is None else stated
+
+    def first_centre(self, axis: int) -> float:
+        """The centre of the first voxel of an axis, 0 where it is not stated."""
+        low = self.mins[axis]
+        if low is None:
+            return 0.0
+        return low if self.centerings[axis] == "node" else low + self.spacing(axis) / 2

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 GREY_LEVELS = 2  # grey pictures come back from JPEG and WebP with channels that differ by a level or two
-ORIENTATION, BITS, PHOTOMETRIC = 274, 258, 262  # tags of EXIF and TIFF
+ORIENTATION, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 274, 258, 262, 339  # tags of EXIF and TIFF
 WHITE_IS_ZERO = 0  # of PHOTOMETRIC
+UNSIGNED, SIGNED = 1, 2  # of SAMPLE_FORMAT
 
 
 def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
@@ -26,7 +27,7 @@ def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[
 
     Raises: InputError when the picture is damaged, or `frame` or `component` has to be chosen.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings(), quiet_stderr():  # libtiff prints
@@ -37,6 +38,11 @@ def read_picture(path: Path, frame: int | None, component: int | None) -> tuple[
                 pixels, changes = _pixels(picture, path)
     except (MedTLError, MemoryError):
         raise
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"Expected a picture of a kind that Pillow reads, found a damaged one or another kind of values: {path}. "
+            "Save it as PNG, or as TIFF with 8 or 16 bits."
+        ) from error
     except Exception as error:  # Pillow raises what its decoders meet: SyntaxError, struct.error, EOFError and others
         raise InputError(reason_of(path, "picture", str(error) or type(error).__name__)) from error
     if pixels.ndim == 3:
@@ -69,6 +75,7 @@ def _pixels(picture: "Image", path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     is_supported = picture.mode in ("L", "I", "F", "RGB") or picture.mode.startswith("I;16")
     is_grey = picture.mode in ("1", "LA", "La")
     pixels = np.asarray(picture if is_supported else picture.convert("L" if is_grey else "RGB"))
+    pixels = _signed_as_stated(pixels, tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0], bits)
     if white_is_zero and picture.mode.startswith("I;16"):  # Pillow inverts 8 bits and fewer
         pixels = 2**bits - 1 - pixels
     elif white_is_zero and picture.mode in ("I", "F"):
@@ -77,6 +84,15 @@ def _pixels(picture: "Image", path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
             "Save it again as MinIsBlack."
         )
     return pixels, tuple(changes)
+
+
+def _signed_as_stated(pixels: np.ndarray, sample_format: int, bits: int) -> np.ndarray:
+    """The pixels of a TIFF as signed or unsigned as its header says: of 8 and 32 bits Pillow reads one kind alone."""
+    if sample_format == SIGNED and pixels.dtype == np.uint8:
+        return pixels.view(np.int8)
+    if sample_format == UNSIGNED and bits == 32 and pixels.dtype == np.int32:
+        return pixels.view(np.uint32)
+    return pixels
 
 
 def _is_transparent(picture: "Image") -> bool:

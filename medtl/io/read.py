@@ -94,24 +94,26 @@ def read_labelmap(path: Path) -> Labelmap:
     header = read_header(path, kind)
     if kind != "NRRD":  # a segmentation of overlapping segments may have four axes
         choose(path, "frame", None, header.frames)
-    segments = segments_of(dict(header.entries), path)
     layers = header.frames * header.components
+    segments = segments_of(dict(header.entries), layers, path)
     if not segments:
         choose(path, "layer", None, layers)
     array = _as_labels(read_voxels(header, None), path)
     distinct = len({segment.value for segment, _ in segments}) == len(segments)
     if layers == 1 and distinct:
         return Labelmap(array[0], header.geometry, tuple(segment for segment, _ in segments), header.warnings)
-    in_layers = segments if layers > 1 else [(segment, 0) for segment, _ in segments]
-    labelmap = merge_layers(array, header.geometry, in_layers, path)
+    labelmap = merge_layers(array, header.geometry, segments)
     return replace(labelmap, warnings=(*header.warnings, *labelmap.warnings))
 
 
 def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
-    is_whole = array.dtype.kind in "iu" or bool((np.isfinite(array) & (array == np.rint(array))).all())
-    if not is_whole or array.min() < 0 or array.max() > 65535:
+    right = (array >= 0) & (array <= 65535)
+    if array.dtype.kind == "f":
+        right &= array == np.rint(array)
+    if not right.all():
+        others = array[~right]
         raise InputError(
-            f"Expected whole numbers from 0 to 65535 as labels, found values from {array.min():g} to {array.max():g} "
-            f"in {path}. Choose the labelmap, not the image."
+            f"Expected whole numbers from 0 to 65535 as labels, found other values in {others.size} voxel(s), as "
+            f"{others[0]:.8g}, in {path}. Choose the labelmap, not the image."
         )
     return array.astype(np.uint16)

@@ -12,21 +12,31 @@ import numpy as np
 from ..errors import InputError
 from ..volume import Geometry, Labelmap, Segment
 
+SEGMENT_ID = re.compile(r"Segment(0|[1-9]\d{0,8})_ID", re.ASCII)
 
-def segments_of(metadata: dict[str, str], path: Path) -> list[tuple[Segment, int]]:
-    """The segments that a header names, each with the index of its layer.
 
-    Raises: InputError when an entry is not the number that it should be.
+def segments_of(metadata: dict[str, str], layers: int, path: Path) -> list[tuple[Segment, int]]:
+    """The segments that a header names, in the order of their numbers, each with the index of its layer.
+
+    Raises: InputError when an entry is not the number that it should be, or there are fewer layers.
     """
     segments: list[tuple[Segment, int]] = []
-    while (key := f"Segment{len(segments)}_") + "ID" in metadata:
+    for number in sorted(int(found[1]) for found in map(SEGMENT_ID.fullmatch, metadata) if found):
+        key = f"Segment{number}_"
         try:
-            segments.append((_segment(metadata, key), int(metadata.get(key + "Layer", len(segments)))))
+            segment = _segment(metadata, key)
+            layer = int(metadata.get(key + "Layer", len(segments) if layers > 1 else 0))
         except ValueError as error:
             raise InputError(
-                f"Expected numbers in the {key} entries of the header, found another text in {path} ({error}). "
-                "Save the segmentation again in Slicer."
+                f"Expected numbers that can be in the {key} entries of the header, found another text in {path} "
+                f"({error}). Save the segmentation again in Slicer."
             ) from error
+        if not 0 <= layer < layers:
+            raise InputError(
+                f"Expected layers 0 to {layers - 1}, found segment {segment.name} on layer {layer} in {path}. "
+                "Save the segmentation again in Slicer."
+            )
+        segments.append((segment, layer))
     return segments
 
 
@@ -37,8 +47,11 @@ def _segment(metadata: dict[str, str], key: str) -> Segment:
     if tags.get("Segmentation.Status") == "inprogress":  # the default that writing adds
         del tags["Segmentation.Status"]
     red, green, blue = (float(c) for c in metadata.get(key + "Color", "0.5 0.5 0.5").split())
+    value = int(metadata.get(key + "LabelValue", 1))
+    if not 1 <= value <= 65535:
+        raise ValueError(f"a label value of {value}, which is not from 1 to 65535")
     return Segment(
-        value=int(metadata.get(key + "LabelValue", 1)),
+        value=value,
         id=metadata[key + "ID"],
         name=metadata.get(key + "Name", metadata[key + "ID"]),
         colour=(red, green, blue),
@@ -47,13 +60,11 @@ def _segment(metadata: dict[str, str], key: str) -> Segment:
     )
 
 
-def merge_layers(layers: np.ndarray, geometry: Geometry, segments: list[tuple[Segment, int]], path: Path) -> Labelmap:
+def merge_layers(layers: np.ndarray, geometry: Geometry, segments: list[tuple[Segment, int]]) -> Labelmap:
     """One labelmap of the layers (L, Z, Y, X) of a segmentation; where segments overlap, the later one counts.
 
     `covered` of the result has the voxels that a segment loses; a warning has their number. Segments are numbered from
     1 in their order where several have the same value.
-
-    Raises: InputError when a segment lies on a layer that is not there.
     """
     distinct = len({segment.value for segment, _ in segments}) == len(segments)
     numbered = [each if distinct else replace(each, value=n) for n, (each, _) in enumerate(segments, start=1)]
@@ -62,11 +73,6 @@ def merge_layers(layers: np.ndarray, geometry: Geometry, segments: list[tuple[Se
     covered = [np.zeros((0, 2), np.int64)]
     sizes: dict[int, int] = {}
     for segment, (stored, layer) in zip(numbered, segments, strict=True):
-        if not 0 <= layer < len(layers):
-            raise InputError(
-                f"Expected layers 0 to {len(layers) - 1}, found segment {segment.name} on layer {layer} in {path}. "
-                "Save the segmentation again in Slicer."
-            )
         mask = layers[layer] == stored.value
         named[layer] |= mask
         voxels = np.flatnonzero(mask)

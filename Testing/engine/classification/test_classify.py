@@ -378,6 +378,22 @@ def test_a_segment_is_found_by_id_name_and_value(tmp_path):
     assert found == [[4, 5, 6]] * 3 + [[7, 8, 9]]
 
 
+def test_segments_that_are_taken_together_are_named_in_a_warning(tmp_path):
+    segments = (Segment(1, "m.tumour", "Tumour"), Segment(2, "m.other", "Other"))
+    grow = lambda labels: np.where(np.roll(labels, 3, 0) > labels, 2, labels).astype(np.uint8)  # noqa: E731
+    source, given = labelled(tmp_path, grow, segments=segments)
+    united = "All 2 segments count as one region: m.tumour, m.other."
+    assert united in classify_file(source, spots(), given).warnings
+    assert united not in classify_file(source, spots(), replace(given, segment="Tumour")).warnings
+
+
+def test_many_values_are_named_in_part(tmp_path):
+    grow = lambda labels: (np.cumsum(labels.ravel()).reshape(labels.shape) % 30).astype(np.uint8)  # noqa: E731
+    source, given = labelled(tmp_path, grow)
+    with pytest.raises(InputError, match="it has 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 19 more"):
+        classify_file(source, spots(), replace(given, segment="99"))
+
+
 def test_a_segment_under_another_is_classified_whole(tmp_path):
     volume, cube = head()
     store_image(tmp_path / "head.nrrd", volume.array, volume.geometry)
@@ -429,8 +445,10 @@ def test_a_model_of_shapes_takes_the_segment_that_is_called_tumour(tmp_path):
     volume = next(f.value for f in classify_file(path, model).features if f.name == "volume")
     assert volume == pytest.approx(ball.sum() * grid.voxel_ml, abs=1e-3)
     store_labelmap(path, Labelmap(labels, grid, (replace(named[0], name="Cyst"), named[1])))
-    with pytest.raises(InputError, match=r"a segment called tumour, found a, b\. Name the right one with --segment"):
+    message = r"a segment called tumour, found a, b\. Choose the right one, or call it so\.$"
+    with pytest.raises(InputError, match=message) as caught:
         classify_file(path, model)
+    assert caught.value.option == "segment"  # which `evaluate` and `train` do not have
     store_labelmap(path, Labelmap(labels, grid, (named[0], replace(named[1], name="Second tumour"))))
     with pytest.raises(InputError, match="one segment of a tumour, found 2"):
         classify_file(path, model)
@@ -467,7 +485,7 @@ def test_an_image_in_place_of_a_labelmap_is_said(tmp_path):
     volume = phantom(0).volume
     store_image(tmp_path / "flair.nrrd", volume.array.astype(np.uint16), volume.geometry)
     model = Model(numbers(), None, (), "cpu", False)
-    with pytest.raises(InputError, match=r"labelmap, found \d+ different values in .*flair.nrrd.*--segmentation FILE"):
+    with pytest.raises(InputError, match=r"labelmap, found \d+ different values in .*flair.nrrd.*of a segmentation"):
         classify_file(tmp_path / "flair.nrrd", model)
     with pytest.raises(InputError, match=r"flair.nrrd, as images have. Choose the labelmap, not the image\.$"):
         classify_file(tmp_path / "flair.nrrd", spots(), options(segmentation=tmp_path / "flair.nrrd"))

@@ -42,7 +42,7 @@ def test_no_cell_of_a_report_is_a_formula(tmp_path):
     assert cells["score"] == "-1.5", "a number is no formula"
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "  @"])
 def test_each_start_of_a_formula_is_escaped_and_nothing_else(start):
     ((cell, other, number),) = csv.reader(io.StringIO(csv_text([[f"{start}1", f"a{start}", -1]]), newline=""))
     assert cell.startswith("'")

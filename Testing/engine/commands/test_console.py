@@ -98,6 +98,11 @@ def test_with_debug_the_traceback_is_printed_without_control_characters(tmp_path
     assert not set("\x1b\x07\x9b\u202e") & set(err)
 
 
+@pytest.mark.parametrize(("option", "hint"), console.HINTS.items())
+def test_a_hint_names_its_option(option, hint):
+    assert f"--{option} " in hint
+
+
 def test_the_option_that_resolves_an_error_is_named_where_the_command_has_it(capsys):
     error = InputError("Expected one frame, found 3 frames, 0 to 2.", option="frame")
     assert console.print_error(error, argparse.Namespace(frame=None)).endswith("0 to 2. Use --frame N.")

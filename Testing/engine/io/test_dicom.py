@@ -11,6 +11,7 @@ from dicom_series import PIXELS, Slice, series, write_slice
 from PIL import Image
 
 from medtl.errors import InputError
+from medtl.io.header import NO_THICKNESS
 from medtl.io.read import read_volume
 
 OTHER = "The folder holds other images, which are not read: "
@@ -65,7 +66,8 @@ def test_one_file_of_a_series_says_that_its_neighbours_are_missing(tmp_path: Pat
     folder = write_series(tmp_path / "scan")
     (folder / "note.txt").write_text("hello")
     write_slice(folder / "A", Slice(uid="9"))
-    (warning,) = read_volume(folder / "IM1").warnings
+    thickness, warning = read_volume(folder / "IM1").warnings
+    assert thickness == NO_THICKNESS
     assert warning.startswith("Only one slice of the series is read: its neighbours, IM0 for one, are missing.")
 
 
@@ -73,8 +75,40 @@ def test_one_slice_without_others_says_that_they_may_be_missing(tmp_path: Path) 
     folder = write_series(tmp_path / "scan", 1)
     for path in (folder, folder / "IM0"):
         assert read_volume(path).warnings == (
+            NO_THICKNESS,
             "Only one slice of the series was found: if it has more, they are missing.",
         )
+
+
+@pytest.mark.parametrize("extra", [{"SliceThickness": 4}, {"SpacingBetweenSlices": -4}])
+def test_one_slice_with_a_thickness_is_as_thick(extra: dict[str, Any], tmp_path: Path) -> None:
+    got = read_volume(write_slice(tmp_path / "a.dcm", Slice(extra=extra)))
+    assert got.geometry.spacing[2] == 4
+    assert NO_THICKNESS not in got.warnings
+
+
+def test_a_missing_slice_among_three_is_refused(tmp_path: Path) -> None:
+    for n, item in enumerate(series(4)):
+        if n != 2:
+            write_slice(tmp_path / f"{n}.dcm", item)
+    with pytest.raises(InputError, match=r"a slice every 2 mm, found 1 gap.*between 1\.dcm and 3\.dcm"):
+        read_volume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"spacing": (-0.8, 0.7)}, "-0.8 mm as PixelSpacing"),
+        ({"spacing": (0.8, 0)}, "0 mm as PixelSpacing"),
+        ({"axes": (2, 0, 0, 0, 1, 0)}, "no pair of unit vectors"),
+        ({"axes": (0, 0, 0, 0, 1, 0)}, "no pair of unit vectors"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_told_as_what_it_is(values: dict[str, Any], message: str, tmp_path: Path) -> None:
+    for n, item in enumerate(series(3, **values)):
+        write_slice(tmp_path / f"{n}.dcm", item)
+    with pytest.raises(InputError, match=message):
+        read_volume(tmp_path)
 
 
 def test_a_damaged_neighbour_does_not_stop_the_reading_of_one_file(tmp_path: Path) -> None:

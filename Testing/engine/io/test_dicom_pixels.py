@@ -165,3 +165,54 @@ def test_a_compressed_picture_of_another_size_is_not_decompressed(
     monkeypatch.setattr("SimpleITK.ReadImage", lambda *_, **__: pytest.fail("GDCM was asked"))
     with pytest.raises(InputError, match="can be decompressed here, found JPEG"):
         read_volume(path)
+
+
+def write_floats(path: Path, values: np.ndarray, name: str) -> Path:
+    write_slice(path, Slice())
+    data = pydicom.dcmread(path)
+    for tag in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(data, tag)
+    data.BitsAllocated = 8 * values.dtype.itemsize
+    data.Rows, data.Columns = values.shape
+    setattr(data, name, values.tobytes())
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("FloatPixelData", "<f4"), ("DoubleFloatPixelData", "<f8")])
+def test_floating_point_pixel_data_keep_their_fractions(name: str, dtype: str, tmp_path: Path) -> None:
+    values = (PIXELS / 7).astype(dtype)
+    got = read_volume(write_floats(tmp_path / "a.dcm", values, name)).array
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got[0], values.astype(np.float32))
+
+
+def test_a_few_pixels_that_are_no_number_count_as_the_smallest(tmp_path: Path) -> None:
+    values = np.arange(3, 403, dtype="<f4").reshape(20, 20)
+    values[5, 6] = np.nan
+    got = read_volume(write_floats(tmp_path / "a.dcm", values, "FloatPixelData"))
+    assert got.array[0, 5, 6] == 3
+    assert "1 voxels were NaN or infinite and count as 3." in got.warnings
+
+
+def test_pixel_data_of_more_rows_than_the_header_has_are_refused(tmp_path: Path) -> None:
+    write_slice(tmp_path / "a.dcm", Slice(extra={"Rows": 3}))
+    with pytest.raises(InputError, match=r"30 bytes of pixel data for 3 × 5 pixels, found 40 in .*a\.dcm"):
+        read_volume(tmp_path / "a.dcm")
+
+
+def test_a_few_bytes_after_the_pixel_data_are_padding(tmp_path: Path) -> None:
+    write_slice(tmp_path / "a.dcm", Slice())
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    data.PixelData += bytes(4)
+    data.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.dcm").array[0], PIXELS)
+
+
+def test_a_missing_entry_is_named(tmp_path: Path) -> None:
+    write_slice(tmp_path / "a.dcm", Slice())
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    del data.PixelRepresentation
+    data.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    with pytest.raises(InputError, match="Pixel Representation"):
+        read_volume(tmp_path / "a.dcm")

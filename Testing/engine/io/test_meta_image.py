@@ -119,3 +119,25 @@ def test_a_header_that_cannot_be_is_refused(fields: str, head: str, message: str
     with pytest.raises(InputError, match=message) as caught:
         read_volume(mha(tmp_path / "a.mha", fields, head=head))
     assert "a.mha" in str(caught.value)
+
+
+@pytest.mark.parametrize("unit", ["um", "m", "cm"])
+def test_lengths_in_another_unit_are_a_warning(unit: str, tmp_path: Path) -> None:
+    got = read_volume(mha(tmp_path / "a.mha", f"ElementSpacing = 2 2 2\nDistanceUnits = {unit}\n"))
+    assert got.warnings == (f"The header gives lengths in {unit}; they are taken as mm.",)
+
+
+@pytest.mark.parametrize("unit", ["mm", "?"])
+def test_lengths_in_millimetres_are_no_warning(unit: str, tmp_path: Path) -> None:
+    assert read_volume(mha(tmp_path / "a.mha", f"ElementSpacing = 2 2 2\nDistanceUnits = {unit}\n")).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "Offset = 1 2 3\nPosition = 1 2 3\nOrigin = 1 2 3\n",
+        "Offset = 1 2 3\nBinaryDataByteOrderMSB = False\nElementByteOrderMSB = False\n",
+    ],
+)
+def test_two_names_of_a_field_may_say_the_same(fields: str, tmp_path: Path) -> None:
+    assert read_volume(mha(tmp_path / "a.mha", fields)).geometry.origin == (1, 2, 3)

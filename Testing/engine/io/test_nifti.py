@@ -227,6 +227,7 @@ def test_analyze_is_refused_by_its_name(tmp_path: Path) -> None:
         (("f", SFORM + 12, (1e30,)), "finite numbers as sform"),
         (("f", SFORM + 12, (1e9,)), "origin within"),
         (("f", SFORM, (1e8,)), "spacings above 0 mm"),
+        (("2f", 112, (2.0, float("nan"))), "a finite scl_inter beside the scl_slope 2, found nan"),
         (("h", 42, (4,)), "header and data do not belong together"),
     ],
 )

@@ -149,6 +149,13 @@ def test_other_units_are_a_warning(tmp_path: Path) -> None:
         (SIZES + "encoding: raw\nkinds: domain domain", "3 kinds, found 2"),
         (SIZES + "encoding: raw\nspacings: 1e30 1 1", "numbers up to 1e\\+18 as spacings"),
         (SIZES + "encoding: raw\nspacings: inf 1 1", "number.s. as spacings"),
+        (SIZES + "encoding: raw\nspacings: 1 1 0", "spacings above 0 mm"),
+        (SIZES + "encoding: raw\nspacings: 1 1 2\naxis mins: 0 0 0\naxis maxs: 5 4 3", "spacings of 2 and 1 on axis 3"),
+        (
+            SIZES + "encoding: raw\nspacings: 9 1 1\nspace: LPS\nspace directions: (1,0,0) (0,1,0) (0,0,1)",
+            "spacings of 9 and 1 on axis 1",
+        ),
+        (SIZES + "encoding: raw\nspacings: 2 1 1\nspace: RAS", "space directions beside a space, found spacings"),
         (SIZES + "encoding: raw\nspacings: 1e17 1 1", "spacings above 0 mm, from 1e-06 to 10000, found 1e\\+17"),
         (SIZES + "encoding: raw\nspacings: 1e-300 1 1", "spacings above 0 mm, from 1e-06"),
         (SIZES + "encoding: raw\nspace: moon\nspace directions: (1,0,0) (0,1,0) (0,0,1)", "one known space"),
@@ -171,3 +178,59 @@ def test_a_header_that_cannot_be_is_refused(fields: str, message: str, tmp_path:
     with pytest.raises(InputError, match=message) as caught:
         read_volume(nrrd(tmp_path / "a.nrrd", fields, data))
     assert "a.nrrd" in str(caught.value)
+
+
+GRID = "space: LPS\nspace directions: (1,0,0) (0,2,0) (0,0,3)\nspace origin: (1,2,3)"
+
+
+@pytest.mark.parametrize(
+    ("fields", "unit"),
+    [
+        (f'{GRID}\nspace units: "m" "m" "m"', "m"),
+        (f"{GRID}\nspace units: um um um", "um"),
+        ('spacings: 1 2 3\nunits: "mm" "mm" "cm"', "cm"),
+        (f'{GRID}\nspace units: "mm" "MM" "millimeter"', ""),
+        (f'{GRID}\nspace units: "" "" ""', ""),
+    ],
+)
+def test_lengths_in_another_unit_are_a_warning(fields: str, unit: str, tmp_path: Path) -> None:
+    got = read_volume(nrrd(tmp_path / "a.nrrd", f"{SIZES}encoding: raw\n{fields}"))
+    assert got.geometry.spacing == (1, 2, 3)
+    assert got.warnings == ((f"The header gives lengths in {unit}; they are taken as mm.",) if unit else ())
+
+
+@pytest.mark.parametrize("centers", ["", "\ncenters: node node node"])
+def test_ends_of_the_axes_state_the_spacing(centers: str, tmp_path: Path) -> None:
+    got = read_volume(nrrd(tmp_path / "a.nrrd", f"{SIZES}encoding: raw\naxis mins: 0 4 8\naxis maxs: 8 10 12{centers}"))
+    steps = (4, 3, 2) if centers else (5, 4, 3)
+    spacing = [length / n for length, n in zip((8, 6, 4), steps, strict=True)]
+    np.testing.assert_allclose(got.geometry.spacing, spacing)
+    np.testing.assert_allclose(
+        got.geometry.origin, [low + (0 if centers else s / 2) for low, s in zip((0, 4, 8), spacing)]
+    )
+    assert got.real_spacing
+    assert got.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "warning"),
+    [
+        ("spacings: 1 2 nan", "The header gives no spacing for an axis; 1 mm is assumed."),
+        ("spacings: 1 2 3\naxis mins: 4 5 nan", "The header does not state where an axis begins; 0 mm is assumed."),
+        (
+            GRID.replace("LPS", "scanner-xyz"),
+            "The header does not state how the patient lies in its space; left is assumed.",
+        ),
+        (
+            GRID.replace("LPS", "3D-left-handed"),
+            "The header does not state how the patient lies in its space; left is assumed.",
+        ),
+    ],
+)
+def test_what_the_header_leaves_open_is_a_warning(fields: str, warning: str, tmp_path: Path) -> None:
+    assert read_volume(nrrd(tmp_path / "a.nrrd", f"{SIZES}encoding: raw\n{fields}")).warnings == (warning,)
+
+
+def test_the_axes_that_state_their_place_keep_it(tmp_path: Path) -> None:
+    got = read_volume(nrrd(tmp_path / "a.nrrd", f"{SIZES}encoding: raw\nspacings: 1 2 3\naxis mins: 4 5 nan"))
+    assert got.geometry.origin == (4.5, 6, 0)

@@ -119,6 +119,20 @@ def tiff(path: Path, stored: np.ndarray, photometric: int, *, sample_format: int
     return path
 
 
+@pytest.mark.parametrize(("dtype", "sample_format"), [(np.int8, 2), (np.int16, 2), (np.int32, 2), (np.uint32, 1)])
+def test_values_of_a_tiff_have_the_sign_that_it_states(dtype: type, sample_format: int, tmp_path: Path) -> None:
+    ends = np.iinfo(dtype)
+    values = np.linspace(ends.min, ends.max, 20).astype(dtype).reshape(4, 5)
+    got = read_volume(tiff(tmp_path / "a.tif", values, 1, sample_format=sample_format)).array
+    np.testing.assert_array_equal(got[0].astype(np.int64), values.astype(np.int64))
+
+
+def test_a_tiff_of_another_kind_of_values_is_not_called_damaged_alone(tmp_path: Path) -> None:
+    tiff(tmp_path / "a.tif", np.arange(20, dtype=np.float64).reshape(4, 5), 1, sample_format=3)
+    with pytest.raises(InputError, match=r"another kind of values: .*a\.tif\. Save it as PNG, or as TIFF"):
+        read_volume(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("photometric", [0, 1], ids=["white is zero", "black is zero"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_larger_values_of_a_tiff_are_brighter(dtype: type, photometric: int, tmp_path: Path) -> None:

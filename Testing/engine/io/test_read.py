@@ -183,6 +183,44 @@ def test_a_segment_entry_that_is_no_number_is_refused(key: str, value: str, tmp_
         read_labelmap(tmp_path / "a.seg.nrrd")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("LabelValue", "0", "a label value of 0, which is not from 1 to 65535"),
+        ("LabelValue", "-1", "a label value of -1"),
+        ("LabelValue", "70000", "a label value of 70000"),
+        ("Layer", "1", "layers 0 to 0, found segment a on layer 1"),
+        ("Layer", "-1", "layers 0 to 0, found segment a on layer -1"),
+    ],
+)
+def test_a_segment_of_no_label_or_layer_is_refused(key: str, value: str, message: str, tmp_path: Path) -> None:
+    image = to_sitk(np.eye(12, dtype=np.uint8).reshape(3, 4, 12), Geometry((12, 4, 3)))
+    image.SetMetaData("Segment0_ID", "a")
+    image.SetMetaData(f"Segment0_{key}", value)
+    sitk.WriteImage(image, str(tmp_path / "a.seg.nrrd"))
+    with pytest.raises(InputError, match=message):
+        read_labelmap(tmp_path / "a.seg.nrrd")
+
+
+def test_segments_whose_numbers_have_gaps_keep_their_names(tmp_path: Path) -> None:
+    image = to_sitk(np.arange(60, dtype=np.uint8).reshape(3, 4, 5) % 3, OBLIQUE)
+    for number, name, value in ((2, "one", 2), (10, "other", 1)):
+        for key, text in {"ID": f"S{number}", "Name": name, "LabelValue": str(value)}.items():
+            image.SetMetaData(f"Segment{number}_{key}", text)
+    sitk.WriteImage(image, str(tmp_path / "a.seg.nrrd"))
+    got = read_labelmap(tmp_path / "a.seg.nrrd").segments
+    assert [(one.id, one.name, one.value) for one in got] == [("S2", "one", 2), ("S10", "other", 1)]
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.5, "0.5"), (-1, "-1"), (70000, "70000"), (np.nan, "nan")])
+def test_a_value_that_is_no_label_is_shown(value: float, shown: str, tmp_path: Path) -> None:
+    labels = np.zeros((3, 4, 5), np.float32)
+    labels[0], labels[1, 1, 1] = 1, value
+    write_image(tmp_path / "a.nrrd", labels, OBLIQUE)
+    with pytest.raises(InputError, match=rf"other values in 1 voxel\(s\), as {shown}, in"):
+        read_labelmap(tmp_path / "a.nrrd")
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.uint8])
 def test_whole_numbers_of_any_dtype_are_labels(dtype: type, tmp_path: Path) -> None:
     labels = np.arange(60).reshape(3, 4, 5)

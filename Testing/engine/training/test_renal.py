@@ -204,7 +204,7 @@ def test_the_bundle_is_plain_numbers_with_its_figures_and_can_be_asked(cases, qu
         (lambda text: "\n".join(text.splitlines()[:20]) + "\n", "at least 10 patients of each class, found 14 mal"),
         (lambda text: text.replace("p24", "p0"), "one diagnosis for a patient, found both for p0"),
         (lambda text: text.replace("t3.nrrd", "gone.nrrd"), "found 1 missing"),
-        (lambda text: text.replace("t3.nrrd", "kidney.nrrd"), "found 1. Name it with|segment of the value 2"),
+        (lambda text: text.replace("t3.nrrd", "kidney.nrrd"), "found 1. Choose the right one|segment of the value 2"),
     ],
     ids=["another class", "too few", "two diagnoses", "missing", "no tumour"],
 )
