@@ -1,19 +1,19 @@
 """Fine-tune on files: images, labelmaps and SEED lists in, a bundle and its record out."""
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cases import read_cases as list_of_cases
 from ..errors import Cancelled, InputError, MedTLError
 from ..io.files import identities, stem_of, suffix_of
 from ..io.read import read_labelmap, read_volume
 from ..io.write import check_output, write_labelmap
 from ..model.bundle import Model
-from ..model.card import NAME, ModelCard
-from ..model.store import shipped_folders, user_store
+from ..model.card import ModelCard, check_card, is_name
+from ..model.store import is_free, user_store
 from ..progress import Progress, no_progress
 from ..volume import Labelmap, Volume, array_axis, check_same_grid, voxels_sha256
 from .case_result import case_result
@@ -88,6 +88,8 @@ def finetune_files(
                 tuned = finetune(model, seeds.cases, run)
             else:
                 own = start_model(model, card, seeds.cases[0][0], options.seed)
+                # A card that cannot be written is an error before the work, not after it.
+                check_card(trained_structure_card(own.card, name, tuning_record(model, seeds.cases, options, {})), name)
                 tuned = train_structure(own, seeds.cases, run)
             result = None if options.result is None else case_result(tuned, *seeds.cases[0], progress)
             progress("write", 0.0)
@@ -165,6 +167,8 @@ def check_result(options: FinetuneOptions, files: TuningFiles, seeds: SeedCases)
         raise InputError(f"Expected one case for a result, found {len(seeds.cases)}. Leave --result out.")
     inputs = [file for case in files.cases for file in (case.image, case.label)]
     inputs += [seed.image for _, group in seeds.cases for seed in group]
+    if options.guard is not None:
+        inputs += [file for case in list_of_cases(options.guard) for file in (case.image, case.label)]
     check_output(options.result, identities(inputs), options.force)
 
 
@@ -196,19 +200,19 @@ def output_folder(output: str) -> Path:
     Raises: InputError when something is there, or a model of that name.
     """
     given = Path(output)
-    if not re.fullmatch(NAME, given.name):
+    if not is_name(given.name):
         raise InputError(
             f"Expected a name of up to 64 letters, digits, '.', '_' and '-', the first of them a letter or a digit, "
-            f"found {given.name!r}. Choose another."
+            f"and no name of a device of Windows, found {given.name!r}. Choose another."
         )
     if given.name != output:
-        if given.exists():
+        if os.path.lexists(given):
             raise InputError(f"{given} exists already. Choose another output.")
         if not given.parent.is_dir():
             raise InputError(f"The folder {given.parent} does not exist. Create it or choose another output.")
         return given
     store = user_store()
-    if any((root / output).exists() for root in (*shipped_folders(), store)):
+    if not is_free(output):
         raise InputError(f"Expected a new name for the tuned model, found {output!r}, which is taken. Choose another.")
     try:
         store.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from .features import EncodedSlices, SeedCase, augmented_copies, prepare_case
 from .guard import MARGIN, Change, Guard, guard_set, guard_warnings, scores, verdict
 from .held_out import HeldOut, score_held_out
 from .run import Run, Weights
-from .seed import Seed, for_model
+from .seed import Seed, check_place, for_model
 
 MAX_CACHE_BYTES = 1_000_000_000
 DEFAULT_ALPHA = 0.5  # half-way to the tuned weights the next cases gain as much as further on
@@ -101,6 +101,8 @@ def prepare_cases(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]) 
     """
     prepared = []
     for volume, seeds in cases:
+        for seed in seeds:
+            check_place(seed, volume)
         fitting = [for_model(seed, model.card) for seed in seeds]
         prepared.append(prepare_case(volume, fitting, model.card.input, model.networks[0].multiple))
     if not any(case.truth for case in prepared):
