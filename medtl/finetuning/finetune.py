@@ -101,9 +101,10 @@ def prepare_cases(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]) 
     """
     prepared = []
     for volume, seeds in cases:
+        fitting = []
         for seed in seeds:
-            check_place(seed, volume)
-        fitting = [for_model(seed, model.card) for seed in seeds]
+            fitting.append(for_model(seed, model.card))
+            check_place(fitting[-1], volume)  # here, so that masks of slices that are not there take no memory
         prepared.append(prepare_case(volume, fitting, model.card.input, model.networks[0].multiple))
     if not any(case.truth for case in prepared):
         raise InputError("Expected at least one SEED slice, found none. Mark a slice that is right as a whole.")

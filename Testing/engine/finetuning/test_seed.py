@@ -346,3 +346,10 @@ def test_a_list_whose_schema_is_no_number_is_of_another_program(tmp_path):
     (tmp_path / "seeds.json").write_text(json.dumps(listed | {"schema": True}))
     with pytest.raises(InputError, match="is of schema True"):
         read_seeds(tmp_path / "seeds.json")
+
+
+def test_many_seeds_of_one_large_mask_would_fill_the_memory_and_are_refused(tmp_path, monkeypatch):
+    write_seeds(tmp_path / "seeds.json", [a_seed(k) for k in range(100)])
+    monkeypatch.setattr(seeds_module, "MAX_MASKS_BYTES", 10_000)  # a mask has 168 bytes
+    with pytest.raises(InputError, match="masks of more than"):
+        read_seeds(tmp_path / "seeds.json")
