@@ -7,8 +7,10 @@ from pathlib import Path
 
 from .errors import InputError
 from .io.files import PICTURES, VOLUMES, stem_of, suffix_of
+from .io.limits import check_regular
 
 COLUMNS = "image,label and optionally patient,site"
+MAX_LIST_BYTES = 32_000_000
 SETS = (("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))
 
 
@@ -114,6 +116,9 @@ def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFil
 def _rows(path: Path) -> list[dict[str, str]]:
     """The lines of the file that are not empty, by column, without blanks around the values."""
     try:
+        check_regular(path)
+        if path.stat().st_size > MAX_LIST_BYTES:
+            raise csv.Error(f"it has more than {MAX_LIST_BYTES // 10**6} MB")
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             columns = [str(name).strip() for name in reader.fieldnames or ()]

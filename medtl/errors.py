@@ -13,11 +13,20 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+MAX_MESSAGE = 2_000  # characters
+
 
 class MedTLError(Exception):
-    """Base of all errors whose message is meant for the user."""
+    """Base of all errors whose message is meant for the user. Of a message that is too long, because it quotes a text
+    of a file, the middle is left out."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        if len(message) > MAX_MESSAGE:
+            half = MAX_MESSAGE // 2
+            message = f"{message[:half]} … {message[-half:]}"
+        super().__init__(message)
 
 
 class InputError(MedTLError):

@@ -6,12 +6,14 @@ flipped or coarser one, samples the same head. Only the noise belongs to the vox
 
 import csv
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .errors import InputError
+from .io.parts import already_exists
 from .io.write import write_image, write_labelmap, write_whole
 from .volume import Geometry, Labelmap, Segment, Volume
 
@@ -76,7 +78,8 @@ def write(folder: Path, count: int = 1, seed: int = 0) -> Path:
 
     Each head is `phantom-<seed>_image.nrrd` and `phantom-<seed>_label.nrrd`.
 
-    Raises: InputError when the folder cannot be written or holds the case list of something else.
+    Raises: InputError when the folder cannot be written or holds the case list or the images of
+    something else.
     """
     seeds = range(seed, seed + count)
     text = io.StringIO()
@@ -90,6 +93,9 @@ def write(folder: Path, count: int = 1, seed: int = 0) -> Path:
     cases = folder / "cases.csv"
     if cases.exists() and cases.read_bytes() != text.getvalue().encode():
         raise InputError(f"{cases} exists already and lists other cases. Choose another folder or remove that file.")
+    images = [folder / f"phantom-{s}_{kind}.nrrd" for s in seeds for kind in ("image", "label")]
+    if not cases.exists() and (taken := [image for image in images if os.path.lexists(image)]):
+        raise already_exists(taken[0], "The output")
     for s in seeds:
         made = head(s)
         write_image(folder / f"phantom-{s}_image.nrrd", made.volume.array, made.volume.geometry)

@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from .errors import ModelError
 from .model.card import InputSpec
 from .volume import Geometry, Volume
 
@@ -31,6 +32,7 @@ ORIENTATIONS = {
 PICTURE_MM = 230.0
 
 LARGEST_MM = 700.0
+MOST_PIXELS = 4096 * 4096  # of a slice that is resampled to a model's spacing
 
 # The input of a network with the scaling "tissue": air is AIR, deep tissue AIR + TISSUE_GAIN, all within TISSUE_CLIP.
 AIR = -1.0
@@ -216,7 +218,10 @@ def in_order(values: Sequence[float], axes: tuple[int, int, int]) -> tuple[float
 def to_spacing(
     turned: np.ndarray, own: tuple[float, float, float], spec: InputSpec, real: bool
 ) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """The slices at the model's in-plane spacing where theirs is far from it, and the spacing they then have."""
+    """The slices at the model's in-plane spacing where theirs is far from it, and the spacing they then have.
+
+    Raises: ModelError when they would have more than MOST_PIXELS pixels.
+    """
     if spec.spacing is None:
         return turned, own
     shape = turned.shape[1:]
@@ -230,6 +235,11 @@ def to_spacing(
     rows, columns = (n if ok else max(round(n * m / spec.spacing), 1) for n, m, ok in zip(shape, mm, near, strict=True))
     if (rows, columns) == shape:
         return turned, (own[0], mm[0], mm[1])
+    if rows * columns > MOST_PIXELS:
+        raise ModelError(
+            f"Expected slices of at most {MOST_PIXELS / 1e6:.0f} million pixels at the model's {spec.spacing:g} mm, "
+            f"found {rows} x {columns}. Choose another model."
+        )
     return resize(turned, rows, columns), (own[0], mm[0] * shape[0] / rows, mm[1] * shape[1] / columns)
 
 

@@ -1,5 +1,9 @@
+import os
+import sys
+
 import pytest
 
+from medtl import cases
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError
 
@@ -122,3 +126,17 @@ def test_a_bad_folder_is_refused_with_the_reason(tmp_path, files, message):
     touch(tmp_path, *files)
     with pytest.raises(InputError, match=message):
         read_cases(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+def test_a_pipe_is_no_list_of_cases_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "cases.csv")
+    with pytest.raises(InputError, match="Expected a regular file"):
+        read_cases(tmp_path / "cases.csv")
+
+
+def test_a_list_of_cases_that_would_fill_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = listed(tmp_path, "image,label\n" + "a.nrrd,b.nrrd\n" * 10, "a.nrrd", "b.nrrd")
+    monkeypatch.setattr(cases, "MAX_LIST_BYTES", 100)
+    with pytest.raises(InputError, match="it has more than"):
+        read_cases(path)

@@ -111,3 +111,10 @@ def test_making_a_head_needs_no_torch():
     )
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_an_image_of_the_users_is_not_replaced(tmp_path):
+    (tmp_path / "phantom-0_label.nrrd").write_text("mine")
+    with pytest.raises(InputError, match=r"phantom-0_label\.nrrd exists already"):
+        write(tmp_path)
+    assert (tmp_path / "phantom-0_label.nrrd").read_text() == "mine"

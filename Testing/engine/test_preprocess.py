@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from strategies import geometries, volumes
 
+from medtl.errors import ModelError
 from medtl.model.card import InputSpec
 from medtl.phantom import head
 from medtl.preprocess import batch, neighbour_steps, orient, prepare, resize, restore, turn
@@ -261,3 +262,9 @@ def test_a_batch_is_what_plain_slicing_gives(volume, steps, multiple, plane):
     assert made.dtype == np.float32
     assert made.shape[2] == -(-h // multiple) * multiple
     assert made.shape[3] == -(-w // multiple) * multiple
+
+
+def test_a_spacing_that_would_fill_the_memory_is_refused():
+    volume = Volume(np.zeros((2, 60, 60), np.int16), Geometry((60, 60, 2), (4.0, 4.0, 5.0)))
+    with pytest.raises(ModelError, match="Expected slices of at most 17 million pixels"):
+        prepare(volume, InputSpec(spacing=0.02), 16)

@@ -13,7 +13,7 @@ from ..io.write import write_whole
 NOTE = "Research use, not for diagnosis."
 COLUMNS = ("input", "class", "name", "abstained", "score", "threshold", "segmentation", "segment", "rule")
 # A spreadsheet runs a cell that begins so as a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
 
 
 def write_report(path: Path, answer: Mapping[str, Any], replace: bool = True) -> None:
@@ -27,7 +27,8 @@ def write_report(path: Path, answer: Mapping[str, Any], replace: bool = True) ->
     text = json.dumps({"note": NOTE, **answer}, indent=2) + "\n" if suffix == ".json" else as_csv(answer)
 
     def write(part: Path) -> None:
-        part.write_text(text, encoding="utf-8", newline="")
+        # The name of an input may hold bytes that are no text.
+        part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
     write_whole(path, write, replace)
 
@@ -65,7 +66,7 @@ def _safe(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
     cell = cell.replace("\r", "\n")  # csv does not quote it
-    return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA_STARTS) else cell
+    return f"'{cell}" if cell.lstrip(" \u00a0\u3000").startswith(FORMULA_STARTS) else cell
 
 
 def usual_probability(record: Mapping[str, Any], class_id: str) -> float | None:

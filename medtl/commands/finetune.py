@@ -33,7 +33,7 @@ class SetSlices(argparse.Action):
         if not namespace.cases:
             parser.error("--slices belongs to the --case before it; give that first")
         numbers = None if values == "auto" else [number.strip() for number in values.split(",")]
-        if numbers is not None and not all(number.isdecimal() for number in numbers):
+        if numbers is not None and not all(number.isdecimal() and len(number) < 10 for number in numbers):
             parser.error(f"expected --slices like 12,20,31 or auto, found {values}")
         chosen = None if numbers is None else tuple(int(number) for number in numbers)
         *earlier, last = namespace.cases

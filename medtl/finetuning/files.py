@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cases import read_cases as list_of_cases
 from ..errors import Cancelled, InputError, MedTLError
 from ..io.files import identities, stem_of, suffix_of
 from ..io.parts import check_parent
 from ..io.read import read_labelmap, read_volume
 from ..io.write import check_output, write_labelmap
 from ..model.bundle import Model
-from ..model.card import ModelCard, is_name
-from ..model.store import shipped_folders, user_store
+from ..model.card import ModelCard, check_card, is_name
+from ..model.store import is_free, user_store
 from ..progress import Progress, no_progress
 from ..volume import Labelmap, Volume, array_axis, check_same_grid, voxels_sha256
 from .case_result import case_result
@@ -88,6 +89,8 @@ def finetune_files(
                 tuned = finetune(model, seeds.cases, run)
             else:
                 own = start_model(model, card, seeds.cases[0][0], options.seed)
+                # A card that cannot be written is an error before the work, not after it.
+                check_card(trained_structure_card(own.card, name, tuning_record(model, seeds.cases, options, {})), name)
                 tuned = train_structure(own, seeds.cases, run)
             result = None if options.result is None else case_result(tuned, *seeds.cases[0], progress)
             progress("write", 0.0)
@@ -165,6 +168,8 @@ def check_result(options: FinetuneOptions, files: TuningFiles, seeds: SeedCases)
         raise InputError(f"Expected one case for a result, found {len(seeds.cases)}. Leave --result out.")
     inputs = [file for case in files.cases for file in (case.image, case.label)]
     inputs += [seed.image for _, group in seeds.cases for seed in group]
+    if options.guard is not None:
+        inputs += [file for case in list_of_cases(options.guard) for file in (case.image, case.label)]
     check_output(options.result, identities(inputs), options.force)
 
 
@@ -199,15 +204,15 @@ def output_folder(output: str) -> Path:
     if not is_name(path.name):
         raise InputError(
             "Expected a name of up to 64 letters, digits, '.', '_' and '-', the first of them a letter or a digit, "
-            f"found {path.name!r}. Choose another."
+            f"and no name of a device of Windows, found {path.name!r}. Choose another."
         )
     if path.name != output:
-        if path.exists():
+        if os.path.lexists(path):
             raise InputError(f"{path} exists already. Choose another output.")
         check_parent(path)
         return path
     store = user_store()
-    if any((root / output).exists() for root in (*shipped_folders(), store)):
+    if not is_free(output):
         raise InputError(f"Expected a new name for the tuned model, found {output!r}, which is taken. Choose another.")
     try:
         store.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from .features import EncodedSlices, SeedCase, augmented_copies, prepare_case
 from .guard import MARGIN, Change, Guard, guard_set, guard_warnings, scores, verdict
 from .held_out import HeldOut, score_held_out
 from .run import Run, Weights
-from .seed import Seed, for_model
+from .seed import Seed, check_place, for_model
 
 MAX_CACHE_BYTES = 1_000_000_000
 DEFAULT_ALPHA = 0.5  # half-way to the tuned weights, where the next cases gain as much as at the end
@@ -101,7 +101,10 @@ def prepare_cases(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]) 
     """
     prepared = []
     for volume, seeds in cases:
-        fitting = [for_model(seed, model.card) for seed in seeds]
+        fitting = []
+        for seed in seeds:
+            fitting.append(for_model(seed, model.card))
+            check_place(fitting[-1], volume)  # here, so that masks of slices that are not there take no memory
         prepared.append(prepare_case(volume, fitting, model.card.input, model.networks[0].multiple))
     if not any(case.truth for case in prepared):
         raise InputError("Expected at least one SEED slice, found none. Mark a slice that is right as a whole.")

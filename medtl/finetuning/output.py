@@ -139,7 +139,7 @@ def claim(path: Path, create: bool = True) -> IO[str] | None:
         facts = os.fstat(stream.fileno())
         with suppress(OSError):
             if os.path.samestat(facts, path.stat()):  # else its owner removed it just now
-                if not stat.S_ISREG(facts.st_mode) or (facts.st_size and stream.readline().strip() != HEADER):
+                if not stat.S_ISREG(facts.st_mode) or (facts.st_size and stream.readline(100).strip() != HEADER):
                     stream.close()
                     raise InputError(f"Expected no file of another program at {path}, found one. Move it away.")
                 return stream

@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import InputError
+from ..io.limits import check_regular, open_zip
 from ..io.write import write_whole
 from ..labels import label_numbers
 from ..model.card import ModelCard
@@ -75,13 +76,13 @@ def seeds_of(
     axis = array_axis(labelmap.geometry, card.input.plane)
     planes, other_planes = np.moveaxis(classes, axis, 0), np.moveaxis(others, axis, 0)
     filled = planes.any(axis=(1, 2)) | other_planes.any(axis=(1, 2))
-    chosen = np.flatnonzero(filled) if slices is None else np.array(sorted(set(slices)), dtype=int)
+    chosen = [int(k) for k in np.flatnonzero(filled)] if slices is None else sorted(set(slices))
     if len(chosen) == 0:
         raise InputError(f"Expected at least one SEED slice, found no label in that of {image.name}. Mark a slice.")
     if not 0 <= chosen[0] <= chosen[-1] < len(planes):
         raise InputError(
             f"Expected slices from 0 to {len(planes) - 1} of {image.name} ({card.input.plane}), "
-            f"found {int(chosen[0])} to {int(chosen[-1])}. Correct the numbers."
+            f"found {chosen[0]} to {chosen[-1]}. Correct the numbers."
         )
     ids = tuple(label.id for label in card.labels)
     names = {segment.value: f"the segment {segment.name}" for segment in labelmap.segments}
@@ -93,7 +94,7 @@ def seeds_of(
                 f"Expected the labels {', '.join(ids)} of {card.name} in slice {k} of {image.name}, found "
                 f"{names.get(unknown, f'the value {unknown}')} too. Remove that label, or give it the model's name."
             )
-        seeds.append(Seed(image.name, image, sha256, card.input.plane, int(k), ids, planes[k].copy(), stamp))
+        seeds.append(Seed(image.name, image, sha256, card.input.plane, k, ids, planes[k].copy(), stamp))
     return tuple(seeds)
 
 
@@ -169,15 +170,16 @@ def read_seeds(path: Path) -> tuple[Seed, ...]:
     Raises: InputError when it is missing, damaged, larger than the ceilings of this module or of a newer MedTL.
     """
     try:
+        check_regular(path)
         if path.stat().st_size > MAX_LIST_BYTES:
             raise ValueError(f"{path.stat().st_size // 10**6} MB, more than {MAX_LIST_BYTES // 10**6}")
         listed = json.loads(path.read_text(encoding="utf-8"))
-        if listed["schema"] != SCHEMA:
+        if type(listed["schema"]) is not int or listed["schema"] != SCHEMA:
             raise InputError(f"{path} is of schema {listed['schema']}, this MedTL reads {SCHEMA}. Update MedTL.")
         records = listed["seeds"]
         if len(records) > MAX_SEEDS:
             raise ValueError(f"{len(records)} SEEDs, more than {MAX_SEEDS}")
-        masks = _read_masks(path.with_suffix(".npz"), {str(record["mask"]) for record in records})
+        masks = _read_masks(path.with_suffix(".npz"), [str(record["mask"]) for record in records])
         return tuple(_seed(record, masks[str(record["mask"])], path.parent) for record in records)
     except _DAMAGE as error:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__} {error}"
@@ -194,16 +196,16 @@ _DAMAGE = (
 )
 
 
-def _read_masks(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The masks of these names. The size that a mask's header states is compared with the size that the archive
-    states, and both with the ceilings, before its pixels are read.
+def _read_masks(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The masks of these names, one for each SEED. The size that a mask's header states is compared with the size that
+    the archive states, and both with the ceilings, before its pixels are read.
 
     Raises: ValueError and others of _DAMAGE.
     """
     masks = {}
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.getinfo(f"{name}.npy") for name in names}
-        if sum(member.file_size for member in members.values()) > MAX_MASKS_BYTES:
+    with open_zip(path) as archive:
+        members = {name: archive.getinfo(f"{name}.npy") for name in set(names)}
+        if sum(members[name].file_size for name in names) > MAX_MASKS_BYTES:
             raise ValueError(f"masks of more than {MAX_MASKS_BYTES // 10**6} MB")
         for name, member in members.items():
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

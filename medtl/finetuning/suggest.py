@@ -49,6 +49,7 @@ def suggest(
 def evenly_spaced(first: int, last: int, count: int) -> tuple[SuggestedSlice, ...]:
     """`count` slices from `first` to `last`, both ends half a step away, scored by their nearness to the middle."""
     span = last - first + 1
+    count = min(count, span)
     wanted = (first + (np.arange(count) + 0.5) * span / count).astype(int)
     middle = (first + last) / 2
     return tuple(

@@ -21,6 +21,7 @@ from .guard import Change
 from .run import FinetuneOptions
 from .seed import Seed
 
+MAX_NAMES = 400  # characters of labels' names in a description
 FACTS = ("authors", "copyright", "data_source", "intended_use", "references")
 
 
@@ -61,6 +62,7 @@ def tuned_card(parent: ModelCard, name: str, record: dict[str, Any]) -> ModelCar
 def trained_structure_card(card: ModelCard, name: str, record: dict[str, Any]) -> ModelCard:
     """The card of a model that was trained on SEEDs alone. It has no parent: its labels are its own."""
     names = ", ".join(label.name for label in card.labels)
+    names = names if len(names) <= MAX_NAMES else f"{len(card.labels)} structures"
     description = f"{names}, trained on {_seeds(record)}; research use, not for diagnosis."
     return replace(card, name=name, description=description, training={"tuned": [record]})
 

@@ -1,8 +1,12 @@
 """Limits on what a file may claim, checked before anything is allocated or read."""
 
+import io
 import os
 import stat
 import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
@@ -10,6 +14,7 @@ from ..errors import InputError
 LARGEST_HEADER = 4 << 20  # bytes of a text header
 MOST_LINES = 65_536  # lines of a text header, and data files that it names
 LARGEST_DATA = 16 << 30  # bytes of voxels of one volume in memory
+LARGEST_TABLE = 4_000_000  # bytes of a zip's list of members, some 40,000 of them
 
 
 def check_regular(path: Path) -> None:
@@ -18,7 +23,33 @@ def check_regular(path: Path) -> None:
     Raises: OSError where nothing is there.
     """
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"Expected a regular file, found another kind of file at {path}. Choose an image file.")
+        raise InputError(f"Expected a regular file, found another kind of file at {path}. Choose a file.")
+
+
+@contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip, open for reading. Its list of members, which is read as a whole, is bounded.
+
+    Raises: InputError where the path is a pipe or a device; BadZipFile where it is no zip or its list is too long;
+    OSError where it cannot be opened.
+    """
+    check_regular(path)
+    with _BoundedReads(path) as stream, zipfile.ZipFile(stream) as archive:
+        stream.bounded = False
+        yield archive
+
+
+class _BoundedReads(io.FileIO):
+    """A file that refuses, while it is `bounded`, to read more than LARGEST_TABLE bytes at once."""
+
+    bounded = True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.bounded:
+            wanted = os.fstat(self.fileno()).st_size - self.tell() if size is None or size < 0 else size
+            if wanted > LARGEST_TABLE:
+                raise zipfile.BadZipFile(f"its list of files takes more than {LARGEST_TABLE // 10**6} MB")
+        return super().read(size) or b""
 
 
 def check_memory(size: int, path: Path) -> None:

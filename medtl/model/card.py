@@ -251,7 +251,7 @@ def translated(gate: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return answer
 
 
-def check_card(card: ModelCard, where: Path) -> None:
+def check_card(card: ModelCard, where: Path | str) -> None:
     """Raise ModelError when the card contradicts itself or has an impossible value."""
     if wrong := [name for name in (card.name, card.family) if not is_name(name)]:
         problem = f"the name {wrong[0][:80]!r}; use up to 64 letters, digits, '.', '_' and '-'"
@@ -295,13 +295,15 @@ def strings_of(value: Any) -> Iterator[str]:
 def segmentation_problem(card: ModelCard) -> str:
     """What is wrong with the card of a model that segments; empty when nothing is."""
     values = [label.value for label in card.labels]
-    ids = [label.id for label in card.labels]
+    ids = [label.id.casefold() for label in card.labels]
     if not 1 <= len(values) <= MAX_LABELS:
         return f"{len(values)} labels; a model that segments has 1 to {MAX_LABELS}"
     if wrong := [value for value in values if not 0 < value < 65535]:
         return f"the label value {str(wrong[0])[:40]}; label values are from 1 to 65534"
     if len(set(values)) < len(values) or len(set(ids)) < len(ids):
         return "a label value or id twice; they must be unique"
+    if unclear := [one.id for one in card.labels if not (one.id.strip() and one.name.strip()) or "|" in one.id]:
+        return f"the label {unclear[0][:40]!r}; a label has an id and a name, and no '|' in its id"
     if len(card.networks) != 1:
         return f"{len(card.networks)} networks; this MedTL runs models of one network"
     if card.input.scaling not in ("tissue", "window") or (
@@ -320,6 +322,8 @@ def classification_problem(card: ModelCard) -> str:
         return f"{len(ids)} classes and {len(card.labels)} labels; it needs 2 classes or more, unique, and no labels"
     if (len(card.networks), card.coefficients is not None) not in ((1, False), (0, True)):
         return f"{len(card.networks)} networks; a model that classifies has one, or coefficients and none"
+    if wrong := [one.id for one in card.classes if not one.id.strip() or not one.name.strip()]:
+        return f"the class {wrong[0][:40]!r}; a class has an id and a name"
     if card.networks and (card.input.scaling != "picture" or not 32 <= (card.input.side or 0) <= 1024):
         return f"the scaling {card.input.scaling[:40]!r} and another side; it is 'picture', with a side of 32 to 1024"
     if card.abstention and card.abstention.score not in ("energy", "mahalanobis"):
@@ -368,6 +372,7 @@ def ranges(card: ModelCard) -> Iterator[tuple[str, Sequence[float], float, float
     yield "spacing", () if spec.spacing is None else (spec.spacing,), 0.001, 100  # mm
     yield "spacing tolerance", (spec.spacing_tolerance,), 1, 100
     yield "window limit", spec.window or (), -1e5, 1e5  # HU
+    yield "width of the window", () if spec.window is None else (spec.window[1] - spec.window[0],), 0.001, 2e5  # HU
     yield "number of neighbours", (spec.neighbours,), 0, 16
     yield "distance of neighbours", (spec.neighbour_mm,), 0, 1000
     yield "side", () if spec.side is None else (spec.side,), 32, 1024

@@ -39,7 +39,7 @@ def _without_links(text: str) -> str:
     A colon, a dot or an at sign that is written as an entity looks the same and makes no link.
     """
     text = text.replace("](", "] (").replace("][", "] [").replace("]:", "]&#58;").replace("@", "&#64;")
-    return _OTHER_SCHEME.sub("&#58;", re.sub(r"(?i)\b(www)\.", r"\1&#46;", text))
+    return _OTHER_SCHEME.sub("&#58;", re.sub(r"(?i)(www)\.", r"\1&#46;", text))
 
 
 def printable(text: str, limit: int) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ..errors import InputError, ModelError
+from ..io.limits import open_zip
 from ..io.parts import already_exists, move_into_place, temporary_folder
 from ..typed_json import encode
 from .card import (
@@ -185,7 +186,8 @@ def import_bundle(source: Path) -> Path:
                 check_weights(part, card)
             except ModelError as error:  # it names the copy, which the user does not know
                 raise ModelError(str(error).replace(str(part), str(source))) from error
-            check_name_is_free(card.name)
+            if not is_free(card.name):
+                raise name_is_taken(card.name)
             try:
                 move_into_place(part, store / card.name, replace=False)
             except InputError as error:
@@ -197,12 +199,14 @@ def import_bundle(source: Path) -> Path:
         ) from error
 
 
-def check_name_is_free(name: str) -> None:
-    """Raise ModelError when a store has a folder of that name in small letters or capitals: several file systems do not
-    distinguish them."""
-    for _, root in stores():
-        if root.is_dir() and name.casefold() in [path.name.casefold() for path in root.iterdir()]:
-            raise name_is_taken(name)
+def is_free(name: str) -> bool:
+    """True where no store has a folder of that name, in small letters or capitals: several file systems do not
+    distinguish them.
+
+    Raises: OSError when a store cannot be read.
+    """
+    folders = [path.name.casefold() for _, root in stores() if root.is_dir() for path in root.iterdir()]
+    return name.casefold() not in folders
 
 
 def name_is_taken(name: str) -> ModelError:
@@ -331,7 +335,7 @@ def unpack(source: Path, part: Path) -> None:
     if not source.is_file():
         raise ModelError(f"Expected a bundle folder or a zip, {source} is neither. Choose another.")
     check_size(1, source.stat().st_size, source)
-    with bad_zips(source), zipfile.ZipFile(source) as archive:
+    with bad_zips(source), open_zip(source) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
             check_member(member, source)

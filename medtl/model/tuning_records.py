@@ -13,7 +13,7 @@ def anonymised(training: Mapping[str, Any]) -> dict[str, Any]:
 
 def anonymised_readme(text: str, training: Mapping[str, Any]) -> str:
     """The card for people of a tuned model with its cases numbered as `anonymised` numbers them."""
-    lines = text.split("\n")
+    lines = text.replace("\r\n", "\n").split("\n")  # Windows writes both
     for record in records_of(training):
         start = 0
         for seed, numbered in zip(_seeds(record), _seeds(_anonymous_record(record)), strict=True):

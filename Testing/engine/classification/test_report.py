@@ -58,3 +58,16 @@ def test_the_usual_probability_is_the_share_of_that_class():
     shape = {**RESULT, "prevalence": 0.25}
     assert (usual_probability(shape, "glioma"), usual_probability(shape, "notumor")) == (0.75, 0.25)
     assert usual_probability(RESULT, "glioma") is None
+
+
+def test_blanks_and_wide_signs_before_a_formula_do_not_hide_it():
+    assert list(csv.reader(io.StringIO(csv_text([[" =1+1", "\u00a0@A1", "\uff1d1+1", "1 = 1"]])))) == [
+        ["' =1+1", "'\u00a0@A1", "'\uff1d1+1", "1 = 1"]
+    ]
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.json"])
+def test_an_input_whose_name_is_no_text_is_in_the_report(name, tmp_path):
+    result = {**RESULT, "input": b"a\xff.png".decode("utf-8", "surrogateescape")}
+    write_report(tmp_path / name, {**ANSWER, "results": [result]})
+    assert r"a\udcff.png" in (tmp_path / name).read_text(encoding="utf-8")

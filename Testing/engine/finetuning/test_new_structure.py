@@ -11,11 +11,13 @@ import torch
 
 from medtl.commands.cli import main
 from medtl.errors import Cancelled, InputError, ModelError
+from medtl.finetuning import files as files_module
 from medtl.finetuning import new_structure
 from medtl.finetuning.features import prepare_case
 from medtl.finetuning.files import CaseInput, TuningFiles, finetune_files
 from medtl.finetuning.new_structure import Structure, estimate_statistics, start_model, structure_card
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
+from medtl.finetuning.tuned_bundle import trained_structure_card
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import Model, load_model
@@ -279,3 +281,18 @@ def test_the_command_refuses_what_makes_no_sense(more, status, message, bundle, 
         found = stopped.code
     assert (found, message in capsys.readouterr().err) == (status, True)
     assert not (tmp_path / "legs").exists()
+
+
+def test_a_card_that_cannot_be_written_is_an_error_before_the_training(model, case, tmp_path, monkeypatch):
+    monkeypatch.setattr(files_module, "train_structure", lambda *arguments: pytest.fail("it was trained"))
+    wide = Structure(("legs",), window=(-1e9, 1e9))
+    with pytest.raises(ModelError, match="the window limit"):
+        finetune_files(model, TuningFiles(str(tmp_path / "legs"), (case,), structure=wide), FinetuneOptions(600.0))
+    assert not (tmp_path / "legs").exists()
+
+
+def test_a_model_of_many_structures_counts_them_in_its_description():
+    card = structure_card(small_model.a_card(), "many", Structure(tuple(f"{'x' * 20}-{n}" for n in range(200))))
+    assert trained_structure_card(card, "many", {"seeds": [1, 2]}).description.startswith(
+        "200 structures, trained on 2"
+    )

@@ -1,7 +1,9 @@
 """SEED slices and their file."""
 
 import json
+import os
 import struct
+import sys
 import tracemalloc
 import zipfile
 from dataclasses import replace
@@ -321,3 +323,33 @@ def test_a_seed_of_another_plane_does_not_hide_one_of_the_same_number():
 def test_warnings_that_are_not_about_overlap_do_not_refuse_a_labelmap():
     labelmap = a_labelmap({1: 1}, warnings=("Slices lie 4 to 5 mm apart; the mean is used.",))
     assert len(seeds_of(labelmap, a_card(), Path("i"), "x", None)) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+@pytest.mark.parametrize("name", ["seeds.json", "seeds.npz"])
+def test_a_pipe_in_place_of_a_list_is_refused_and_not_waited_for(tmp_path, name):
+    write_seeds(tmp_path / "seeds.json", [a_seed()])
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="Expected a regular file"):
+        read_seeds(tmp_path / "seeds.json")
+
+
+def test_a_slice_number_that_no_image_has_is_named():
+    with pytest.raises(InputError, match="Expected slices from 0 to 5"):
+        seeds_of(a_labelmap({1: 1}), a_card(), Path("image.nrrd"), "", [10**30])
+
+
+def test_a_list_whose_schema_is_no_number_is_of_another_program(tmp_path):
+    write_seeds(tmp_path / "seeds.json", [a_seed()])
+    listed = json.loads((tmp_path / "seeds.json").read_text())
+    (tmp_path / "seeds.json").write_text(json.dumps(listed | {"schema": True}))
+    with pytest.raises(InputError, match="is of schema True"):
+        read_seeds(tmp_path / "seeds.json")
+
+
+def test_many_seeds_of_one_large_mask_would_fill_the_memory_and_are_refused(tmp_path, monkeypatch):
+    write_seeds(tmp_path / "seeds.json", [a_seed(k) for k in range(100)])
+    monkeypatch.setattr(seeds_module, "MAX_MASKS_BYTES", 10_000)  # a mask has 168 bytes
+    with pytest.raises(InputError, match="masks of more than"):
+        read_seeds(tmp_path / "seeds.json")

@@ -70,6 +70,7 @@ def test_the_card_for_people_has_the_same_numbers():
         "- case 3, slice 9\n\nVerdict: same.\n"
     )
     assert anonymised_readme(found, anonymised(OLD)) == found
+    assert anonymised_readme(text.replace("\n", "\r\n"), OLD) == found, "as Windows writes it"
 
 
 @pytest.fixture

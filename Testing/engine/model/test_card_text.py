@@ -78,3 +78,7 @@ def test_a_line_of_text_is_cut_and_says_so():
     assert printable("abcd", 3) == "abc… (shortened)"
     assert printable("abc\x07", 3) == "abc"
     assert printable("abc", 3) == "abc"
+
+
+def test_an_address_is_no_link_whatever_stands_before_it():
+    assert safe_markdown("_www.x.y_ awww.x.y") == "_www&#46;x.y_ awww&#46;x.y"

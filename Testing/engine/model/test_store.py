@@ -376,7 +376,7 @@ def test_a_name_that_differs_only_in_capitals_is_taken(other, saved, store):
 
 
 def test_a_model_that_appears_meanwhile_is_not_replaced(saved, store, monkeypatch):
-    monkeypatch.setattr(models, "check_name_is_free", lambda name: save(store / name))
+    monkeypatch.setattr(models, "is_free", lambda name: bool(save(store / name)))
     with pytest.raises(ModelError, match="A model named small is here already"):
         import_bundle(saved)
     assert [path.name for path in store.iterdir()] == ["small"]
