@@ -1,4 +1,4 @@
-"""The input gate: warnings, with the reason, where a volume is unlike the training images of a model. No errors."""
+"""The input gate: warnings where a volume is unlike the training images of a model. It refuses nothing."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

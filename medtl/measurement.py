@@ -11,8 +11,8 @@ from .volume import Geometry, Labelmap
 
 # Distances of at most this many pairs of points are in memory at once.
 PAIRS = 4_000_000
-# Up to this many voxels all pairs are compared.
-FEW = 64
+# Up to so many voxels are compared directly, without looking for the outermost ones first.
+DIRECT_VOXELS = 64
 # A warning is given where a second part has this share of the largest.
 PART_SHARE = 0.1
 
@@ -53,7 +53,7 @@ def lesions(mask: np.ndarray, geometry: Geometry, real_spacing: bool = True) -> 
         nearest = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
         x, y, z = (float(v) for v in nearest + geometry.affine[:3, 3])
         ml = len(indices) * geometry.voxel_ml if real_spacing else None
-        ends = outermost(indices) if len(indices) > FEW else indices
+        ends = outermost(indices) if len(indices) > DIRECT_VOXELS else indices
         mm = largest_distance(ends @ geometry.affine[:3, :3].T) if real_spacing else None
         parts.append(Lesion(number, ml, mm, (x, y, z)))
     return tuple(parts)

@@ -160,7 +160,7 @@ def plain_curve(model: Model, one: Loaded, seconds: float) -> Curve:
 
     def look() -> float:
         network.eval()
-        found = EncodedSlices(case.case, tuple(rest), encode_slices(own, case, rest).features, truth)
+        found = EncodedSlices(case.number, tuple(rest), encode_slices(own, case, rest).features, truth)
         score = float(dices(predict(own, found), truth, labels, True)[0])
         network.train()
         return score

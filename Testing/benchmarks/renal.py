@@ -19,8 +19,9 @@ from renal_masks import MILLIMETRES, measured_masks, table_of
 from renal_slices import demonstration
 from tables import header, interval, line
 
+from medtl.classification.abstention import weak_evidence
 from medtl.classification.shape import FEATURES as SHAPES
-from medtl.classification.shape import predict, weak_evidence
+from medtl.classification.shape import predict
 from medtl.evaluation.reliability import auc, bootstrap
 from medtl.training.recipes.renal_malignancy import FEATURES, FIGURES
 from medtl.training.renal import REPEATS, SEED, Table, figures, final_model, fold_models, out_of_fold, splits

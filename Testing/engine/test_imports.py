@@ -55,7 +55,13 @@ WITHIN = {
         {"store", "networks"},
         {"bundle"},
     ),
-    "classification": ({"frames", "region", "report"}, {"network", "shape", "slices"}, {"classify"}, {"files"}),
+    "classification": (
+        {"frames", "region", "report"},
+        {"network", "shape", "slices"},
+        {"abstention"},
+        {"classify"},
+        {"files"},
+    ),
     "evaluation": ({"metrics"}, {"segmentation", "classification", "reliability"}),
     "finetuning": (
         {"seed", "run", "output"},

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import geometries
 
-from medtl.measurement import FEW, lesions
+from medtl.measurement import DIRECT_VOXELS, lesions
 from medtl.phantom import head
 from medtl.volume import Geometry
 
@@ -65,7 +65,7 @@ def test_a_slow_count_finds_the_same_figures(geometry, seed, share):
 def test_a_slow_count_finds_the_same_figures_of_a_lesion_that_is_not_small(spacing):
     z, y, x = np.ogrid[:9, :11, :13]
     mask = ((z - 4) / 4) ** 2 + ((y - 5) / 5) ** 2 + ((x - 6) / 6) ** 2 < 1 + 0.2 * np.sin(x + 2 * y)
-    assert np.count_nonzero(mask) > 4 * FEW
+    assert np.count_nonzero(mask) > 4 * DIRECT_VOXELS
     check_against_slow(mask, Geometry((13, 11, 9), spacing))
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from ..errors import InputError, memory_errors
-from ..gate import mismatches
 from ..measurement import largest_part
 from ..model.card import ModelCard
 from ..model.device import check_threads, limited_threads, memory_advice
@@ -16,9 +15,10 @@ from ..preprocess import in_order, orient, turn, turn_back
 from ..progress import Progress, Stopwatch, no_progress
 from ..segmentation import check_finite
 from ..volume import Volume
+from .abstention import abstention_reasons, weak_evidence
 from .frames import acquired_plane
 from .network import heat_maps, run_network
-from .shape import Feature, predict, shape_features, weak_evidence
+from .shape import Feature, predict, shape_features
 from .slices import (
     describe_mean,
     frame_slices,
@@ -98,12 +98,12 @@ def classify(
     if card.coefficients is not None:
         if region is None:
             raise InputError(f"Expected a segmentation for {card.name}, which measures its shape. Segment it first.")
-        return with_reasons(by_shape(volume, card, region), card, volume)
+        return _with_reasons(by_shape(volume, card, region), card, volume)
     watch = Stopwatch(progress)
     with limited_threads(options.threads), memory_errors(memory_advice(volume)):
         result = by_network(volume, model, region, options.keep_heat or options.heatmap is not None, watch)
     watch.stop()
-    return with_reasons(replace(result, seconds=watch.seconds), card, volume)
+    return _with_reasons(replace(result, seconds=watch.seconds), card, volume)
 
 
 def by_network(
@@ -163,23 +163,6 @@ def by_shape(volume: Volume, card: ModelCard, region: np.ndarray) -> Classificat
     )
 
 
-def with_reasons(result: Classification, card: ModelCard, volume: Volume) -> Classification:
-    """The classification with all reasons to abstain."""
-    grid, rule = volume.geometry, card.abstention
-    reasons = [
-        f"Unlike the training images: {reason}."
-        for reason in mismatches(
-            card,
-            modality=volume.modality,
-            description=volume.description,
-            size=grid.size,
-            # For a shape the volume may be a labelmap that is cut to the tumour: its field of view means nothing.
-            spacing=grid.spacing if volume.real_spacing and card.networks else None,
-        )
-    ]
-    if rule is not None and result.score is not None and result.score > rule.threshold:
-        reasons.append(f"The image is unlike those of training: score {result.score:.2f}, limit {rule.threshold:.2f}.")
-    if rule is not None and max(result.probabilities) < rule.min_probability:
-        name, best = card.classes[result.best].name, max(result.probabilities)
-        reasons.append(f"No class reaches {rule.min_probability:.1%}; the best, {name}, has {best:.1%}.")
+def _with_reasons(result: Classification, card: ModelCard, volume: Volume) -> Classification:
+    reasons = abstention_reasons(card, volume, result.probabilities, result.score)
     return replace(result, reasons=(*result.reasons, *reasons))

@@ -189,17 +189,3 @@ def interval(scaled: np.ndarray, model: Coefficients, probability: float) -> tup
     table = np.array(model.resamples, dtype=np.float64)
     low, high = np.percentile(expit(table[:, 0] + table[:, 1:] @ scaled), (2.5, 97.5))
     return min(float(low), probability), max(float(high), probability)
-
-
-def weak_evidence(prediction: Prediction, model: Coefficients, name: str) -> tuple[str, ...]:
-    """The reason to abstain where the prediction's interval contains the prevalence of the second class (`name`): the
-    shape then adds nothing to what is known without it. Empty otherwise, and where the prevalence is not known."""
-    if model.prevalence is None or prediction.interval is None:
-        return ()
-    low, high = prediction.interval
-    if not low <= model.prevalence <= high:
-        return ()
-    return (
-        f"The shape says little: {model.prevalence:.0%} of all tumours that the model was made of are {name}, and the "
-        f"interval of the answer ({low:.0%} to {high:.0%}) holds that.",
-    )

@@ -22,10 +22,11 @@ AUGMENTATION = Augmentation(rotation=15.0, zoom=0.15, stretch=0.05, shift=8.0, e
 
 @dataclass(frozen=True)
 class SeedCase:
-    """A case in the model's plane. `truth` maps each SEED (slice of that plane) to the class of each pixel of the box,
-    padded as the network's input is: int64, 0 is background, IGNORE is unknown."""
+    """A case in the model's plane, with its `number` among the cases of a run. `truth` maps each SEED (slice of that
+    plane) to the class of each pixel of the box, padded as the network's input is: int64, 0 is background, IGNORE is
+    unknown."""
 
-    case: str
+    number: int
     prepared: Prepared
     steps: tuple[int, ...]
     multiple: int
@@ -38,9 +39,10 @@ class SeedCase:
 
 @dataclass(frozen=True)
 class EncodedSlices:
-    """Slices of one size as the decoder gets them: features float16, finest first, and classes int64 (n, h, w)."""
+    """Slices of one case (its number), of one size, as the decoder gets them: features float16, finest first, and
+    classes int64 (n, h, w)."""
 
-    case: str
+    case: int
     slices: tuple[int, ...]
     features: list[Tensor]
     truth: Tensor
@@ -49,7 +51,7 @@ class EncodedSlices:
         return len(self.slices)
 
 
-def prepare_case(volume: Volume, seeds: Sequence[Seed], spec: InputSpec, multiple: int) -> SeedCase:
+def prepare_case(volume: Volume, seeds: Sequence[Seed], spec: InputSpec, multiple: int, number: int = 0) -> SeedCase:
     """The volume in the model's plane with its SEEDs.
 
     Raises: InputError when a SEED is not a slice of the volume.
@@ -59,7 +61,7 @@ def prepare_case(volume: Volume, seeds: Sequence[Seed], spec: InputSpec, multipl
     prepared = prepare(volume, spec, multiple)
     steps = tuple(neighbour_steps(spec, prepared.slice_mm))
     truth = {turned_index(seed.index, prepared): on_box(seed.mask, prepared, multiple) for seed in seeds}
-    return SeedCase(volume.name, prepared, steps, multiple, truth)
+    return SeedCase(number, prepared, steps, multiple, truth)
 
 
 def spread(slices: Sequence[int], count: int) -> list[int]:
@@ -106,7 +108,7 @@ def encode(model: Model, images: Tensor) -> list[Tensor]:
 def encode_slices(model: Model, case: SeedCase, slices: Sequence[int]) -> EncodedSlices:
     """The features of SEED slices as they are, with their classes."""
     truth = torch.from_numpy(np.stack([case.truth[k] for k in slices])).to(model.device)
-    return EncodedSlices(case.case, tuple(slices), encode(model, case.images(slices)), truth)
+    return EncodedSlices(case.number, tuple(slices), encode(model, case.images(slices)), truth)
 
 
 def augmented_copies(
@@ -119,7 +121,7 @@ def augmented_copies(
     for _ in range(count - 1):
         image, classes = augment_seeds(images, truth, model.card.input, random)
         features = encode(model, image.clamp(*case.prepared.clip))
-        yield EncodedSlices(case.case, tuple(slices), features, classes.to(model.device))
+        yield EncodedSlices(case.number, tuple(slices), features, classes.to(model.device))
 
 
 def augment_seeds(image: Tensor, truth: Tensor, spec: InputSpec, random: torch.Generator) -> tuple[Tensor, Tensor]:

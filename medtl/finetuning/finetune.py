@@ -1,7 +1,7 @@
 """Fine-tune a model on SEED slices and compare it with the old one.
 
 A third of the time is for tuning without some of the SEEDs, to measure the change on them; the rest is for tuning on
-all. The final weights lie between the old and the tuned ones, as far from the old ones as the guard set allows.
+all. The final weights lie between the old and the tuned ones, no further from the old ones than the guard set allows.
 """
 
 import copy
@@ -100,12 +100,13 @@ def prepare_cases(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]) 
     Raises: InputError for SEEDs that do not fit the model or the volumes, or when there is none.
     """
     prepared = []
-    for volume, seeds in cases:
+    multiple = model.networks[0].multiple
+    for number, (volume, seeds) in enumerate(cases):
         fitting = []
         for seed in seeds:
             fitting.append(for_model(seed, model.card))
             check_place(fitting[-1], volume)  # here, so that masks of slices that are not there take no memory
-        prepared.append(prepare_case(volume, fitting, model.card.input, model.networks[0].multiple))
+        prepared.append(prepare_case(volume, fitting, model.card.input, multiple, number))
     if not any(case.truth for case in prepared):
         raise InputError("Expected at least one SEED slice, found none. Mark a slice that is right as a whole.")
     return tuple(prepared)
@@ -158,7 +159,8 @@ def cache_bytes(copies: Sequence[EncodedSlices]) -> int:
 
 
 def _largest_alpha(weights: Weights, guard: Guard, alpha: float, run: Run) -> tuple[float, np.ndarray]:
-    """The largest alpha tried at which the guard set is no worse, and the guard's scores there; the weights are set."""
+    """The first alpha, from the largest on, at which the guard set falls by no more than MARGIN, or the last one tried
+    where none does or time is up; and the guard's scores there. The weights are set to it."""
     for number in range(ALPHA_TRIES):
         run.progress("guard", number / ALPHA_TRIES)
         weights.use(alpha)

@@ -43,9 +43,8 @@ def score_held_out(
     if sum(len(case.truth) for case in cases) < MIN_SEEDS_TO_HOLD_OUT:
         return ()
     scored: list[HeldOut] = []
-    names = [case.case for case in cases]
     for round_number, chosen in enumerate((hold_out(cases, 1), hold_out(cases, 3))):
-        rest = [kept for c in copies if (kept := without(c, {k for n, k in chosen if names[n] == c.case})) is not None]
+        rest = [kept for c in copies if (kept := without(c, {k for n, k in chosen if n == c.case})) is not None]
         seconds = run.budget.until((round_number + 1) / 6, run.reserve)
         tune(weights, rest, tuning, seconds, run.steps("check", round_number / 2, 0.5))
         for number in sorted({n for n, _ in chosen}):

@@ -52,7 +52,7 @@ def outside_editor_masks(
 ) -> np.ndarray:
     """Voxels in a box of the grid that the masks of the Segment Editor exclude: bool (Z, Y, X).
 
-    None where it edits another segmentation.
+    No voxel where the editor edits another segmentation.
 
     As in Slicer, an "outside" area does not exclude the segment that is edited; here these are all of `own_ids`,
     because a prediction writes them together.

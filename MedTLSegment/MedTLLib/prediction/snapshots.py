@@ -172,7 +172,7 @@ def _remove_unused(segmentation: Any, current: set[str]) -> None:
             scene.RemoveNode(node)
 
 
-def remove(segmentation: Any, model: str) -> None:
+def remove_segmentation(segmentation: Any, model: str) -> None:
     """Take a segmentation out of the scene, with its display and the model's predictions."""
     drop_all(segmentation, model)
     scene = segmentation.GetScene()

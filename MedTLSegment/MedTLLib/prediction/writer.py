@@ -24,7 +24,7 @@ from ..mrml.tags import PROTECTED_TAG
 from . import snapshots
 from .edits import box_around, closest_prediction, edited_slices, indices, segments_in
 from .masks import outside_editor_masks, protected_segments, union
-from .snapshots import Snapshot, empty, remove
+from .snapshots import Snapshot, empty, remove_segmentation
 
 __all__ = ["PROTECTED_TAG", "Options", "Written", "edited_slices", "undo", "write"]
 
@@ -249,7 +249,7 @@ def undo(written: Written) -> tuple[int, int]:
     elif last is not None:
         snapshots.step_back(segmentation, change.model)
     if change.made and segments.GetNumberOfSegments() == 0:
-        remove(segmentation, change.model)
+        remove_segmentation(segmentation, change.model)
     return reverted, left
 
 
@@ -269,7 +269,7 @@ def _check_labels(labelmap: Labelmap, used: Box | None, geometry: Geometry, volu
 
 def _restore(segmentation: Any, change: Change, before: dict[str, Any]) -> None:
     if change.made:
-        remove(segmentation, change.model)
+        remove_segmentation(segmentation, change.model)
         return
     for segment_id in change.added:
         segmentation.GetSegmentation().RemoveSegment(segment_id)

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medtl.classification.shape import FEATURES, predict, shape_features, weak_evidence
+from medtl.classification.abstention import weak_evidence
+from medtl.classification.shape import FEATURES, predict, shape_features
 from medtl.errors import InputError, ModelError
 from medtl.model.card import Coefficients, Term
 from medtl.volume import Geometry

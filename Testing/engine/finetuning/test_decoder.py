@@ -32,7 +32,7 @@ def a_square(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 
 def a_cache(model: Model) -> EncodedSlices:
     image, truth = a_square()
-    return EncodedSlices("square", (0, 1, 2), encode(model, image), truth)
+    return EncodedSlices(0, (0, 1, 2), encode(model, image), truth)
 
 
 @pytest.mark.parametrize("spec", [InputSpec(), small_model.WINDOW], ids=["tissue", "window"])

@@ -121,6 +121,15 @@ def test_the_loss_falls_and_is_told_as_it_does(model, case_files, monkeypatch):
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[-40:-35])
 
 
+def test_cases_of_one_name_are_held_out_each_by_itself(model, case_files, monkeypatch):
+    """Four images called alike, one SEED slice each: where they were one case, nothing would be left to tune on."""
+    volume = read_volume(case_files.image)
+    seeds = seeds_of(read_labelmap(case_files.label), model.card, case_files.image, "x", case_files.slices[:1])
+    monkeypatch.setattr(finetune_module, "Tuning", lambda seed: Tuning(copies=1, steps=1))
+    done = finetune(model, [(volume, seeds)] * 4, a_run())
+    assert [(one.case, one.others) for one in done.held_out] == [(1, ()), (3, ())]
+
+
 @pytest.mark.parametrize(
     "direction", [(1, 0, 0, 0, 1, 0, 0, 0, 1), (-1, 0, 0, 0, 1, 0, 0, 0, -1), (0, 0, 1, 1, 0, 0, 0, 1, 0)]
 )

@@ -238,7 +238,7 @@ def tuned_once(model: Model) -> None:
     network = model.networks[0]
     truth = torch.zeros(2, 96, 128, dtype=torch.long)
     truth[:, 20:60, 30:90] = 1
-    example = EncodedSlices("a", (0, 1), encode(model, torch.randn(2, 1, 96, 128)), truth)
+    example = EncodedSlices(0, (0, 1), encode(model, torch.randn(2, 1, 96, 128)), truth)
     before, features = snapshot(network), network.encode(torch.ones(1, 1, 64, 64))
     tuned = DecoderWeights(model, example)
     tune(tuned, [example], Tuning(steps=2, batch=2, window=64), 60.0, lambda share, loss: None)

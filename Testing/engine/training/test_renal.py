@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from medtl.classification.shape import predict, shape_features, weak_evidence
+from medtl.classification.abstention import weak_evidence
+from medtl.classification.shape import predict, shape_features
 from medtl.errors import InputError
 from medtl.evaluation.metrics import draw_patients, rows_by_patient
 from medtl.evaluation.reliability import auc, calibration_slope, log_loss, reliability, scores
