@@ -23,7 +23,7 @@ from ..model.device import check_threads, limited_threads, memory_advice
 from ..preprocess import in_order, orient, turn, turn_back
 from ..progress import Progress, Stopwatch, no_progress
 from ..segmentation import check_finite
-from ..volume import Volume, voxels_sha256
+from ..volume import Volume, check_voxels, voxels_sha256
 from .frames import Framed, acquired_plane, framed, in_frame, unframed
 from .region import read_region
 from .shape import Feature, predict, shape_features, weak_evidence
@@ -106,6 +106,7 @@ def classify(
         if region is None:
             raise InputError(f"Expected a segmentation for {card.name}, which measures its shape. Segment it first.")
         return with_reasons(by_shape(volume, card, region), card, volume)
+    check_voxels(volume)
     watch = Stopwatch(progress)
     with limited_threads(options.threads), memory_errors(memory_advice(volume)):
         watch("prepare", 0.0)
