@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from .errors import ModelError
 from .model.card import InputSpec
-from .volume import Geometry, Volume
+from .volume import Geometry, Volume, check_voxels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -182,7 +182,11 @@ class Scaling:
 
 
 def prepare(volume: Volume, spec: InputSpec, multiple: int = 32) -> Prepared:
-    """The volume prepared for the model; the sides of the box are multiples of `multiple`."""
+    """The volume prepared for the model; the sides of the box are multiples of `multiple`.
+
+    Raises: InputError when a voxel is not finite; ModelError as `to_spacing` does.
+    """
+    check_voxels(volume)
     axes, flips = orient(volume.geometry, spec.plane)
     turned = turn(volume.array, axes, flips)
     own = in_order(volume.geometry.spacing[::-1], axes)

@@ -106,6 +106,9 @@ class Geometry:
         return self.distance(other) <= (max(self.tolerance, other.tolerance) if mm is None else mm)
 
 
+LARGEST_VALUE = 3e38  # of a voxel: 32-bit floats hold it
+
+
 @dataclass(frozen=True)
 class Volume:
     """A scalar image: array (Z, Y, X) of any integer or float dtype.
@@ -121,6 +124,18 @@ class Volume:
     description: str = ""
     real_spacing: bool = True
     warnings: tuple[str, ...] = ()
+
+
+def check_voxels(volume: Volume) -> None:
+    """Raise InputError when a voxel is NaN, infinite or too large for 32 bits: models would take it for what it is
+    not. Volumes that MedTL reads have none."""
+    if volume.array.dtype.kind == "f":
+        low, high = float(volume.array.min()), float(volume.array.max())  # NaN where any voxel is
+        if not -LARGEST_VALUE <= low <= high <= LARGEST_VALUE:
+            raise InputError(
+                f"Expected finite voxels that 32-bit numbers can hold in {volume.name}, found values from {low:g} to "
+                f"{high:g}. Replace them."
+            )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from strategies import geometries, volumes
 
-from medtl.errors import ModelError
+from medtl.errors import InputError, ModelError
 from medtl.model.card import InputSpec
 from medtl.phantom import head
 from medtl.preprocess import batch, neighbour_steps, orient, prepare, resize, restore, turn
@@ -268,3 +268,11 @@ def test_a_spacing_that_would_fill_the_memory_is_refused():
     volume = Volume(np.zeros((2, 60, 60), np.int16), Geometry((60, 60, 2), (4.0, 4.0, 5.0)))
     with pytest.raises(ModelError, match="Expected slices of at most 17 million pixels"):
         prepare(volume, InputSpec(spacing=0.02), 16)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_a_voxel_that_is_no_number_is_refused(value):
+    array = np.random.default_rng(0).normal(100, 10, (3, 40, 40))
+    array[1, 5, 5] = value
+    with pytest.raises(InputError, match="Expected finite voxels that 32-bit numbers can hold"):
+        prepare(Volume(array, Geometry((40, 40, 3))), InputSpec())

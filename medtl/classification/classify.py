@@ -14,7 +14,7 @@ from ..model.device import check_threads, limited_threads, memory_advice
 from ..preprocess import in_order, orient, turn, turn_back
 from ..progress import Progress, Stopwatch, no_progress
 from ..segmentation import check_finite
-from ..volume import Volume
+from ..volume import Volume, check_voxels
 from .abstention import abstention_reasons, weak_evidence
 from .frames import acquired_plane
 from .network import heat_maps, run_network
@@ -99,6 +99,7 @@ def classify(
         if region is None:
             raise InputError(f"Expected a segmentation for {card.name}, which measures its shape. Segment it first.")
         return _with_reasons(by_shape(volume, card, region), card, volume)
+    check_voxels(volume)
     watch = Stopwatch(progress)
     with limited_threads(options.threads), memory_errors(memory_advice(volume)):
         result = by_network(volume, model, region, options.keep_heat or options.heatmap is not None, watch)

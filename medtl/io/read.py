@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..volume import Labelmap, Volume
+from ..volume import LARGEST_VALUE, Labelmap, Volume
 from .choice import choose
 from .files import kind_of, stem_of
 from .formats import read_header
@@ -66,7 +66,7 @@ def _checked(volume: Volume, path: Path) -> Volume:
             f"of {path}. Choose another."
         )
     largest = max(abs(float(array.min())), abs(float(array.max())))
-    if not 1e-30 <= largest <= 3e38:
+    if not 1e-30 <= largest <= LARGEST_VALUE:
         raise InputError(
             f"Expected values that 32-bit numbers can hold, found magnitudes up to {largest:g} in {path}. "
             "Scale them in the program that wrote it."

@@ -155,7 +155,8 @@ def load_weights(folder: Path, prefix: str) -> dict[str, "torch.Tensor"]:
 
 
 def check_fit(network: "Network", card: ModelCard) -> None:
-    """Raise ModelError when the network does not take the card's channels or does not give its labels or classes."""
+    """Raise ModelError when the network does not take the card's channels or does not give its labels or classes, or
+    the score by which the card abstains."""
     import torch
 
     # A classifier takes pictures of one size, a U-Net of any.
@@ -173,6 +174,11 @@ def check_fit(network: "Network", card: ModelCard) -> None:
         raise ModelError(
             f"{card.name} has {len(card.labels or card.classes)} {'labels' if card.labels else 'classes'}, which need "
             f"{wanted} outputs of its network, found {tuple(logits.shape)[1:]}. "
+            "Import the model again."
+        )
+    if card.abstention and card.abstention.score == "mahalanobis" and not len(getattr(network, "usual", ())):
+        raise ModelError(
+            f"{card.name} abstains by the distance from its training images, which its network does not hold. "
             "Import the model again."
         )
     if not logits.isfinite().all():

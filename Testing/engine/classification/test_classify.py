@@ -534,3 +534,12 @@ def test_reading_it_back_gives_the_volume_that_was_classified(tmp_path):
     store_image(tmp_path / "head.nrrd", volume.array, volume.geometry)
     record = classify_file(tmp_path / "head.nrrd", spots(), options())
     assert record.image.sha256 == voxels_sha256(read_volume(tmp_path / "head.nrrd").array)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_voxel_that_is_no_number_is_refused(value):
+    volume, cube = head()
+    array = volume.array.astype(np.float32)
+    array[0, 0, 0] = value
+    with pytest.raises(InputError, match="Expected finite voxels"):
+        classify(replace(volume, array=array), spots(), cube, options())

@@ -14,12 +14,13 @@ import safetensors.torch
 import torch
 from conftest import ROOT
 from safetensors import SafetensorError
+from small_classifier import classifier_card
 from small_model import a_card, edit, save
 
 from medtl.errors import DeviceError, InputError, ModelError
 from medtl.model import bundle
 from medtl.model.bundle import load_model
-from medtl.model.card import METADATA, Calibration, InputSpec, Label, ModelCard, NetworkSpec, Parent
+from medtl.model.card import METADATA, Abstention, Calibration, InputSpec, Label, ModelCard, NetworkSpec, Parent
 from medtl.model.device import choose_device
 from medtl.model.store import WEIGHTS, sha256_of
 from medtl.segmentation import segment
@@ -326,3 +327,10 @@ def test_the_best_device_is_chosen_by_itself(cuda, mps, chosen, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: bool(mps))
     assert choose_device("auto") == chosen
     assert choose_device("cpu") == "cpu"
+
+
+def test_a_classifier_whose_network_lacks_what_its_score_needs_is_refused(tmp_path):
+    rule = Abstention("mahalanobis", 1.0, 0.5)
+    save(tmp_path / "m", classifier_card(abstention=rule))
+    with pytest.raises(ModelError, match="abstains by the distance from its training images"):
+        load_model(str(tmp_path / "m"), "cpu", "classification")
