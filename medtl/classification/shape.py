@@ -79,19 +79,8 @@ def shape_features(mask: np.ndarray, geometry: Geometry) -> Shape:
     if not parts:
         raise InputError("Expected a region in the segmentation, found no voxel of it. Draw or choose another segment.")
     indices = parts[0]
+    check_extent(indices, geometry)
     ml = len(indices) * geometry.voxel_ml
-    voxels = np.ptp(indices, axis=0) + 1
-    extent_mm = voxels * np.array(geometry.spacing)
-    if voxels.min() < 2:
-        raise InputError(
-            f"Expected a region in three dimensions, found one of {' × '.join(map(str, voxels))} voxels. "
-            "Segment the tumour on all its slices."
-        )
-    if extent_mm.max() > LARGEST_MM:
-        raise InputError(
-            f"Expected a tumour, found a region {extent_mm.max():.0f} mm long (at most {LARGEST_MM:.0f} mm). "
-            "Choose the tumour's segment."
-        )
     region = on_common_grid(indices, geometry.spacing)
     statistics = sitk.LabelShapeStatisticsImageFilter()
     statistics.ComputeOrientedBoundingBoxOn()
@@ -110,6 +99,22 @@ def shape_features(mask: np.ndarray, geometry: Geometry) -> Shape:
         "extent": statistics.GetPhysicalSize(1) / float(np.prod(statistics.GetOrientedBoundingBoxSize(1))),
     }
     return Shape(values, shape_warnings(parts, geometry))
+
+
+def check_extent(indices: np.ndarray, geometry: Geometry) -> None:
+    """Raise InputError when the region of these voxels (n, 3), (x, y, z), is flat or too long for a tumour."""
+    voxels = np.ptp(indices, axis=0) + 1
+    extent_mm = voxels * np.array(geometry.spacing)
+    if voxels.min() < 2:
+        raise InputError(
+            f"Expected a region in three dimensions, found one of {' × '.join(map(str, voxels))} voxels. "
+            "Segment the tumour on all its slices."
+        )
+    if extent_mm.max() > LARGEST_MM:
+        raise InputError(
+            f"Expected a tumour, found a region {extent_mm.max():.0f} mm long (at most {LARGEST_MM:.0f} mm). "
+            "Choose the tumour's segment."
+        )
 
 
 def shape_warnings(parts: list[np.ndarray], geometry: Geometry) -> tuple[str, ...]:

@@ -64,21 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_finetune(verb(finetune, "finetune", "Tune a model on slices that you say are right."))
     add_suggest(verb(suggest, "suggest", "Propose the slices to correct next."))
     add_classify(verb(classify, "classify", "Say what kind of tumour an image shows, or that it cannot be said."))
-    sub = verb(evaluate, "evaluate", "Compare a model with reference labels.")
-    sub.add_argument("--model", required=True, metavar="NAME|DIR")
-    sub.add_argument(
-        "--cases", required=True, type=path_argument, metavar="CSV|DIR", help="image,label[,patient,site] or nnU-Net"
-    )
-    sub.add_argument("--binary", action="store_true", help="every label value above 0 is the model's one label")
-    add_compute(sub)
-    add_json(sub)
-    sub = verb(train, "train", "Train a model by a recipe.")
-    sub.add_argument("recipe", metavar="RECIPE")
-    sub.add_argument("--cases", required=True, type=path_argument, metavar="CSV|DIR")
-    sub.add_argument("--output", required=True, type=path_argument, metavar="DIR")
-    sub.add_argument("--fold", type=non_negative_int, metavar="K", help="leave this fold of the training patients out")
-    sub.add_argument("--encoder-weights", metavar="NAME|FILE", help="start from these instead of the recipe's")
-    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
+    add_evaluate(verb(evaluate, "evaluate", "Compare a model with reference labels."))
+    add_train(verb(train, "train", "Train a model by a recipe."))
     add_json(verb(models, "models", "List the models that can be used by name."))
     sub = verb(import_, "import", "Copy a bundle (folder or zip) into your model store.")
     sub.add_argument("path", type=path_argument, metavar="PATH")
@@ -184,6 +171,27 @@ def add_classify(sub: argparse.ArgumentParser) -> None:
     add_compute(sub)
     add_force(sub)
     add_json(sub)
+
+
+def add_evaluate(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl evaluate`."""
+    sub.add_argument("--model", required=True, metavar="NAME|DIR")
+    sub.add_argument(
+        "--cases", required=True, type=path_argument, metavar="CSV|DIR", help="image,label[,patient,site] or nnU-Net"
+    )
+    sub.add_argument("--binary", action="store_true", help="every label value above 0 is the model's one label")
+    add_compute(sub)
+    add_json(sub)
+
+
+def add_train(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl train`."""
+    sub.add_argument("recipe", metavar="RECIPE")
+    sub.add_argument("--cases", required=True, type=path_argument, metavar="CSV|DIR")
+    sub.add_argument("--output", required=True, type=path_argument, metavar="DIR")
+    sub.add_argument("--fold", type=non_negative_int, metavar="K", help="leave this fold of the training patients out")
+    sub.add_argument("--encoder-weights", metavar="NAME|FILE", help="start from these instead of the recipe's")
+    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
 
 
 def add_compute(sub: argparse.ArgumentParser) -> None:

@@ -279,10 +279,6 @@ def _evaluation(
         for name in FIGURES
     }
     labels = {name: _over_patients([case[i]["dice"] for case in by_label], patients) for i, name in enumerate(ids)}
-    groups = {
-        site: [row for outcome, row in zip(outcomes, rows) if outcome.files.site == site]
-        for site in sorted({outcome.files.site for outcome in outcomes} - {""})
-    }
     return Evaluation(
         card.name,
         card.sha256,
@@ -294,10 +290,7 @@ def _evaluation(
         figures=figures,
         pooled=_pooled(outcomes, patients),
         labels=labels if len(ids) > 1 else None,
-        sites={
-            site: SiteFigures(len(group), {name: _mean([row[name] for row in group]) for name in FIGURES})
-            for site, group in groups.items()
-        },
+        sites=_by_site(outcomes, rows),
         cases=tuple(
             CaseFigures(
                 o.files.case,
@@ -312,6 +305,15 @@ def _evaluation(
         ),
         errors=errors,
     )
+
+
+def _by_site(outcomes: Sequence[_Outcome], rows: Sequence[Figures]) -> dict[str, SiteFigures]:
+    """The mean figures of each site; `rows` are the figures of the cases."""
+    sites = {}
+    for site in sorted({outcome.files.site for outcome in outcomes} - {""}):
+        group = [row for outcome, row in zip(outcomes, rows) if outcome.files.site == site]
+        sites[site] = SiteFigures(len(group), {name: _mean([row[name] for row in group]) for name in FIGURES})
+    return sites
 
 
 def _pooled(outcomes: Sequence[_Outcome], patients: Sequence[str]) -> dict[str, Figure]:

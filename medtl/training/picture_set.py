@@ -70,12 +70,8 @@ def prepare_pictures(
     files = [file for case in cases for file in (case.image, case.mask) if file is not None]
     key = json.dumps([FORMAT, side, [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]])
     classes = np.array([ids.index(case.label) for case in cases])
-    if path.exists():
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["key"]) == key:
-                arrays = (stored["images"], stored["tumours"], stored["inner"])
-                hashes, warnings = (tuple(stored[name].tolist()) for name in ("sha256", "warnings"))
-                return Pictures(*arrays, classes, tuple(cases), hashes, warnings)
+    if (cached := load_pictures(path, key, classes, cases)) is not None:
+        return cached
     ready = []
     for number, case in enumerate(cases):
         progress("prepare", number / len(cases))
@@ -93,6 +89,24 @@ def prepare_pictures(
             for text in named_warnings(case.case, picture.warnings)
         ),
     )
+    store_pictures(path, pictures, key)
+    return pictures
+
+
+def load_pictures(path: Path, key: str, classes: np.ndarray, cases: Sequence[ClassifiedFile]) -> Pictures | None:
+    """The pictures of a cache file; None where there is none or it has another key."""
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as stored:
+        if str(stored["key"]) != key:
+            return None
+        arrays = (stored["images"], stored["tumours"], stored["inner"])
+        hashes, warnings = (tuple(stored[name].tolist()) for name in ("sha256", "warnings"))
+        return Pictures(*arrays, classes, tuple(cases), hashes, warnings)
+
+
+def store_pictures(path: Path, pictures: Pictures, key: str) -> None:
+    """Write the pictures to a cache file, whole or not at all."""
     part = path.with_suffix(".part.npz")
     np.savez(
         part,
@@ -104,7 +118,6 @@ def prepare_pictures(
         key=np.array(key),
     )
     part.replace(path)
-    return pictures
 
 
 def prepare_picture(case: ClassifiedFile, side: int) -> PreparedPicture:
