@@ -127,7 +127,7 @@ def prepare_picture(case: ClassifiedFile, side: int) -> PreparedPicture:
         raise InputError(f"Expected pictures to train on, found a volume: {case.image}. List single slices.")
     frame = framed(volume.array[0], side)
     if frame is None:
-        raise InputError(f"Expected a picture that shows a head, found one that shows nothing: {case.image}.")
+        raise InputError(f"Expected a picture that shows a head, found an empty one: {case.image}. Remove it.")
     tumour, warnings = np.zeros((side, side), bool), volume.warnings
     if case.mask is not None:
         labelmap = read_labelmap(case.mask)

@@ -339,7 +339,7 @@ def test_a_shape_that_says_no_more_than_the_prevalence_is_uncertain(share, absta
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert ("uncertain: review" in said) == abstains
-    assert ("The shape says little: 25% of all tumours that the model was made of are" in said) == abstains
+    assert ("The shape adds no evidence: 25% of the training tumours are" in said) == abstains
     usual = share if result["class"] == "malignant" else 1 - share
     assert f"({result['name']} {result['probabilities'][result['class']]:.1%}, usual: {usual:.1%})" in said
 
