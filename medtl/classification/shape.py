@@ -157,10 +157,10 @@ def predict(values: Mapping[str, float], model: Coefficients) -> Prediction:
             f"The model needs the feature {unknown[0]!r}; this MedTL measures {', '.join(values)}. Update MedTL."
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = np.array([(measured(values, term.feature) - term.mean) / term.deviation for term in model.terms])
+        scaled = np.array([(feature_value(values, term.feature) - term.mean) / term.deviation for term in model.terms])
         parts = scaled * [term.weight for term in model.terms]
         probability = float(expit(model.intercept + parts.sum()))
-        limits = interval(scaled, model, probability)
+        limits = probability_interval(scaled, model, probability)
     if not np.isfinite([probability, *parts, *(limits or ())]).all():
         raise ModelError(
             "Expected finite numbers from the model's coefficients, found NaN or infinity: the model is damaged, or "
@@ -178,12 +178,12 @@ def predict(values: Mapping[str, float], model: Coefficients) -> Prediction:
     return Prediction(probability, limits, ordered, warnings)
 
 
-def measured(values: Mapping[str, float], feature: str) -> float:
+def feature_value(values: Mapping[str, float], feature: str) -> float:
     """The value of a model's feature, its natural logarithm where the feature's name begins with `log_`."""
     return math.log(values[feature.removeprefix(LOG)]) if feature.startswith(LOG) else values[feature]
 
 
-def interval(scaled: np.ndarray, model: Coefficients, probability: float) -> tuple[float, float] | None:
+def probability_interval(scaled: np.ndarray, model: Coefficients, probability: float) -> tuple[float, float] | None:
     """The 95 % interval of the probability: percentiles over the stored resamples, widened to hold the probability
     itself; None where none are stored.
 

@@ -11,7 +11,7 @@ from ..cases import CaseFiles, read_cases
 from ..errors import FAILURES, Cancelled, InputError, explain
 from ..io import read
 from ..io.isolated import Reader
-from ..labels import described, label_segments, label_values, unknown_values
+from ..labels import describe_segments, label_segments, label_values, unknown_values
 from ..model.card import ModelCard
 from ..progress import Progress, no_progress
 from ..typed_json import OPTIONAL, SPREAD
@@ -212,7 +212,7 @@ def _truth(files: CaseFiles, volume: Volume, labelmap: Labelmap, card: ModelCard
     masks = tuple(labelmap.mask(values[label.id]) if label.id in values else empty for label in card.labels)
     warnings = list(labelmap.warnings)
     if others:
-        warnings.append(f"Not labels of {card.name}, so not compared: {described(others)}.")
+        warnings.append(f"Not labels of {card.name}, so not compared: {describe_segments(others)}.")
     if missing := [label.name for label in card.labels if label.id not in values]:
         warnings.append(f"No segment was found for {', '.join(missing)}; it counts as empty in the truth.")
     return _Truth(masks, tuple(warnings))

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from .header import DataPart, Header
 from .limits import check_memory, check_regular
-from .packed import BLOCK, inflated, unbzipped
+from .packed import BLOCK, inflate, unpack_bzip2
 
 LARGEST_RATIO = 1032  # unpacked bytes of a byte of deflate data, at most
 LONGEST_NUMBER = 64  # characters of a number in ASCII data
@@ -142,7 +142,7 @@ def _read_raw(file: BinaryIO, part: DataPart, promised: int, begin: int, target:
 def _read_packed(file: BinaryIO, part: DataPart, header: Header, promised: int, begin: int, target: np.ndarray) -> None:
     """Fill the target from packed data. All data are unpacked, because the checksum is at the end, but no more than
     promised."""
-    unpack = unbzipped if header.encoding == "bzip2" else inflated
+    unpack = unpack_bzip2 if header.encoding == "bzip2" else inflate
     position = -part.skip - begin
     left = promised + part.skip
     try:
