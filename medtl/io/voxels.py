@@ -33,7 +33,7 @@ def read_voxels(header: Header, frame: int | None) -> np.ndarray:
         values, sizes = _values(header, frame * count, (frame + 1) * count), sizes[:inner]
     else:
         values = _values(header, 0, header.values)
-    return _in_layers(_scaled(values, header.scale).reshape(sizes[::-1]), header, None if slowest else frame)
+    return _in_layers(_scale(values, header.scale).reshape(sizes[::-1]), header, None if slowest else frame)
 
 
 def _in_layers(array: np.ndarray, header: Header, frame: int | None) -> np.ndarray:
@@ -49,7 +49,7 @@ def _in_layers(array: np.ndarray, header: Header, frame: int | None) -> np.ndarr
     return array.reshape(-1, *shape)
 
 
-def _scaled(values: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+def _scale(values: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
     if scale == (1.0, 0.0):
         return values
     dtype = np.float64 if values.dtype.itemsize == 8 else np.float32
@@ -116,7 +116,7 @@ def _read_part(part: DataPart, header: Header, promised: int, begin: int, target
         if header.encoding == "raw":
             _read_raw(file, part, promised, begin, target)
         elif header.encoding in ("ascii", "hex"):
-            data = _parsed(file, part.path, header, promised)
+            data = _parse(file, part.path, header, promised)
             target[:] = np.frombuffer(data, np.uint8)[begin : begin + len(target)]
         else:
             _read_packed(file, part, header, promised, begin, target)
@@ -163,7 +163,7 @@ def _read_packed(file: BinaryIO, part: DataPart, header: Header, promised: int, 
         raise _too_short(part.path, promised, promised - left if promised > left else 0)
 
 
-def _parsed(file: BinaryIO, path: Path, header: Header, promised: int) -> bytes:
+def _parse(file: BinaryIO, path: Path, header: Header, promised: int) -> bytes:
     """The bytes that text data state."""
     count = promised // header.dtype.itemsize
     text = file.read(LONGEST_NUMBER * (promised if header.encoding == "hex" else count) + BLOCK)
