@@ -80,7 +80,7 @@ def label_segments(segments: Sequence[Segment], card: ModelCard) -> dict[str, Se
         if len(group) > 1 and (_by_id(group[0], label, card) == _by_id(group[1], label, card)):
             raise InputError(
                 f"Expected one segment for the label {label.name} of {card.name}, found {len(group)}: "
-                f"{described(group)}. Rename or remove all but one."
+                f"{describe_segments(group)}. Rename or remove all but one."
             )
     return {label_id: group[0] for label_id, group in groups.items()}
 
@@ -176,7 +176,7 @@ def all_segments(labelmap: Labelmap) -> tuple[Segment, ...]:
     return (*labelmap.segments, *(Segment(value, str(value), str(value)) for value in values))
 
 
-def described(segments: Sequence[Segment]) -> str:
+def describe_segments(segments: Sequence[Segment]) -> str:
     """Names and ids of segments, for a message."""
     return ", ".join(
         f"{segment.name} ({segment.id})" if segment.name != segment.id else segment.name for segment in segments
@@ -186,7 +186,9 @@ def described(segments: Sequence[Segment]) -> str:
 def _only(segments: Sequence[Segment], what: str) -> Segment:
     if len(segments) > 1:
         alike = len({segment.id for segment in segments}) < len(segments)
-        found = ", ".join(f"{one.name} (value {one.value})" for one in segments) if alike else described(segments)
+        found = (
+            ", ".join(f"{one.name} (value {one.value})" for one in segments) if alike else describe_segments(segments)
+        )
         raise InputError(
             f"Expected one segment {what}, found {len(segments)}: {found}. Choose one by its "
             f"{'label value' if alike else 'id'}, or keep only that one.",

@@ -45,7 +45,7 @@ STAGES: dict[str, dict[str, Stage]] = {
         "load": Stage("Loading the model", 0.10),
         "read": Stage("Reading the volume", 0.05),
         "prepare": Stage("Preparing the volume", 0.10),
-        "infer": Stage("Looking at the slices", 0.50),
+        "infer": Stage("Classifying the slices", 0.50),
         "heat": Stage("Computing the heat map", 0.20),
         "write": Stage("Writing the result", 0.05),
     },

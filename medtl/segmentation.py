@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from .errors import InputError, ModelError, memory_errors
+from .errors import ModelError, memory_errors
 from .gate import gate_warnings
 from .io import read
 from .io.files import identities
 from .io.isolated import Reader
-from .io.write import Write, check_output, store_image, store_labelmap, write_together
+from .io.write import Write, check_different, check_output, store_image, store_labelmap, write_together
 from .labels import LABEL_TAG, MODEL_TAG, id_of
 from .measurement import measure
 from .model.card import Label, ModelCard
@@ -265,8 +265,7 @@ def segment_file(
     inputs = identities([source])
     for path in outputs.paths:
         check_output(path, inputs, outputs.force)
-    if len({path.resolve() for path in outputs.paths}) < len(outputs.paths):
-        raise InputError(f"Two outputs have the same name, {outputs.labelmap}. Choose another for one of them.")
+    check_different(outputs.paths)
     watch = Stopwatch(progress)
     watch("read", 0.0)
     with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):

@@ -33,7 +33,7 @@ from tables import interval, number, table
 
 from medtl.cases import ClassifiedFile, read_cases, read_classified
 from medtl.classification.classify import Classification, classify
-from medtl.classification.frames import framed
+from medtl.classification.frames import frame_slice
 from medtl.classification.network import heat_maps, run_network
 from medtl.classification.slices import place_on_slices
 from medtl.errors import MedTLError
@@ -199,7 +199,7 @@ def pointing_figures(
         if case.mask is None:
             continue
         mask = read_labelmap(case.mask).array[0] > 0
-        frame = framed(volume.array[0], model.card.input.side or SIDE)
+        frame = frame_slice(volume.array[0], model.card.input.side or SIDE)
         assert frame is not None
         maps = heat_maps(run_network([frame], model, no_progress).features, model, ids.index(case.label), no_progress)
         heat = place_on_slices(maps, {0: frame}, volume.array.shape)[0]

@@ -32,7 +32,7 @@ from medtl.evaluation.metrics import dice
 from medtl.finetuning.case_result import case_result
 from medtl.finetuning.features import augment_seeds, prepare_case
 from medtl.finetuning.finetune import finetune
-from medtl.finetuning.interpolate import filled
+from medtl.finetuning.interpolate import interpolate_labels
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import IGNORE, Seed, seeds_of
 from medtl.finetuning.suggest import evenly_spaced
@@ -200,7 +200,7 @@ def fill(model: Model, one: Loaded, seeds: Sequence[Seed]) -> np.ndarray:
     """The SEEDs interpolated, on the volume's own grid."""
     axis = array_axis(one[1].geometry, model.card.input.plane)
     known = {seed.index: seed.mask for seed in seeds}
-    found = filled(known, range(one[2].shape[axis]), 1)[:, 0] > 0
+    found = interpolate_labels(known, range(one[2].shape[axis]), 1)[:, 0] > 0
     return np.moveaxis(found, 0, axis)
 
 

@@ -25,7 +25,7 @@ from tables import header, line
 from medtl.errors import MedTLError
 from medtl.evaluation.metrics import dice
 from medtl.finetuning.case_result import case_result
-from medtl.finetuning.interpolate import filled
+from medtl.finetuning.interpolate import interpolate_labels
 from medtl.finetuning.new_structure import Structure, start_model, structure_card, train_structure
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import Seed, seeds_of
@@ -88,7 +88,7 @@ def run(volume: Volume, truth: Labelmap, origins: dict[str, Model], args: argpar
     slices = [one.index for one in evenly_spaced(0, len(truth.array) - 1, args.seeds)]
     drawn = {k: truth.array[k] for k in slices}
     rows: dict[str, dict[str, Any]] = {}
-    window, distance = by_window(volume), filled(drawn, range(len(truth.array)), 1)[:, 0]
+    window, distance = by_window(volume), interpolate_labels(drawn, range(len(truth.array)), 1)[:, 0]
     found = {
         f"body mask and {MUSCLE_HU[0]:g} to {MUSCLE_HU[1]:g} HU": window,
         "filled between the SEEDs": distance > 0,

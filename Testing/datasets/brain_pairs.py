@@ -10,7 +10,7 @@ import numpy as np
 from near_patient import Pair, closest, closest_groups, details, versions_of
 from PIL import Image, ImageDraw
 
-from medtl.classification.frames import framed
+from medtl.classification.frames import frame_slice
 from medtl.errors import InputError
 from medtl.io.write import write_whole
 
@@ -87,7 +87,7 @@ def one_a_slice(pictures: Sequence[Picture]) -> list[int]:
 
 def head(picture: Picture) -> np.ndarray:
     """The details of the head, (SIDE, SIDE), figshare's mirrored ones turned back."""
-    frame = framed(grey(picture), SIDE)
+    frame = frame_slice(grey(picture), SIDE)
     return details(frame.image) if frame else np.zeros((SIDE, SIDE), np.float32)
 
 
@@ -145,7 +145,7 @@ def draw_pairs(path: Path, pictures: Sequence[Picture], pairs: Sequence[Pair]) -
     for n, pair in enumerate(pairs):
         x, y = (n % COLUMNS) * (2 * TILE + GAP), (n // COLUMNS) * (TILE + GAP)
         for place, picture in enumerate((pictures[pair.first], pictures[pair.second])):
-            frame = framed(grey(picture), TILE)
+            frame = frame_slice(grey(picture), TILE)
             if frame:
                 tile = Image.fromarray(((frame.image + 1) * 127).astype(np.uint8))
                 sheet.paste(tile, (x + place * TILE, y + GAP - 4))

@@ -45,6 +45,6 @@ def weak_evidence(prediction: Prediction, model: Coefficients, name: str) -> tup
     if not low <= model.prevalence <= high:
         return ()
     return (
-        f"The shape says little: {model.prevalence:.0%} of all tumours that the model was made of are {name}, and the "
-        f"interval of the answer ({low:.0%} to {high:.0%}) holds that.",
+        f"The shape adds no evidence: {model.prevalence:.0%} of the training tumours are {name}, and the interval of "
+        f"the probability ({low:.0%} to {high:.0%}) contains that.",
     )

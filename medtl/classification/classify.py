@@ -157,7 +157,7 @@ def by_shape(volume: Volume, card: ModelCard, region: np.ndarray) -> Classificat
     return Classification(
         (1 - prediction.probability, prediction.probability),
         reasons=weak_evidence(prediction, card.coefficients, card.classes[1].name),
-        rule="The shape of the segment alone; no grey value is looked at.",
+        rule="The shape of the segment alone; grey values are not used.",
         features=prediction.features,
         interval=prediction.interval,
         warnings=(*volume.warnings, *shape.warnings, *prediction.warnings),

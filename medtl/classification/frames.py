@@ -31,7 +31,7 @@ class Framed:
     area: float
 
 
-def framed(plane: np.ndarray, side: int, pixel: tuple[float, float] = (1.0, 1.0)) -> Framed | None:
+def frame_slice(plane: np.ndarray, side: int, pixel: tuple[float, float] = (1.0, 1.0)) -> Framed | None:
     """A slice (rows, columns) in its frame; None where it shows nothing. `pixel` is (row, column) spacing."""
     values = plane.astype(np.float32)
     floor = air_level(values)
@@ -55,7 +55,7 @@ def framed(plane: np.ndarray, side: int, pixel: tuple[float, float] = (1.0, 1.0)
     return Framed(_cut(values, start, size, side) * 2 - 1, start[0], start[1], size[0], size[1], area)
 
 
-def in_frame(values: np.ndarray, frame: Framed) -> np.ndarray:
+def resample_to_frame(values: np.ndarray, frame: Framed) -> np.ndarray:
     """Other values of the slice (rows, columns), resampled to where `frame` has its image, float32 (side, side)."""
     return _cut(values.astype(np.float32), [frame.top, frame.left], [frame.rows, frame.columns], len(frame.image))
 
@@ -71,7 +71,7 @@ def _cut(values: np.ndarray, start: list[float], size: list[float], side: int) -
     return np.asarray(picture, dtype=np.float32)
 
 
-def unframed(heat: np.ndarray, frame: Framed, shape: tuple[int, int]) -> np.ndarray:
+def resample_from_frame(heat: np.ndarray, frame: Framed, shape: tuple[int, int]) -> np.ndarray:
     """A map (h, w) over the frame on the slice's own pixels, float32 `shape`, linear, 0 outside the frame."""
     sides = zip(heat.shape, (frame.top, frame.left), (frame.rows, frame.columns), shape, strict=True)
     places = [(np.arange(m) + 0.5 - start) / size * n - 0.5 for n, start, size, m in sides]

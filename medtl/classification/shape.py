@@ -79,19 +79,8 @@ def shape_features(mask: np.ndarray, geometry: Geometry) -> Shape:
     if not parts:
         raise InputError("Expected a region in the segmentation, found no voxel of it. Draw or choose another segment.")
     indices = parts[0]
+    check_extent(indices, geometry)
     ml = len(indices) * geometry.voxel_ml
-    voxels = np.ptp(indices, axis=0) + 1
-    extent_mm = voxels * np.array(geometry.spacing)
-    if voxels.min() < 2:
-        raise InputError(
-            f"Expected a region in three dimensions, found one of {' × '.join(map(str, voxels))} voxels. "
-            "Segment the tumour on all its slices."
-        )
-    if extent_mm.max() > LARGEST_MM:
-        raise InputError(
-            f"Expected a tumour, found a region {extent_mm.max():.0f} mm long (at most {LARGEST_MM:.0f} mm). "
-            "Choose the tumour's segment."
-        )
     region = on_common_grid(indices, geometry.spacing)
     statistics = sitk.LabelShapeStatisticsImageFilter()
     statistics.ComputeOrientedBoundingBoxOn()
@@ -110,6 +99,22 @@ def shape_features(mask: np.ndarray, geometry: Geometry) -> Shape:
         "extent": statistics.GetPhysicalSize(1) / float(np.prod(statistics.GetOrientedBoundingBoxSize(1))),
     }
     return Shape(values, shape_warnings(parts, geometry))
+
+
+def check_extent(indices: np.ndarray, geometry: Geometry) -> None:
+    """Raise InputError when the region of these voxels (n, 3), (x, y, z), is flat or too long for a tumour."""
+    voxels = np.ptp(indices, axis=0) + 1
+    extent_mm = voxels * np.array(geometry.spacing)
+    if voxels.min() < 2:
+        raise InputError(
+            f"Expected a region in three dimensions, found one of {' × '.join(map(str, voxels))} voxels. "
+            "Segment the tumour on all its slices."
+        )
+    if extent_mm.max() > LARGEST_MM:
+        raise InputError(
+            f"Expected a tumour, found a region {extent_mm.max():.0f} mm long (at most {LARGEST_MM:.0f} mm). "
+            "Choose the tumour's segment."
+        )
 
 
 def shape_warnings(parts: list[np.ndarray], geometry: Geometry) -> tuple[str, ...]:
@@ -152,10 +157,10 @@ def predict(values: Mapping[str, float], model: Coefficients) -> Prediction:
             f"The model needs the feature {unknown[0]!r}; this MedTL measures {', '.join(values)}. Update MedTL."
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = np.array([(measured(values, term.feature) - term.mean) / term.deviation for term in model.terms])
+        scaled = np.array([(feature_value(values, term.feature) - term.mean) / term.deviation for term in model.terms])
         parts = scaled * [term.weight for term in model.terms]
         probability = float(expit(model.intercept + parts.sum()))
-        limits = interval(scaled, model, probability)
+        limits = probability_interval(scaled, model, probability)
     if not np.isfinite([probability, *parts, *(limits or ())]).all():
         raise ModelError(
             "Expected finite numbers from the model's coefficients, found NaN or infinity: the model is damaged, or "
@@ -173,12 +178,12 @@ def predict(values: Mapping[str, float], model: Coefficients) -> Prediction:
     return Prediction(probability, limits, ordered, warnings)
 
 
-def measured(values: Mapping[str, float], feature: str) -> float:
+def feature_value(values: Mapping[str, float], feature: str) -> float:
     """The value of a model's feature, its natural logarithm where the feature's name begins with `log_`."""
     return math.log(values[feature.removeprefix(LOG)]) if feature.startswith(LOG) else values[feature]
 
 
-def interval(scaled: np.ndarray, model: Coefficients, probability: float) -> tuple[float, float] | None:
+def probability_interval(scaled: np.ndarray, model: Coefficients, probability: float) -> tuple[float, float] | None:
     """The 95 % interval of the probability: percentiles over the stored resamples, widened to hold the probability
     itself; None where none are stored.
 

@@ -5,7 +5,7 @@ import numpy as np
 from ..errors import InputError
 from ..model.card import ModelCard
 from ..progress import Progress
-from .frames import Framed, framed, in_frame, unframed
+from .frames import Framed, frame_slice, resample_from_frame, resample_to_frame
 
 # Slices that show less of the head than this share of the largest are its top and bottom.
 LEAST_AREA = 0.5
@@ -31,7 +31,7 @@ def frame_slices(
     frames = {}
     for k in wanted:
         progress("prepare", k / len(turned))
-        frame = framed(turned[k], side, pixel)
+        frame = frame_slice(turned[k], side, pixel)
         if frame is not None:
             frames[k] = frame
     if not frames:
@@ -45,7 +45,7 @@ def frames_with_region(frames: dict[int, Framed], inside: np.ndarray) -> tuple[d
 
     Raises: InputError when none does.
     """
-    masks = {k: in_frame(inside[k], frame) for k, frame in frames.items()}
+    masks = {k: resample_to_frame(inside[k], frame) for k, frame in frames.items()}
     kept = {k: frame for k, frame in frames.items() if masks[k].any()}
     if not kept:
         raise InputError(
@@ -87,5 +87,5 @@ def place_on_slices(maps: np.ndarray, frames: dict[int, Framed], shape: tuple[in
     heat = np.zeros(shape, np.float32)
     highest = max(float(maps.max()), np.finfo(np.float32).tiny)
     for heat_map, (k, frame) in zip(maps, frames.items(), strict=True):
-        heat[k] = unframed(heat_map / highest, frame, (shape[1], shape[2]))
+        heat[k] = resample_from_frame(heat_map / highest, frame, (shape[1], shape[2]))
     return heat

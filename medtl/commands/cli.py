@@ -61,24 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     add_segment(verb(segment, "segment", "Write a segmentation that lies exactly on the input volume."))
-    add_finetune(verb(finetune, "finetune", "Tune a model on slices that you say are right."))
+    add_finetune(verb(finetune, "finetune", "Tune a model on slices that you marked as right."))
     add_suggest(verb(suggest, "suggest", "Propose the slices to correct next."))
-    add_classify(verb(classify, "classify", "Say what kind of tumour an image shows, or that it cannot be said."))
-    sub = verb(evaluate, "evaluate", "Compare a model with reference labels.")
-    sub.add_argument("--model", required=True, metavar="NAME|DIR")
-    sub.add_argument(
-        "--cases", required=True, type=path_argument, metavar="CSV|DIR", help="image,label[,patient,site] or nnU-Net"
-    )
-    sub.add_argument("--binary", action="store_true", help="every label value above 0 is the model's one label")
-    add_compute(sub)
-    add_json(sub)
-    sub = verb(train, "train", "Train a model by a recipe.")
-    sub.add_argument("recipe", metavar="RECIPE")
-    sub.add_argument("--cases", required=True, type=path_argument, metavar="CSV|DIR")
-    sub.add_argument("--output", required=True, type=path_argument, metavar="DIR")
-    sub.add_argument("--fold", type=non_negative_int, metavar="K", help="leave this fold of the training patients out")
-    sub.add_argument("--encoder-weights", metavar="NAME|FILE", help="start from these instead of the recipe's")
-    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
+    add_classify(verb(classify, "classify", "Classify the tumour in an image, or abstain."))
+    add_evaluate(verb(evaluate, "evaluate", "Compare a model with reference labels."))
+    add_train(verb(train, "train", "Train a model by a recipe."))
     add_json(verb(models, "models", "List the models that can be used by name."))
     sub = verb(import_, "import", "Copy a bundle (folder or zip) into your model store.")
     sub.add_argument("path", type=path_argument, metavar="PATH")
@@ -94,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_force(sub)
     sub = verb(phantom, "phantom", "Write a synthetic head with a known lesion.")
     sub.add_argument("folder", type=path_argument, metavar="DIR")
-    add_json(verb(doctor, "doctor", "Say what is installed, what will be used and what is broken."))
+    add_json(verb(doctor, "doctor", "Show what is installed, what is used and what is broken."))
     return parser
 
 
@@ -141,10 +128,10 @@ def add_finetune(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--seeds", type=path_argument, metavar="FILE", help="a list of SEED slices (.json), as Slicer saves it"
     )
-    text = "learn these label ids from the SEEDs alone, of values 1, 2, …; --model is what the encoder begins as"
+    text = "learn these labels (ids; values 1, 2, …) from the SEEDs alone, starting from the encoder of --model"
     sub.add_argument("--new-structure", type=comma_separated, metavar="ID[,ID…]", help=text)
     sub.add_argument("--plane", metavar="PLANE", help="of a new structure: axial, coronal or sagittal")
-    text = "of a new structure on CT: what is seen of it, in HU, as -160 240"
+    text = "of a new structure on CT: the window in HU, as -160 240"
     sub.add_argument("--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help=text)
     sub.add_argument(
         "--guard", type=path_argument, metavar="CSV", help="accepted cases that the model must not get worse at"
@@ -172,11 +159,9 @@ def add_classify(sub: argparse.ArgumentParser) -> None:
     text = "volume file, DICOM folder, picture or folder of pictures"
     sub.add_argument("inputs", nargs="+", type=path_argument, metavar="INPUT", help=text)
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
-    sub.add_argument(
-        "--segmentation", type=path_argument, metavar="FILE", help="a labelmap that says where the tumour is"
-    )
+    sub.add_argument("--segmentation", type=path_argument, metavar="FILE", help="a labelmap of the tumour")
     sub.add_argument("--segment", metavar="ID|VALUE", help="which segment of it (default: the only one)")
-    sub.add_argument("--heatmap", type=path_argument, metavar="FILE.nrrd", help="also write where the network looked")
+    sub.add_argument("--heatmap", type=path_argument, metavar="FILE.nrrd", help="also write a heat map")
     sub.add_argument("--report", type=path_argument, metavar="FILE", help="also write a report, .json or .csv")
     sub.add_argument("--frame", type=non_negative_int, metavar="N", help="which volume of a 4D file, from 0")
     sub.add_argument("--component", type=non_negative_int, metavar="N", help="which component of a colour file, from 0")
@@ -184,6 +169,27 @@ def add_classify(sub: argparse.ArgumentParser) -> None:
     add_compute(sub)
     add_force(sub)
     add_json(sub)
+
+
+def add_evaluate(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl evaluate`."""
+    sub.add_argument("--model", required=True, metavar="NAME|DIR")
+    sub.add_argument(
+        "--cases", required=True, type=path_argument, metavar="CSV|DIR", help="image,label[,patient,site] or nnU-Net"
+    )
+    sub.add_argument("--binary", action="store_true", help="every label value above 0 is the model's one label")
+    add_compute(sub)
+    add_json(sub)
+
+
+def add_train(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl train`."""
+    sub.add_argument("recipe", metavar="RECIPE")
+    sub.add_argument("--cases", required=True, type=path_argument, metavar="CSV|DIR")
+    sub.add_argument("--output", required=True, type=path_argument, metavar="DIR")
+    sub.add_argument("--fold", type=non_negative_int, metavar="K", help="hold out this fold of the patients")
+    sub.add_argument("--encoder-weights", metavar="NAME|FILE", help="start from these instead of the recipe's")
+    sub.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the output folder")
 
 
 def add_compute(sub: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
         print_error(error, args, case)
 
     try:
-        evaluation = measured(args, progress, failed)
+        evaluation = evaluate_cases(args, progress, failed)
     finally:
         progress.close()
     answer = encode(evaluation)
@@ -34,7 +34,7 @@ def evaluate(args: argparse.Namespace, out: TextIO) -> int:
     return 1 if answer["errors"] else 0
 
 
-def measured(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
+def evaluate_cases(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
     """The figures of the model; its cases are read in another process, so that none ends the work."""
     from ..io.isolated import IsolatedReader
     from ..model.bundle import load_model
@@ -42,10 +42,10 @@ def measured(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
     progress("load", 0.0)
     with IsolatedReader() as reader:
         model = load_model(args.model, args.device, None)
-        return figures_of(model, reader, args, progress, failed)
+        return evaluate_with(model, reader, args, progress, failed)
 
 
-def figures_of(model: Any, reader: Any, args: argparse.Namespace, progress: Any, failed: Any) -> Any:
+def evaluate_with(model: Any, reader: Any, args: argparse.Namespace, progress: Any, failed: Any) -> Any:
     """The figures of the model, its cases read by `reader`."""
     if model.card.task == "classification":
         from ..classification.classify import ClassifyOptions
@@ -72,10 +72,10 @@ def figure_lines(answer: dict[str, Any]) -> list[str]:
     lines = [f"{answer['model']}: n = {answer['n']}{failed}", f"{'':<{width}}  {'mean':>8}  95 % CI"]
     for name, value in rows.items():
         low, high = value.get("ci95") or (None, None)
-        lines.append(f"{name:<{width}}  {number(value['mean']):>8}  [{number(low)}, {number(high)}]")
+        lines.append(f"{name:<{width}}  {decimals(value['mean']):>8}  [{decimals(low)}, {decimals(high)}]")
     return lines
 
 
-def number(value: float | None) -> str:
+def decimals(value: float | None) -> str:
     """Three decimals, or a dash where there is nothing to state."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"

@@ -99,15 +99,15 @@ def check_usage(args: argparse.Namespace) -> None:
 
 def check_names(jobs: list[Job], args: argparse.Namespace) -> None:
     """Raise InputError when two results would be written to one file: the user must choose which is meant."""
+    from ..io.write import check_different
+
     for output in {job.output for job in jobs}:
         sources = [str(job.source) for job in jobs if job.output == output]
         if len(sources) > 1:
             raise InputError(
                 f"{' and '.join(sources)} would both be written to {output}. Rename one or run them one by one."
             )
-        targets = outputs_of(output, args)
-        if len({path.resolve() for path in targets}) < len(targets):
-            raise InputError(f"Two outputs have the same name, {output}. Give each a file of its own.")
+        check_different(outputs_of(output, args))
 
 
 @contextlib.contextmanager

@@ -163,22 +163,18 @@ def evaluate_classes(
             if failed is not None:
                 failed(case.case, error)
             continue
-        results.append(
-            ClassifiedCase(
-                case.case,
-                case.patient,
-                case.label,
-                result.class_id,
-                result.probabilities,
-                result.abstained,
-                result.score,
-                result.warnings,
-            )
-        )
+        figures = (result.class_id, result.probabilities, result.abstained, result.score, result.warnings)
+        results.append(ClassifiedCase(case.case, case.patient, case.label, *figures))
     progress("infer", 1.0)
+    return _evaluation(model, ids, results, tuple(errors))
+
+
+def _evaluation(
+    model: "Model", ids: tuple[str, ...], results: Sequence[ClassifiedCase], errors: tuple[CaseError, ...]
+) -> ClassEvaluation:
+    """The figures of the classified cases."""
     if not results:
-        empty = ClassFigures(0, 0)
-        return ClassEvaluation(model.card.name, model.sha256, ids, empty, errors=tuple(errors))
+        return ClassEvaluation(model.card.name, model.sha256, ids, ClassFigures(0, 0), errors=errors)
     truth = np.array([ids.index(case.label) for case in results])
     probabilities = np.array([[case.probabilities[name] for name in ids] for case in results])
     kept = np.array([not case.abstained for case in results])
@@ -191,5 +187,5 @@ def evaluate_classes(
         float(1 - kept.mean()),
         float(right[kept].mean()) if kept.any() else None,
         tuple(results),
-        tuple(errors),
+        errors,
     )

@@ -244,7 +244,7 @@ def ranked_pairs(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def auc(table: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of tables (…, 2, bins), float64 (…); NaN where a class is empty.
 
-    The chance that a voxel inside has a higher probability than one outside (Mann and Whitney), ties counting half.
+    It is how often a voxel inside has a higher probability than one outside (Mann and Whitney), ties counting half.
     """
     right, pairs = ranked_pairs(table)
     area: np.ndarray = np.where(pairs > 0, right / np.where(pairs > 0, pairs, 1.0), np.nan)
@@ -289,10 +289,10 @@ def pooled_ci(
     Resamples without a figure (NaN) are left out.
     """
     rng = np.random.default_rng(seed)
-    chance = np.full(len(patients), 1 / len(patients))
+    probability = np.full(len(patients), 1 / len(patients))
     figures = []
     for start in range(0, n, 250):
-        times_drawn = rng.multinomial(len(patients), chance, min(250, n - start))
+        times_drawn = rng.multinomial(len(patients), probability, min(250, n - start))
         figures.append(figure(np.tensordot(times_drawn.astype(np.float64), patients, 1)))
     lo, hi = np.nanpercentile(np.concatenate(figures), (2.5, 97.5))
     return float(lo), float(hi)

@@ -11,7 +11,7 @@ from ..cases import CaseFiles, read_cases
 from ..errors import FAILURES, Cancelled, InputError, explain
 from ..io import read
 from ..io.isolated import Reader
-from ..labels import described, label_segments, label_values, unknown_values
+from ..labels import describe_segments, label_segments, label_values, unknown_values
 from ..model.card import ModelCard
 from ..progress import Progress, no_progress
 from ..typed_json import OPTIONAL, SPREAD
@@ -212,7 +212,7 @@ def _truth(files: CaseFiles, volume: Volume, labelmap: Labelmap, card: ModelCard
     masks = tuple(labelmap.mask(values[label.id]) if label.id in values else empty for label in card.labels)
     warnings = list(labelmap.warnings)
     if others:
-        warnings.append(f"Not labels of {card.name}, so not compared: {described(others)}.")
+        warnings.append(f"Not labels of {card.name}, so not compared: {describe_segments(others)}.")
     if missing := [label.name for label in card.labels if label.id not in values]:
         warnings.append(f"No segment was found for {', '.join(missing)}; it counts as empty in the truth.")
     return _Truth(masks, tuple(warnings))
@@ -279,10 +279,6 @@ def _evaluation(
         for name in FIGURES
     }
     labels = {name: _over_patients([case[i]["dice"] for case in by_label], patients) for i, name in enumerate(ids)}
-    groups = {
-        site: [row for outcome, row in zip(outcomes, rows) if outcome.files.site == site]
-        for site in sorted({outcome.files.site for outcome in outcomes} - {""})
-    }
     return Evaluation(
         card.name,
         card.sha256,
@@ -294,10 +290,7 @@ def _evaluation(
         figures=figures,
         pooled=_pooled(outcomes, patients),
         labels=labels if len(ids) > 1 else None,
-        sites={
-            site: SiteFigures(len(group), {name: _mean([row[name] for row in group]) for name in FIGURES})
-            for site, group in groups.items()
-        },
+        sites=_by_site(outcomes, rows),
         cases=tuple(
             CaseFigures(
                 o.files.case,
@@ -312,6 +305,15 @@ def _evaluation(
         ),
         errors=errors,
     )
+
+
+def _by_site(outcomes: Sequence[_Outcome], rows: Sequence[Figures]) -> dict[str, SiteFigures]:
+    """The mean figures of each site; `rows` are the figures of the cases."""
+    sites = {}
+    for site in sorted({outcome.files.site for outcome in outcomes} - {""}):
+        group = [row for outcome, row in zip(outcomes, rows) if outcome.files.site == site]
+        sites[site] = SiteFigures(len(group), {name: _mean([row[name] for row in group]) for name in FIGURES})
+    return sites
 
 
 def _pooled(outcomes: Sequence[_Outcome], patients: Sequence[str]) -> dict[str, Figure]:

@@ -14,7 +14,7 @@ from ..volume import Labelmap, Volume
 from .features import SeedCase, decode, dices, encode, turned_index, turned_mask
 from .finetune import Finetuned
 from .held_out import HeldOut
-from .interpolate import blended, filled
+from .interpolate import blend_classes, interpolate_labels
 from .seed import IGNORE, Seed, for_model
 
 # Weights of the interpolation, in logits a pixel of signed distance.
@@ -37,7 +37,7 @@ def blend_weight(held_out: Sequence[HeldOut], cases: Sequence[SeedCase], labels:
             truth = cases[seed.case].truth
             if seed.others:
                 rest = {k: truth[k] for k in seed.others}
-                classes = blended(seed.logits[None], filled(rest, [seed.slice], labels), weight)
+                classes = blend_classes(seed.logits[None], interpolate_labels(rest, [seed.slice], labels), weight)
                 scores.append(dices(torch.from_numpy(classes), torch.from_numpy(truth[seed.slice][None]), labels)[0])
         means[weight] = float(np.mean(scores)) if scores else 0.0
     return max(WEIGHTS, key=lambda weight: means[weight] - MIN_GAIN * abs(float(np.log2(weight / DEFAULT_WEIGHT))))
@@ -79,6 +79,6 @@ def _probability(tuned: Finetuned, case: SeedCase, slices: Sequence[int], weight
     model = tuned.model
     logits = decode(model, encode(model, case.images(slices))) / model.card.calibration.temperature
     check_finite(model.card, logits)
-    distances = torch.from_numpy(filled(case.truth, slices, len(model.card.labels))).to(logits)
+    distances = torch.from_numpy(interpolate_labels(case.truth, slices, len(model.card.labels))).to(logits)
     odds = logits[:, 1:] - logits[:, :1] + weight * distances
     return torch.cat([torch.zeros_like(odds[:, :1]), odds], 1).softmax(1)

@@ -1,7 +1,8 @@
 """Fine-tune on files: images, labelmaps and SEED lists in, a bundle and its record out."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,14 +85,8 @@ def finetune_files(
 
         later = later_slices(seeds.cases[0][0], card) if options.result is not None else 0
         run = Run(options, budget, progress, on_values, save_checkpoint, later_slices=later)
-        try:
-            if structure is None:
-                tuned = finetune(model, seeds.cases, run)
-            else:
-                own = start_model(model, card, seeds.cases[0][0], options.seed)
-                # A card that cannot be written is an error before the work, not after it.
-                check_card(trained_structure_card(own.card, name, tuning_record(model, seeds.cases, options, {})), name)
-                tuned = train_structure(own, seeds.cases, run)
+        with checkpoint_as_output(output):
+            tuned = tune_or_train(model, card, structure, seeds, run)
             result = None if options.result is None else case_result(tuned, *seeds.cases[0], progress)
             progress("write", 0.0)
             outcome = outcome_of(tuned, budget.used)
@@ -99,15 +94,6 @@ def finetune_files(
             progress("write", 1.0)
             place, card = write_model(output.folder, tuned, outcome, write)
             output.drop()
-        except (Cancelled, KeyboardInterrupt) as error:
-            kept = output.settle()
-            raise Cancelled(f"Cancelled; the best model so far is in {kept}." if kept else "Cancelled.") from error
-        except SystemExit:  # a signal ends the process
-            output.settle()
-            raise
-        except MedTLError:
-            output.drop()
-            raise
     record = {
         "output": str(place),
         "name": place.name,
@@ -123,6 +109,36 @@ def finetune_files(
         warnings += result_warnings
         record |= {"result": str(written), "blend_weight": result[1]} if written else {}
     return record | {"notes": warnings, "seconds": round(budget.used, 2)}
+
+
+@contextmanager
+def checkpoint_as_output(output: TuningOutput) -> Iterator[None]:
+    """Make the best checkpoint the output when the work inside is cancelled; remove it when the work fails.
+
+    Raises: Cancelled, whose message names the best model so far, in place of a KeyboardInterrupt.
+    """
+    try:
+        yield
+    except (Cancelled, KeyboardInterrupt) as error:
+        kept = output.settle()
+        raise Cancelled(f"Cancelled; the best model so far is in {kept}." if kept else "Cancelled.") from error
+    except SystemExit:  # a signal ends the process
+        output.settle()
+        raise
+    except MedTLError:
+        output.drop()
+        raise
+
+
+def tune_or_train(model: Model, card: ModelCard, structure: Structure | None, seeds: SeedCases, run: Run) -> Finetuned:
+    """The tuned model, or for a new structure (with this card) the model that was trained for it."""
+    if structure is None:
+        return finetune(model, seeds.cases, run)
+    own = start_model(model, card, seeds.cases[0][0], run.options.seed)
+    # A card that cannot be written is an error before the work, not after it.
+    record = tuning_record(model, seeds.cases, run.options, {})
+    check_card(trained_structure_card(own.card, card.name, record), card.name)
+    return train_structure(own, seeds.cases, run)
 
 
 def later_slices(volume: Volume, card: ModelCard) -> int:

@@ -161,7 +161,7 @@ def guard_warnings(card: ModelCard, guard: Guard, seeds: int) -> tuple[str, ...]
     """Warnings that the user must know to understand the verdict."""
     warnings = []
     if guard.kind == "phantom heads":
-        warnings.append("The guard set is synthetic heads; accepted cases of your own would say more.")
+        warnings.append("The guard set is synthetic heads; a list of your own accepted cases is a better check.")
     if guard.kind == "none":
         warnings.append(f"There is no guard set for {card.name}, so losses on earlier images are not checked.")
     if seeds < MIN_SEEDS_TO_HOLD_OUT:

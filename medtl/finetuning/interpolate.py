@@ -18,7 +18,7 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(mask, inside - 0.5, 0.5 - outside), dtype=np.float32)
 
 
-def between(seeds: Mapping[int, np.ndarray], slices: Sequence[int], label: int) -> np.ndarray:
+def interpolate_label(seeds: Mapping[int, np.ndarray], slices: Sequence[int], label: int) -> np.ndarray:
     """Signed distance to a label on these slices, float32 (n, rows, columns), linear between the nearest SEEDs (slice
     to classes), shrinking beyond the last ones and 0 from one mean gap of SEEDs on.
 
@@ -44,12 +44,12 @@ def between(seeds: Mapping[int, np.ndarray], slices: Sequence[int], label: int) 
     return np.stack(planes) if planes else np.zeros((0, *next(iter(seeds.values())).shape), np.float32)
 
 
-def filled(seeds: Mapping[int, np.ndarray], slices: Sequence[int], labels: int) -> np.ndarray:
+def interpolate_labels(seeds: Mapping[int, np.ndarray], slices: Sequence[int], labels: int) -> np.ndarray:
     """Signed distances of all labels, float32 (n, labels, rows, columns)."""
-    return np.stack([between(seeds, slices, label) for label in range(1, labels + 1)], 1)
+    return np.stack([interpolate_label(seeds, slices, label) for label in range(1, labels + 1)], 1)
 
 
-def blended(logits: np.ndarray, distances: np.ndarray, weight: float) -> np.ndarray:
+def blend_classes(logits: np.ndarray, distances: np.ndarray, weight: float) -> np.ndarray:
     """The class of each pixel, int64 (n, rows, columns): logits (n, 1 + labels, …), background first, with the signed
     distances (n, labels, …) in pixels, times `weight`, added to those of the labels."""
     odds = logits[:, 1:] - logits[:, :1] + weight * distances

@@ -149,7 +149,7 @@ def train_structure(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]
         weights = NetworkWeights(model)
         trained = training.fit(budget.until(1.0, reserve), run.steps_with_checkpoints(weights, 1.0))
     seeds = Change(None, np.array([seed.dice[1.0] for seed in held_out]))
-    few = () if held_out else ("Too few SEED slices to hold one out: look at the result before you trust it.",)
+    few = () if held_out else ("Too few SEED slices to hold one out: check the result before you use it.",)
     warnings = (*trained.warnings, *few)
     return Finetuned(model, weights, prepared, 1.0, "new", seeds, NO_CHANGE, "none", held_out, trained.steps, warnings)
 

@@ -44,7 +44,7 @@ class TuningOutput:
                 f"Expected {self.folder} free for this tuning, found another one that writes there. Wait for its end, "
                 "or choose another output."
             )
-        for checkpoint in named_in(self._claim, self.folder):
+        for checkpoint in checkpoints_in(self._claim, self.folder):
             if is_checkpoint(checkpoint):
                 shutil.rmtree(checkpoint, ignore_errors=True)
         self._claim.seek(0)
@@ -179,7 +179,7 @@ def release(stream: IO[str], path: Path) -> None:
     stream.close()
 
 
-def named_in(stream: IO[str], folder: Path) -> list[Path]:
+def checkpoints_in(stream: IO[str], folder: Path) -> list[Path]:
     """The checkpoints of an output folder that its claim names."""
     stream.seek(0)
     pattern = re.escape(folder.name) + r"\.best-[0-9]+"
@@ -194,7 +194,7 @@ def remove_dead_claims(folder: Path) -> None:
             if stream is None:
                 continue
             output = path.with_name(path.name.removeprefix(".").removesuffix(".tuning"))
-            left = [checkpoint for checkpoint in named_in(stream, output) if os.path.lexists(checkpoint)]
+            left = [checkpoint for checkpoint in checkpoints_in(stream, output) if os.path.lexists(checkpoint)]
             if left or path.stat().st_size == 0:
                 stream.close()
             else:

@@ -14,7 +14,7 @@ from .. import __version__
 from ..model.bundle import Model, save_bundle
 from ..model.card import ModelCard, Parent, read_metadata
 from ..model.files import read_text_file
-from ..model.tuning_records import anonymised
+from ..model.tuning_records import anonymise_training
 from ..volume import Volume
 from .finetune import Finetuned
 from .guard import Change
@@ -47,7 +47,7 @@ def tuning_record(
 
 def tuned_card(parent: ModelCard, name: str, record: dict[str, Any]) -> ModelCard:
     """The card of the tuned model: its parent's inputs and labels, and how it was tuned."""
-    training = {key: value for key, value in anonymised(parent.training).items() if key != "figures"}
+    training = {key: value for key, value in anonymise_training(parent.training).items() if key != "figures"}
     training["tuned"] = [*training.get("tuned", ()), record]
     return replace(
         parent,

@@ -124,7 +124,7 @@ def read_planes(file: Path, scalings: Sequence[Scaling]) -> list[np.ndarray]:
         inverted = data.get("PhotometricInterpretation") == "MONOCHROME1"  # the smallest stored value is white
         ends = [_sum_of_ends(data, s) if inverted else 0.0 for s in scalings]
         if stored is not None:
-            planes = [_scaled(stored[s.frame], data, s) for s in scalings]
+            planes = [_scale(stored[s.frame], data, s) for s in scalings]
         elif "NumberOfFrames" not in data and not _table(data):
             planes = [_by_gdcm(data, file)]
         else:
@@ -170,7 +170,7 @@ def _table(data: "Dataset") -> "Dataset | None":
     return tables[0] if tables else None
 
 
-def _scaled(stored: np.ndarray, data: "Dataset", scaling: Scaling) -> np.ndarray:
+def _scale(stored: np.ndarray, data: "Dataset", scaling: Scaling) -> np.ndarray:
     """The values of a plane's stored values, float64 (Y, X)."""
     from pydicom.pixels.processing import apply_modality_lut
 

@@ -11,7 +11,7 @@ from typing import Literal
 from ..errors import InputError
 from .header import data_names, read_text_header
 from .limits import check_regular
-from .packed import inflated
+from .packed import inflate
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 PAIRS = (".hdr.gz", ".hdr")  # headers of NIfTI pairs
@@ -149,7 +149,7 @@ def first_bytes(path: Path) -> bytes:
         file.seek(0)
         start = b""
         with contextlib.suppress(EOFError, zlib.error):  # checksums come later
-            for block in inflated(file, LONGEST_PACKED_HEADER, 32):
+            for block in inflate(file, LONGEST_PACKED_HEADER, 32):
                 start += block[: NIFTI_HEADER - len(start)]
                 if len(start) >= NIFTI_HEADER:
                     break

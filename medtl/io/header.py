@@ -102,7 +102,7 @@ class TextHeader:
     end: int
 
 
-def refuse(path: Path, expected: str, found: str, advice: str = "Export it again.") -> InputError:
+def header_error(path: Path, expected: str, found: str, advice: str = "Export it again.") -> InputError:
     """The error for a header that is not valid."""
     return InputError(f"Expected {expected}, found {found} in the header of {path}. {advice}")
 
@@ -128,7 +128,7 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[str]:
         if not line:
             return
         yield line.decode("utf-8", "surrogateescape").rstrip("\r\n")
-    raise refuse(path, f"at most {MOST_LINES} lines and {LARGEST_HEADER >> 20} MB", "more")
+    raise header_error(path, f"at most {MOST_LINES} lines and {LARGEST_HEADER >> 20} MB", "more")
 
 
 def _nrrd_text(file: BinaryIO, lines: Iterator[str], path: Path) -> TextHeader:
@@ -150,12 +150,12 @@ def _nrrd_text(file: BinaryIO, lines: Iterator[str], path: Path) -> TextHeader:
         key, pair, text = line.partition(":=")
         if colon and known:
             if known in fields:
-                raise refuse(path, "each field once", f"{name} twice")
+                raise header_error(path, "each field once", f"{name} twice")
             fields[known] = value.strip()
         elif pair:
             pairs[_readable(key)] = _readable(text).replace("\\n", "\n").replace("\\\\", "\\")
         else:
-            raise refuse(path, "fields of the NRRD format", repr(line[:60]))
+            raise header_error(path, "fields of the NRRD format", repr(line[:60]))
     return TextHeader(fields, pairs, tuple(listed), file.tell())
 
 
@@ -169,12 +169,12 @@ def _meta_image_text(file: BinaryIO, lines: Iterator[str], path: Path) -> TextHe
         name, sign, value = line.partition("=") if "=" in line else line.partition(":")
         key = META_IMAGE_FIELDS.get(name.strip().lower())
         if not sign:
-            raise refuse(path, "lines of the form Key = Value", repr(line[:60]))
+            raise header_error(path, "lines of the form Key = Value", repr(line[:60]))
         if key is None:
             pairs[_readable(name.strip())] = _readable(value.strip())
             continue
         if fields.get(key, value.strip()) != value.strip():
-            raise refuse(path, "each field once", f"{name.strip()} twice, with different values")
+            raise header_error(path, "each field once", f"{name.strip()} twice, with different values")
         fields[key] = value.strip()
         if key == "datafile":
             break
@@ -225,26 +225,26 @@ def data_names(text: TextHeader, path: Path) -> tuple[str, ...]:
     elif name.upper() == "LOCAL":
         return ()
     elif "%" in name:
-        names = _numbered(name, path)
+        names = _numbered_names(name, path)
     else:
         names = (name,)
     if len(names) > MOST_LINES:
-        raise refuse(path, f"at most {MOST_LINES} data files", f"{len(names)}")
+        raise header_error(path, f"at most {MOST_LINES} data files", f"{len(names)}")
     if any("%" in file or "\0" in file for file in names) or not all(names):
-        raise refuse(path, "names of data files without % signs", repr(name[:60]))
+        raise header_error(path, "names of data files without % signs", repr(name[:60]))
     return names
 
 
-def _numbered(pattern: str, path: Path) -> tuple[str, ...]:
+def _numbered_names(pattern: str, path: Path) -> tuple[str, ...]:
     """The names that a pattern with one number states: FILE%03d.raw FIRST LAST STEP."""
     match = re.fullmatch(r"([^%]*)%(0?)(\d?)d([^%\s]*)\s+(-?\d{1,9})\s+(-?\d{1,9})\s+(-?\d{1,9})(?:\s+\d)?", pattern)
     if not match:
-        raise refuse(path, "a data file, or a pattern as slice%03d.raw 1 20 1", repr(pattern[:60]))
+        raise header_error(path, "a data file, or a pattern as slice%03d.raw 1 20 1", repr(pattern[:60]))
     before, zero, width, after, *limits = match.groups()
     first, last, step = (int(n) for n in limits)
     count = range(first, last + (1 if step >= 0 else -1), step or 1)
     if len(count) > MOST_LINES:
-        raise refuse(path, f"at most {MOST_LINES} data files", f"{len(count)}")
+        raise header_error(path, f"at most {MOST_LINES} data files", f"{len(count)}")
     return tuple(f"{before}{n:{zero}{min(int(width or 0), LARGEST_WIDTH)}d}{after}" for n in count)
 
 
@@ -273,10 +273,12 @@ def numbers(text: str, count: int, what: str, path: Path, *, whole: bool = False
     parts = text.split()
     form = r"[-+]?\d{1,18}" if whole else r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
     if len(parts) != count or not all(len(part) < 400 and re.fullmatch(form, part) for part in parts):
-        raise refuse(path, f"{count} {'whole ' if whole else ''}number(s) as {what}", repr(text[:60]), "Correct it.")
+        raise header_error(
+            path, f"{count} {'whole ' if whole else ''}number(s) as {what}", repr(text[:60]), "Correct it."
+        )
     values = tuple(float(part) for part in parts)
     if not all(abs(value) <= LARGEST_NUMBER for value in values):
-        raise refuse(path, f"numbers up to {LARGEST_NUMBER:g} as {what}", repr(text[:60]), "Correct it.")
+        raise header_error(path, f"numbers up to {LARGEST_NUMBER:g} as {what}", repr(text[:60]), "Correct it.")
     return values
 
 
@@ -287,7 +289,7 @@ def dimension_of(text: str, what: str, path: Path) -> int:
     """
     dimension = int(numbers(text, 1, what, path, whole=True)[0])
     if not 1 <= dimension <= MOST_AXES:
-        raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
+        raise header_error(path, f"1 to {MOST_AXES} dimensions", str(dimension))
     return dimension
 
 
@@ -310,9 +312,9 @@ def sizes_of(text: str, dimension: int, path: Path) -> tuple[int, ...]:
 def check_sizes(sizes: Sequence[int], path: Path) -> None:
     """Raise InputError where there is no axis, too many axes, or an axis without voxels."""
     if not 1 <= len(sizes) <= MOST_AXES:
-        raise refuse(path, f"1 to {MOST_AXES} dimensions", f"{len(sizes)}")
+        raise header_error(path, f"1 to {MOST_AXES} dimensions", f"{len(sizes)}")
     if min(sizes) < 1:
-        raise refuse(path, "sizes of at least 1 voxel", " ".join(str(n) for n in sizes))
+        raise header_error(path, "sizes of at least 1 voxel", " ".join(str(n) for n in sizes))
 
 
 def grid_of(sizes: Sequence[int], vectors: Sequence[np.ndarray], origin: np.ndarray) -> Geometry:

@@ -266,7 +266,7 @@ def _answer(request: dict[str, Any], reader: Reader, folder: Path) -> dict[str, 
         return {"event": "error", "kind": type(error).__name__, "message": str(error), "option": option}
     except Exception as error:  # one bad input must not end the process
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        message = f"Could not read {path} ({reason})."
+        message = f"Could not read {path} ({reason}). Export it again, or leave it out."
         return {"event": "error", "kind": InputError.__name__, "message": message, "option": ""}
 
 

@@ -19,9 +19,9 @@ from .header import (
     data_paths,
     dimension_of,
     grid_of,
+    header_error,
     numbers,
     read_text_header,
-    refuse,
     sizes_of,
     units_warning,
 )
@@ -42,21 +42,23 @@ def read_meta_image_header(path: Path) -> Header:
     fields = text.fields
     for name in ("NDims", "DimSize", "ElementType", "ElementDataFile"):
         if name.lower().replace("elementdatafile", "datafile") not in fields:
-            raise refuse(path, f"the field {name}", "none", "The file is cut off or damaged. Copy or export it again.")
+            raise header_error(
+                path, f"the field {name}", "none", "The file is cut off or damaged. Copy or export it again."
+            )
     if fields.get("objecttype", "Image").lower() != "image":
-        raise refuse(path, "ObjectType = Image", fields["objecttype"][:60], "Choose an image.")
+        raise header_error(path, "ObjectType = Image", fields["objecttype"][:60], "Choose an image.")
     dimension = dimension_of(fields["ndims"], "NDims", path)
     sizes = sizes_of(fields["dimsize"], dimension, path)
     channels = int(numbers(fields.get("elementnumberofchannels", "1"), 1, "channels", path, whole=True)[0])
     if channels < 1:
-        raise refuse(path, "at least one channel", str(channels))
+        raise header_error(path, "at least one channel", str(channels))
     for name, usual in (("slope", 1.0), ("offset", 0.0)):
         scale = fields.get(f"elementtointensityfunction{name}", str(usual))
         if numbers(scale, 1, f"ElementToIntensityFunction{name.title()}", path)[0] != usual:
-            raise refuse(path, "values without a scale", f"one of {scale}, which few programs apply", "Apply it.")
+            raise header_error(path, "values without a scale", f"one of {scale}, which few programs apply", "Apply it.")
     dtype = DTYPES.get(fields["elementtype"].lower())
     if dtype is None:
-        raise refuse(path, "an element type as MET_SHORT", fields["elementtype"][:60])
+        raise header_error(path, "an element type as MET_SHORT", fields["elementtype"][:60])
     first = 0 if channels == 1 else 1
     geometry = _grid(fields, sizes, dimension, path)
     return Header(
@@ -94,9 +96,11 @@ def _parts(text: TextHeader, sizes: tuple[int, ...], path: Path) -> tuple[DataPa
     packed = int(numbers(fields.get("compresseddatasize", "0"), 1, "CompressedDataSize", path, whole=True)[0])
     names = data_names(text, path)
     if skip < -1 or packed < 0 or (skip and (_encoding(fields) != "raw" or (skip > 0 and not names))):
-        raise refuse(path, "HeaderSize and CompressedDataSize that fit the data", f"{skip} and {packed}")
+        raise header_error(path, "HeaderSize and CompressedDataSize that fit the data", f"{skip} and {packed}")
     if len(names) > 1 and math.prod(sizes) % len(names):
-        raise refuse(path, "data files that share the voxels evenly", f"{len(names)} for sizes {fields['dimsize']}")
+        raise header_error(
+            path, "data files that share the voxels evenly", f"{len(names)} for sizes {fields['dimsize']}"
+        )
     packed_size = packed if packed and len(names) <= 1 else None
     if not names:
         return (DataPart(path, text.end, from_end=skip == -1, packed=packed_size),)
@@ -117,5 +121,5 @@ def _grid(fields: Mapping[str, str], sizes: tuple[int, ...], dimension: int, pat
     directions = np.zeros((used, 3))
     directions[:, :used] = np.reshape(matrix, (dimension, dimension))[:used, :used]
     if not (np.abs(directions) <= 1.0 + 1e-3).all():
-        raise refuse(path, "a TransformMatrix of unit vectors", fields["matrix"][:60], "Correct it.")
+        raise header_error(path, "a TransformMatrix of unit vectors", fields["matrix"][:60], "Correct it.")
     return grid_of(sizes[:used], list(directions * lengths[:, None]), origin)

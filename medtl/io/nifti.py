@@ -24,7 +24,7 @@ from .header import (
     check_sizes,
     data_paths,
     grid_of,
-    refuse,
+    header_error,
 )
 
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -73,7 +73,7 @@ def read_nifti_header(path: Path) -> Header:
     little = int.from_bytes(data[:4], "little") in (348, 540)
     second = data[4:7] in (b"n+2", b"ni2")
     if len(data) < (540 if second else 348):
-        raise refuse(path, "a whole NIfTI header", f"{len(data)} bytes", "Copy or export it again.")
+        raise header_error(path, "a whole NIfTI header", f"{len(data)} bytes", "Copy or export it again.")
     raw = _Raw(data, "<" if little else ">", second)
     sizes = _sizes(raw, path)
     kind, bits = raw.field("datatype")[0], raw.field("bitpix")[0]
@@ -82,16 +82,16 @@ def read_nifti_header(path: Path) -> Header:
     colours = COLOURS.get(kind, 0)
     code = "u1" if colours else DTYPES.get(kind)
     if code is None or bits != 8 * int(code[1]) * max(colours, 1):
-        raise refuse(path, "a data type of whole or real numbers with its size", f"type {kind} of {bits} bits")
+        raise header_error(path, "a data type of whole or real numbers with its size", f"type {kind} of {bits} bits")
     geometry, warnings = _grid(raw, sizes, path)
     codes = raw.field("codes")
     vector = sizes[4] > 1 and raw.field("intent")[0] in VECTORS
     if colours and vector:
-        raise refuse(path, "one kind of components", "vectors of colours")
+        raise header_error(path, "one kind of components", "vectors of colours")
     slope, intercept = (float(v) for v in raw.field("scale"))
     scaled = not colours and math.isfinite(slope) and slope != 0
     if scaled and not math.isfinite(intercept):
-        raise refuse(path, f"a finite scl_inter beside the scl_slope {slope:g}", f"{intercept:g}", "Correct it.")
+        raise header_error(path, f"a finite scl_inter beside the scl_slope {slope:g}", f"{intercept:g}", "Correct it.")
     return Header(
         "NIfTI",
         path,
@@ -111,10 +111,10 @@ def _sizes(raw: _Raw, path: Path) -> tuple[int, ...]:
     """The sizes of five axes."""
     dimension, *sizes = (int(n) for n in raw.field("dim"))
     if not 1 <= dimension <= 7:
-        raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
+        raise header_error(path, f"1 to {MOST_AXES} dimensions", str(dimension))
     sizes = [*sizes[:dimension], *(1,) * (7 - dimension)]
     if sizes[5:] != [1, 1]:
-        raise refuse(path, f"1 to {MOST_AXES} dimensions", str(dimension))
+        raise header_error(path, f"1 to {MOST_AXES} dimensions", str(dimension))
     check_sizes(sizes[:5], path)
     return tuple(sizes[:5])
 
@@ -125,7 +125,7 @@ def _data(raw: _Raw, path: Path) -> tuple[str, tuple[DataPart, ...]]:
     pair = raw.data[4:7] == b"ni2" if raw.second else raw.data[344:347] == b"ni1"
     least = 0 if pair else 540 if raw.second else 348
     if not (least <= start < 2**40 and start.is_integer()):
-        raise refuse(path, f"data from byte {least} on", f"{start:g}")
+        raise header_error(path, f"data from byte {least} on", f"{start:g}")
     file: Path | None = path
     if pair:
         image = image_of_pair(path)
@@ -151,7 +151,7 @@ def _grid(raw: _Raw, sizes: tuple[int, ...], path: Path) -> tuple[Geometry, tupl
     qform = _qform(raw, lengths) if qform_code > 0 else None
     sform = _sform(raw, lengths, path) if sform_code > 0 else None
     if qform_code > 0 and qform is None and sform is None:
-        raise refuse(path, "a qform that is a rotation and a finite offset", "another one", "Correct it.")
+        raise header_error(path, "a qform that is a rotation and a finite offset", "another one", "Correct it.")
     matrix = sform if sform is not None else qform
     if matrix is None:  # as ITK: the axes of the patient are not known
         matrix = np.diag([-lengths[0], -lengths[1], lengths[2], 1.0])
@@ -230,7 +230,7 @@ def _sform(raw: _Raw, lengths: list[float], path: Path) -> np.ndarray:
     """Index to RAS by the three rows; a third axis of length 0, as of 2D images, gets its place and thickness."""
     rows = np.array(raw.field("sform"), dtype=np.float64).reshape(3, 4)
     if not (np.abs(rows) <= LARGEST_NUMBER).all():
-        raise refuse(path, "finite numbers as sform", "others", "Correct it.")
+        raise header_error(path, "finite numbers as sform", "others", "Correct it.")
     matrix = np.vstack([rows, [0.0, 0.0, 0.0, 1.0]])
     first, second, third = matrix[:3, :3].T
     if not third.any() and first.any() and second.any():

@@ -21,9 +21,9 @@ from .header import (
     data_paths,
     dimension_of,
     grid_of,
+    header_error,
     numbers,
     read_text_header,
-    refuse,
     sizes_of,
     units_warning,
 )
@@ -68,14 +68,16 @@ def read_nrrd_header(path: Path) -> Header:
     fields = text.fields
     for name in ("dimension", "sizes", "type", "encoding"):
         if name not in fields:
-            raise refuse(path, f"the field {name}", "none", "The file is cut off or damaged. Copy or export it again.")
+            raise header_error(
+                path, f"the field {name}", "none", "The file is cut off or damaged. Copy or export it again."
+            )
     dimension = dimension_of(fields["dimension"], "dimension", path)
     sizes = sizes_of(fields["sizes"], dimension, path)
     kinds = _kinds(fields.get("kinds"), dimension, path)
     component = next((n for n, kind in enumerate(kinds) if kind not in (*GRID_KINDS, "time")), None)
     encoding = ENCODINGS.get(fields["encoding"].lower())
     if encoding is None:
-        raise refuse(path, f"the encoding {', '.join(sorted(set(ENCODINGS.values())))}", fields["encoding"][:60])
+        raise header_error(path, f"the encoding {', '.join(sorted(set(ENCODINGS.values())))}", fields["encoding"][:60])
     geometry, spatial, stated, warnings = _grid(fields, sizes, kinds, path)
     return Header(
         "NRRD",
@@ -96,21 +98,21 @@ def read_nrrd_header(path: Path) -> Header:
 def _kinds(text: str | None, dimension: int, path: Path) -> tuple[str, ...]:
     kinds = tuple((text or "").lower().split()) or ("",) * dimension
     if len(kinds) != dimension:
-        raise refuse(path, f"{dimension} kinds", str(len(kinds)))
+        raise header_error(path, f"{dimension} kinds", str(len(kinds)))
     if sum(kind not in (*GRID_KINDS, "time") for kind in kinds) > 1:
-        raise refuse(path, "one axis of components at most", " ".join(kinds), "Split the file.")
+        raise header_error(path, "one axis of components at most", " ".join(kinds), "Split the file.")
     if "complex" in kinds:
-        raise refuse(path, "real values", "complex ones", "Export the magnitude.")
+        raise header_error(path, "real values", "complex ones", "Export the magnitude.")
     return kinds
 
 
 def _dtype(fields: Mapping[str, str], encoding: str, path: Path) -> np.dtype:
     code = DTYPES.get(fields["type"].lower())
     if code is None:
-        raise refuse(path, "a type of numbers, as short or float", fields["type"][:60])
+        raise header_error(path, "a type of numbers, as short or float", fields["type"][:60])
     endian = fields.get("endian", "").lower()
     if code[1] != "1" and encoding != "ascii" and endian not in ("little", "big"):
-        raise refuse(path, "the field endian, little or big", repr(endian), "Correct it.")
+        raise header_error(path, "the field endian, little or big", repr(endian), "Correct it.")
     return np.dtype((">" if endian == "big" else "<") + code)
 
 
@@ -119,10 +121,10 @@ def _parts(text: TextHeader, sizes: tuple[int, ...], encoding: str, path: Path) 
     lines = int(numbers(fields.get("lineskip", "0"), 1, "line skip", path, whole=True)[0])
     skip = int(numbers(fields.get("byteskip", "0"), 1, "byte skip", path, whole=True)[0])
     if lines < 0 or skip < -1 or (skip == -1 and encoding != "raw") or (skip and encoding in ("ascii", "hex")):
-        raise refuse(path, "lines and bytes to skip that fit the encoding", f"{lines} and {skip}")
+        raise header_error(path, "lines and bytes to skip that fit the encoding", f"{lines} and {skip}")
     names = data_names(text, path)
     if names and math.prod(sizes) % len(names):
-        raise refuse(path, "data files that share the voxels evenly", f"{len(names)} for sizes {fields['sizes']}")
+        raise header_error(path, "data files that share the voxels evenly", f"{len(names)} for sizes {fields['sizes']}")
     files = [DataPart(file) for file in data_paths(names, path)] or [DataPart(path, text.end)]
     return tuple(DataPart(part.path, part.offset, lines, max(skip, 0), skip == -1) for part in files)
 
@@ -136,9 +138,9 @@ def _grid(
     grid_axes = [n for n, kind in enumerate(kinds) if kind in GRID_KINDS]
     directed = [n for n in grid_axes if vectors[n] is not None]
     if not grid_axes:
-        raise refuse(path, "at least one axis of space", " ".join(kinds))
+        raise header_error(path, "at least one axis of space", " ".join(kinds))
     if len(directed) > width:
-        raise refuse(path, f"at most {width} space directions", str(len(directed)))
+        raise header_error(path, f"at most {width} space directions", str(len(directed)))
     spatial = tuple((directed or grid_axes)[:3])
     axes = _Axes(fields, sizes, path)
     if directed:
@@ -148,7 +150,7 @@ def _grid(
     else:
         stated_axes = [n for n in spatial if axes.spacings[n] is not None]
         if stated_axes and width:
-            raise refuse(path, "space directions beside a space", "spacings", "Correct it.")
+            raise header_error(path, "space directions beside a space", "spacings", "Correct it.")
         columns = [axes.spacing(n) * np.eye(3)[at] for at, n in enumerate(spatial)]
     if fields.get("spaceorigin", "none") != "none":
         origin = np.asarray(_vector(fields["spaceorigin"], width, path)) * signs
@@ -182,13 +184,13 @@ def _space(fields: Mapping[str, str], path: Path) -> tuple[np.ndarray, int]:
     if "space" not in fields:
         width = int(numbers(fields.get("spacedimension", "0"), 1, "space dimension", path, whole=True)[0])
         if not 0 <= width <= MOST_AXES:
-            raise refuse(path, f"a space of at most {MOST_AXES} dimensions", str(width))
+            raise header_error(path, f"a space of at most {MOST_AXES} dimensions", str(width))
         return np.ones(3), width
     name = re.sub(r"[-_ ]", "", fields["space"].lower())
     timed = name.endswith("time") or name in ("rast", "last", "lpst")
     signs = SPACES.get(name.removesuffix("time")) or SPACES.get(name.removesuffix("t"))
     if signs is None or "spacedimension" in fields:
-        raise refuse(path, "one known space", fields["space"][:60])
+        raise header_error(path, "one known space", fields["space"][:60])
     return np.array(signs), 4 if timed else 3
 
 
@@ -196,7 +198,7 @@ def _vector(text: str, width: int, path: Path) -> tuple[float, ...]:
     """The first three numbers of a vector, as (1,0,0)."""
     inside = re.fullmatch(r"\(([^()]*)\)", text)
     if not inside or not width:
-        raise refuse(path, "a space and vectors in it, as (1,0,0)", repr(text[:60]), "Correct it.")
+        raise header_error(path, "a space and vectors in it, as (1,0,0)", repr(text[:60]), "Correct it.")
     values = numbers(inside[1].replace(",", " "), width, "a vector", path)
     return (*values[:3], *(0.0,) * (3 - width))
 
@@ -207,7 +209,7 @@ def _directions(text: str | None, dimension: int, width: int, path: Path) -> lis
         return [None] * dimension
     parts = re.findall(r"\([^()]*\)|[^\s()]+", text)
     if len(parts) != dimension:
-        raise refuse(path, f"{dimension} space directions", str(len(parts)), "Correct it.")
+        raise header_error(path, f"{dimension} space directions", str(len(parts)), "Correct it.")
     return [None if part.lower() == "none" else _vector(part, width, path) for part in parts]
 
 
@@ -215,7 +217,7 @@ def _optional(text: str | None, dimension: int, what: str, path: Path) -> list[f
     """The numbers of a field, None where it is missing or nan, which means unknown in NRRD."""
     parts = text.split() if text is not None else ["nan"] * dimension
     if len(parts) != dimension:
-        raise refuse(path, f"{dimension} {what}", str(len(parts)), "Correct it.")
+        raise header_error(path, f"{dimension} {what}", str(len(parts)), "Correct it.")
     return [None if part.lower().strip("+-") == "nan" else numbers(part, 1, what, path)[0] for part in parts]
 
 
@@ -231,7 +233,7 @@ class _Axes:
         )
         self.centerings = fields.get("centerings", "").lower().split() or ["cell"] * dimension
         if len(self.centerings) != dimension:
-            raise refuse(path, f"{dimension} centerings", str(len(self.centerings)), "Correct it.")
+            raise header_error(path, f"{dimension} centerings", str(len(self.centerings)), "Correct it.")
         lengths = {}
         for n, (low, high) in enumerate(zip(self.mins, maxs, strict=True)):
             steps = sizes[n] - 1 if self.centerings[n] == "node" else sizes[n]
@@ -246,7 +248,7 @@ class _Axes:
             stated = self.spacings[n]
             if stated is not None and abs(abs(stated) - abs(length)) > 1e-3 * abs(length):
                 found = f"spacings of {stated:g} and {length:g} on axis {n + 1}"
-                raise refuse(self.path, "one spacing of each axis", found, "Correct it.")
+                raise header_error(self.path, "one spacing of each axis", found, "Correct it.")
 
     def spacing(self, axis: int) -> float:
         """The signed spacing of an axis, 1 where it is not stated."""

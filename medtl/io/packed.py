@@ -9,7 +9,7 @@ CHUNK = 1 << 14  # packed bytes read at once; small, because what follows a gzip
 BLOCK = 1 << 20  # unpacked bytes returned at once
 
 
-def inflated(file: BinaryIO, size: int | None = None, block_size: int = BLOCK) -> Iterator[bytes]:
+def inflate(file: BinaryIO, size: int | None = None, block_size: int = BLOCK) -> Iterator[bytes]:
     """The blocks that gzip or zlib data of `size` bytes (or up to the end of the file) hold.
 
     Raises: zlib.error where a checksum is wrong, EOFError where the data are cut off.
@@ -26,7 +26,7 @@ def inflated(file: BinaryIO, size: int | None = None, block_size: int = BLOCK) -
         raise EOFError
 
 
-def unbzipped(file: BinaryIO, size: int | None = None) -> Iterator[bytes]:
+def unpack_bzip2(file: BinaryIO, size: int | None = None) -> Iterator[bytes]:
     """The blocks that bzip2 data hold.
 
     Raises: OSError where they are damaged, EOFError where they are cut off.

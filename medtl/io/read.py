@@ -32,21 +32,21 @@ def read_volume(
 
         choose(path, "frame", frame or 0, 1)
         choose(path, "component", component or 0, 1)
-        return _checked(read_dicom(path, series), path)
+        return _check(read_dicom(path, series), path)
     if series is not None:
         raise InputError(f"Expected a DICOM folder to choose a series from, found the {kind} file {path}. Choose none.")
     if kind == "picture":
         array, geometry, warnings = read_picture(path, frame, component)
-        return _checked(Volume(array, geometry, stem_of(path), real_spacing=False, warnings=warnings), path)
+        return _check(Volume(array, geometry, stem_of(path), real_spacing=False, warnings=warnings), path)
     header = read_header(path, kind)
     frame_index = choose(path, "frame", frame, header.frames)
     index = choose(path, "component", component, header.components)
     array = np.ascontiguousarray(read_voxels(header, frame_index)[index])
     volume = Volume(array, header.geometry, stem_of(path), real_spacing=header.states_spacing, warnings=header.warnings)
-    return _checked(volume, path)
+    return _check(volume, path)
 
 
-def _checked(volume: Volume, path: Path) -> Volume:
+def _check(volume: Volume, path: Path) -> Volume:
     """The volume with finite voxels that are not all alike and that 32-bit floats can hold."""
     array = volume.array
     bad = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(1, dtype=bool)

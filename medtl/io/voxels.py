@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from .header import DataPart, Header
 from .limits import check_memory, check_regular
-from .packed import BLOCK, inflated, unbzipped
+from .packed import BLOCK, inflate, unpack_bzip2
 
 LARGEST_RATIO = 1032  # unpacked bytes of a byte of deflate data, at most
 LONGEST_NUMBER = 64  # characters of a number in ASCII data
@@ -33,7 +33,7 @@ def read_voxels(header: Header, frame: int | None) -> np.ndarray:
         values, sizes = _values(header, frame * count, (frame + 1) * count), sizes[:inner]
     else:
         values = _values(header, 0, header.values)
-    return _in_layers(_scaled(values, header.scale).reshape(sizes[::-1]), header, None if slowest else frame)
+    return _in_layers(_scale(values, header.scale).reshape(sizes[::-1]), header, None if slowest else frame)
 
 
 def _in_layers(array: np.ndarray, header: Header, frame: int | None) -> np.ndarray:
@@ -49,7 +49,7 @@ def _in_layers(array: np.ndarray, header: Header, frame: int | None) -> np.ndarr
     return array.reshape(-1, *shape)
 
 
-def _scaled(values: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+def _scale(values: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
     if scale == (1.0, 0.0):
         return values
     dtype = np.float64 if values.dtype.itemsize == 8 else np.float32
@@ -116,7 +116,7 @@ def _read_part(part: DataPart, header: Header, promised: int, begin: int, target
         if header.encoding == "raw":
             _read_raw(file, part, promised, begin, target)
         elif header.encoding in ("ascii", "hex"):
-            data = _parsed(file, part.path, header, promised)
+            data = _parse(file, part.path, header, promised)
             target[:] = np.frombuffer(data, np.uint8)[begin : begin + len(target)]
         else:
             _read_packed(file, part, header, promised, begin, target)
@@ -142,7 +142,7 @@ def _read_raw(file: BinaryIO, part: DataPart, promised: int, begin: int, target:
 def _read_packed(file: BinaryIO, part: DataPart, header: Header, promised: int, begin: int, target: np.ndarray) -> None:
     """Fill the target from packed data. All data are unpacked, because the checksum is at the end, but no more than
     promised."""
-    unpack = unbzipped if header.encoding == "bzip2" else inflated
+    unpack = unpack_bzip2 if header.encoding == "bzip2" else inflate
     position = -part.skip - begin
     left = promised + part.skip
     try:
@@ -163,7 +163,7 @@ def _read_packed(file: BinaryIO, part: DataPart, header: Header, promised: int, 
         raise _too_short(part.path, promised, promised - left if promised > left else 0)
 
 
-def _parsed(file: BinaryIO, path: Path, header: Header, promised: int) -> bytes:
+def _parse(file: BinaryIO, path: Path, header: Header, promised: int) -> bytes:
     """The bytes that text data state."""
     count = promised // header.dtype.itemsize
     text = file.read(LONGEST_NUMBER * (promised if header.encoding == "hex" else count) + BLOCK)

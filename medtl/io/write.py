@@ -22,6 +22,12 @@ from .voxels import read_voxels
 T = TypeVar("T")
 
 
+def check_different(paths: Sequence[Path]) -> None:
+    """Raise InputError when two outputs, the first of them the main one, are the same file."""
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError(f"Two outputs have the same name, {paths[0]}. Give each a file of its own.")
+
+
 def check_suffix(path: Path) -> None:
     """Raise InputError when the file name's suffix is of no format that can be written."""
     if suffix_of(path) not in (*OUTPUTS, ".nii", ".mha"):

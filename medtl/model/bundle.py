@@ -201,7 +201,7 @@ def save_bundle(
     if os.path.lexists(folder):
         raise InputError(f"{folder} exists already. Choose another output folder.")
     check_parent(folder)
-    card = replace(card, training=escaped(card.training))
+    card = replace(card, training=escape_texts(card.training))
     check_card(card, folder)
     half = {
         k: v.detach().cpu().to(torch.float16 if v.is_floating_point() else v.dtype).contiguous()
@@ -231,13 +231,13 @@ def save_bundle(
     return card
 
 
-def escaped(value: Any) -> Any:
+def escape_texts(value: Any) -> Any:
     """The JSON value with escapes for invisible characters in its texts: names of files can contain them."""
     if isinstance(value, str):
         return escape_invisible(value)
     if isinstance(value, Mapping):
-        return {escaped(key): escaped(inner) for key, inner in value.items()}
-    return [escaped(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {escape_texts(key): escape_texts(inner) for key, inner in value.items()}
+    return [escape_texts(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def write_texts(folder: Path, card: ModelCard, readme: str, licence: str, facts: Mapping[str, Any]) -> None:

@@ -209,7 +209,7 @@ def load_card(folder: Path) -> ModelCard:
     values = {key: value for key, value in block.items() if key != "schema"}
     values |= {key: metadata.get(key) for key in ("version", "description")}
     if isinstance(values.get("gate"), dict):
-        values["gate"] = translated(values["gate"], path)
+        values["gate"] = translate_patterns(values["gate"], path)
     card: ModelCard = decode(ModelCard, values, str(path))
     check_card(card, path)
     return card
@@ -233,7 +233,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     return metadata
 
 
-def translated(gate: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def translate_patterns(gate: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The gate's JSON with phrases in place of the regular expressions of older cards.
 
     Raises: ModelError when an expression is more than plain words.

@@ -36,7 +36,7 @@ from .card import (
 )
 from .card_text import escape_invisible, is_invisible
 from .files import open_file, read_text_file, reason_of
-from .tuning_records import anonymised, anonymised_readme
+from .tuning_records import anonymise_readme, anonymise_training
 
 WEIGHTS = "models/model.safetensors"
 FILES = ("LICENSE", METADATA, WEIGHTS)  # and texts in docs
@@ -232,7 +232,7 @@ def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
     if os.path.lexists(path) and not force:
         raise already_exists(path, "The output")
 
-    texts = anonymised_texts(folder, card, names)
+    texts = anonymise_texts(folder, card, names)
 
     def write(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -244,16 +244,16 @@ def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
     write_whole(path, write, force)
 
 
-def anonymised_texts(folder: Path, card: ModelCard, names: Iterable[str]) -> dict[str, str]:
+def anonymise_texts(folder: Path, card: ModelCard, names: Iterable[str]) -> dict[str, str]:
     """The texts of a bundle that name images which a model was tuned on, by their path in it, with the cases numbered;
     empty for a bundle that names none."""
-    training = anonymised(card.training)
+    training = anonymise_training(card.training)
     if training == encode(card.training):
         return {}
     metadata = json.loads(read_text_file(folder, METADATA, MAX_METADATA_BYTES))
     metadata["medtl"]["training"] = training
     docs = [name for name in names if name.startswith("docs/")]
-    texts = {name: anonymised_readme(read_text_file(folder, name), card.training) for name in docs}
+    texts = {name: anonymise_readme(read_text_file(folder, name), card.training) for name in docs}
     return {METADATA: json.dumps(metadata, indent=2) + "\n", **texts}
 
 

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def anonymised(training: Mapping[str, Any]) -> dict[str, Any]:
+def anonymise_training(training: Mapping[str, Any]) -> dict[str, Any]:
     """A card's entry `training` with the cases of each tuning numbered: "case 1" instead of a file name, and no hash of
     an image's voxels. Slices, labels and counts stay, and so do cases that are numbered already."""
     records = [_anonymous_record(record) for record in records_of(training)]
     return {**training, **({"tuned": records} if records else {})}
 
 
-def anonymised_readme(text: str, training: Mapping[str, Any]) -> str:
-    """The card for people of a tuned model with its cases numbered as `anonymised` numbers them."""
+def anonymise_readme(text: str, training: Mapping[str, Any]) -> str:
+    """The card for people of a tuned model with its cases numbered as `anonymise_training` numbers them."""
     lines = text.replace("\r\n", "\n").split("\n")  # Windows writes both
     for record in records_of(training):
         start = 0

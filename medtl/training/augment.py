@@ -45,7 +45,7 @@ def augment(
     image = strip(image, brain, label, options.p_strip, random)
     image = change_contrast(image, options, random)
     image = change_resolution(image, options, random)
-    sigma = options.noise * uniform(image, random) * chosen(image, options.p_noise, random)
+    sigma = options.noise * uniform(image, random) * choose_randomly(image, options.p_noise, random)
     # Rician, as magnitude images have it: noise never darkens air below zero.
     one, two = (sigma * torch.randn(image.shape, generator=random) for _ in range(2))
     return torch.hypot(image + one, two), label.long()
@@ -56,7 +56,7 @@ def uniform(like: Tensor, random: torch.Generator, low: float = 0.0, high: float
     return low + (high - low) * torch.rand((len(like), 1, 1, 1), generator=random)
 
 
-def chosen(like: Tensor, probability: float, random: torch.Generator) -> Tensor:
+def choose_randomly(like: Tensor, probability: float, random: torch.Generator) -> Tensor:
     """1 for the slices that get a change, else 0, (B, 1, 1, 1)."""
     return (uniform(like, random) < probability).float()
 
@@ -77,7 +77,7 @@ def warp(
     angle = uniform(stack, random, -1, 1) * math.radians(options.rotation)
     zoom = torch.exp(uniform(stack, random, -1, 1) * options.zoom)
     stretch = torch.exp(uniform(stack, random, -1, 1) * options.stretch)
-    side = 1 - 2 * chosen(stack, 0.5, random) if mirror else torch.ones_like(angle)
+    side = 1 - 2 * choose_randomly(stack, 0.5, random) if mirror else torch.ones_like(angle)
     y, x = torch.meshgrid(torch.arange(rows) - (rows - 1) / 2, torch.arange(columns) - (columns - 1) / 2, indexing="ij")
     bend = smooth_noise(count, 2, 5, window, random) * options.elastic * uniform(stack, random)
     x_out, y_out = x * side * zoom * stretch, y * zoom / stretch
@@ -92,11 +92,11 @@ def change_lesion(image: Tensor, label: Tensor, options: Augmentation, random: t
     """The images with some lesions fainter or brighter, and some with a dark necrotic core; the label stays."""
     inside = functional.avg_pool2d(label[:, None].float(), 5, 1, 2)
     factor = torch.exp(uniform(image, random, -1.0, 0.4))
-    faint = chosen(image, options.p_faint, random) * inside
+    faint = choose_randomly(image, options.p_faint, random) * inside
     image = image + faint * (factor - 1) * (image - 1)
     core = functional.avg_pool2d((inside > 0.99).float(), 9, 1, 4)
     core = core * torch.sigmoid(4 * smooth_noise(len(image), 1, 12, (image.shape[2], image.shape[3]), random) - 1)
-    core = core * chosen(image, options.p_necrosis, random)
+    core = core * choose_randomly(image, options.p_necrosis, random)
     return image * (1 - core * uniform(image, random, 0.3, 0.9))
 
 
@@ -104,7 +104,7 @@ def strip(image: Tensor, brain: Tensor, label: Tensor, probability: float, rando
     """The images, some without skull and scalp, cut a little inside or outside the brain's border; the lesion stays."""
     border = functional.avg_pool2d(brain, 9, 1, 4) > uniform(image, random, 0.15, 0.75)
     keep = (border | label[:, None]).float()
-    cut = chosen(image, probability, random)
+    cut = choose_randomly(image, probability, random)
     return image * (1 - cut + cut * keep)
 
 
@@ -112,24 +112,24 @@ def change_contrast(image: Tensor, options: Augmentation, random: torch.Generato
     """The images with another intensity curve through (0, 0), so that air stays dark, and a smooth bias field."""
     size = (image.shape[2], image.shape[3])
     body = (image / 0.15).clamp(0, 1)
-    selected = chosen(image, options.p_contrast, random)
+    selected = choose_randomly(image, options.p_contrast, random)
     contrast = torch.exp(uniform(image, random, -1, 1) * options.contrast * selected)
     image = (1 + contrast * (image - 1)).clamp_min(0) * body
     image = image.clamp_min(1e-4) ** torch.exp(uniform(image, random, -1, 1) * options.gamma * selected)
     image = image * torch.exp(torch.randn((len(image), 1, 1, 1), generator=random) * options.level)
     field = smooth_noise(len(image), 1, 4, size, random) * options.bias
-    return image * torch.exp(field * uniform(image, random) * chosen(image, options.p_bias, random))
+    return image * torch.exp(field * uniform(image, random) * choose_randomly(image, options.p_bias, random))
 
 
 def change_resolution(image: Tensor, options: Augmentation, random: torch.Generator) -> Tensor:
     """The images, some sampled coarser along one or both axes, some blurred."""
     rows, columns = image.shape[2:]
-    low = chosen(image, options.p_resolution, random).flatten().bool()
+    low = choose_randomly(image, options.p_resolution, random).flatten().bool()
     if low.any():
         ratio = 1 + 1.5 * torch.rand(2, generator=random)
         coarse = functional.interpolate(
             image[low], size=(int(rows / ratio[0]), int(columns / ratio[1])), mode="bilinear", antialias=True
         )
         image[low] = functional.interpolate(coarse, size=(rows, columns), mode="bilinear")
-    selected = chosen(image, options.p_blur, random)
+    selected = choose_randomly(image, options.p_blur, random)
     return image + selected * uniform(image, random) * (functional.avg_pool2d(image, 3, 1, 1) - image)

@@ -12,12 +12,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..cases import ClassifiedFile
-from ..classification.frames import BODY, framed, in_frame
+from ..classification.frames import BODY, frame_slice, resample_to_frame
 from ..errors import InputError
 from ..io.read import read_labelmap, read_volume
 from ..progress import Progress, no_progress
 from ..volume import voxels_sha256
-from .augment import Augmentation, augment, chosen, uniform
+from .augment import Augmentation, augment, choose_randomly, uniform
 from .recipe import named_warnings
 
 SCALP = 0.075  # of the frame's side: about how thick skull and scalp are
@@ -70,12 +70,8 @@ def prepare_pictures(
     files = [file for case in cases for file in (case.image, case.mask) if file is not None]
     key = json.dumps([FORMAT, side, [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]])
     classes = np.array([ids.index(case.label) for case in cases])
-    if path.exists():
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["key"]) == key:
-                arrays = (stored["images"], stored["tumours"], stored["inner"])
-                hashes, warnings = (tuple(stored[name].tolist()) for name in ("sha256", "warnings"))
-                return Pictures(*arrays, classes, tuple(cases), hashes, warnings)
+    if (cached := load_pictures(path, key, classes, cases)) is not None:
+        return cached
     ready = []
     for number, case in enumerate(cases):
         progress("prepare", number / len(cases))
@@ -93,6 +89,24 @@ def prepare_pictures(
             for text in named_warnings(case.case, picture.warnings)
         ),
     )
+    store_pictures(path, pictures, key)
+    return pictures
+
+
+def load_pictures(path: Path, key: str, classes: np.ndarray, cases: Sequence[ClassifiedFile]) -> Pictures | None:
+    """The pictures of a cache file; None where there is none or it has another key."""
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as stored:
+        if str(stored["key"]) != key:
+            return None
+        arrays = (stored["images"], stored["tumours"], stored["inner"])
+        hashes, warnings = (tuple(stored[name].tolist()) for name in ("sha256", "warnings"))
+        return Pictures(*arrays, classes, tuple(cases), hashes, warnings)
+
+
+def store_pictures(path: Path, pictures: Pictures, key: str) -> None:
+    """Write the pictures to a cache file, whole or not at all."""
     part = path.with_suffix(".part.npz")
     np.savez(
         part,
@@ -104,7 +118,6 @@ def prepare_pictures(
         key=np.array(key),
     )
     part.replace(path)
-    return pictures
 
 
 def prepare_picture(case: ClassifiedFile, side: int) -> PreparedPicture:
@@ -112,9 +125,9 @@ def prepare_picture(case: ClassifiedFile, side: int) -> PreparedPicture:
     volume = read_volume(case.image)
     if len(volume.array) > 1:
         raise InputError(f"Expected pictures to train on, found a volume: {case.image}. List single slices.")
-    frame = framed(volume.array[0], side)
+    frame = frame_slice(volume.array[0], side)
     if frame is None:
-        raise InputError(f"Expected a picture that shows a head, found one that shows nothing: {case.image}.")
+        raise InputError(f"Expected a picture that shows a head, found an empty one: {case.image}. Remove it.")
     tumour, warnings = np.zeros((side, side), bool), volume.warnings
     if case.mask is not None:
         labelmap = read_labelmap(case.mask)
@@ -124,7 +137,7 @@ def prepare_picture(case: ClassifiedFile, side: int) -> PreparedPicture:
                 f"Expected the mask {case.mask} in the size of {case.image}, {volume.array.shape[1:]} rows and "
                 f"columns, found {mask.shape[1:]}. Draw it on the picture itself."
             )
-        tumour = in_frame(mask[0] > 0, frame) > 0.5
+        tumour = resample_to_frame(mask[0] > 0, frame) > 0.5
     # A lower threshold than for the frame, to include bone and air cells; a margin, so that closing meets no edge.
     lit = np.pad(frame.image > 2 * BODY / 3 - 1, side // 8)
     head = ndimage.binary_fill_holes(ndimage.binary_closing(lit, iterations=side // 32))
@@ -177,7 +190,7 @@ def sharp_as_another(image: Tensor, probability: float, random: torch.Generator)
     # A spectrum is rough from ring to ring; differences between scanners are smooth.
     strength = functional.avg_pool1d(functional.pad(strength[:, None], (4, 4), mode="replicate"), 9, 1)[:, 0]
     other = strength[torch.randperm(len(image), generator=random)]
-    share = (uniform(image, random) * chosen(image, probability, random)).flatten(1)
+    share = (uniform(image, random) * choose_randomly(image, probability, random)).flatten(1)
     gain = (share * (other - strength)).clamp(-np.log(FINEST), np.log(FINEST)).exp()
     gain[:, 0] = 1  # as bright on average as before
     changed = torch.fft.ifft2(spectrum * gain[:, ring].unflatten(1, (side, side))).real

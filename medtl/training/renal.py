@@ -20,7 +20,7 @@ from scipy.special import expit
 
 from ..cases import read_classified
 from ..classification.region import region_of
-from ..classification.shape import measured, shape_features
+from ..classification.shape import feature_value, shape_features
 from ..errors import InputError
 from ..evaluation.metrics import draw_patients, rows_by_patient
 from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, log_loss, reliability, scores
@@ -54,7 +54,7 @@ class Table:
     def only(self, *features: str) -> "Table":
         """The table with only these features of a model, see `medtl.classification.shape.measured`."""
         rows = [dict(zip(self.features, row)) for row in self.values]
-        values = np.array([[measured(row, feature) for feature in features] for row in rows])
+        values = np.array([[feature_value(row, feature) for feature in features] for row in rows])
         return replace(self, features=features, values=values)
 
 

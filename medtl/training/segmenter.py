@@ -68,7 +68,7 @@ def held_out_patients(recipe: SegmentationRecipe, cases: Sequence[CaseFiles], fo
     if fold is None:
         return hold_out(patients, recipe.test_share, recipe.seed)
     if not 0 <= fold < recipe.folds:
-        raise InputError(f"Expected a fold from 0 to {recipe.folds - 1}, found {fold}.")
+        raise InputError(f"Expected a fold from 0 to {recipe.folds - 1}, found {fold}. Choose another.")
     return folds(patients, recipe.folds, recipe.seed)[fold]
 
 

@@ -17,7 +17,7 @@ from small_model import save
 from medtl.classification import network as network_module
 from medtl.classification.classify import ClassifyOptions, classify
 from medtl.classification.files import classify_file
-from medtl.classification.frames import framed, in_frame
+from medtl.classification.frames import frame_slice, resample_to_frame
 from medtl.classification.shape import shape_features
 from medtl.classification.slices import slice_weights
 from medtl.commands.cli import main
@@ -65,7 +65,7 @@ def test_without_a_segment_the_slices_that_draw_attention_decide():
 def test_slices_count_as_they_would_in_one_attention_over_all_their_places():
     """The twin: the network's head over the mixed features of all slices at once, as if they were one large slice."""
     network, card = a_network()
-    frames = [framed(plane, 64) for plane in np.random.default_rng(0).uniform(50, 200, (3, 40, 40))]
+    frames = [frame_slice(plane, 64) for plane in np.random.default_rng(0).uniform(50, 200, (3, 40, 40))]
     seen = network_module.run_network(frames, Model(card, None, (network,), "cpu", False), lambda s, f: 0)
     with torch.no_grad():
         attention = network.attend(seen.features[0])[1].double().flatten(1)
@@ -230,9 +230,9 @@ def test_a_segment_confines_where_the_network_looks():
     near = ndimage.binary_dilation(cube, iterations=20)
     assert found.heat.max() > 0
     assert found.heat[~near].max(initial=0) < 1e-3
-    frame = framed(volume.array[5], 64, volume.geometry.spacing[:2])
+    frame = frame_slice(volume.array[5], 64, volume.geometry.spacing[:2])
     features = network.encode(torch.from_numpy(frame.image)[None, None])
-    grid = functional.adaptive_avg_pool2d(torch.tensor(in_frame(cube[5], frame))[None], features[0].shape[2:])
+    grid = functional.adaptive_avg_pool2d(torch.tensor(resample_to_frame(cube[5], frame))[None], features[0].shape[2:])
     with torch.no_grad():
         mixed = network.mix(features[0])
         attention = network.attention(mixed)[0, 0].double()
@@ -339,7 +339,7 @@ def test_a_shape_that_says_no_more_than_the_prevalence_is_uncertain(share, absta
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert ("uncertain: review" in said) == abstains
-    assert ("The shape says little: 25% of all tumours that the model was made of are" in said) == abstains
+    assert ("The shape adds no evidence: 25% of the training tumours are" in said) == abstains
     usual = share if result["class"] == "malignant" else 1 - share
     assert f"({result['name']} {result['probabilities'][result['class']]:.1%}, usual: {usual:.1%})" in said
 

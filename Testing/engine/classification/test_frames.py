@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtl.classification.frames import acquired_plane, framed, unframed
+from medtl.classification.frames import acquired_plane, frame_slice, resample_from_frame
 from medtl.volume import Geometry
 
 
@@ -22,7 +22,7 @@ def head(shape=(90, 120), centre=(44.0, 60.0), radii=(30.0, 24.0)) -> np.ndarray
 
 
 def test_the_head_fills_its_frame():
-    frame = framed(head(), 64)
+    frame = frame_slice(head(), 64)
     inside = frame.image > -0.9
     rows, columns = (np.flatnonzero(inside.any(axis=k)) for k in (1, 0))
     assert (rows[0] <= 4, rows[-1] >= 59) == (True, True)
@@ -34,29 +34,29 @@ def test_the_head_fills_its_frame():
 
 @pytest.mark.parametrize("change", [lambda a: a * 7.3, lambda a: a.astype(np.uint8), lambda a: a - 500])
 def test_brightness_and_dtype_do_not_matter(change):
-    np.testing.assert_allclose(framed(change(head()), 64).image, framed(head(), 64).image, atol=0.02)
+    np.testing.assert_allclose(frame_slice(change(head()), 64).image, frame_slice(head(), 64).image, atol=0.02)
 
 
 def test_letters_beside_the_head_do_not_count():
     image = head()
     image[2:9, 100:118] = 200
-    same, plain = framed(image, 64), framed(head(), 64)
+    same, plain = frame_slice(image, 64), frame_slice(head(), 64)
     assert (same.top, same.left, same.rows) == pytest.approx((plain.top, plain.left, plain.rows))
 
 
 def test_pixels_that_are_no_squares_give_the_same_picture():
     wide = head((90, 60), (44.0, 30.0), (30.0, 12.0))
     square = head((90, 120), (44.0, 60.5), (30.0, 24.0))
-    difference = np.abs(framed(wide, 64, (1.0, 2.0)).image - framed(square, 64).image)
+    difference = np.abs(frame_slice(wide, 64, (1.0, 2.0)).image - frame_slice(square, 64).image)
     assert difference.mean() < 0.08
 
 
 @pytest.mark.parametrize("image", [np.zeros((40, 40)), np.full((40, 40), 7.0)[:3, :3]], ids=["air", "nine pixels"])
 def test_a_slice_that_shows_nothing_has_no_frame(image):
-    assert framed(image, 64) is None
+    assert frame_slice(image, 64) is None
 
 
-def slow_unframed(heat: np.ndarray, frame, shape: tuple[int, int]) -> np.ndarray:
+def slowly_resampled(heat: np.ndarray, frame, shape: tuple[int, int]) -> np.ndarray:
     """Pixel by pixel: where its middle lies on the map, and the four values around that."""
     found = np.zeros(shape)
     for r in range(shape[0]):
@@ -82,15 +82,15 @@ def slow_unframed(heat: np.ndarray, frame, shape: tuple[int, int]) -> np.ndarray
 @settings(max_examples=25, deadline=None)
 def test_a_map_lies_on_the_pixels_it_was_made_from(shape, at, aspect, seed):
     image = head(shape, (shape[0] * at[0], shape[1] * at[1]), (shape[0] / 4, shape[1] / 5))
-    frame = framed(image, 32, (aspect, 1.0))
+    frame = frame_slice(image, 32, (aspect, 1.0))
     heat = np.random.default_rng(seed).random((7, 9)).astype(np.float32)
-    np.testing.assert_allclose(unframed(heat, frame, shape), slow_unframed(heat, frame, shape), atol=1e-5)
+    np.testing.assert_allclose(resample_from_frame(heat, frame, shape), slowly_resampled(heat, frame, shape), atol=1e-5)
 
 
 def test_a_picture_put_back_is_the_slice():
     image = head()
-    frame = framed(image, 64)
-    back = unframed((frame.image + 1) / 2, frame, image.shape) * 200
+    frame = frame_slice(image, 64)
+    back = resample_from_frame((frame.image + 1) / 2, frame, image.shape) * 200
     assert np.abs(back - image).mean() < 3
     spot = np.argwhere(back > 150).mean(0)
     np.testing.assert_allclose(spot, np.argwhere(image > 150).mean(0), atol=0.7)

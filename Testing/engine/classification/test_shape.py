@@ -151,8 +151,8 @@ def test_an_answer_whose_interval_holds_the_prevalence_says_little():
         assert bool(weak_evidence(predict(VALUES, model), model, "Malignant")) == inside, share
     model = replace(MODEL, prevalence=0.9, resamples=((1.5, 0.0, 0.0, 0.0), (3.0, 0.0, 0.0, 0.0)))
     assert weak_evidence(predict(VALUES, model), model, "Malignant") == (
-        "The shape says little: 90% of all tumours that the model was made of are Malignant, and the interval of the "
-        "answer (82% to 95%) holds that.",
+        "The shape adds no evidence: 90% of the training tumours are Malignant, and the interval of the probability "
+        "(82% to 95%) contains that.",
     )
 
 

@@ -177,7 +177,7 @@ def test_two_seeds_are_enough_and_none_is_left_out(model, case, tmp_path):
     record = learned(model, replace(case, slices=(3, 10)), tmp_path / "legs", Structure(("muscle",)))
     assert record["change"]["seeds"]["n"] == 0
     assert record["after"]["seeds"] is None
-    assert "look at the result" in " ".join(record["notes"])
+    assert "check the result" in " ".join(record["notes"])
 
 
 def test_a_cancel_keeps_the_best_so_far(model, case, tmp_path):

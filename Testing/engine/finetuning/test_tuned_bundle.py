@@ -14,7 +14,7 @@ from medtl.finetuning.tuned_bundle import texts_of
 from medtl.model.bundle import load_model
 from medtl.model.card import METADATA, load_card
 from medtl.model.store import export_bundle, import_bundle
-from medtl.model.tuning_records import anonymised, anonymised_readme
+from medtl.model.tuning_records import anonymise_readme, anonymise_training
 
 OLD = {
     "data": "heads",
@@ -35,7 +35,7 @@ OLD = {
 
 
 def test_cases_are_numbered_by_image_and_hashes_dropped_and_the_rest_stays():
-    found = anonymised(OLD)
+    found = anonymise_training(OLD)
     (record,) = found["tuned"]
     assert [(seed["case"], seed["slice"]) for seed in record["seeds"]] == [
         ("case 1", 3),
@@ -51,26 +51,26 @@ def test_cases_are_numbered_by_image_and_hashes_dropped_and_the_rest_stays():
 
 
 def test_what_is_numbered_already_stays_as_it_is():
-    once = anonymised(OLD)
-    assert anonymised(once) == once
+    once = anonymise_training(OLD)
+    assert anonymise_training(once) == once
 
 
 def test_a_record_of_another_form_stays_as_it_is():
     for training in ({}, {"data": 1}, {"tuned": "x"}, {"tuned": [1, {"seeds": 3}, {"seeds": []}]}):
-        assert anonymised(training) == training
-        assert anonymised_readme("text", training) == "text"
+        assert anonymise_training(training) == training
+        assert anonymise_readme("text", training) == "text"
 
 
 def test_the_card_for_people_has_the_same_numbers():
     lines = [f"- {seed['case']}, slice {seed['slice']}" for seed in OLD["tuned"][0]["seeds"]]
     text = "# new\n\non these SEED slices:\n\n" + "\n".join(lines) + "\n\nVerdict: same.\n"
-    found = anonymised_readme(text, OLD)
+    found = anonymise_readme(text, OLD)
     assert found == (
         "# new\n\non these SEED slices:\n\n- case 1, slice 3\n- case 2, slice 3\n- case 1, slice 9\n"
         "- case 3, slice 9\n\nVerdict: same.\n"
     )
-    assert anonymised_readme(found, anonymised(OLD)) == found
-    assert anonymised_readme(text.replace("\n", "\r\n"), OLD) == found, "as Windows writes it"
+    assert anonymise_readme(found, anonymise_training(OLD)) == found
+    assert anonymise_readme(text.replace("\n", "\r\n"), OLD) == found, "as Windows writes it"
 
 
 @pytest.fixture
@@ -124,13 +124,13 @@ def test_an_old_bundle_is_exported_without_names_and_stays_itself(store, tmp_pat
     assert not any(word in content for word in (b"DOE", b"ROE", b"aa11", b"bb22", b"cc33"))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     imported = load_card(import_bundle(tmp_path / "small.zip"))
-    assert dict(imported.training) == anonymised(OLD)
+    assert dict(imported.training) == anonymise_training(OLD)
     assert replace(imported, training={}) == replace(load_card(folder), training={})
 
 
 def test_a_bundle_that_names_no_image_is_exported_as_it_is(tmp_path):
     folder = tmp_path / "small"
-    small_model.save(folder, replace(small_model.a_card(), training=anonymised(OLD)))
+    small_model.save(folder, replace(small_model.a_card(), training=anonymise_training(OLD)))
     export_bundle(str(folder), tmp_path / "small.zip")
     with zipfile.ZipFile(tmp_path / "small.zip") as archive:
         assert archive.read(f"small/{METADATA}") == (folder / METADATA).read_bytes()

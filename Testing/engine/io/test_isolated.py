@@ -105,7 +105,8 @@ def test_a_crash_is_one_sentence_about_one_file(picture: Path) -> None:
 def test_a_mistake_in_the_reader_is_one_sentence_too(picture: Path) -> None:
     with IsolatedReader(command=FAILING) as reader:
         bug, after = volumes(reader, picture.with_name("bug.png"), picture)
-    assert (bug, after) == (f"Could not read {picture.with_name('bug.png')} (ZeroDivisionError: one bug).", "ok")
+    reason = f"Could not read {picture.with_name('bug.png')} (ZeroDivisionError: one bug)."
+    assert (bug, after) == (f"{reason} Export it again, or leave it out.", "ok")
 
 
 def test_a_file_that_takes_too_long_is_given_up(picture: Path) -> None:

@@ -167,7 +167,7 @@ def test_the_answer_is_a_class_a_probability_and_a_bar_for_each(user):
     assert user.ui.cancelButton.enabled
     assert not user.ui.classifyButton.enabled
     user.worker.progress("infer", 0.5, 12.0)
-    assert user.status() == "Looking at the slices, 12 s left"
+    assert user.status() == "Classifying the slices, 12 s left"
     user.worker.progress("heat", 0.5)
     assert user.status() == "Computing the heat map"
     user.worker.classified()

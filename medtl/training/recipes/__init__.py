@@ -21,5 +21,5 @@ def recipe_named(name: str) -> Recipe:
     Raises: InputError when there is none.
     """
     if name not in RECIPES:
-        raise InputError(f"Expected a recipe of {', '.join(RECIPES)}, found {name!r}.")
+        raise InputError(f"Expected a recipe of {', '.join(RECIPES)}, found {name!r}. Choose one of them.")
     return RECIPES[name]
