@@ -15,7 +15,7 @@ import vtk
 
 from medtl.errors import InputError
 from medtl.labels import family_of
-from medtl.volume import Geometry, Labelmap, check_same_grid
+from medtl.volume import Geometry, Labelmap
 
 from ..mrml.boxes import Box, box_of, start_of, whole
 from ..mrml.scene import array_on, check_volume, geometry_of, image_of, labelmap_image
@@ -255,8 +255,11 @@ def undo(written: Written) -> tuple[int, int]:
 
 def _check_labels(labelmap: Labelmap, used: Box | None, geometry: Geometry, volume: Any) -> str:
     """The model that the labels are of; `used` is the box around them."""
-    if volume is not None:
-        check_same_grid(labelmap.geometry, geometry, "the labels", volume.GetName())
+    if not labelmap.geometry.close_to(geometry):
+        raise InputError(
+            f"Expected labels on the grid of {volume.GetName()}, found another grid: the volume was changed or moved "
+            "meanwhile. Segment it again."
+        )
     known = np.zeros(65536, dtype=bool)
     known[[0, *(segment.value for segment in labelmap.segments)]] = True
     if not labelmap.segments or not known[labelmap.array[used or whole(geometry.shape)]].all():

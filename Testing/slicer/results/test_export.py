@@ -202,7 +202,7 @@ def test_the_volumes_own_file_is_never_replaced(segmentation, volume, scene, tmp
     assert storage.WriteData(volume)
     volume.SetAndObserveStorageNodeID(storage.GetID())
     before = path.read_bytes()
-    with pytest.raises(InputError, match="something else in this scene"):
+    with pytest.raises(InputError, match="another node of this scene"):
         export(segmentation, volume, path, CARD, replace=True)
     assert path.read_bytes() == before
 
@@ -215,7 +215,7 @@ def test_the_file_of_any_other_node_is_never_replaced(segmentation, volume, scen
     assert storage.WriteData(other)
     other.SetAndObserveStorageNodeID(storage.GetID())
     before = path.read_bytes()
-    with pytest.raises(InputError, match="something else in this scene"):
+    with pytest.raises(InputError, match="another node of this scene"):
         export(segmentation, volume, path, CARD, replace=True)
     assert path.read_bytes() == before
 
