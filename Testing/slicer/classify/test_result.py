@@ -131,8 +131,8 @@ def test_answers_to_other_questions_stand_beside_each_other_and_each_is_found(vo
     ("question", "reason"),
     [
         ("the same", ""),
-        ("other volume", "of the volume head"),
-        ("segment", "of the whole image"),
+        ("other volume", "for the volume head"),
+        ("segment", "for the whole image"),
         ("model", f"by the model {BRAIN} 1.0.0"),
         ("no model", "by the model"),
     ],

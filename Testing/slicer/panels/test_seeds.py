@@ -655,7 +655,7 @@ def test_an_error_is_a_sentence_and_nothing_else_happens(user, monkeypatch):
     states = []
     monkeypatch.setattr(editors, "open_editor", states.append)
     user.ui.markButton.click()
-    assert "newer MedTL" in user.message()
+    assert "newer version of MedTL" in user.message()
     assert user.slice() == FIRST
     assert states == []
     value = vtk.reference("")

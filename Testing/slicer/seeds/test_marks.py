@@ -628,8 +628,8 @@ def test_marks_of_a_newer_medtl_are_not_replaced(node, volume):
         (),
         ("A newer version of MedTL wrote the SEED marks of result. Update MedTL to use or change them.",),
     )
-    refused(node, volume, "newer MedTL")
-    with pytest.raises(InputError, match="newer MedTL"):
+    refused(node, volume, "newer version of MedTL")
+    with pytest.raises(InputError, match="newer version of MedTL"):
         marks.unmark(node, volume, CARD, 3)
     assert tag(node) == newer
 
