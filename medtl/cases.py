@@ -124,7 +124,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
             columns = [str(name).strip() for name in reader.fieldnames or ()]
             reader.fieldnames = columns
             lines = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
+    except OSError as error:
+        raise InputError(f"Expected a readable file, found {error.strerror} for {path}. Check its rights.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"Expected a CSV file in UTF-8, found {path}, unreadable ({error}). Save it again.") from error
     absent = [name for name in ("image", "label") if name not in columns]
     if absent:

@@ -24,8 +24,8 @@ def classify(args: argparse.Namespace, out: TextIO) -> int:
         inputs = expand_folders(args, answer)
         if len(inputs) > 1 and (args.heatmap or args.segmentation):
             raise InputError("Expected one picture with --heatmap or --segmentation, found a folder of them.")
-        if args.report is not None and args.report.exists() and not args.force:
-            raise already_exists(args.report, "The report")
+        if args.report is not None:
+            check_report(args.report, args.force)
         status = classify_all(inputs, args, answer, out)
         if args.report is not None:
             write_report(args.report, answer, args.force)
@@ -37,6 +37,16 @@ def classify(args: argparse.Namespace, out: TextIO) -> int:
     if args.json:
         print_json(out, answer)
     return status
+
+
+def check_report(path: Path, force: bool) -> None:
+    """Raise InputError, before any work, where the report could not be written."""
+    if path.is_dir():
+        raise InputError(f"Expected a file name for the report, found the folder {path}. Choose a file.")
+    if path.exists() and not force:
+        raise already_exists(path, "The report")
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} does not exist. Create it or choose another report.")
 
 
 def expand_folders(args: argparse.Namespace, answer: dict[str, Any]) -> list[Path]:

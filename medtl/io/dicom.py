@@ -4,6 +4,7 @@ Slices are sorted along the normal of the image plane, whatever their file names
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,8 +119,10 @@ def _missing_neighbours(series: Series, path: Path) -> tuple[str, ...]:
     """A warning where one slice of a series is read alone."""
     if series.size[2] > 1 or series.modality not in CROSS_SECTIONAL:
         return ()
-    beside = (f for f in sorted(path.parent.iterdir()) if f.is_file() and f != path) if path.is_file() else ()
-    other = next((file for file in beside if not file.name.startswith(".") and series_uid(file) == series.uid), None)
+    other = None
+    with suppress(OSError):  # a folder that cannot be listed
+        beside = [f for f in sorted(path.parent.iterdir()) if f.is_file() and f != path] if path.is_file() else []
+        other = next((f for f in beside if not f.name.startswith(".") and series_uid(f) == series.uid), None)
     if other is not None:
         return (
             f"Only one slice of the series is read: its neighbours, {other.name} for one, are missing. "

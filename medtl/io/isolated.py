@@ -26,7 +26,7 @@ from typing import IO, Any, Protocol, TypeVar
 
 import numpy as np
 
-from ..errors import Cancelled, DeviceError, InputError, MedTLError, ModelError
+from ..errors import Cancelled, DeviceError, InputError, MedTLError, ModelError, explain
 from ..progress import Progress, json_line, no_progress
 from ..typed_json import decode, encode
 from ..volume import Labelmap, Volume
@@ -266,7 +266,9 @@ def _answer(request: dict[str, Any], reader: Reader, folder: Path) -> dict[str, 
         return {"event": "error", "kind": type(error).__name__, "message": str(error), "option": option}
     except Exception as error:  # one bad input must not end the process
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        message = f"Could not read {path} ({reason}). Export it again, or leave it out."
+        has_own_text = isinstance(error, OSError | RecursionError)
+        unknown = f"Could not read {path} ({reason}). Export it again, or leave it out."
+        message = explain(error) if has_own_text else unknown
         return {"event": "error", "kind": InputError.__name__, "message": message, "option": ""}
 
 

@@ -70,7 +70,12 @@ def _values(header: Header, start: int, stop: int) -> np.ndarray:
         first = number * per_part
         begin, end = (min(max(bound, first), first + per_part) for bound in (start, stop))
         target = buffer[(begin - start) * item : (end - start) * item] if end > begin else buffer[:0]
-        _read_part(part, header, per_part * item, (begin - first) * item, target)
+        try:
+            _read_part(part, header, per_part * item, (begin - first) * item, target)
+        except OSError as error:
+            raise InputError(
+                f"Expected a readable file, found {error.strerror} for {part.path}. Check its rights."
+            ) from error
     values = buffer.view(header.dtype)
     return values if header.dtype.isnative else values.astype(header.dtype.newbyteorder("="))
 

@@ -7,7 +7,7 @@ import pytest
 from dicom_series import series, write_slice
 from PIL import Image
 
-from medtl.commands.classify import pictures_of
+from medtl.commands.classify import check_report, pictures_of
 from medtl.errors import InputError
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -51,3 +51,12 @@ def test_a_hidden_dicom_file_does_not_hide_the_pictures(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     write_slice(tmp_path / "._a.dcm", series(1)[0])
     assert pictures_of(tmp_path) == [tmp_path / "a.png"]
+
+
+@pytest.mark.parametrize(
+    ("report", "message"), [("none/r.csv", "none does not exist"), ("folder.csv", "found the folder")]
+)
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(report: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InputError, match=message):
+        check_report(tmp_path / report, force=True)

@@ -1,5 +1,6 @@
 """DICOM series: what else lies in the folder, which slices belong together, and where they lie."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,17 @@ def test_a_damaged_neighbour_does_not_stop_the_reading_of_one_file(tmp_path: Pat
     folder = write_series(tmp_path / "scan", 1)
     (folder / "IM1.dcm").write_bytes(b"")
     assert read_volume(folder / "IM0").array.shape == (1, 4, 5)
+
+
+def test_one_file_of_a_folder_that_cannot_be_listed_is_read(tmp_path: Path) -> None:
+    path = write_series(tmp_path / "scan") / "IM1"
+    path.parent.chmod(0o100)
+    try:
+        if os.access(path.parent, os.R_OK):
+            pytest.skip("this user may list everything")
+        np.testing.assert_array_equal(read_volume(path).array[0], PIXELS)
+    finally:
+        path.parent.chmod(0o700)
 
 
 def test_a_radiograph_has_no_neighbours(tmp_path: Path) -> None:

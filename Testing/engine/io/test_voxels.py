@@ -1,6 +1,7 @@
 """Voxels are read as far as a header promises them, and not at all where that is too much."""
 
 import gzip
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -68,3 +69,13 @@ def test_the_limit_is_what_is_free_and_never_more_than_the_stated_one() -> None:
     check_memory(1 << 20, Path("a"))
     with pytest.raises(InputError, match=r"never more than 17\.2 GB"):
         check_memory(LARGEST_DATA + 1, Path("a"))
+
+
+def test_a_data_file_without_rights_is_told_as_that(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(bytes(range(64)))
+    (tmp_path / "a.nhdr").write_bytes(HEAD.format("4 4 4", "raw").encode()[:-1] + b"data file: a.raw\n")
+    (tmp_path / "a.raw").chmod(0)
+    if os.access(tmp_path / "a.raw", os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(InputError, match=r"a readable file, found Permission denied for .*a\.raw\. Check its rights"):
+        read_voxels(read_header(tmp_path / "a.nhdr", "NRRD"), None)
