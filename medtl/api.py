@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ModelError
 from .io import read, write
 from .model import bundle, store
 from .progress import Progress, no_progress
@@ -146,7 +145,7 @@ def segment(
     """
     from . import segmentation
 
-    _check_task(model, "segmentation")
+    bundle.check_task(model.card, "segmentation")
     return segmentation.segment(volume, model, options or segmentation.InferenceOptions(), progress)
 
 
@@ -181,7 +180,7 @@ def classify(
     """
     from .classification import classify as classification
 
-    _check_task(model, "classification")
+    bundle.check_task(model.card, "classification")
     return classification.classify(volume, model, region, options or classification.ClassifyOptions(), progress)
 
 
@@ -216,7 +215,7 @@ def finetune(
     from .finetuning.files import TuningFiles, finetune_files
     from .finetuning.run import FinetuneOptions
 
-    _check_task(model, "segmentation")
+    bundle.check_task(model.card, "segmentation")
     given = tuple(replace(case, image=Path(case.image), label=Path(case.label)) for case in cases)
     record = finetune_files(model, TuningFiles(str(output), given), options or FinetuneOptions(), progress)
     return TunedModel(Path(record["output"]), record["verdict"], tuple(record["notes"]), record)
@@ -248,7 +247,7 @@ def suggest(
     from .finetuning import suggest as suggestion
     from .segmentation import InferenceOptions
 
-    _check_task(model, "segmentation")
+    bundle.check_task(model.card, "segmentation")
     return suggestion.suggest(volume, model, count, options or InferenceOptions(), progress)
 
 
@@ -277,7 +276,7 @@ def evaluate(
 
     if model.card.task == "classification" and not binary:
         return classification.evaluate_classes(model, Path(cases), ClassifyOptions(), progress)
-    _check_task(model, "segmentation")
+    bundle.check_task(model.card, "segmentation")
     return segmentation.evaluate(model, Path(cases), InferenceOptions(), progress, binary=binary)
 
 
@@ -295,10 +294,3 @@ def measure(labelmap: "Labelmap", real_spacing: bool = True) -> "tuple[SegmentFi
     from . import measurement
 
     return measurement.measure(labelmap, real_spacing)
-
-
-def _check_task(model: "Model", task: str) -> None:
-    if model.card.task != task:
-        raise ModelError(
-            f"Expected a model for {task}, found {model.card.name}, which is for {model.card.task}. Choose another."
-        )

@@ -54,6 +54,12 @@ class Model:
         return self.card.sha256
 
 
+def check_task(card: ModelCard, task: str) -> None:
+    """Raise ModelError when the model is for another task."""
+    if card.task != task:
+        raise ModelError(f"Expected a model for {task}, found {card.name}, which is for {card.task}. Choose another.")
+
+
 def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segmentation") -> Model:
     """The model, ready to run. `task` is the task that it must have, None for any.
 
@@ -62,8 +68,8 @@ def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segme
     """
     folder = find_model(name_or_dir)
     card = load_card(folder)
-    if task is not None and card.task != task:
-        raise ModelError(f"Expected a model for {task}, found {card.name}, which is for {card.task}. Choose another.")
+    if task is not None:
+        check_task(card, task)
     check_weights(folder, card)
     if not card.networks:
         return Model(card, folder, (), "cpu", False)
