@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
-from .io.parts import already_exists
+from .io.into_place import already_exists
 from .io.write import write_image, write_labelmap, write_whole
 from .volume import Geometry, Labelmap, Segment, Volume
 

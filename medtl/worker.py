@@ -27,7 +27,7 @@ from typing import BinaryIO, NoReturn
 
 from . import __version__
 from .errors import Cancelled, InputError, MedTLError
-from .io.parts import remove_temporary_folders
+from .io.into_place import remove_temporary_folders
 from .progress import Remaining, json_line
 from .worker_jobs import JOBS, JobFunction, Request, warm_up
 

@@ -29,10 +29,10 @@ from tables import header, line, mean_interval
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import MedTLError
 from medtl.evaluation.metrics import dice
+from medtl.finetuning.between_slices import interpolate_labels
 from medtl.finetuning.case_result import case_result
 from medtl.finetuning.features import augment_seeds, prepare_case
 from medtl.finetuning.finetune import finetune
-from medtl.finetuning.interpolate import interpolate_labels
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import IGNORE, Seed, seeds_of
 from medtl.finetuning.suggest import evenly_spaced

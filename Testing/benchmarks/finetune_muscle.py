@@ -24,8 +24,8 @@ from tables import header, line
 
 from medtl.errors import MedTLError
 from medtl.evaluation.metrics import dice
+from medtl.finetuning.between_slices import interpolate_labels
 from medtl.finetuning.case_result import case_result
-from medtl.finetuning.interpolate import interpolate_labels
 from medtl.finetuning.new_structure import Structure, start_model, structure_card, train_structure
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import Seed, seeds_of

@@ -39,7 +39,7 @@ LAYERS = (
 # The order within folders, again from the bottom up.
 WITHIN = {
     "io": (
-        {"choice", "limits", "packed", "parts"},
+        {"choice", "limits", "packed", "into_place"},
         {"header"},
         {"files"},
         {"itk", "seg_nrrd", "nrrd", "meta_image", "nifti", "voxels"},
@@ -65,7 +65,7 @@ WITHIN = {
     "evaluation": ({"metrics"}, {"segmentation", "classification", "reliability"}),
     "finetuning": (
         {"seed", "run", "output"},
-        {"interpolate", "features"},
+        {"between_slices", "features"},
         {"decoder"},
         {"guard"},
         {"held_out"},
@@ -97,7 +97,7 @@ TORCH_FREE = {
         "model.device",
         "model.tuning_records",
         "finetuning.seed",
-        "finetuning.interpolate",
+        "finetuning.between_slices",
         "finetuning.run",
     ),
     *("finetuning.output",),

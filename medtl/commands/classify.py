@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from ..classification.report import usual_probability, write_report
 from ..errors import FAILURES, STOPPABLE, Cancelled, InputError
-from ..io.parts import already_exists
+from ..io.into_place import already_exists
 from ..progress import Stopwatch, TerminalProgress, rounded_seconds
 from ..typed_json import encode
 from .console import exit_status, print_error, print_json, print_lines, print_warnings

@@ -11,10 +11,10 @@ from ..preprocess import restore
 from ..progress import Progress
 from ..segmentation import check_finite, decide, label_values_of, on_own_grid, segment_of
 from ..volume import Labelmap, Volume
+from .between_slices import blend_classes, interpolate_labels
 from .features import SeedCase, decode, dices, encode, turned_index, turned_mask
 from .finetune import Finetuned
 from .held_out import HeldOut
-from .interpolate import blend_classes, interpolate_labels
 from .seed import IGNORE, Seed, for_model
 
 # Weights of the interpolation, in logits a pixel of signed distance.

@@ -10,7 +10,7 @@ from typing import Any
 from ..cases import read_cases as list_of_cases
 from ..errors import Cancelled, InputError, MedTLError
 from ..io.files import identities, stem_of, suffix_of
-from ..io.parts import check_parent
+from ..io.into_place import check_parent
 from ..io.read import read_labelmap, read_volume
 from ..io.write import check_output, write_labelmap
 from ..model.bundle import Model

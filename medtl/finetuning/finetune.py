@@ -17,15 +17,13 @@ from ..model.device import limited_threads
 from ..volume import Volume
 from .decoder import DecoderWeights, Tuning, tune
 from .features import EncodedSlices, SeedCase, augmented_copies, prepare_case
-from .guard import MARGIN, Change, Guard, guard_set, guard_warnings, scores, verdict
+from .guard import Change, guard_set, guard_warnings, largest_alpha, verdict
 from .held_out import HeldOut, score_held_out
 from .run import Run, Weights
 from .seed import Seed, check_place, for_model
 
 MAX_CACHE_BYTES = 1_000_000_000
 DEFAULT_ALPHA = 0.5  # half-way to the tuned weights, where the next cases gain as much as at the end
-ALPHA_FACTOR = 0.7  # by which alpha shrinks where the guard set gets worse
-ALPHA_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def finetune(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]], run: 
         alpha = min(DEFAULT_ALPHA * options.strength, 1.0)
         steps_done = run.steps_with_checkpoints(weights, alpha)
         trained = tune(weights, copies, tuning, budget.until(1.0, reserve), steps_done)
-        alpha, after = _largest_alpha(weights, guard, alpha, run)
+        alpha, after = largest_alpha(weights, guard, alpha, run)
     at_alpha = [np.interp(alpha, tuple(seed.dice), tuple(seed.dice.values())) for seed in held_out]
     seeds = Change(np.array([seed.dice[0.0] for seed in held_out]), np.array(at_alpha))
     watched = Change(guard.before, after)
@@ -156,17 +154,3 @@ def _copies(model: Model, cases: Sequence[SeedCase], count: int, seed: int, run:
 def cache_bytes(copies: Sequence[EncodedSlices]) -> int:
     """Bytes of the features."""
     return sum(f.numel() * f.element_size() for encoded in copies for f in encoded.features)
-
-
-def _largest_alpha(weights: Weights, guard: Guard, alpha: float, run: Run) -> tuple[float, np.ndarray]:
-    """The first alpha, from the largest on, at which the guard set falls by no more than MARGIN, or the last one tried
-    where none does or time is up; and the guard's scores there. The weights are set to it."""
-    for number in range(ALPHA_TRIES):
-        run.progress("guard", number / ALPHA_TRIES)
-        weights.use(alpha)
-        after = scores(weights.model, guard.cases)
-        fine = not len(after) or (after - guard.before).mean() >= -MARGIN
-        if fine or number == ALPHA_TRIES - 1 or run.budget.used + guard.seconds >= run.budget.seconds:
-            break
-        alpha *= ALPHA_FACTOR
-    return alpha, after

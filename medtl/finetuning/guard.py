@@ -15,10 +15,13 @@ from ..phantom import head
 from ..progress import Progress
 from ..volume import Labelmap, Volume, array_axis, check_same_grid
 from .features import EncodedSlices, SeedCase, dices, encode_slices, predict, prepare_case, spread
+from .run import Run, Weights
 from .seed import seeds_of
 
 MARGIN = 0.01
 MIN_SEEDS_TO_HOLD_OUT = 4
+ALPHA_FACTOR = 0.7  # by which alpha shrinks where the guard set gets worse
+ALPHA_TRIES = 5
 HEADS = range(1001, 1007)  # seeds of synthetic heads that nothing else uses
 HEAD_SLICES = 8
 CASE_SLICES = 16
@@ -118,6 +121,20 @@ def timed_scores(model: Model, cases: Sequence[EncodedSlices]) -> tuple[np.ndarr
     """The scores and the seconds they took."""
     began = time.perf_counter()
     return scores(model, cases), time.perf_counter() - began
+
+
+def largest_alpha(weights: Weights, guard: Guard, alpha: float, run: Run) -> tuple[float, np.ndarray]:
+    """The first alpha, from the largest on, at which the guard set falls by no more than MARGIN, or the last one tried
+    where none does or time is up; and the guard's scores there. The weights are set to it."""
+    for number in range(ALPHA_TRIES):
+        run.progress("guard", number / ALPHA_TRIES)
+        weights.use(alpha)
+        after = scores(weights.model, guard.cases)
+        fine = not len(after) or (after - guard.before).mean() >= -MARGIN
+        if fine or number == ALPHA_TRIES - 1 or run.budget.used + guard.seconds >= run.budget.seconds:
+            break
+        alpha *= ALPHA_FACTOR
+    return alpha, after
 
 
 @dataclass(frozen=True)

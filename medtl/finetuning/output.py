@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from ..errors import InputError, ModelError
-from ..io.parts import move_into_place
+from ..io.into_place import move_into_place
 from ..model.card import load_card
 from ..model.store import names_in
 

@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .files import suffix_of
-from .parts import temporary_folder
+from .into_place import temporary_folder
 
 SFORM_OFFSET = 280  # bytes into a NIfTI-1 header
 PACKING = 3  # of gzip: twice as fast as its usual 6, for a few per cent more bytes

@@ -14,8 +14,8 @@ from ..errors import InputError
 from ..volume import Geometry, Labelmap, to_sitk
 from .files import OUTPUTS, identities, kind_of, suffix_of
 from .formats import read_header
+from .into_place import already_exists, check_parent, move_into_place, temporary_folder
 from .itk import plain_reason, write_itk
-from .parts import already_exists, check_parent, move_into_place, temporary_folder
 from .seg_nrrd import segment_keys
 from .voxels import read_voxels
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, ModelError, memory_errors
-from ..io.parts import check_parent, move_into_place, temporary_folder
+from ..io.into_place import check_parent, move_into_place, temporary_folder
 from ..typed_json import encode
 from .card import METADATA, SCHEMA, ModelCard, check_card, load_card
 from .card_text import escape_invisible

@@ -23,8 +23,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ..errors import InputError, ModelError
+from ..io.into_place import already_exists, move_into_place, temporary_folder
 from ..io.limits import open_zip
-from ..io.parts import already_exists, move_into_place, temporary_folder
 from ..typed_json import encode
 from .card import (
     MAX_METADATA_BYTES,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError
-from ..io.parts import check_parent
+from ..io.into_place import check_parent
 from ..model.card import ModelCard
 from ..model.networks import Network, build
 from ..progress import Progress

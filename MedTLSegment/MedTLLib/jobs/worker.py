@@ -27,7 +27,7 @@ import slicer
 from slicer.i18n import tr as _
 
 import medtl
-from medtl.io.parts import owner_tag, sweep
+from medtl.io.into_place import owner_tag, sweep
 from medtl.progress import json_line
 
 from .programs import find_program

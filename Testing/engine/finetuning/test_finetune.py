@@ -519,9 +519,9 @@ def test_the_guard_brings_the_weights_as_near_to_the_old_ones_as_it_takes(model,
     def scores(model, cases):
         return np.array([0.9 - 0.009, 0.9]) if at[-1] <= fine_below else np.array([0.8, 0.9])
 
-    monkeypatch.setattr(finetune_module, "scores", scores)
+    monkeypatch.setattr(guard, "scores", scores)
     watched = Guard("phantom heads", (None, None), np.array([0.9, 0.9]), 0.1)
-    alpha, after = finetune_module._largest_alpha(States(), watched, 0.5, a_run())
+    alpha, after = guard.largest_alpha(States(), watched, 0.5, a_run())
     assert alpha == at[-1]
     assert at == sorted(at, reverse=True)
     if fine_below:

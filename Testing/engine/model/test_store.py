@@ -14,7 +14,7 @@ import pytest
 from small_model import a_card, edit, save
 
 from medtl.errors import InputError, ModelError
-from medtl.io.parts import owner_tag
+from medtl.io.into_place import owner_tag
 from medtl.model import store as models
 from medtl.model.bundle import load_model, save_bundle
 from medtl.model.card import METADATA, Coefficients, Term, TumourClass

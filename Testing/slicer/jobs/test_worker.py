@@ -16,7 +16,7 @@ import host
 import pytest
 
 import medtl
-from medtl.io.parts import owner_tag
+from medtl.io.into_place import owner_tag
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_image
 from medtl.phantom import head

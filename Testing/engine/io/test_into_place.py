@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from medtl.errors import InputError
-from medtl.io import parts
-from medtl.io.parts import is_running, move_into_place, owner_tag, sweep, temporary_folder
+from medtl.io import into_place
+from medtl.io.into_place import is_running, move_into_place, owner_tag, sweep, temporary_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 WAITS = """
 import sys
 from pathlib import Path
-from medtl.io.parts import temporary_folder
+from medtl.io.into_place import temporary_folder
 with temporary_folder(Path(sys.argv[1]), sys.argv[2]) as folder:
     (folder / "half").write_text("half")
     print(folder.name, flush=True)
@@ -140,7 +140,7 @@ def test_a_temporary_folder_is_gone_afterwards(tmp_path):
 def test_open_temporary_folders_can_be_deleted_at_once(tmp_path):
     with temporary_folder(tmp_path) as folder:
         made(folder / "half")
-        parts.remove_temporary_folders()
+        into_place.remove_temporary_folders()
         assert list(tmp_path.iterdir()) == []
 
 

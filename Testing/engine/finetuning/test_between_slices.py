@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medtl.finetuning.interpolate import blend_classes, interpolate_label, interpolate_labels, signed_distance
+from medtl.finetuning.between_slices import blend_classes, interpolate_label, interpolate_labels, signed_distance
 
 
 def disc(radius: float, size: int = 41) -> np.ndarray:
