@@ -662,4 +662,6 @@ def test_a_worker_killed_at_work_leaves_the_older_result_and_no_half_file(
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGHUP"):  # ignored where the tests run under nohup
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     worker.main(jobs=FAKES, prepare=slow_imports)
