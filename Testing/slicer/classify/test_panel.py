@@ -682,7 +682,7 @@ def test_from_the_button_to_the_answer_with_plain_numbers_in_the_real_engine(ser
     assert volume_ml == pytest.approx(phantom.lesion_ml, abs=0.01)
     assert user.ui.featureTable.rowCount == 5
     assert user.ui.classLabel.text == "Uncertain: review"
-    assert "91% of all tumours that the model was made of are Malignant" in user.ui.reasonsLabel.text
+    assert "91% of the training tumours are Malignant" in user.ui.reasonsLabel.text
 
 
 # The form
