@@ -214,3 +214,4 @@ def test_a_process_is_running_until_it_has_ended():
 
 def test_sweeping_where_there_is_no_folder_is_no_error(tmp_path):
     sweep(tmp_path / "missing")
+    assert list(tmp_path.iterdir()) == []
