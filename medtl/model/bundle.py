@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import InputError, ModelError, memory_errors
 from ..io.into_place import check_parent, move_into_place, temporary_folder
 from ..typed_json import encode
-from .card import METADATA, SCHEMA, ModelCard, check_card, load_card
+from .card import METADATA, SCHEMAS, ModelCard, check_card, load_card
 from .card_text import escape_invisible
 from .device import choose_device
 from .files import open_file, parse_json, reason_of
@@ -250,7 +250,7 @@ def write_texts(folder: Path, card: ModelCard, readme: str, licence: str, facts:
     """Write metadata.json, the card for people and the licence into the bundle folder."""
     metadata = monai_metadata(card) | dict(facts)
     block = {k: v for k, v in encode(card).items() if k not in ("version", "description")}
-    metadata["medtl"] = {"schema": SCHEMA, **block}
+    metadata["medtl"] = {"schema": SCHEMAS[-1], **block}
     (folder / METADATA).write_text(json.dumps(metadata, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     (folder / "docs" / "README.md").write_text(readme, encoding="utf-8", errors="replace")
     (folder / "LICENSE").write_text(licence, encoding="utf-8", errors="replace")
@@ -262,8 +262,10 @@ def input_channels(card: ModelCard) -> int:
 
 
 def outputs(card: ModelCard) -> int:
-    """Channels of the network's output: background and labels, or classes."""
-    return len(card.classes) if card.task == "classification" else 1 + len(card.labels)
+    """Channels of the network's output: background and labels, or regions, or classes."""
+    if card.task == "classification":
+        return len(card.classes)
+    return len(card.labels) if card.decision == "regions" else 1 + len(card.labels)
 
 
 def monai_metadata(card: ModelCard) -> dict[str, Any]:
