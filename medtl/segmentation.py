@@ -1,5 +1,6 @@
 """Segment a volume: a labelmap on the volume's own grid."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from .errors import ModelError, memory_errors
+from .decision import check_finite, decide, entropy, foreground, label_values_of, probabilities_of
+from .errors import memory_errors
 from .gate import gate_warnings
 from .io import read
 from .io.files import identities
@@ -24,6 +26,9 @@ from .preprocess import Prepared, batch, neighbour_steps, prepare, restore
 from .progress import Progress, Stopwatch, no_progress
 from .results import SegmentedFile
 from .volume import Labelmap, Segment, Volume
+from .windows.prepare import WindowInput, channels_of, prepare_windows
+from .windows.restore import classes_of, logits_of, pairs
+from .windows.sliding import logit_planes
 
 if TYPE_CHECKING:
     from .model.bundle import Model
@@ -95,22 +100,34 @@ class Segmentation:
 
 
 def segment(
-    volume: Volume, model: "Model", options: InferenceOptions = InferenceOptions(), progress: Progress = no_progress
+    volumes: Volume | Sequence[Volume],
+    model: "Model",
+    options: InferenceOptions = InferenceOptions(),
+    progress: Progress = no_progress,
 ) -> Segmentation:
-    """The model's labels on the volume's own grid.
+    """The model's labels on the grid of the volume; of several, one a channel of the model, on that of the first.
 
-    Raises: InputError when the volume does not fit the model; ModelError when the network's output is not finite;
+    Raises: InputError when the volumes do not fit the model; ModelError when the network's output is not finite;
     DeviceError when memory runs out; Cancelled.
     """
     watch = Stopwatch(progress)
     card = model.card
+    volume, *further = (volumes,) if isinstance(volumes, Volume) else volumes
     with limited_threads(options.threads), memory_errors(memory_advice(volume)):
         watch("prepare", 0.0)
-        prepared = prepare(volume, card.input, model.networks[0].multiple)
+        aligned, warnings = channels_of((volume, *further), card)
+        prepared: Prepared | WindowInput
+        if card.windows is None:
+            prepared = prepare(volume, card.input, model.networks[0].multiple)
+        else:
+            prepared = prepare_windows(aligned, card, card.windows)
         watch("prepare", 1.0)
-        predicted = infer(prepared, model, options, watch)
+        if isinstance(prepared, WindowInput):
+            predicted = infer_windows(prepared, model, options, watch)
+        else:
+            predicted = infer(prepared, model, options, watch)
         watch("clean", 0.0)
-        labels = clean(predicted.labels, prepared, volume, card, watch) if options.cleanup else predicted.labels
+        labels = clean(predicted.labels, volume, card, watch) if options.cleanup else predicted.labels
         restored = restore(labels, prepared)
         probabilities, uncertainty = (
             None if maps is None else np.stack([restore(channel, prepared) for channel in maps])
@@ -119,12 +136,20 @@ def segment(
         watch("clean", 1.0)
     watch.stop()
     ml = volume.geometry.voxel_ml if volume.real_spacing else None
+    most = max(label.value for label in card.labels)
+    counts = np.zeros(most + 1, np.int64)
+    for plane in restored:  # of all planes at once it takes eight times the memory of the labels
+        counts += np.bincount(plane.ravel(), minlength=most + 1)
     return Segmentation(
         Labelmap(restored, volume.geometry, tuple(segment_of(card, label) for label in card.labels)),
-        tuple(None if ml is None else np.count_nonzero(restored == label.value) * ml for label in card.labels),
+        tuple(None if ml is None else int(counts[label.value]) * ml for label in card.labels),
         probabilities,
         None if uncertainty is None else uncertainty[0],
-        (*volume.warnings, *gate_warnings(card, volume, prepared)),
+        tuple(
+            dict.fromkeys(
+                (*(text for one in aligned for text in one.warnings), *warnings, *gate_warnings(card, volume, prepared))
+            )
+        ),
         watch.seconds,
     )
 
@@ -172,16 +197,33 @@ def infer(prepared: Prepared, model: "Model", options: InferenceOptions, progres
         if probabilities is not None:
             probabilities[:, chosen, rows, columns] = probability[:, 1:].movedim(1, 0).cpu().numpy()
         if uncertainty is not None:
-            uncertainty[0, chosen, rows, columns] = entropy(probability).cpu().numpy()
-        labels[chosen, rows, columns] = values[decide(probability, card.calibration.threshold).cpu().numpy()]
+            uncertainty[0, chosen, rows, columns] = entropy(card, probability).cpu().numpy()
+        labels[chosen, rows, columns] = values[decide(card, probability).cpu().numpy()]
     progress("infer", 1.0)
     return Prediction(labels, probabilities, uncertainty)
 
 
-def label_values_of(card: ModelCard) -> np.ndarray:
-    """The label value of each class of the network, 0 for background; uint8 where the values fit, else uint16."""
-    values = [0, *(label.value for label in card.labels)]
-    return np.array(values, np.uint16 if max(values) > 255 else np.uint8)
+def infer_windows(prepared: WindowInput, model: "Model", options: InferenceOptions, progress: Progress) -> Prediction:
+    """The network's output, computed in windows. Only labels are kept, unless the options keep more.
+
+    Raises: ModelError when the network's output is not finite.
+    """
+    card, shape, box = model.card, prepared.turned_shape, prepared.box
+    assert card.windows is not None
+    values, (_, rows, columns) = label_values_of(card), prepared.taps
+    labels = np.zeros(shape, values.dtype)
+    probabilities = np.zeros((len(card.labels), *shape), np.float32) if options.keep_probabilities else None
+    uncertainty = np.zeros((1, *shape), np.float32) if options.keep_uncertainty else None
+    planes = logit_planes(prepared.array, model, card.windows, progress)
+    for k, pair in enumerate(pairs(planes, card, prepared.taps), start=box[0].start):
+        labels[k, box[1], box[2]] = values[classes_of(pair, card, rows, columns)]
+        if probabilities is not None or uncertainty is not None:
+            probability = probabilities_of(card, logits_of(pair, rows, columns)[None])
+            if probabilities is not None:
+                probabilities[:, k, box[1], box[2]] = foreground(card, probability)[0].numpy()
+            if uncertainty is not None:
+                uncertainty[0, k, box[1], box[2]] = entropy(card, probability)[0].numpy()
+    return Prediction(labels, probabilities, uncertainty)
 
 
 @torch.inference_mode()
@@ -191,13 +233,13 @@ def forward(model: "Model", image: np.ndarray, flip: bool) -> Tensor:
 
     Raises: ModelError when they are not finite.
     """
-    network, temperature = model.networks[0], model.card.calibration.temperature
+    network = model.networks[0]
     x = torch.from_numpy(image).to(model.device).contiguous(memory_format=torch.channels_last)
 
     def probability_of(x: Tensor) -> Tensor:
         with torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
             logits = network(x).float()
-        probability: Tensor = (logits / temperature).softmax(1)
+        probability = probabilities_of(model.card, logits)
         check_finite(model.card, logits, probability)
         return probability
 
@@ -206,16 +248,6 @@ def forward(model: "Model", image: np.ndarray, flip: bool) -> Tensor:
         return probability
     mean: Tensor = (probability + probability_of(x.flip(3)).flip(3)) / 2
     return mean
-
-
-def check_finite(card: ModelCard, *outputs: Tensor) -> None:
-    """Raise ModelError when a network's output has NaN or infinity, which would look like an empty result."""
-    for output in outputs:
-        if not torch.isfinite(output.sum()) and not torch.isfinite(output).all():
-            raise ModelError(
-                f"Expected finite numbers from the network of {card.name}, found NaN or infinity: its weights are "
-                "damaged, or it does not fit this image. Import the model again or choose another."
-            )
 
 
 def on_own_grid(probability: Tensor, prepared: Prepared) -> tuple[Tensor, tuple[slice, slice]]:
@@ -232,18 +264,6 @@ def on_own_grid(probability: Tensor, prepared: Prepared) -> tuple[Tensor, tuple[
     size = prepared.turned_shape[1:]
     padded = functional.interpolate(padded, size=size, mode="bilinear", align_corners=False)
     return padded, (slice(0, size[0]), slice(0, size[1]))
-
-
-def decide(probability: Tensor, threshold: float) -> Tensor:
-    """Index of the class: the likeliest foreground one where all foreground together exceeds the threshold, else 0."""
-    best = probability[:, 1:].argmax(1) + 1
-    return torch.where(1 - probability[:, 0] > threshold, best, 0)
-
-
-def entropy(probability: Tensor) -> Tensor:
-    """Entropy over the classes, divided by its maximum: 0 is certain, 1 means equal probabilities."""
-    logarithm = probability.clamp_min(1e-12).log()
-    return -(probability * logarithm).sum(1) / float(np.log(probability.shape[1]))
 
 
 def segment_file(

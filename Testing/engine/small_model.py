@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medtl.model.bundle import Model, save_bundle
-from medtl.model.card import METADATA, InputSpec, Label, ModelCard, NetworkSpec
+from medtl.model.card import METADATA, InputSpec, Label, ModelCard, NetworkSpec, Normalisation, WindowSpec
 from medtl.model.networks import Network, build
 
 LESION = (Label(1, "lesion", "Lesion", (0.9, 0.3, 0.2), "lesion~SCT^1^a~SCT^2^b"),)
@@ -54,6 +54,49 @@ def bands(
     """A loaded model of `Bands`, made without a folder."""
     network = Bands(centres or (-1.0, 0.5), shift, sharpness).eval()
     return Model(replace(a_card(), labels=labels, input=spec, **card), Path("bands"), (network,), "cpu", False)
+
+
+class Convolution(Network):
+    """One convolution with seeded random weights, in 2D or 3D: it sees its neighbours, so windows, their borders and
+    the direction of each axis count."""
+
+    multiple = 1
+
+    def __init__(self, dimensions: int, channels: int, outputs: int, seed: int = 0) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+        kind = nn.Conv3d if dimensions == 3 else nn.Conv2d
+        self.convolution = kind(channels, outputs, 3, padding=1)
+        numbers = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            parameter.requires_grad_(False).copy_(torch.randn(parameter.shape, generator=numbers))
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        return [x]
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        return self.convolution(features[0])
+
+
+def windowed(spec: WindowSpec, labels: int = 2, folds: int = 1, decision: str = "argmax", **card: object) -> Model:
+    """A loaded model of `Convolution` that sees windows, made without a folder."""
+    channels = tuple(f"MR{number}" for number in range(len(spec.normalisation)))
+    outputs = labels + (decision != "regions")
+    networks = tuple(Convolution(len(spec.patch), len(channels), outputs, seed).eval() for seed in range(folds))
+    made = replace(
+        a_card(),
+        labels=tuple(Label(number, f"part-{number}", f"Part {number}") for number in range(1, labels + 1)),
+        networks=tuple(NetworkSpec("convolution", {}, f"fold_{number}.") for number in range(folds)),
+        input=InputSpec(channels=channels),
+        windows=spec,
+        decision=decision,
+        **card,
+    )
+    return Model(made, Path("windowed"), networks, "cpu", False)
+
+
+PLAIN = Normalisation("fixed", scale=100.0)
+CUBES = WindowSpec(patch=(6, 8, 7), spacing=(1.5, 1.0, 1.2), normalisation=(PLAIN,), orientation="LPS")
 
 
 def a_card() -> ModelCard:

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..decision import check_finite, decide, label_values_of
 from ..preprocess import restore
 from ..progress import Progress
-from ..segmentation import check_finite, decide, label_values_of, on_own_grid, segment_of
+from ..segmentation import on_own_grid, segment_of
 from ..volume import Labelmap, Volume
 from .between_slices import blend_classes, interpolate_labels
 from .features import SeedCase, decode, dices, encode, turned_index, turned_mask
@@ -59,7 +60,7 @@ def case_result(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], progres
         progress("result", begin / max(len(slices), 1))
         chosen = [int(k) for k in slices[begin : begin + 8]]
         probability, (rows, columns) = on_own_grid(_probability(tuned, case, chosen, weight), case.prepared)
-        turned[chosen, rows, columns] = values[decide(probability, card.calibration.threshold).cpu().numpy()]
+        turned[chosen, rows, columns] = values[decide(card, probability).cpu().numpy()]
     tuned.weights.use(tuned.alpha)
     for seed in seeds:
         drawn = turned_mask(for_model(seed, card).mask, case.prepared)

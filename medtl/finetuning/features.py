@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..decision import check_finite, decide, probabilities_of
 from ..evaluation.metrics import label_dice
 from ..model.bundle import Model
 from ..model.card import InputSpec, ModelCard
 from ..preprocess import Prepared, batch, from_tissue_units, neighbour_steps, prepare, to_tissue_units, turn
-from ..segmentation import check_finite, decide
 from ..training.augment import Augmentation, change_contrast, change_lesion, change_resolution, uniform, warp
 from ..volume import Volume
 from .seed import IGNORE, Seed, check_place
@@ -170,7 +170,7 @@ def classes_of(logits: Tensor, card: ModelCard) -> Tensor:
     Raises: ModelError when a logit is not finite.
     """
     check_finite(card, logits)
-    return decide((logits / card.calibration.temperature).softmax(1), card.calibration.threshold)
+    return decide(card, probabilities_of(card, logits))
 
 
 def dices(prediction: Tensor, truth: Tensor, labels: int, pooled: bool = False) -> np.ndarray:

@@ -1,0 +1,93 @@
+"""Spline resampling between grids whose outer borders coincide, one small matrix an axis.
+
+The values are those of nnU-Net's resampling (skimage's `resize` with mode "edge", and `map_coordinates` along an axis
+of thick slices). Source: Isensee et al. 2021; project for the matrices.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import ndimage
+
+
+def new_shape(shape: Sequence[int], spacing: Sequence[float], wanted: Sequence[float]) -> tuple[int, ...]:
+    """The number of voxels along each axis when the spacing (mm) becomes the wanted one; at least 1."""
+    return tuple(max(1, round(old / new * n)) for n, old, new in zip(shape, spacing, wanted, strict=True))
+
+
+def thick_axis(spacing: Sequence[float], wanted: Sequence[float], ratio: float | None) -> int | None:
+    """The axis of thick slices: that of the longest spacing, where it is more than `ratio` times the shortest, in the
+    first of both spacings in which any is. None where there is none, or two axes are as long."""
+    for mm in (spacing, wanted):
+        if ratio is not None and max(mm) / min(mm) > ratio:
+            longest = [axis for axis, one in enumerate(mm) if one == max(mm)]
+            return longest[0] if len(longest) == 1 else None
+    return None
+
+
+@lru_cache(maxsize=32)
+def spline_matrix(old: int, new: int, order: int, thick: bool = False) -> np.ndarray:
+    """The matrix, float64 (new, old), that resamples an axis with a spline of this degree."""
+    if old == new:
+        return np.eye(old)
+    if thick:  # without the spline's border of `zoom`
+        places = (np.arange(new) + 0.5) * (old / new) - 0.5
+        columns = [ndimage.map_coordinates(unit, places[None], order=order, mode="nearest") for unit in np.eye(old)]
+        return np.stack(columns, 1)
+    matrix: np.ndarray = ndimage.zoom(np.eye(old), (new / old, 1), order=order, mode="nearest", grid_mode=True)
+    return matrix
+
+
+def resample(array: np.ndarray, shape: Sequence[int], order: int, thick: int | None, thick_order: int) -> np.ndarray:
+    """The array (Z, Y, X) on a grid of this shape, float32.
+
+    Splines overshoot: values are clipped to the range of the array, and where there is an axis of thick slices, to the
+    range of each of these.
+    """
+    result = array.astype(np.float32, copy=False)
+    axes = [axis for axis in range(3) if axis != thick and array.shape[axis] != shape[axis]]
+    over = tuple(axis for axis in range(3) if axis != thick)
+    low, high = result.min(axis=over, keepdims=True), result.max(axis=over, keepdims=True)
+    for axis in sorted(axes, key=lambda axis: shape[axis] / array.shape[axis]):
+        result = along(spline_matrix(array.shape[axis], shape[axis], order), result, axis)
+    if order > 1 and axes:
+        result = np.clip(result, low, high, out=result)
+    if thick is not None and array.shape[thick] != shape[thick]:
+        result = along(spline_matrix(array.shape[thick], shape[thick], thick_order, True), result, thick)
+    return np.ascontiguousarray(result)
+
+
+def along(matrix: np.ndarray, array: np.ndarray, axis: int) -> np.ndarray:
+    """The product of the matrix (new, old) with each line of the array along the axis, float32."""
+    product = np.tensordot(matrix.astype(np.float32), array, axes=(1, axis))
+    return np.moveaxis(product, 0, axis)
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Linear interpolation along an axis: voxel i is `low[i]` and `high[i]` of the other grid, these mixed by the
+    weight of the latter."""
+
+    low: np.ndarray
+    high: np.ndarray
+    weight: np.ndarray
+
+    def matrix(self, size: int) -> np.ndarray:
+        """The matrix, float32 (new, size), that interpolates."""
+        matrix = np.zeros((len(self.low), size), np.float32)
+        rows = np.arange(len(self.low))
+        matrix[rows, self.low] = 1 - self.weight
+        matrix[rows, self.high] += self.weight
+        return matrix
+
+
+def taps(old: int, new: int, order: int, thick: bool = False) -> Taps:
+    """The taps of a spline of degree 0 or 1."""
+    matrix = spline_matrix(old, new, order, thick)
+    used = matrix > 1e-9
+    low = used.argmax(1)
+    high = old - 1 - used[:, ::-1].argmax(1)
+    weight = np.where(low == high, 0.0, matrix[np.arange(new), high]).astype(np.float32)
+    return Taps(low, high, weight)
