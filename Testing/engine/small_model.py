@@ -61,7 +61,6 @@ class Convolution(Network):
     """One convolution with seeded random weights, in 2D or 3D: it sees its neighbours, so windows, their borders and
     the direction of each axis count."""
 
-
     def __init__(self, dimensions: int, channels: int, outputs: int, seed: int = 0) -> None:
         super().__init__()
         self.multiples = (1,) * dimensions

@@ -103,7 +103,7 @@ def normalise(channel: np.ndarray, scaling: Normalisation, body: np.ndarray) -> 
     """Scale the channel, float32, in place."""
     if scaling.limits is not None:
         np.clip(channel, *scaling.limits, out=channel)
-    counted = channel[body] if scaling.masked else channel
+    counted = channel[body] if scaling.masked and body.any() else channel
     shift, scale = scaling.shift, scaling.scale
     if scaling.scheme == "zscore":
         shift, scale = float(counted.mean()), max(float(counted.std()), SMALLEST_DEVIATION)

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 SIGMA = 1 / 8  # of the Gaussian weights, as a share of the patch
 PLANE_PIXELS = 8 * 256 * 256  # of one forward pass of a 2D network: a CPU gains nothing beyond, and memory grows
-# One thin 3D window takes torch's slow convolution, two at once do not. Wide networks gain nothing from a second one,
-# and it takes memory.
-PAIR_VALUES = 16_000_000  # voxels of a window times the channels of the network's first layer
+# Values of the first layer of one forward pass of a 3D network: several windows of a thin network take half the time of
+# one (torch has a slow convolution for that), a wide network gains nothing from a second one, and it takes memory.
+FIRST_LAYER_VALUES = 16_000_000
+MOST_WINDOWS = 8
 
 
 def window_starts(size: int, patch: int, step: float) -> list[int]:
@@ -137,9 +138,9 @@ class WindowForward:
         self._flips = [flip for n in range(len(mirrored) + 1) for flip in itertools.combinations(mirrored, n)]
         voxels = math.prod(spec.patch)
         width = int(next(model.networks[0].parameters()).shape[0])
-        several = max(2, PLANE_PIXELS // voxels) if self._planar else 1 + (voxels * width <= PAIR_VALUES)
-        self._batch = several
-        self.windows = max(1, several // len(self._flips))
+        several = PLANE_PIXELS // voxels if self._planar else min(FIRST_LAYER_VALUES // (voxels * width), MOST_WINDOWS)
+        self._batch = max(1, several)
+        self.windows = max(1, self._batch // len(self._flips))
         self._constant: dict[tuple[float, ...], Tensor] = {}
 
     @torch.inference_mode()
@@ -175,7 +176,7 @@ class WindowForward:
         model, count = self._model, len(images)
         if self._planar:
             images = images.contiguous(memory_format=torch.channels_last)
-        if not self._planar and count < self._batch:  # see PAIR_VALUES
+        if not self._planar and count == 1 < self._batch:  # see FIRST_LAYER_VALUES
             images = torch.cat([images, images[:1]])
         with torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
             logits = torch.stack([network(images).float() for network in model.networks]).mean(0)
