@@ -123,11 +123,10 @@ def finetune_files(
     warnings = [*seeds.warnings, *tuned.guard_warnings, *tuned.warnings]
     if place != output.folder:
         warnings.append(f"{output.folder} appeared while the model was tuned, so the model is in {place}.")
-    written = blend_weight = None
+    written = None
     if result is not None and options.result is not None:
         written, result_warnings = write_result(options.result, result[0], options.force)
         warnings += result_warnings
-        blend_weight = result[1] if written else None
     outcome = replace(outcome, seconds=round(budget.used, 2), notes=tuple(warnings))
     return TuningResult(
         str(place),
@@ -135,8 +134,8 @@ def finetune_files(
         card.sha256,
         origin_of(model),
         outcome,
-        str(written) if written else None,
-        blend_weight,
+        result=str(written) if written else None,
+        blend_weight=result[1] if result and written else None,
     )
 
 

@@ -502,8 +502,8 @@ def test_a_name_that_no_model_can_have_is_refused_before_any_work(model, case_fi
 
 
 def test_the_new_weights_lie_half_way_at_most_and_strength_says_how_far(model, case_files, tmp_path):
-    assert tuned(model, case_files, tmp_path / "new")["alpha"] == 0.5
-    assert tuned(model, case_files, tmp_path / "less", strength=0.5)["alpha"] == 0.25
+    assert tuned(model, case_files, tmp_path / "new").outcome.alpha == 0.5
+    assert tuned(model, case_files, tmp_path / "less", strength=0.5).outcome.alpha == 0.25
 
 
 @pytest.mark.parametrize("fine_below", [1.0, 0.4, 0.2, 0.0])
@@ -563,7 +563,9 @@ def test_the_command_prints_one_object_and_its_model_can_be_used_by_name(bundle,
     slices = ",".join(map(str, case_files.slices))
     assert main([*command, "--slices", slices, "--output", "mine", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert {"output", "sha256", "verdict", "before", "after", "seconds"} <= record.keys()
+    places, figures = ["output", "name", "sha256", "parent"], ["verdict", "before", "after", "change"]
+    assert list(record) == [*places, *figures, "alpha", "steps", "seconds", "notes"]
+    assert [list(one) for one in record["change"].values()] == [["mean", "error", "n"], ["kind", "mean", "error", "n"]]
     assert Path(record["output"]) == tmp_path / "home" / "models" / "mine"
     assert load_model("mine", "cpu").sha256 == record["sha256"]
     assert main([*command, "--output", "mine"]) == 1
