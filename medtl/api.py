@@ -4,10 +4,10 @@ Paths may be text or `pathlib.Path`. `progress(stage, fraction)` is called often
 stop the work. Everything that fails on purpose raises a `medtl.MedTLError` with a one-line message.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .io import read, write
 from .model import bundle, store
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .classification.classify import Classification, ClassifyOptions
     from .evaluation.classification import ClassEvaluation
     from .evaluation.segmentation import Evaluation
-    from .finetuning.files import CaseInput
+    from .finetuning.files import CaseInput, TuningResult
     from .finetuning.run import FinetuneOptions
     from .finetuning.suggest import Suggestion
     from .model.bundle import Model
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class TunedModel:
     """What came of a fine-tuning: the `folder` of the new bundle, the `verdict` (better, same, worse; new for a new
-    structure), the `warnings`, and the whole `record` as `medtl finetune --json` prints it."""
+    structure), the `warnings`, and the whole `record`, whose `outcome` has the figures."""
 
     folder: Path
     verdict: str
     warnings: tuple[str, ...]
-    record: Mapping[str, Any]
+    record: "TuningResult"
 
 
 def read_volume(
@@ -217,8 +217,8 @@ def finetune(
 
     bundle.check_task(model.card, "segmentation")
     given = tuple(replace(case, image=Path(case.image), label=Path(case.label)) for case in cases)
-    record = finetune_files(model, TuningFiles(str(output), given), options or FinetuneOptions(), progress)
-    return TunedModel(Path(record["output"]), record["verdict"], tuple(record["notes"]), record)
+    tuned = finetune_files(model, TuningFiles(str(output), given), options or FinetuneOptions(), progress)
+    return TunedModel(Path(tuned.output), tuned.outcome.verdict, tuned.outcome.notes, tuned)
 
 
 def suggest(

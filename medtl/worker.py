@@ -29,6 +29,7 @@ from . import __version__
 from .errors import Cancelled, InputError, MedTLError
 from .io.into_place import remove_temporary_folders
 from .progress import Remaining, json_line
+from .typed_json import encode
 from .worker_jobs import JOBS, JobFunction, Request, warm_up
 
 GRACE_SECONDS = 0.8  # for a job to unwind at the end of input
@@ -123,7 +124,7 @@ def error_event(error: Exception) -> Request:
 def run_job(work: Callable[[], object]) -> Request:
     """The last event of a job: done with its result, or error."""
     try:
-        event: Request = {"event": "done", "result": work()}
+        event: Request = {"event": "done", "result": encode(work())}
         json_line(event)  # a result that is no JSON is this job's error too
     except Exception as error:  # one broken job must not end the warm process
         if not isinstance(error, MedTLError):

@@ -1,4 +1,4 @@
-"""The jobs of the worker: a request in, the object that the command of the same name prints with `--json` out."""
+"""The jobs of the worker: a request in, the result that the command of the same name prints with `--json` out."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from .errors import InputError
 from .progress import Progress, Stopwatch, rounded_seconds
-from .results import SegmentedBatch
-from .typed_json import encode
+from .results import ClassifiedBatch, SegmentedBatch
 
 if TYPE_CHECKING:
+    from .finetuning.files import TuningResult
+    from .finetuning.suggest import SuggestedFile
     from .model.bundle import Model
 
 Request = dict[str, Any]
-JobFunction = Callable[[Request, Progress], dict[str, Any]]
+JobFunction = Callable[[Request, Progress], object]
 Options = TypeVar("Options")
 
 
@@ -93,9 +94,8 @@ def check_request(request: Request, *names: str) -> Request:
     return request
 
 
-def run_segment(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl segment --json` for one input; `options` holds the reading, inference and output options
-    side by side."""
+def run_segment(request: Request, progress: Progress) -> SegmentedBatch:
+    """The batch of one input; `options` holds the reading, inference and output options side by side."""
     from .segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
 
     request = check_request(request, "model", "input", "output")
@@ -110,12 +110,11 @@ def run_segment(request: Request, progress: Progress) -> dict[str, Any]:
     loading.stop()
     result = segment_file(Path(request["input"]), model, outputs, reading, inference, progress)
     result = replace(result, seconds=rounded_seconds("segment", {**loading.seconds, **result.seconds}))
-    answer: dict[str, Any] = encode(SegmentedBatch(model.card.name, model.sha256, (result,), ()))
-    return answer
+    return SegmentedBatch(model.card.name, model.sha256, (result,), ())
 
 
-def run_finetune(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl finetune --json` for a list of SEEDs."""
+def run_finetune(request: Request, progress: Progress) -> "TuningResult":
+    """What came of tuning on a list of SEEDs."""
     from .finetuning.files import TuningFiles, finetune_files
     from .finetuning.run import FinetuneOptions, TimeBudget, ignore_values
 
@@ -130,8 +129,8 @@ def run_finetune(request: Request, progress: Progress) -> dict[str, Any]:
     return finetune_files(model, files, options, progress, on_values, budget)
 
 
-def run_suggest(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl suggest --json` for one input; `count` is among the options."""
+def run_suggest(request: Request, progress: Progress) -> "SuggestedFile":
+    """The slices of one input to correct next; `count` is among the options."""
     from .finetuning.suggest import suggest_file
     from .segmentation import InferenceOptions, OutputOptions, ReadOptions
 
@@ -146,8 +145,8 @@ def run_suggest(request: Request, progress: Progress) -> dict[str, Any]:
     return suggest_file(Path(request["input"]), model, count, inference, progress)
 
 
-def run_classify(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl classify --json` for one input."""
+def run_classify(request: Request, progress: Progress) -> ClassifiedBatch:
+    """The batch of one input."""
     from .classification.classify import ClassifyOptions
     from .classification.files import classify_file
 
@@ -156,9 +155,8 @@ def run_classify(request: Request, progress: Progress) -> dict[str, Any]:
     options = build_options(ClassifyOptions, request["options"])
     progress("load", 0.0)
     model = warm_model(request["model"], options.device, "classification")
-    result = encode(classify_file(Path(request["input"]), model, options, progress))
-    facts = {"model": model.card.name, "version": model.card.version, "sha256": model.sha256}
-    return {**facts, "results": [result], "errors": []}
+    result = classify_file(Path(request["input"]), model, options, progress)
+    return ClassifiedBatch(model.card.name, model.card.version, model.sha256, (result,), ())
 
 
 def warm_up() -> None:

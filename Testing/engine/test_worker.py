@@ -27,6 +27,7 @@ from medtl.phantom import head
 from medtl.progress import Progress, no_progress
 from medtl.results import SegmentedFile
 from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
+from medtl.typed_json import encode
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("read", "load", "prepare", "infer", "clean", "write")
@@ -540,8 +541,8 @@ def segment_request(**options: object) -> dict[str, Any]:
 def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace) -> None:
     options = {"device": "cpu", "frame": 2, "cleanup": False, "uncertainty": "u.nrrd"}
     reports: list[tuple[str, float]] = []
-    result = worker_jobs.run_segment(
-        segment_request(**options), lambda stage, fraction: reports.append((stage, fraction))
+    result = encode(
+        worker_jobs.run_segment(segment_request(**options), lambda stage, fraction: reports.append((stage, fraction)))
     )
     seconds = result["results"][0].pop("seconds")
     assert result == {
@@ -558,11 +559,11 @@ def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace)
 
 
 def test_a_model_is_loaded_once_until_its_bundle_changes(engine: SimpleNamespace) -> None:
-    first = [worker_jobs.run_segment(segment_request(), no_progress)["sha256"] for _ in range(3)]
+    first = [worker_jobs.run_segment(segment_request(), no_progress).sha256 for _ in range(3)]
     assert first == [b"weights".hex()] * 3
     assert engine.loads == [(str(engine.folder.resolve()), "auto")]
     (engine.folder / "model.safetensors").write_bytes(b"new weights")
-    assert worker_jobs.run_segment(segment_request(), no_progress)["sha256"] == b"new weights".hex()
+    assert worker_jobs.run_segment(segment_request(), no_progress).sha256 == b"new weights".hex()
     worker_jobs.run_segment(segment_request(device="cpu"), no_progress)
     assert [device for _, device in engine.loads] == ["auto", "auto", "cpu"]
 

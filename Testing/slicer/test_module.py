@@ -84,7 +84,12 @@ def test_opening_the_panel_starts_no_process_and_asks_nothing(tmp_path, monkeypa
 
 def test_the_module_s_own_test_passes_where_the_engine_is_not_installed(user, monkeypatch):
     user.packages.needed = packages.TORCH
-    sys.modules["MedTLSegment"].MedTLSegmentTest().runTest()
+    selfTest, said = sys.modules["MedTLSegment"].MedTLSegmentTest, []
+    monkeypatch.setattr(selfTest, "delayDisplay", lambda self, text: said.append(text))
+    before = len(host.dialogs.shown)
+    selfTest().runTest()
+    assert said == ["Test passed"]
+    assert (user.packages.needed, len(host.dialogs.shown)) == (packages.TORCH, before), "nothing was installed or asked"
 
 
 def test_sample_data_makes_the_phantom_when_it_is_asked_for(user):

@@ -14,11 +14,12 @@ from ..model.card import ModelCard
 from ..model.device import check_threads, limited_threads, memory_advice
 from ..preprocess import in_order, orient, turn, turn_back
 from ..progress import Progress, Stopwatch, no_progress
+from ..results import Feature
 from ..volume import Volume, check_voxels
 from .abstention import abstention_reasons, weak_evidence
 from .frames import acquired_plane
 from .network import heat_maps, run_network
-from .shape import Feature, predict, shape_features
+from .shape import predict, shape_features
 from .slices import (
     describe_mean,
     frame_slices,

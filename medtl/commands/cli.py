@@ -300,14 +300,15 @@ def phantom(args: argparse.Namespace, out: TextIO) -> int:
 
 def doctor(args: argparse.Namespace, out: TextIO) -> int:
     """Print the state of the installation; 1 when something is broken."""
+    from ..typed_json import encode
     from .doctor import describe, examine
 
     state = examine()
     if args.json:
-        print_json(out, state)
+        print_json(out, encode(state))
     else:
         print_lines(out, *describe(state))
-    return 1 if state["problems"] else 0
+    return 1 if state.problems else 0
 
 
 if __name__ == "__main__":

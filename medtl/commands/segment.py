@@ -12,7 +12,7 @@ from ..errors import FAILURES, STOPPABLE, Cancelled, InputError
 from ..progress import Stopwatch, TerminalProgress, rounded_seconds
 from ..results import FailedInput, SegmentedBatch, SegmentedFile
 from ..typed_json import encode
-from .console import exit_status, print_error, print_json, print_lines, print_warnings, volume_text
+from .console import exit_status, print_json, print_lines, print_warnings, report_failure, volume_text
 
 if TYPE_CHECKING:
     from ..segmentation import InferenceOptions, ReadOptions
@@ -140,7 +140,7 @@ def usable_jobs(jobs: list[Job], args: argparse.Namespace, run: Run) -> list[Job
         try:
             check_job(job, inputs, args)
         except FAILURES as error:
-            run.errors.append(report_failure(error, args, job.source))
+            run.errors.append(report_failure(error, args, job.source, len(args.inputs) > 1))
         else:
             good.append(job)
     return good
@@ -189,7 +189,7 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, run: Run, out: TextIO
                 result = segment_file(job.source, model, outputs, reading, inference, progress, reader)
             except STOPPABLE as error:
                 progress.close()
-                run.errors.append(report_failure(error, args, job.source))
+                run.errors.append(report_failure(error, args, job.source, len(args.inputs) > 1))
                 if exit_status(error) == Cancelled.exit_code:
                     return Cancelled.exit_code
                 continue
@@ -216,9 +216,3 @@ def print_result(result: SegmentedFile, args: argparse.Namespace, out: TextIO) -
         lines += [f"written: {path}" for path in outputs_of(Path(result.output), args)]
         lines.append("seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in result.seconds.items()))
         print_lines(out, *lines)
-
-
-def report_failure(error: BaseException, args: argparse.Namespace, source: Path | None = None) -> FailedInput:
-    """The record of an error for --json; the error is printed."""
-    about = "" if source is None or len(args.inputs) == 1 else source
-    return FailedInput(None if source is None else str(source), print_error(error, args, about))

@@ -3,9 +3,8 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ..cases import read_cases as list_of_cases
 from ..errors import Cancelled, InputError, MedTLError
@@ -17,6 +16,7 @@ from ..model.bundle import Model
 from ..model.card import ModelCard, check_card, is_name
 from ..model.store import is_free, user_store
 from ..progress import Progress, no_progress
+from ..typed_json import OPTIONAL, SPREAD
 from ..volume import Labelmap, Volume, array_axis, check_same_grid, voxels_sha256
 from .case_result import case_result
 from .finetune import Finetuned, finetune
@@ -24,7 +24,18 @@ from .new_structure import Structure, start_model, structure_card, train_structu
 from .output import TuningOutput, free_folder
 from .run import FinetuneOptions, OnValues, Run, TimeBudget, Weights, ignore_values
 from .seed import Seed, by_image, read_seeds, seeds_of
-from .tuned_bundle import outcome_of, texts_of, trained_structure_card, tuned_card, tuning_record, write_bundle
+from .tuned_bundle import (
+    Origin,
+    Outcome,
+    Unfinished,
+    origin_of,
+    outcome_of,
+    texts_of,
+    trained_structure_card,
+    tuned_card,
+    tuning_record,
+    write_bundle,
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,21 @@ class SeedCases:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class TuningResult:
+    """What came of a tuning, as `medtl finetune --json` prints it: the bundle, `sha256` of its weights, and the outcome
+    with all warnings as its `notes`; the labelmap of the case and the weight of its interpolation, where one was
+    written."""
+
+    output: str
+    name: str
+    sha256: str
+    parent: Origin
+    outcome: Outcome = field(metadata=SPREAD)
+    result: str | None = field(default=None, metadata=OPTIONAL)
+    blend_weight: float | None = field(default=None, metadata=OPTIONAL)
+
+
 def finetune_files(
     model: Model,
     files: TuningFiles,
@@ -62,8 +88,8 @@ def finetune_files(
     progress: Progress = no_progress,
     on_values: OnValues = ignore_values,
     budget: TimeBudget | None = None,
-) -> dict[str, Any]:
-    """The record of a tuning, as `medtl finetune --json` prints it; the bundle is written whatever the verdict.
+) -> TuningResult:
+    """What came of a tuning; the bundle is written whatever the verdict.
 
     While it runs, the best model so far is a bundle beside the output, `NAME.best-N`; when it is cancelled, that
     becomes the output. Where something appears at the output meanwhile, the model goes to `NAME-2`, with a warning.
@@ -81,7 +107,7 @@ def finetune_files(
         write = bundle_writer(model, structure, seeds, options)
 
         def save_checkpoint(weights: Weights, alpha: float) -> None:
-            output.save(lambda folder: write(folder, name, weights, alpha, {"alpha": alpha, "unfinished": True}))
+            output.save(lambda folder: write(folder, name, weights, Unfinished(alpha)))
 
         later = later_slices(seeds.cases[0][0], card) if options.result is not None else 0
         run = Run(options, budget, progress, on_values, save_checkpoint, later_slices=later)
@@ -92,23 +118,25 @@ def finetune_files(
             outcome = outcome_of(tuned, budget.used)
             # From here on the model counts as written: a cancel comes before, not after.
             progress("write", 1.0)
-            place, card = write_model(output.folder, tuned, outcome, write)
+            place, card = write_model(output.folder, tuned.weights, outcome, write)
             output.drop()
-    record = {
-        "output": str(place),
-        "name": place.name,
-        "sha256": card.sha256,
-        "parent": {"name": model.card.name, "sha256": model.sha256},
-        **outcome,
-    }
     warnings = [*seeds.warnings, *tuned.guard_warnings, *tuned.warnings]
     if place != output.folder:
         warnings.append(f"{output.folder} appeared while the model was tuned, so the model is in {place}.")
+    written = None
     if result is not None and options.result is not None:
         written, result_warnings = write_result(options.result, result[0], options.force)
         warnings += result_warnings
-        record |= {"result": str(written), "blend_weight": result[1]} if written else {}
-    return record | {"notes": warnings, "seconds": round(budget.used, 2)}
+    outcome = replace(outcome, seconds=round(budget.used, 2), notes=tuple(warnings))
+    return TuningResult(
+        str(place),
+        place.name,
+        card.sha256,
+        origin_of(model),
+        outcome,
+        result=str(written) if written else None,
+        blend_weight=result[1] if result and written else None,
+    )
 
 
 @contextmanager
@@ -136,7 +164,7 @@ def tune_or_train(model: Model, card: ModelCard, structure: Structure | None, se
         return finetune(model, seeds.cases, run)
     own = start_model(model, card, seeds.cases[0][0], run.options.seed)
     # A card that cannot be written is an error before the work, not after it.
-    record = tuning_record(model, seeds.cases, run.options, {})
+    record = tuning_record(model, seeds.cases, run.options, Unfinished(1.0))
     check_card(trained_structure_card(own.card, card.name, record), card.name)
     return train_structure(own, seeds.cases, run)
 
@@ -146,31 +174,31 @@ def later_slices(volume: Volume, card: ModelCard) -> int:
     return volume.geometry.shape[array_axis(volume.geometry, card.input.plane)]
 
 
-WriteBundle = Callable[[Path, str, Weights, float, dict[str, Any]], ModelCard]
+WriteBundle = Callable[[Path, str, Weights, Outcome | Unfinished], ModelCard]
 
 
 def bundle_writer(model: Model, structure: Structure | None, seeds: SeedCases, options: FinetuneOptions) -> WriteBundle:
-    """A function that writes a bundle made from the model: `write(folder, name, weights, alpha, outcome)`.
+    """A function that writes a bundle made from the model: `write(folder, name, weights, outcome)`.
 
     Raises: ModelError when the texts of the model cannot be read.
     """
     origin = texts_of(model)
     card_of = tuned_card if structure is None else trained_structure_card
 
-    def write(folder: Path, name: str, weights: Weights, alpha: float, outcome: dict[str, Any]) -> ModelCard:
+    def write(folder: Path, name: str, weights: Weights, outcome: Outcome | Unfinished) -> ModelCard:
         record = tuning_record(model, seeds.cases, options, outcome)
         card = card_of(weights.model.card, name, record)
-        return write_bundle(folder, card, weights.state(alpha), origin)
+        return write_bundle(folder, card, weights.state(outcome.alpha), origin)
 
     return write
 
 
-def write_model(folder: Path, tuned: Finetuned, outcome: dict[str, Any], write: WriteBundle) -> tuple[Path, ModelCard]:
+def write_model(folder: Path, weights: Weights, outcome: Outcome, write: WriteBundle) -> tuple[Path, ModelCard]:
     """The folder and the card of the final bundle, which is written beside the output when that exists."""
     while True:
         place = free_folder(folder)
         try:
-            return place, write(place, place.name, tuned.weights, tuned.alpha, outcome)
+            return place, write(place, place.name, weights, outcome)
         except InputError:
             if not os.path.lexists(place):  # else it appeared just now
                 raise

@@ -1,9 +1,8 @@
 """Which slices to correct next: evenly spaced over what the model segments. Choosing by uncertainty did not do better
 (`Testing/benchmarks/finetune_seeds.py`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from ..io.read import read_volume
 from ..model.bundle import Model
 from ..progress import Progress, no_progress
 from ..segmentation import InferenceOptions, segment
-from ..typed_json import encode
+from ..typed_json import SPREAD
 from ..volume import Volume, array_axis
 
 
@@ -30,6 +29,15 @@ class Suggestion:
 
     slices: tuple[SuggestedSlice, ...]
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SuggestedFile:
+    """The slices of a file to correct next, as `medtl suggest --json` prints them."""
+
+    input: str
+    model: str
+    suggestion: Suggestion = field(metadata=SPREAD)
 
 
 def suggest(
@@ -60,11 +68,11 @@ def evenly_spaced(first: int, last: int, count: int) -> tuple[SuggestedSlice, ..
 
 def suggest_file(
     image: Path, model: Model, count: int, options: InferenceOptions, progress: Progress = no_progress
-) -> dict[str, Any]:
-    """The object of `medtl suggest --json`.
+) -> SuggestedFile:
+    """The slices of an image file to correct next.
 
     Raises: as reading and `segment` do.
     """
     progress("read", 0.0)
     suggestion = suggest(read_volume(image), model, count, options, progress)
-    return {"input": str(image), "model": model.card.name, **encode(suggestion)}
+    return SuggestedFile(str(image), model.card.name, suggestion)

@@ -476,14 +476,18 @@ def test_phantom_writes_a_case_list(tmp_path, capsys):
     assert len(list((tmp_path / "heads").glob("*.nrrd"))) == 2
 
 
-@pytest.mark.parametrize("problems", [[], ["No usable model. Add one."]])
+@pytest.mark.parametrize("problems", [(), ("No usable model. Add one.",)])
 def test_doctor_says_what_is_broken_by_its_exit_status(problems, monkeypatch, capsys):
     from medtl.commands import doctor
 
-    monkeypatch.setattr(doctor, "examine", lambda: {"problems": problems})
-    monkeypatch.setattr(doctor, "describe", lambda state: ["state", *state["problems"]])
-    assert run("doctor --json", capsys)[:2] == (bool(problems), json.dumps({"problems": problems}) + "\n")
-    assert run("doctor", capsys)[1].splitlines() == ["state", *problems]
+    store = doctor.Store("models", True, 9.5)
+    state = doctor.Installation("0.1", "3.12", "python", "Linux", {}, doctor.Torch(), "", store, None, (), problems)
+    monkeypatch.setattr(doctor, "examine", lambda: state)
+    status, out, _ = run("doctor --json", capsys)
+    assert (status, json.loads(out)["problems"]) == (bool(problems), list(problems))
+    status, out, _ = run("doctor", capsys)
+    last = f"problem: {problems[0]}" if problems else "Nothing is broken."
+    assert (status, out.splitlines()[-1]) == (bool(problems), last)
 
 
 def test_what_a_library_writes_to_the_real_standard_output_goes_to_standard_error():

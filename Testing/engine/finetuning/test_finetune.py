@@ -22,7 +22,7 @@ from medtl.finetuning import finetune as finetune_module
 from medtl.finetuning import run as run_module
 from medtl.finetuning.decoder import Tuning
 from medtl.finetuning.features import prepare_case
-from medtl.finetuning.files import CaseInput, TuningFiles
+from medtl.finetuning.files import CaseInput, TuningFiles, TuningResult
 from medtl.finetuning.finetune import finetune
 from medtl.finetuning.guard import NO_CHANGE, Change, Guard, verdict
 from medtl.finetuning.output import TuningOutput
@@ -35,6 +35,7 @@ from medtl.model.card import METADATA, InputSpec, load_card
 from medtl.phantom import head
 from medtl.progress import Progress, no_progress
 from medtl.segmentation import segment_of
+from medtl.typed_json import encode
 from medtl.volume import voxels_sha256
 
 SLICES = (3, 4, 5, 6, 7)
@@ -78,7 +79,7 @@ def hashes(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-def tuned(model: Model, case: CaseInput, output: Path | str, budget: float = 60.0, **more: object) -> dict:
+def tuned(model: Model, case: CaseInput, output: Path | str, budget: float = 60.0, **more: object) -> TuningResult:
     progress = more.pop("progress", no_progress)
     options = FinetuneOptions(budget, **more)
     return finetune_files.finetune_files(model, TuningFiles(str(output), (case,)), options, progress)
@@ -155,9 +156,9 @@ def test_a_tuned_model_is_a_bundle_that_names_its_parent(model, bundle, case_fil
     listed = card.training["tuned"][-1]["seeds"]
     assert [one["slice"] for one in listed] == list(case_files.slices)
     assert listed[0] == {"case": "case 1", "slice": case_files.slices[0], "labels": ["lesion"]}
-    assert load_model(str(tmp_path / "new"), "cpu").sha256 == record["sha256"]
-    assert record["verdict"] in ("better", "same", "worse")
-    assert record["change"]["seeds"]["n"] == 2
+    assert load_model(str(tmp_path / "new"), "cpu").sha256 == record.sha256
+    assert record.outcome.verdict in ("better", "same", "worse")
+    assert record.outcome.change.seeds.n == 2
     assert {f.name for f in tmp_path.iterdir()} - {"home"} == {"new"}
     assert (tmp_path / "new" / "LICENSE").read_text() == (bundle / "LICENSE").read_text()
 
@@ -167,7 +168,7 @@ def test_a_tuned_model_can_be_tuned_again_and_remembers_both(model, case_files, 
     second = tuned(load_model(str(tmp_path / "one"), "cpu"), case_files, tmp_path / "two")
     card = load_card(tmp_path / "two")
     assert [record["parent"]["name"] for record in card.training["tuned"]] == ["small", "one"]
-    assert second["parent"]["name"] == "one"
+    assert second.parent.name == "one"
 
 
 def test_a_tuned_model_and_what_is_tuned_from_it_write_the_segments_of_the_first(model, case_files, tmp_path):
@@ -182,22 +183,22 @@ def test_a_tuned_model_and_what_is_tuned_from_it_write_the_segments_of_the_first
 
 def test_with_few_seeds_only_the_guard_set_speaks_and_it_is_said(model, case_files, tmp_path):
     record = tuned(model, replace(case_files, slices=case_files.slices[:3]), tmp_path / "new")
-    assert record["before"]["seeds"] is None
-    assert any("none was held out" in note for note in record["notes"])
+    assert record.outcome.before.seeds is None
+    assert any("none was held out" in note for note in record.outcome.notes)
 
 
 def test_accepted_cases_are_the_guard_set_when_they_are_given(model, case_files, tmp_path):
     listed = tmp_path / "guard.csv"
     listed.write_text(f"image,label\n{case_files.image},{case_files.label}\n")
     record = tuned(model, case_files, tmp_path / "new", guard=listed)
-    assert record["change"]["guard"]["kind"] == "cases"
-    assert record["change"]["guard"]["n"] == 1
+    assert record.outcome.change.guard.kind == "cases"
+    assert record.outcome.change.guard.n == 1
 
 
 def test_the_budget_is_kept(model, case_files, tmp_path, monkeypatch):
     monkeypatch.setattr(finetune_module, "Tuning", lambda seed: Tuning(seed=seed, steps=1_000_000))
     record = tuned(model, case_files, tmp_path / "new", budget=5.0)
-    assert record["seconds"] < 7.0, "a busy machine may take a little more"
+    assert record.outcome.seconds < 7.0, "a busy machine may take a little more"
 
 
 def test_a_budget_that_leaves_no_time_says_what_is_needed(model, case_files, tmp_path):
@@ -261,7 +262,7 @@ def test_memory_that_runs_short_means_fewer_copies_and_says_so(model, case_files
     monkeypatch.setattr(finetune_module, "augmented_copies", short)
     monkeypatch.setattr(finetune_module, "Tuning", lambda seed: Tuning(seed=seed, steps=12))
     record = tuned(model, case_files, tmp_path / "new")
-    assert any("Memory is short: 4 copies" in note for note in record["notes"])
+    assert any("Memory is short: 4 copies" in note for note in record.outcome.notes)
 
 
 def test_the_result_shows_seeds_as_drawn(model, case_files, tmp_path):
@@ -271,7 +272,7 @@ def test_the_result_shows_seeds_as_drawn(model, case_files, tmp_path):
     chosen = list(case_files.slices)
     assert (found.array[chosen] == truth.array[chosen]).all()
     assert found.segments[0].id == "small.lesion"
-    assert record["blend_weight"] > 0
+    assert record.blend_weight > 0
     assert found.geometry.close_to(truth.geometry)
 
 
@@ -303,11 +304,11 @@ def test_what_appears_at_the_outputs_meanwhile_stays_and_the_run_is_not_lost(mod
         model, case_files, tmp_path / "new", progress=progress, result=tmp_path / "result.nrrd", force=forced
     )
     assert list((tmp_path / "new").iterdir()) == []
-    assert (record["output"], record["name"]) == (str(tmp_path / "new-2"), "new-2")
+    assert (record.output, record.name) == (str(tmp_path / "new-2"), "new-2")
     assert load_model(str(tmp_path / "new-2"), "cpu").card.name == "new-2"
-    assert any("the model is in" in note for note in record["notes"])
+    assert any("the model is in" in note for note in record.outcome.notes)
     written = tmp_path / ("result.nrrd" if forced else "result-2.nrrd")
-    assert record["result"] == str(written)
+    assert record.result == str(written)
     assert read_labelmap(written).geometry.close_to(read_labelmap(case_files.label).geometry)
     assert forced or (tmp_path / "result.nrrd").read_text() == "mine"
 
@@ -320,9 +321,9 @@ def test_a_result_that_cannot_be_written_does_not_lose_the_model(model, case_fil
             (tmp_path / "folder").rmdir()
 
     record = tuned(model, case_files, tmp_path / "new", progress=progress, result=tmp_path / "folder" / "r.nrrd")
-    assert "result" not in record
-    assert any("its result for this case is not" in note for note in record["notes"])
-    assert load_model(str(tmp_path / "new"), "cpu").sha256 == record["sha256"]
+    assert record.result is None
+    assert any("its result for this case is not" in note for note in record.outcome.notes)
+    assert load_model(str(tmp_path / "new"), "cpu").sha256 == record.sha256
 
 
 def broken(model: Model) -> Model:
@@ -356,8 +357,8 @@ def test_a_tuning_that_diverges_ends_with_the_last_good_weights_and_says_so(
 
     monkeypatch.setattr(decoder, "dice_and_cross_entropy", loss)
     record = tuned(model, replace(case_files, slices=case_files.slices[:3]), tmp_path / "new")
-    assert record["steps"] == 5
-    assert any("The loss was not finite after 5 steps" in note for note in record["notes"])
+    assert record.outcome.steps == 5
+    assert any("The loss was not finite after 5 steps" in note for note in record.outcome.notes)
     card = load_card(tmp_path / "new")
     assert any("not finite" in note for note in card.training["tuned"][-1]["notes"])
     state = load_model(str(tmp_path / "new"), "cpu").networks[0].state_dict()
@@ -378,7 +379,7 @@ def test_warnings_of_the_readers_reach_the_record_and_not_the_bundle(model, case
             monkeypatch.setattr(module, f"read_{kind}", with_warning)
     record = tuned(model, case_files, tmp_path / "new", guard=listed)
     expected = {f"A {kind} of a {name}." for kind in ("volume", "labelmap") for name in ("case", "guard case")}
-    assert expected <= set(record["notes"])
+    assert expected <= set(record.outcome.notes)
     assert "A volume of" not in (tmp_path / "new" / METADATA).read_text()
 
 
@@ -501,8 +502,8 @@ def test_a_name_that_no_model_can_have_is_refused_before_any_work(model, case_fi
 
 
 def test_the_new_weights_lie_half_way_at_most_and_strength_says_how_far(model, case_files, tmp_path):
-    assert tuned(model, case_files, tmp_path / "new")["alpha"] == 0.5
-    assert tuned(model, case_files, tmp_path / "less", strength=0.5)["alpha"] == 0.25
+    assert tuned(model, case_files, tmp_path / "new").outcome.alpha == 0.5
+    assert tuned(model, case_files, tmp_path / "less", strength=0.5).outcome.alpha == 0.25
 
 
 @pytest.mark.parametrize("fine_below", [1.0, 0.4, 0.2, 0.0])
@@ -562,7 +563,9 @@ def test_the_command_prints_one_object_and_its_model_can_be_used_by_name(bundle,
     slices = ",".join(map(str, case_files.slices))
     assert main([*command, "--slices", slices, "--output", "mine", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert {"output", "sha256", "verdict", "before", "after", "seconds"} <= record.keys()
+    places, figures = ["output", "name", "sha256", "parent"], ["verdict", "before", "after", "change"]
+    assert list(record) == [*places, *figures, "alpha", "steps", "seconds", "notes"]
+    assert [list(one) for one in record["change"].values()] == [["mean", "error", "n"], ["kind", "mean", "error", "n"]]
     assert Path(record["output"]) == tmp_path / "home" / "models" / "mine"
     assert load_model("mine", "cpu").sha256 == record["sha256"]
     assert main([*command, "--output", "mine"]) == 1
@@ -596,7 +599,7 @@ def test_a_list_of_seeds_is_tuned_on_by_the_worker(bundle, model, case_files, tm
     write_seeds(tmp_path / "seeds.json", seeds)
     request = {"model": str(bundle), "seeds": str(tmp_path / "seeds.json"), "output": str(tmp_path / "new")}
     record = worker_jobs.run_finetune({**request, "options": {}}, no_progress)
-    assert load_model(str(tmp_path / "new"), "cpu").sha256 == record["sha256"]
+    assert load_model(str(tmp_path / "new"), "cpu").sha256 == record.sha256
     wrong = [replace(seeds[0], sha256="0" * 64)]
     write_seeds(tmp_path / "seeds.json", wrong)
     assert read_seeds(tmp_path / "seeds.json")[0].sha256 == "0" * 64
@@ -610,9 +613,5 @@ def test_slices_are_proposed_evenly_over_what_the_model_found(bundle, case_files
     numbers = [one["index"] for one in proposed]
     assert numbers == sorted(set(numbers))
     assert 1 <= len(numbers) <= 3
-    assert (
-        worker_jobs.run_suggest(
-            {"model": str(bundle), "input": str(case_files.image), "options": {"count": 3}}, no_progress
-        )["slices"]
-        == proposed
-    )
+    request = {"model": str(bundle), "input": str(case_files.image), "options": {"count": 3}}
+    assert encode(worker_jobs.run_suggest(request, no_progress))["slices"] == proposed
