@@ -114,11 +114,12 @@ def a_card() -> ModelCard:
 
 
 def save(folder: Path, card: ModelCard | None = None) -> ModelCard:
-    """Write a bundle of the card's network with seeded random weights; the card as it was written."""
+    """Write a bundle of the card's networks with seeded random weights; the card as it was written."""
     card = card or a_card()
     torch.manual_seed(1)
-    spec = card.networks[0]
-    weights = {spec.prefix + k: v for k, v in build(spec.name, dict(spec.arguments)).state_dict().items()}
+    weights = {}
+    for spec in card.networks:
+        weights |= {spec.prefix + k: v for k, v in build(spec.name, dict(spec.arguments)).state_dict().items()}
     return save_bundle(folder, card, weights, "# Small\n", "Test licence\n", {"authors": "A test"})
 
 

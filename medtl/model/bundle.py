@@ -76,19 +76,22 @@ def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segme
     from . import networks
 
     chosen = choose_device(device)
-    (spec,) = card.networks
+    spec = card.networks[0]  # that of all folds
     # The bundle has its own weights: none are fetched from a hub.
     arguments = {key: value for key, value in spec.arguments.items() if key != "encoder_weights"}
-    stored = weights_header(folder)
-    shapes = {key.removeprefix(spec.prefix): stored[key] for key in stored if key.startswith(spec.prefix)}
-    check_weights_fit(shapes, networks.shapes(spec.name, arguments), card)
+    wanted, stored = networks.shapes(spec.name, arguments), weights_header(folder)
+    prefixes = [fold.prefix for fold in card.networks]
+    for prefix in prefixes:
+        check_weights_fit({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}, wanted, card)
     with memory_errors(f"Not enough memory on {chosen} for {card.name}. Close other programs or use --device cpu."):
-        network = networks.build(spec.name, arguments)
-        network.load_state_dict(load_weights(folder, spec.prefix))
-        check_fit(network.eval(), card)
-        network = networks.place(network, chosen)
-    bf16 = chosen == "cpu" and networks.bf16_pays(network, input_channels(card))
-    return Model(card, folder, (network,), chosen, bf16)
+        folds = []
+        for prefix in prefixes:
+            network = networks.build(spec.name, arguments)
+            network.load_state_dict(load_weights(folder, prefix))
+            check_fit(network.eval(), card)
+            folds.append(networks.place(network, chosen))
+    bf16 = chosen == "cpu" and networks.bf16_pays(folds[0], input_channels(card))
+    return Model(card, folder, tuple(folds), chosen, bf16)
 
 
 def weights_header(folder: Path) -> dict[str, TensorFacts]:
@@ -139,18 +142,17 @@ def load_weights(folder: Path, prefix: str) -> dict[str, "torch.Tensor"]:
 
     Raises: ModelError when they cannot be read, or are not all finite numbers.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        stored = load_file(folder / WEIGHTS)
+        with safe_open(folder / WEIGHTS, framework="pt") as stored:
+            tensors = {key: stored.get_tensor(key) for key in stored.keys() if key.startswith(prefix)}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         reason = reason_of(error)
         raise ModelError(f"The weights in {folder} cannot be read: {reason}. Import the model again.") from error
     weights = {
         key.removeprefix(prefix): value.float() if value.is_floating_point() else value
-        for key, value in stored.items()
-        if key.startswith(prefix)
+        for key, value in tensors.items()
     }
     if wrong := [key for key, value in weights.items() if not value.isfinite().all()]:
         raise ModelError(
@@ -161,25 +163,24 @@ def load_weights(folder: Path, prefix: str) -> dict[str, "torch.Tensor"]:
 
 
 def check_fit(network: "Network", card: ModelCard) -> None:
-    """Raise ModelError when the network does not take the card's channels or does not give its labels or classes, or
-    the score by which the card abstains."""
+    """Raise ModelError when the network does not take the card's channels or windows, or does not give its labels or
+    classes, or the score by which the card abstains."""
     import torch
 
-    # A classifier takes pictures of one size, a U-Net of any.
-    channels, wanted, side = input_channels(card), outputs(card), card.input.side or 2 * network.multiple
+    channels, wanted, size = input_channels(card), outputs(card), size_of_fit(network, card)
     try:
         with torch.inference_mode():
-            logits = network(torch.zeros((1, channels, side, side)))
-    except (RuntimeError, IndexError) as error:
+            logits = network(torch.zeros((1, channels, *size)))
+    except (RuntimeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"The network of {card.name} does not take the card's {channels} channels: {reason}"
         ) from error
-    expected = (1, wanted) if card.task == "classification" else (1, wanted, side, side)
+    expected = (1, wanted) if card.task == "classification" else (1, wanted, *size)
     if tuple(logits.shape) != expected:
         raise ModelError(
             f"{card.name} has {len(card.labels or card.classes)} {'labels' if card.labels else 'classes'}, which need "
-            f"{wanted} outputs of its network, found {tuple(logits.shape)[1:]}. "
+            f"{wanted} outputs of its network at the size of its input, {size}, found {tuple(logits.shape)[1:]}. "
             "Import the model again."
         )
     if card.abstention and card.abstention.score == "mahalanobis" and not len(getattr(network, "usual", ())):
@@ -189,6 +190,28 @@ def check_fit(network: "Network", card: ModelCard) -> None:
         )
     if not logits.isfinite().all():
         raise ModelError(f"The network of {card.name} gives no finite numbers: the model is damaged. Get it again.")
+
+
+def size_of_fit(network: "Network", card: ModelCard) -> tuple[int, ...]:
+    """The size of an input that shows whether the network fits the card; for windows the smallest, as it runs for each
+    fold: one multiple along each axis, and two along one, because a norm needs more than one value.
+
+    Raises: ModelError when the card's images or windows have other axes than the network's, or no multiples of its.
+    """
+    windows, multiples = card.windows, network.multiples
+    whole = windows.patch if windows else (card.input.side or 2 * network.multiple,) * 2
+    if len(whole) != len(multiples) or (
+        windows and any(side % step for side, step in zip(whole, multiples, strict=True))
+    ):
+        raise ModelError(
+            f"{card.name} has windows of {' x '.join(map(str, whole))}, and its network takes multiples of "
+            f"{' x '.join(map(str, multiples))}. Import the model again."
+        )
+    if windows is None:  # a classifier takes pictures of one size, a U-Net of any
+        return whole
+    steps = [side // step for side, step in zip(whole, multiples, strict=True)]
+    longest = steps.index(max(steps))
+    return tuple(step * min(2, steps[k]) if k == longest else step for k, step in enumerate(multiples))
 
 
 def save_bundle(

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as functional
-from monai.networks.layers.simplelayers import SkipConnection
 from monai.networks.nets.basic_unet import BasicUNet
 from monai.networks.nets.dynunet import DynUNet
 from monai.networks.nets.segresnet import SegResNet
@@ -18,7 +17,7 @@ from monai.networks.nets.swin_unetr import SwinUNETR
 from monai.networks.nets.unet import UNet
 from monai.networks.nets.unetr import UNETR
 from monai.networks.nets.vnet import VNet
-from torch import Tensor
+from torch import Tensor, nn
 
 from .network import Network, products
 
@@ -259,7 +258,7 @@ class UNet3d(Network):
         """The layers down, the coarsest layer last; and the layers up, coarsest first."""
         down, up = [], []
         level: Any = self.unet.model
-        while isinstance(level[1], SkipConnection):
+        while type(level) is nn.Sequential:  # the coarsest layer is of a class of MONAI
             down.append(level[0])
             up.append(level[2])
             level = level[1].submodule

@@ -44,6 +44,20 @@ TINY = {
 TWINS = {"basicunet2d": "unet", "vnet2d": "vnet", "unetr2d": "unetr", "swinunetr2d": "swin"}
 
 
+# Arguments of networks that see windows.
+PLAIN = {
+    "channels": 1,
+    "outputs": 2,
+    "features": [4, 8],
+    "kernels": [[3, 3], [3, 3]],
+    "strides": [[1, 1], [2, 2]],
+    "blocks": [2, 2],
+    "decoder_blocks": [1],
+}
+VOLUMES = PLAIN | {"kernels": [[3, 3, 3]] * 2, "strides": [[1, 1, 1], [2, 2, 2]]}
+ZOO = {"in_channels": 1, "out_channels": 2}
+
+
 @pytest.fixture(autouse=True)
 def light(monkeypatch):
     """Random weights by the fastest rule: timm's own take seconds for VGG."""
@@ -354,6 +368,22 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         ("unetr2d", {"channels": 1, "labels": 1, "heads": 0}, "does not take the arguments"),
         ("unetr2d", {"channels": 1, "labels": 1, "size": 8}, "does not take the arguments"),
         ("swinunetr2d", {"channels": 1, "labels": 1, "features": 20}, "divisible by 12"),
+        ("plainunet", PLAIN | {"features": [10**9, 8]}, "'features' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"features": [8] * 13}, "'features' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"outputs": 10**9}, "'outputs' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"kernels": [[3, 3], [3, 999]]}, "'kernels' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"kernels": [[[3]], [[3]]]}, "'kernels' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"strides": [[1, 1], [0, 2]]}, "'strides' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"blocks": [2, True]}, "'blocks' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"bias": 1}, "'bias' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"blocks": [2]}, "does not take the arguments"),
+        ("residualunet", PLAIN | {"kernels": [[3] * 4] * 2}, "does not take the arguments"),
+        ("unet3d", ZOO | {"channels": [8, 10**9], "strides": [2]}, "'channels' is unknown or has a value"),
+        ("unet3d", ZOO | {"channels": [8], "strides": [2]}, "no less than 2"),
+        ("segresnet3d", ZOO | {"norm": ["group", {"num_groups": "8"}]}, "'norm' is unknown or has a value"),
+        ("segresnet3d", ZOO | {"norm": ["group", {"num_groups": 8}, 1]}, "'norm' is unknown or has a value"),
+        ("segresnet3d", ZOO | {"dropout_prob": 1.5}, "'dropout_prob' is unknown or has a value"),
+        ("segresnet3d", ZOO | {"spatial_dims": 1}, "'spatial_dims' is unknown or has a value"),
     ],
 )
 def test_unknown_networks_and_arguments_are_refused(name, arguments, message):
@@ -383,6 +413,14 @@ def test_placing_keeps_what_the_network_says():
         assert torch.allclose(placed(x.contiguous(memory_format=torch.channels_last)), before, atol=1e-5)
 
 
+def test_a_network_of_volumes_can_be_placed():
+    network = build("residualunet", VOLUMES).eval()
+    x = torch.randn(1, 1, 4, 4, 4)
+    with torch.no_grad():
+        before = network(x)
+        assert torch.equal(networks.place(network, "cpu")(x), before)
+
+
 class Timed(Network):
     """Takes as long as it is told to, on a clock of its own."""
 
@@ -405,6 +443,29 @@ def test_bf16_pays_where_it_is_a_third_faster_by_the_clock(fp32, bf16, pays, mon
     monkeypatch.setattr(networks, "time", SimpleNamespace(perf_counter=lambda: network.now))
     assert bf16_pays(network, 3) is pays
     assert {shape[1] for shape in network.shapes} == {3}
+
+
+@pytest.mark.parametrize(("fp32", "bf16", "pays"), [(1.0, 0.5, True), (1.0, 0.9, False)])
+def test_a_network_of_volumes_is_probed_by_one_convolution_of_features(fp32, bf16, pays, monkeypatch):
+    network, seen = build("plainunet", VOLUMES | {"features": [32, 320], "channels": 3}).eval(), []
+    clock = SimpleNamespace(now=0.0)
+
+    def run(layer, inputs):
+        seen.append((layer, tuple(inputs[0].shape)))
+        clock.now += (fp32, bf16)[torch.is_autocast_enabled("cpu")]
+
+    for layer in network.modules():
+        layer.register_forward_pre_hook(run)
+    monkeypatch.setattr(networks, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    assert bf16_pays(network, 3) is pays
+    assert {layer for layer, _ in seen} == {network.encoder.stages[0][0].convs[1].conv}
+    assert {shape for _, shape in seen} == {(2, 32, 16, 16, 16)}
+
+
+@pytest.mark.parametrize("change", [{}, {"channels": 500}, {"kernels": [[1, 1, 1]] * 2}])
+def test_any_network_of_volumes_can_be_probed(change):
+    network = build("plainunet", VOLUMES | change).eval()
+    assert bf16_pays(network, network.encoder.stages[0][0].convs[0].conv.in_channels) in (True, False)
 
 
 def test_a_real_network_can_be_probed():
