@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from medtl.model.bundle import Model, save_bundle
 from medtl.model.card import METADATA, InputSpec, Label, ModelCard, NetworkSpec
-from medtl.model.networks import Network, build
+from medtl.model.network import Network
+from medtl.model.networks import build
 
 LESION = (Label(1, "lesion", "Lesion", (0.9, 0.3, 0.2), "lesion~SCT^1^a~SCT^2^b"),)
 # A window of 0 to 200 shows the network -1 to 1.
@@ -24,7 +25,7 @@ class Bands(Network):
     The outermost pixels look at the opposite border.
     """
 
-    multiple = 4
+    multiples = (4, 4)
 
     def __init__(
         self, centres: tuple[float, ...] = (-1.0, 0.5), shift: tuple[int, int] = (0, 0), sharpness: float = 200.0

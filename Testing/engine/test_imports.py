@@ -51,7 +51,8 @@ WITHIN = {
     ),
     "model": (
         {"card_text", "files", "series_name", "tuning_records"},
-        {"card", "device"},
+        {"card", "device", "network"},
+        {"monai_networks", "unets"},
         {"store", "networks"},
         {"bundle"},
     ),

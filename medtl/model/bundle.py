@@ -20,7 +20,7 @@ from .store import MAX_BUNDLE_BYTES, WEIGHTS, check_weights, find_model, sha256_
 if TYPE_CHECKING:
     import torch
 
-    from .networks import Network
+    from .network import Network
 
 MONAI_SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
 MAX_HEADER_BYTES = 8_000_000

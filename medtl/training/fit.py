@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import InputError, ModelError
 from ..model.card import InputSpec
-from ..model.networks import Network
+from ..model.network import Network
 from ..preprocess import AIR, TISSUE_CLIP, from_tissue_units, neighbour_steps, to_tissue_units
 from ..progress import Progress, no_progress
 from .augment import Augmentation, augment

@@ -9,7 +9,8 @@ from typing import Protocol
 from ..errors import InputError
 from ..io.into_place import check_parent
 from ..model.card import ModelCard
-from ..model.networks import Network, build
+from ..model.network import Network
+from ..model.networks import build
 from ..progress import Progress
 from .fit import CHECKPOINT
 
