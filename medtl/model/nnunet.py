@@ -38,6 +38,22 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
+class ImportOptions:
+    """What to import of nnU-Net's results, and as what.
+
+    `configuration` is needed where there are several. `folds`: their numbers, or "all" (None: every numbered one, else
+    "all"). `name`, `channels`: in place of those of the dataset. `orientation`: how volumes are turned first, such as
+    "RAS" (None: as nnU-Net's reader does).
+    """
+
+    configuration: str | None = None
+    folds: tuple[str, ...] | None = None
+    name: str | None = None
+    channels: tuple[str, ...] | None = None
+    orientation: str | None = None
+
+
+@dataclass(frozen=True)
 class Plans:
     """`plans` and `dataset` are the two files; `configuration` is the plans' one that was trained, with what it
     inherits; `name` is its name."""
@@ -416,25 +432,15 @@ def channels_of(plans: Plans, given: Sequence[str] | None) -> tuple[str, ...]:
 # --- the card ---
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What the user may choose: the model's name, its channels, and the orientation of its volumes (None: as nnU-Net
-    reads them)."""
-
-    name: str | None = None
-    channels: tuple[str, ...] | None = None
-    orientation: str | None = None
-
-
-def card_of(plans: Plans, checkpoint: Checkpoint, folds: Sequence[str], choices: Choices) -> ModelCard:
+def card_of(plans: Plans, checkpoint: Checkpoint, folds: Sequence[str], options: ImportOptions) -> ModelCard:
     """The card of the model with one network for each fold, without the SHA-256 of its weights.
 
     Raises: ModelError when the model cannot be imported, with the reason.
     """
     labels, decision = labels_of(plans.dataset)
-    channels = channels_of(plans, choices.channels)
+    channels = channels_of(plans, options.channels)
     network, arguments = network_of(plans, len(channels), len(labels) + (decision == "argmax"))
-    windows = windows_of(plans, checkpoint.mirror, choices.orientation)
+    windows = windows_of(plans, checkpoint.mirror, options.orientation)
     totals = [math.prod(steps) for steps in zip(*arguments["strides"], strict=True)]
     if any(size % total for size, total in zip(windows.patch, totals, strict=True)):
         raise ModelError(
@@ -442,7 +448,7 @@ def card_of(plans: Plans, checkpoint: Checkpoint, folds: Sequence[str], choices:
         )
     dataset = str(plans.plans.get("dataset_name", "nnU-Net"))
     return ModelCard(
-        name=choices.name or default_name(dataset, plans.name),
+        name=options.name or default_name(dataset, plans.name),
         version="1.0.0",
         description=f"{dataset[:80]}, {plans.name[:80]}: trained by nnU-Net 2; imported, not validated by MedTL; "
         "research use, not for diagnosis",
