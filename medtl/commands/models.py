@@ -38,7 +38,8 @@ def models(args: argparse.Namespace, out: TextIO) -> int:
 
 def import_(args: argparse.Namespace, out: TextIO) -> int:
     """Bring a model into the user's store and print its folder there."""
-    from ..model.import_model import ImportOptions, import_model
+    from ..model.import_model import import_model
+    from ..model.nnunet import ImportOptions
 
     orientation = args.orientation if args.orientation in (None, STORED) else args.orientation.upper()
     options = ImportOptions(args.configuration, args.folds, args.name, args.channels, orientation)
