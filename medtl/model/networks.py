@@ -350,8 +350,11 @@ def bf16_pays(network: Network, channels: int, gain: float = 1.3) -> bool:
     takes seconds for the smallest window, and most of these for the weights of levels that hardly count in a real one.
     """
     probe: nn.Module = network
-    image = torch.zeros((2, channels, 128, 128)).contiguous(memory_format=torch.channels_last)
-    if network.dimensions == 3:
+    if network.dimensions == 2:
+        rows, columns = network.multiples
+        size = (rows * max(2, 128 // rows), columns * max(1, 128 // columns))  # a norm needs more than one value
+        image = torch.zeros((2, channels, *size)).contiguous(memory_format=torch.channels_last)
+    else:
         convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv3d)]
         overlapping = (c for c in convolutions if c.in_channels > channels and c.kernel_size > c.stride)
         probe = next(overlapping, convolutions[-1])

@@ -462,10 +462,18 @@ def test_a_network_of_volumes_is_probed_by_one_convolution_of_features(fp32, bf1
     assert {shape for _, shape in seen} == {(2, 32, 16, 16, 16)}
 
 
-@pytest.mark.parametrize("change", [{}, {"channels": 500}, {"kernels": [[1, 1, 1]] * 2}])
-def test_any_network_of_volumes_can_be_probed(change):
-    network = build("plainunet", VOLUMES | change).eval()
-    assert bf16_pays(network, network.encoder.stages[0][0].convs[0].conv.in_channels) in (True, False)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        VOLUMES,
+        VOLUMES | {"channels": 500},
+        VOLUMES | {"kernels": [[1, 1, 1]] * 2},
+        PLAIN | {"strides": [[8, 16], [16, 8]]},  # 128, where one value would be left
+        PLAIN | {"strides": [[1, 1], [3, 5]]},
+    ],
+)
+def test_any_network_that_sees_windows_can_be_probed(arguments):
+    assert bf16_pays(build("plainunet", arguments).eval(), arguments["channels"]) in (True, False)
 
 
 def test_a_real_network_can_be_probed():
