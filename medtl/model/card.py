@@ -264,7 +264,8 @@ def load_card(folder: Path) -> ModelCard:
     schema = block.get("schema")
     if type(schema) is not int or schema not in SCHEMAS:
         raise ModelError(
-            f"{path} has schema {str(schema)[:40]}, expected {' or '.join(map(str, SCHEMAS))}. Update MedTL or the model."
+            f"{path} has schema {str(schema)[:40]}, expected {' or '.join(map(str, SCHEMAS))}. Update MedTL or the "
+            "model."
         )
     values = {key: value for key, value in block.items() if key != "schema"}
     values |= {key: metadata.get(key) for key in ("version", "description")}
