@@ -417,7 +417,9 @@ def channels_of(plans: Plans, given: Sequence[str] | None) -> tuple[str, ...]:
     """
     names = given
     if names is None:
-        key = "channel_names" if "channel_names" in plans.dataset else "modality"
+        key, old = "channel_names", "modality"
+        if old in plans.dataset and key not in plans.dataset:
+            key = old
         block = entry(plans.dataset, key, dict, DATASET)
         if set(block) != {str(number) for number in range(len(block))}:
             raise ModelError(f"Expected the keys 0, 1, … for {key} in {DATASET}, found {short(list(block))}.")

@@ -17,6 +17,7 @@ from medtl.commands import segment as batch_segment
 from medtl.errors import Cancelled, InputError, ModelError
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_labelmap
+from medtl.model.nnunet import ImportOptions
 from medtl.results import LesionFigures, SegmentedFile, SegmentFigures
 from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions
 from medtl.training.recipe import TrainedBundle
@@ -413,13 +414,18 @@ def test_models_lists_damaged_ones_with_the_problem(monkeypatch, capsys):
 
 
 def test_import_prints_where_the_bundle_went(monkeypatch, capsys):
-    def import_bundle(path):
+    def import_model(path, options, progress):
         if path.name == "bad.zip":
             raise ModelError("bad.zip is no bundle.")
+        asked.append(options)
         return Path("store") / path.stem
 
-    monkeypatch.setattr("medtl.model.store.import_bundle", import_bundle)
+    asked = []
+    monkeypatch.setattr("medtl.model.import_model.import_model", import_model)
     assert run("import my.zip", capsys)[:2] == (0, str(Path("store/my")) + "\n")
+    more = "--configuration 2d --folds 0,1 --name mine --channels FLAIR,T2 --orientation ras --json"
+    assert json.loads(run(f"import my {more}", capsys)[1]) == {"model": "my", "folder": str(Path("store/my"))}
+    assert asked == [ImportOptions(), ImportOptions("2d", ("0", "1"), "mine", ("FLAIR", "T2"), "RAS")]
     assert run("import bad.zip", capsys) == (1, "", "medtl: bad.zip is no bundle.\n")
 
 

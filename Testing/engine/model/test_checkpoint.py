@@ -1,4 +1,4 @@
-"""nnU-Net's checkpoints: their weights come out, of a malicious one nothing runs, a bad one is refused in a sentence."""
+"""nnU-Net's checkpoints: their weights come out, of a malicious one nothing runs, a bad one is refused."""
 
 import builtins
 import os
