@@ -88,23 +88,25 @@ def pictures_of(path: Path) -> list[Path]:
 
 def classify_all(inputs: Sequence[Path], args: argparse.Namespace, answer: dict[str, Any], out: TextIO) -> int:
     """The exit status of classifying the inputs; results go into `answer` and are printed as they come."""
-    from ..classification.classify import ClassifyOptions
-    from ..classification.files import classify_file
-    from ..io.isolated import reader_of
-    from ..model.bundle import load_model
+    from ..io.isolated import IsolatedReader
 
-    progress = TerminalProgress()
-    loading = Stopwatch(progress)
-    loading("load", 0.0)
-    try:
-        model = load_model(args.model, args.device, "classification")
-    finally:
-        progress.close()
-    loading.stop()
-    answer.update(model=model.card.name, version=model.card.version, sha256=model.sha256)
-    names = ("segmentation", "segment", "heatmap", "frame", "component", "series", "device", "threads", "force")
-    options = ClassifyOptions(**{name: getattr(args, name) for name in names})
-    with reader_of(len(inputs), progress) as reader:
+    # Before torch is imported: the reader gets ready meanwhile.
+    with IsolatedReader(data_outside=args.data_outside) as reader:
+        from ..classification.classify import ClassifyOptions
+        from ..classification.files import classify_file
+        from ..model.bundle import load_model
+
+        progress = TerminalProgress()
+        loading = Stopwatch(progress)
+        loading("load", 0.0)
+        try:
+            model = load_model(args.model, args.device, "classification")
+        finally:
+            progress.close()
+        loading.stop()
+        answer.update(model=model.card.name, version=model.card.version, sha256=model.sha256)
+        names = ("segmentation", "segment", "heatmap", "frame", "component", "series", "device", "threads", "force")
+        options = ClassifyOptions(**{name: getattr(args, name) for name in names})
         for source in inputs:
             try:
                 result = encode(classify_file(source, model, options, progress, reader))

@@ -3,11 +3,14 @@
 import copy
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import failing_reader
 import numpy as np
 import pytest
 import small_model
@@ -28,6 +31,7 @@ from medtl.finetuning.guard import NO_CHANGE, Change, Guard, verdict
 from medtl.finetuning.output import TuningOutput
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import Seed, read_seeds, seeds_of, write_seeds
+from medtl.io.isolated import IsolatedReader
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import Model, load_model
@@ -192,6 +196,27 @@ def test_accepted_cases_are_the_guard_set_when_they_are_given(model, case_files,
     record = tuned(model, case_files, tmp_path / "new", guard=listed)
     assert record["change"]["guard"]["kind"] == "cases"
     assert record["change"]["guard"]["n"] == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("where", ["guard", "seeds"])
+def test_an_image_that_crashes_the_reader_is_one_sentence_and_nothing_is_written(
+    where, bundle, model, case_files, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("medtl.io.isolated.IsolatedReader", partial(IsolatedReader, command=failing_reader.COMMAND))
+    crash = tmp_path / "crash.nrrd"
+    shutil.copy(case_files.image, crash)
+    (tmp_path / "guard.csv").write_text(f"image,label\n{crash},{case_files.label}\n")
+    sha256 = voxels_sha256(read_volume(crash).array)
+    image = crash if where == "seeds" else case_files.image
+    seeds = seeds_of(read_labelmap(case_files.label), model.card, image, sha256, case_files.slices)
+    write_seeds(tmp_path / "seeds.json", seeds)
+    request = {"model": str(bundle), "seeds": str(tmp_path / "seeds.json"), "output": str(tmp_path / "new")}
+    options = {"guard": str(tmp_path / "guard.csv")} if where == "guard" else {}
+    before = set(tmp_path.iterdir())
+    with pytest.raises(InputError, match=r"the reader crashed \(SIGSEGV\): .*crash.nrrd. Export it again"):
+        worker_jobs.run_finetune({**request, "options": options}, no_progress)
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_the_budget_is_kept(model, case_files, tmp_path, monkeypatch):
