@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import failing_reader
 import numpy as np
@@ -31,6 +32,7 @@ from medtl.finetuning.guard import NO_CHANGE, Change, Guard, verdict
 from medtl.finetuning.output import TuningOutput
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import Seed, read_seeds, seeds_of, write_seeds
+from medtl.io import read
 from medtl.io.isolated import IsolatedReader
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
@@ -83,9 +85,9 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def tuned(model: Model, case: CaseInput, output: Path | str, budget: float = 60.0, **more: object) -> dict:
-    progress = more.pop("progress", no_progress)
+    progress, reader = more.pop("progress", no_progress), more.pop("reader", read)
     options = FinetuneOptions(budget, **more)
-    return finetune_files.finetune_files(model, TuningFiles(str(output), (case,)), options, progress)
+    return finetune_files.finetune_files(model, TuningFiles(str(output), (case,)), options, progress, reader=reader)
 
 
 def a_run(**more: object) -> Run:
@@ -390,21 +392,18 @@ def test_a_tuning_that_diverges_ends_with_the_last_good_weights_and_says_so(
     assert any(not torch.equal(value, model.networks[0].state_dict()[key]) for key, value in state.items())
 
 
-def test_warnings_of_the_readers_reach_the_record_and_not_the_bundle(model, case_files, tmp_path, monkeypatch):
+def test_warnings_of_the_readers_reach_the_record_and_not_the_bundle(model, case_files, tmp_path):
+    guarded = [shutil.copy(file, tmp_path / f"guard-{file.name}") for file in (case_files.image, case_files.label)]
     listed = tmp_path / "guard.csv"
-    listed.write_text(f"image,label\n{case_files.image},{case_files.label}\n")
-    for module, name in ((finetune_files, "case"), (guard, "guard case")):
-        for kind in ("volume", "labelmap"):
-            read = getattr(module, f"read_{kind}")
-
-            def with_warning(path: Path, read: Callable = read, text: str = f"A {kind} of a {name}.") -> object:
-                return replace(read(path), warnings=(text,))
-
-            monkeypatch.setattr(module, f"read_{kind}", with_warning)
-    record = tuned(model, case_files, tmp_path / "new", guard=listed)
-    expected = {f"A {kind} of a {name}." for kind in ("volume", "labelmap") for name in ("case", "guard case")}
-    assert expected <= set(record["notes"])
-    assert "A volume of" not in (tmp_path / "new" / METADATA).read_text()
+    listed.write_text(f"image,label\n{guarded[0]},{guarded[1]}\n")
+    reader = SimpleNamespace(
+        read_volume=lambda path: replace(read_volume(path), warnings=(f"A warning of {path.name}.",)),
+        read_labelmap=lambda path: replace(read_labelmap(path), warnings=(f"A warning of {path.name}.",)),
+    )
+    record = tuned(model, case_files, tmp_path / "new", guard=listed, reader=reader)
+    files = (case_files.image, case_files.label, *guarded)
+    assert {f"A warning of {file.name}." for file in files} <= set(record["notes"])
+    assert "A warning of" not in (tmp_path / "new" / METADATA).read_text()
 
 
 def test_a_bundle_names_no_image_and_holds_no_hash_of_one(model, case_files, tmp_path):
