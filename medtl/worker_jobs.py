@@ -114,19 +114,21 @@ def run_segment(request: Request, progress: Progress) -> SegmentedBatch:
 
 
 def run_finetune(request: Request, progress: Progress) -> "TuningResult":
-    """What came of tuning on a list of SEEDs."""
+    """What came of tuning on a list of SEEDs, whose images may lie anywhere on the user's disk."""
     from .finetuning.files import TuningFiles, finetune_files
     from .finetuning.run import FinetuneOptions, TimeBudget, ignore_values
+    from .io.isolated import IsolatedReader
 
     request = check_request(request, "model", "seeds", "output")
     check_names(request["options"], FinetuneOptions)
     options = build_options(FinetuneOptions, request["options"])
     budget = TimeBudget(options.budget)
-    progress("load", 0.0)
-    model = warm_model(request["model"], options.device)
     on_values = getattr(progress, "note", ignore_values)  # the worker's own progress takes figures to draw, too
     files = TuningFiles(request["output"], seeds=Path(request["seeds"]))
-    return finetune_files(model, files, options, progress, on_values, budget)
+    progress("load", 0.0)
+    with IsolatedReader(progress) as reader:
+        model = warm_model(request["model"], options.device)
+        return finetune_files(model, files, options, progress, on_values, budget, reader)
 
 
 def run_suggest(request: Request, progress: Progress) -> "SuggestedFile":

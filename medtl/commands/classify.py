@@ -105,23 +105,25 @@ def pictures_of(path: Path) -> list[Path]:
 
 def classify_all(inputs: Sequence[Path], args: argparse.Namespace, run: Run, out: TextIO) -> int:
     """The exit status of classifying the inputs; each result is printed as it comes."""
-    from ..classification.classify import ClassifyOptions
-    from ..classification.files import classify_file
-    from ..io.isolated import reader_of
-    from ..model.bundle import load_model
+    from ..io.isolated import IsolatedReader
 
-    progress = TerminalProgress()
-    loading = Stopwatch(progress)
-    loading("load", 0.0)
-    try:
-        model = load_model(args.model, args.device, "classification")
-    finally:
-        progress.close()
-    loading.stop()
-    run.model, run.version, run.sha256 = model.card.name, model.card.version, model.sha256
-    names = ("segmentation", "segment", "heatmap", "frame", "component", "series", "device", "threads", "force")
-    options = ClassifyOptions(**{name: getattr(args, name) for name in names})
-    with reader_of(len(inputs), progress) as reader:
+    # Before torch is imported: the reader gets ready meanwhile.
+    with IsolatedReader(data_outside=args.data_outside) as reader:
+        from ..classification.classify import ClassifyOptions
+        from ..classification.files import classify_file
+        from ..model.bundle import load_model
+
+        progress = TerminalProgress()
+        loading = Stopwatch(progress)
+        loading("load", 0.0)
+        try:
+            model = load_model(args.model, args.device, "classification")
+        finally:
+            progress.close()
+        loading.stop()
+        run.model, run.version, run.sha256 = model.card.name, model.card.version, model.sha256
+        names = ("segmentation", "segment", "heatmap", "frame", "component", "series", "device", "threads", "force")
+        options = ClassifyOptions(**{name: getattr(args, name) for name in names})
         for source in inputs:
             try:
                 result = classify_file(source, model, options, progress, reader)

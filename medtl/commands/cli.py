@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = verb(export, "export", "Write a segmentation in another format.")
     sub.add_argument("segmentation", type=path_argument, metavar="SEGMENTATION")
     sub.add_argument("--output", required=True, type=path_argument, metavar="FILE", help="its suffix is the format")
+    add_reading(sub)
     add_force(sub)
     sub = verb(phantom, "phantom", "Write a synthetic head with a known lesion.")
     sub.add_argument("folder", type=path_argument, metavar="DIR")
@@ -120,6 +121,7 @@ def add_segment(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
     sub.add_argument("--flip", action="store_true", help="average over mirror images: slower, a little better")
     sub.add_argument("--no-cleanup", action="store_true", help="keep small separate parts")
+    add_reading(sub)
     add_compute(sub)
     add_force(sub)
     add_json(sub)
@@ -156,6 +158,7 @@ def add_finetune(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--strength", type=float, default=1.0, metavar="X", help="how far to go, up to 2 (default: 1)")
     sub.add_argument("--output", required=True, type=non_empty, metavar="NAME|DIR", help="a name in your model store")
     sub.add_argument("--result", type=path_argument, metavar="FILE", help="this case's labelmap, SEEDs as drawn")
+    add_reading(sub)
     add_compute(sub)
     add_force(sub)
     add_json(sub)
@@ -166,6 +169,7 @@ def add_suggest(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("image", type=path_argument, metavar="IMAGE")
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
     sub.add_argument("-n", dest="count", type=positive_int, default=5, metavar="N", help="how many slices (default: 5)")
+    add_reading(sub)
     add_compute(sub)
     add_json(sub)
 
@@ -182,6 +186,7 @@ def add_classify(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--frame", type=non_negative_int, metavar="N", help="which volume of a 4D file, from 0")
     sub.add_argument("--component", type=non_negative_int, metavar="N", help="which component of a colour file, from 0")
     sub.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
+    add_reading(sub)
     add_compute(sub)
     add_force(sub)
     add_json(sub)
@@ -194,6 +199,7 @@ def add_evaluate(sub: argparse.ArgumentParser) -> None:
         "--cases", required=True, type=path_argument, metavar="CSV|DIR", help="image,label[,patient,site] or nnU-Net"
     )
     sub.add_argument("--binary", action="store_true", help="every label value above 0 is the model's one label")
+    add_reading(sub)
     add_compute(sub)
     add_json(sub)
 
@@ -206,6 +212,13 @@ def add_train(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--fold", type=non_negative_int, metavar="K", help="hold out this fold of the patients")
     sub.add_argument("--encoder-weights", metavar="NAME|FILE", help="start from these instead of the recipe's")
     sub.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the output folder")
+    add_reading(sub)
+
+
+def add_reading(sub: argparse.ArgumentParser) -> None:
+    """Add --data-outside, which every command that reads images has."""
+    text = "read detached data files that lie outside the folder of their header"
+    sub.add_argument("--data-outside", action="store_true", help=text)
 
 
 def add_compute(sub: argparse.ArgumentParser) -> None:
@@ -276,13 +289,17 @@ def classify(args: argparse.Namespace, out: TextIO) -> int:
 
 def train(args: argparse.Namespace, out: TextIO) -> int:
     """Train by a recipe and print the folder that holds the bundle."""
-    from ..training.recipe import TrainingRun
-    from ..training.train import train as fit
+    from ..io.isolated import IsolatedReader
 
-    run = TrainingRun(args.cases, args.output, args.fold, args.resume, args.encoder_weights)
     progress = TerminalProgress()
     try:
-        trained = fit(args.recipe, run, progress)
+        # Before torch is imported: the reader gets ready meanwhile.
+        with IsolatedReader(data_outside=args.data_outside) as reader:
+            from ..training.recipe import TrainingRun
+            from ..training.train import train as fit
+
+            run = TrainingRun(args.cases, args.output, args.fold, args.resume, args.encoder_weights)
+            trained = fit(args.recipe, run, progress, reader)
     finally:
         progress.close()
     print_warnings(trained.warnings)
@@ -293,13 +310,14 @@ def train(args: argparse.Namespace, out: TextIO) -> int:
 def export(args: argparse.Namespace, out: TextIO) -> int:
     """Write a segmentation in another format."""
     from ..io.files import OUTPUTS, identities, suffix_of
-    from ..io.read import read_labelmap
+    from ..io.isolated import IsolatedReader
     from ..io.write import check_output, write_labelmap
 
     if suffix_of(args.output) not in OUTPUTS:
         args.parser.error(f"expected --output to end in {', '.join(OUTPUTS)}, found {args.output}")
     check_output(args.output, identities([args.segmentation]), args.force)
-    labelmap = read_labelmap(args.segmentation)
+    with IsolatedReader(data_outside=args.data_outside) as reader:
+        labelmap = reader.read_labelmap(args.segmentation)
     inexact = write_labelmap(args.output, labelmap, args.force)
     print_warnings((*labelmap.warnings, *inexact))
     print_lines(out, args.output)

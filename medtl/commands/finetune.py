@@ -52,22 +52,26 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
         args.parser.error("--plane and --window belong to --new-structure")
     if args.new_structure is not None and (args.guard or args.strength != 1.0):
         args.parser.error("a new structure knows nothing yet: leave --guard and --strength out")
-    from ..finetuning.files import CaseInput, TuningFiles, finetune_files
-    from ..finetuning.new_structure import Structure
     from ..finetuning.run import FinetuneOptions, TimeBudget
-    from ..model.bundle import load_model
+    from ..io.isolated import IsolatedReader
 
     budget = TimeBudget(args.budget)
     chosen = {name: getattr(args, name) for name in ("budget", "strength", "guard", "result", "device", "threads")}
     options = FinetuneOptions(**chosen, force=args.force)
-    structure = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
-    cases = tuple(CaseInput(case.image, case.label, case.slices) for case in args.cases)
-    files = TuningFiles(args.output, cases, args.seeds, structure)
     progress = TerminalProgress()
     try:
-        progress("load", 0.0)
-        model = load_model(args.model, args.device)
-        tuned = finetune_files(model, files, options, progress, budget=budget)
+        # Before torch is imported: the reader gets ready meanwhile.
+        with IsolatedReader(data_outside=args.data_outside) as reader:
+            from ..finetuning.files import CaseInput, TuningFiles, finetune_files
+            from ..finetuning.new_structure import Structure
+            from ..model.bundle import load_model
+
+            structure = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
+            cases = tuple(CaseInput(case.image, case.label, case.slices) for case in args.cases)
+            files = TuningFiles(args.output, cases, args.seeds, structure)
+            progress("load", 0.0)
+            model = load_model(args.model, args.device)
+            tuned = finetune_files(model, files, options, progress, budget=budget, reader=reader)
     finally:
         progress.close()
     print_warnings(tuned.outcome.notes)
@@ -101,16 +105,20 @@ def verdict_lines(tuned: "TuningResult") -> list[str]:
 
 def suggest(args: argparse.Namespace, out: TextIO) -> int:
     """Print the slices to correct next."""
-    from ..finetuning.suggest import suggest_file
-    from ..model.bundle import load_model
-    from ..segmentation import InferenceOptions
+    from ..io.isolated import IsolatedReader
 
     progress = TerminalProgress()
     try:
-        progress("load", 0.0)
-        model = load_model(args.model, args.device)
-        options = InferenceOptions(threads=args.threads)
-        suggested = suggest_file(args.image, model, args.count, options, progress)
+        # Before torch is imported: the reader gets ready meanwhile.
+        with IsolatedReader(data_outside=args.data_outside) as reader:
+            from ..finetuning.suggest import suggest_file
+            from ..model.bundle import load_model
+            from ..segmentation import InferenceOptions
+
+            progress("load", 0.0)
+            model = load_model(args.model, args.device)
+            options = InferenceOptions(threads=args.threads)
+            suggested = suggest_file(args.image, model, args.count, options, progress, reader)
     finally:
         progress.close()
     print_warnings(suggested.suggestion.warnings)

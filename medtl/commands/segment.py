@@ -168,21 +168,23 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, run: Run, out: TextIO
     """The exit status of segmenting the inputs; each result is printed as it comes."""
     if not jobs:  # before torch is imported, so that a mistyped path is answered at once
         return 1
-    from ..io.isolated import reader_of
-    from ..model.bundle import load_model
-    from ..segmentation import OutputOptions, segment_file
+    from ..io.isolated import IsolatedReader
 
-    reading, inference = options_of(args)
-    progress = TerminalProgress()
-    loading = Stopwatch(progress)
-    loading("load", 0.0)
-    try:
-        model = load_model(args.model, args.device)
-    finally:
-        progress.close()
-    loading.stop()
-    run.model, run.sha256 = model.card.name, model.sha256
-    with reader_of(len(jobs), progress) as reader:
+    # Before torch is imported: the reader gets ready meanwhile.
+    with IsolatedReader(data_outside=args.data_outside) as reader:
+        from ..model.bundle import load_model
+        from ..segmentation import OutputOptions, segment_file
+
+        reading, inference = options_of(args)
+        progress = TerminalProgress()
+        loading = Stopwatch(progress)
+        loading("load", 0.0)
+        try:
+            model = load_model(args.model, args.device)
+        finally:
+            progress.close()
+        loading.stop()
+        run.model, run.sha256 = model.card.name, model.sha256
         for job in jobs:
             outputs = OutputOptions(job.output, args.probabilities, args.uncertainty, args.force)
             try:

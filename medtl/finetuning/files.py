@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ..cases import read_cases as list_of_cases
 from ..errors import Cancelled, InputError, MedTLError
+from ..io import read
 from ..io.files import identities, stem_of, suffix_of
 from ..io.into_place import check_parent
-from ..io.read import read_labelmap, read_volume
+from ..io.isolated import Reader
 from ..io.write import check_output, write_labelmap
 from ..model.bundle import Model
 from ..model.card import ModelCard, check_card, is_name
@@ -88,6 +89,7 @@ def finetune_files(
     progress: Progress = no_progress,
     on_values: OnValues = ignore_values,
     budget: TimeBudget | None = None,
+    reader: Reader = read,
 ) -> TuningResult:
     """What came of a tuning; the bundle is written whatever the verdict.
 
@@ -101,7 +103,7 @@ def finetune_files(
         progress("read", 0.0)
         name, structure = output.folder.name, files.structure
         card = model.card if structure is None else structure_card(model.card, name, structure)
-        seeds = read_cases(card, files.cases, files.seeds)
+        seeds = read_cases(card, files.cases, files.seeds, reader)
         check_result(options, files, seeds)
         progress("read", 1.0)
         write = bundle_writer(model, structure, seeds, options)
@@ -110,7 +112,7 @@ def finetune_files(
             output.save(lambda folder: write(folder, name, weights, Unfinished(alpha)))
 
         later = later_slices(seeds.cases[0][0], card) if options.result is not None else 0
-        run = Run(options, budget, progress, on_values, save_checkpoint, later_slices=later)
+        run = Run(options, budget, progress, on_values, save_checkpoint, later_slices=later, reader=reader)
         with checkpoint_as_output(output):
             tuned = tune_or_train(model, card, structure, seeds, run)
             result = None if options.result is None else case_result(tuned, *seeds.cases[0], progress)
@@ -267,7 +269,7 @@ def output_folder(output: str) -> Path:
     return store / output
 
 
-def read_cases(card: ModelCard, cases: Sequence[CaseInput], listed: Path | None) -> SeedCases:
+def read_cases(card: ModelCard, cases: Sequence[CaseInput], listed: Path | None, reader: Reader) -> SeedCases:
     """Each image with its SEEDs, from the cases and from the list.
 
     Raises: InputError when nothing is marked, a labelmap lies on another grid or an image is not the one marked.
@@ -276,7 +278,7 @@ def read_cases(card: ModelCard, cases: Sequence[CaseInput], listed: Path | None)
     volumes: dict[str, Volume] = {}
     warnings: list[str] = []
     for case in cases:
-        volume, labelmap = read_volume(case.image), read_labelmap(case.label)
+        volume, labelmap = reader.read_volume(case.image), reader.read_labelmap(case.label)
         check_same_grid(labelmap.geometry, volume.geometry, case.label, case.image)
         sha256 = voxels_sha256(volume.array)
         volumes[sha256] = volume
@@ -284,7 +286,7 @@ def read_cases(card: ModelCard, cases: Sequence[CaseInput], listed: Path | None)
         warnings += (*volume.warnings, *labelmap.warnings)
     for seed in read_seeds(listed) if listed is not None else ():
         if seed.sha256 not in volumes:
-            volume = read_volume(seed.image)
+            volume = reader.read_volume(seed.image)
             if voxels_sha256(volume.array) != seed.sha256:
                 raise InputError(
                     f"Expected at {seed.image} the image whose slices were marked, found another. Mark them again."

@@ -60,7 +60,7 @@ def finetune(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]], run: 
         began = budget.used
         copies, warnings = _encode_copies(own, prepared, tuning, run)
         reserve = run.reserve + 0.8 * run.later_slices * (budget.used - began) / sum(len(c) for c in copies)
-        guard = guard_set(own, options.guard, options.budget / 10, run.progress)
+        guard = guard_set(own, options.guard, options.budget / 10, run.progress, run.reader)
         reserve += 3 * guard.seconds  # it is scored a few times more
         if budget.used + reserve >= options.budget:
             raise too_short("tune", run, reserve)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..cases import read_cases
-from ..io.read import read_labelmap, read_volume
+from ..io import read
+from ..io.isolated import Reader
 from ..model.bundle import Model
 from ..model.card import ModelCard
 from ..phantom import head
@@ -40,14 +41,14 @@ class Guard:
     warnings: tuple[str, ...] = ()
 
 
-def guard_set(model: Model, listed: Path | None, seconds: float, progress: Progress) -> Guard:
+def guard_set(model: Model, listed: Path | None, seconds: float, progress: Progress, reader: Reader = read) -> Guard:
     """The guard set with the model's Dice: the cases of the list. Without a list it is synthetic heads, as many as
     there is time for (at least two), if the model suits them.
 
     Raises: InputError for a list or a case that cannot be used.
     """
     if listed is not None:
-        return accepted_cases(model, listed, progress)
+        return accepted_cases(model, listed, progress, reader)
     if not suits_heads(model):
         return Guard("none")
     cases: list[EncodedSlices] = []
@@ -61,7 +62,7 @@ def guard_set(model: Model, listed: Path | None, seconds: float, progress: Progr
     return Guard("phantom heads", tuple(cases), before, took) if before.mean() >= MIN_HEAD_DICE else Guard("none")
 
 
-def accepted_cases(model: Model, listed: Path, progress: Progress) -> Guard:
+def accepted_cases(model: Model, listed: Path, progress: Progress, reader: Reader) -> Guard:
     """The guard set of a list of accepted cases.
 
     Raises: InputError for a list or a case that cannot be used.
@@ -71,7 +72,7 @@ def accepted_cases(model: Model, listed: Path, progress: Progress) -> Guard:
     files = read_cases(listed)
     for number, case_files in enumerate(files):
         progress("guard", number / len(files))
-        volume, labelmap = read_volume(case_files.image), read_labelmap(case_files.label)
+        volume, labelmap = reader.read_volume(case_files.image), reader.read_labelmap(case_files.label)
         check_same_grid(labelmap.geometry, volume.geometry, case_files.label, case_files.image)
         case = labelled_case(model, volume, labelmap)
         cases.append(encode_slices(model, case, spread_slices(case, CASE_SLICES)))

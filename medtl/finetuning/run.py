@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InputError
+from ..io import read
+from ..io.isolated import Reader
 from ..model.device import check_threads
 from ..progress import Progress, no_progress
 
@@ -92,7 +94,8 @@ class Run:
 
     `on_values` gets figures to draw, such as {"loss": 0.4}; `save_checkpoint(weights, alpha)` is called with states
     worth keeping before the run ends. `reserve` are the seconds of the budget that the caller needs afterwards, and
-    `later_slices` the slices that it will run the network on then.
+    `later_slices` the slices that it will run the network on then. `reader`
+    reads the guard set.
     """
 
     options: FinetuneOptions
@@ -102,6 +105,7 @@ class Run:
     save_checkpoint: SaveCheckpoint = no_checkpoint
     reserve: float = 1.5
     later_slices: int = 0
+    reader: Reader = read
 
     def steps(self, stage: str, begin: float = 0.0, part: float = 1.0) -> Callable[[float, float], None]:
         """A function that a training loop calls after each step with the share done and the loss. The loop is `part` of

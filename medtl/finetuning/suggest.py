@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..io.read import read_volume
+from ..io import read
+from ..io.isolated import Reader
 from ..model.bundle import Model
 from ..progress import Progress, no_progress
 from ..segmentation import InferenceOptions, segment
@@ -67,12 +68,17 @@ def evenly_spaced(first: int, last: int, count: int) -> tuple[SuggestedSlice, ..
 
 
 def suggest_file(
-    image: Path, model: Model, count: int, options: InferenceOptions, progress: Progress = no_progress
+    image: Path,
+    model: Model,
+    count: int,
+    options: InferenceOptions,
+    progress: Progress = no_progress,
+    reader: Reader = read,
 ) -> SuggestedFile:
     """The slices of an image file to correct next.
 
     Raises: as reading and `segment` do.
     """
     progress("read", 0.0)
-    suggestion = suggest(read_volume(image), model, count, options, progress)
+    suggestion = suggest(reader.read_volume(image), model, count, options, progress)
     return SuggestedFile(str(image), model.card.name, suggestion)

@@ -11,6 +11,8 @@ import torch
 
 from ..cases import CaseFiles, read_cases
 from ..errors import InputError
+from ..io import read
+from ..io.isolated import Reader
 from ..model.bundle import save_bundle
 from ..model.card import Gate, ModelCard
 from ..progress import Progress, no_progress
@@ -40,7 +42,7 @@ class SegmentationRecipe:
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def train(self, run: TrainingRun, progress: Progress = no_progress) -> TrainedBundle:
+    def train(self, run: TrainingRun, progress: Progress = no_progress, reader: Reader = read) -> TrainedBundle:
         """The bundle in the folder `run.output`/NAME. `run.output` also has the cache of prepared cases and the
         checkpoint.
 
@@ -49,7 +51,7 @@ class SegmentationRecipe:
         bundle = bundle_folder(self.card, run)
         listed = read_cases(run.cases)
         held = held_out_patients(self, listed, run.fold)
-        prepared = prepare_cases(listed, self.card, run.output / "cache", self.binary, progress)
+        prepared = prepare_cases(listed, self.card, run.output / "cache", self.binary, progress, reader)
         chosen = [case for case in prepared if case.patient not in held]
         torch.manual_seed(self.fit.seed)
         network = untrained_network(self.card, run, self.encoder_weights)

@@ -388,7 +388,7 @@ def test_train_prints_the_bundle_folder(monkeypatch, capsys):
     module = ModuleType("medtl.training.train")
     asked = []
 
-    def train(recipe, run, progress):
+    def train(recipe, run, progress, reader):
         asked.append((recipe, run.fold, run.resume))
         return TrainedBundle(run.output / recipe)
 

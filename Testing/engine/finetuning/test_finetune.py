@@ -3,11 +3,15 @@
 import copy
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import failing_reader
 import numpy as np
 import pytest
 import small_model
@@ -28,6 +32,8 @@ from medtl.finetuning.guard import NO_CHANGE, Change, Guard, verdict
 from medtl.finetuning.output import TuningOutput
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import Seed, read_seeds, seeds_of, write_seeds
+from medtl.io import read
+from medtl.io.isolated import IsolatedReader
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import Model, load_model
@@ -80,9 +86,9 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def tuned(model: Model, case: CaseInput, output: Path | str, budget: float = 60.0, **more: object) -> TuningResult:
-    progress = more.pop("progress", no_progress)
+    progress, reader = more.pop("progress", no_progress), more.pop("reader", read)
     options = FinetuneOptions(budget, **more)
-    return finetune_files.finetune_files(model, TuningFiles(str(output), (case,)), options, progress)
+    return finetune_files.finetune_files(model, TuningFiles(str(output), (case,)), options, progress, reader=reader)
 
 
 def a_run(**more: object) -> Run:
@@ -193,6 +199,27 @@ def test_accepted_cases_are_the_guard_set_when_they_are_given(model, case_files,
     record = tuned(model, case_files, tmp_path / "new", guard=listed)
     assert record.outcome.change.guard.kind == "cases"
     assert record.outcome.change.guard.n == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("where", ["guard", "seeds"])
+def test_an_image_that_crashes_the_reader_is_one_sentence_and_nothing_is_written(
+    where, bundle, model, case_files, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("medtl.io.isolated.IsolatedReader", partial(IsolatedReader, command=failing_reader.COMMAND))
+    crash = tmp_path / "crash.nrrd"
+    shutil.copy(case_files.image, crash)
+    (tmp_path / "guard.csv").write_text(f"image,label\n{crash},{case_files.label}\n")
+    sha256 = voxels_sha256(read_volume(crash).array)
+    image = crash if where == "seeds" else case_files.image
+    seeds = seeds_of(read_labelmap(case_files.label), model.card, image, sha256, case_files.slices)
+    write_seeds(tmp_path / "seeds.json", seeds)
+    request = {"model": str(bundle), "seeds": str(tmp_path / "seeds.json"), "output": str(tmp_path / "new")}
+    options = {"guard": str(tmp_path / "guard.csv")} if where == "guard" else {}
+    before = set(tmp_path.iterdir())
+    with pytest.raises(InputError, match=r"the reader crashed \(SIGSEGV\): .*crash.nrrd. Export it again"):
+        worker_jobs.run_finetune({**request, "options": options}, no_progress)
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_the_budget_is_kept(model, case_files, tmp_path, monkeypatch):
@@ -366,21 +393,18 @@ def test_a_tuning_that_diverges_ends_with_the_last_good_weights_and_says_so(
     assert any(not torch.equal(value, model.networks[0].state_dict()[key]) for key, value in state.items())
 
 
-def test_warnings_of_the_readers_reach_the_record_and_not_the_bundle(model, case_files, tmp_path, monkeypatch):
+def test_warnings_of_the_readers_reach_the_record_and_not_the_bundle(model, case_files, tmp_path):
+    guarded = [shutil.copy(file, tmp_path / f"guard-{file.name}") for file in (case_files.image, case_files.label)]
     listed = tmp_path / "guard.csv"
-    listed.write_text(f"image,label\n{case_files.image},{case_files.label}\n")
-    for module, name in ((finetune_files, "case"), (guard, "guard case")):
-        for kind in ("volume", "labelmap"):
-            read = getattr(module, f"read_{kind}")
-
-            def with_warning(path: Path, read: Callable = read, text: str = f"A {kind} of a {name}.") -> object:
-                return replace(read(path), warnings=(text,))
-
-            monkeypatch.setattr(module, f"read_{kind}", with_warning)
-    record = tuned(model, case_files, tmp_path / "new", guard=listed)
-    expected = {f"A {kind} of a {name}." for kind in ("volume", "labelmap") for name in ("case", "guard case")}
-    assert expected <= set(record.outcome.notes)
-    assert "A volume of" not in (tmp_path / "new" / METADATA).read_text()
+    listed.write_text(f"image,label\n{guarded[0]},{guarded[1]}\n")
+    reader = SimpleNamespace(
+        read_volume=lambda path: replace(read_volume(path), warnings=(f"A warning of {path.name}.",)),
+        read_labelmap=lambda path: replace(read_labelmap(path), warnings=(f"A warning of {path.name}.",)),
+    )
+    record = tuned(model, case_files, tmp_path / "new", guard=listed, reader=reader)
+    files = (case_files.image, case_files.label, *guarded)
+    assert {f"A warning of {file.name}." for file in files} <= set(record.outcome.notes)
+    assert "A warning of" not in (tmp_path / "new" / METADATA).read_text()
 
 
 def test_a_bundle_names_no_image_and_holds_no_hash_of_one(model, case_files, tmp_path):
