@@ -3,7 +3,6 @@
 import argparse
 from typing import TextIO
 
-from ..model.card import STORED
 from ..progress import TerminalProgress
 from .console import print_json, print_lines, print_messages
 
@@ -41,7 +40,7 @@ def import_(args: argparse.Namespace, out: TextIO) -> int:
     from ..model.import_model import import_model
     from ..model.nnunet import ImportOptions
 
-    orientation = args.orientation if args.orientation in (None, STORED) else args.orientation.upper()
+    orientation = "RAS" if args.orientation == "ras" else args.orientation
     options = ImportOptions(args.configuration, args.folds, args.name, args.channels, orientation)
     progress = TerminalProgress()
     try:

@@ -291,12 +291,19 @@ def outputs(card: ModelCard) -> int:
     return len(card.labels) if card.decision == "regions" else 1 + len(card.labels)
 
 
+def spatial_shape(card: ModelCard) -> list[Any]:
+    """The size of the network's input: of a window, or of a slice, which may have any size where it has no side."""
+    if card.windows is not None:
+        return list(card.windows.patch)
+    return [card.input.side] * 2 if card.input.side else ["32 * n", "32 * n"]
+
+
 def monai_metadata(card: ModelCard) -> dict[str, Any]:
     """The entries that MONAI's schema asks for."""
     tensor: dict[str, Any] = {
         "type": "image",
         "num_channels": input_channels(card),
-        "spatial_shape": [card.input.side] * 2 if card.input.side else ["32 * n", "32 * n"],
+        "spatial_shape": spatial_shape(card),
         "dtype": "float32",
     }
     image = tensor | {"format": "magnitude", "value_range": [-1, 1 if card.input.side else 2.2]}
@@ -310,7 +317,8 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
     else:
         named = {"0": "background"} | {str(label.value): label.name for label in card.labels}
         output = tensor | {"type": "image", "format": "segmentation"}
-    output |= {"num_channels": len(named), "value_range": [0, 1], "is_patch_data": False, "channel_def": named}
+    patches = card.windows is not None
+    output |= {"num_channels": len(named), "value_range": [0, 1], "is_patch_data": patches, "channel_def": named}
     return {
         "schema": MONAI_SCHEMA,
         "version": card.version,
@@ -324,7 +332,7 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
         "authors": "The MedTL authors",
         "copyright": "See LICENSE",
         "network_data_format": {
-            "inputs": {"image": image | {"is_patch_data": False}},
+            "inputs": {"image": image | {"is_patch_data": patches}},
             "outputs": {"pred": output},
         },
     }

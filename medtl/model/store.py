@@ -352,7 +352,9 @@ def unpack_bundle(source: Path, part: Path) -> None:
     def choose(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
         tops = [path.parents[1] for path in paths if path.match(METADATA) and len(path.parts) <= 3]
         if not tops:
-            raise ModelError(f"Expected {METADATA} at the top of {source} or in one folder of it, found none.")
+            foreign = any(path.name == "plans.json" for path in paths)
+            found = "a model of nnU-Net. Import it by the command `medtl import`" if foreign else "none"
+            raise ModelError(f"Expected {METADATA} at the top of {source} or in one folder of it, found {found}.")
         top = min(tops, key=lambda path: len(path.parts))
         inside = {path: path.relative_to(top) for path in paths if path.is_relative_to(top)}
         return {path: name for path, name in inside.items() if is_wanted(name)}

@@ -109,6 +109,12 @@ def test_a_bundle_is_imported_as_before_and_takes_no_options(store, tmp_path):
         import_model(tmp_path / "none")
 
 
+def test_the_import_of_bundles_names_the_command_that_takes_models_of_nnunet(results, store, tmp_path):
+    with pytest.raises(ModelError, match=r"found a model of nnU-Net\. Import it by the command `medtl import`"):
+        models.import_bundle(zipped(results, tmp_path / "m.zip"))
+    assert is_empty(store)
+
+
 def test_of_several_configurations_one_is_chosen(tmp_path, store, quick):
     write_results(tmp_path, folder="Dataset009_Tiny/nnUNetTrainer__nnUNetPlans__2d")
     write_results(tmp_path)
