@@ -68,12 +68,12 @@ def import_model(path: Path, options: ImportOptions = AS_IT_IS, progress: Progre
 
 
 def files_of(path: Path) -> tuple[PurePosixPath, ...]:
-    """The files of a zip, or those of a folder, and of the folders in it, that nnU-Net's models consist of.
+    """The files of a zip, or those of a folder, and of two levels of folders in it, that models of nnU-Net consist of.
 
     Raises: ModelError when it is a damaged zip.
     """
     if path.is_dir():
-        found = [file for pattern in FILES for prefix in ("", "*/") for file in path.glob(prefix + pattern)]
+        found = [file for pattern in FILES for prefix in ("", "*/", "*/*/") for file in path.glob(prefix + pattern)]
         return tuple(sorted(PurePosixPath(file.relative_to(path).as_posix()) for file in found))
     return paths_in(path) if path.is_file() else ()
 
