@@ -230,7 +230,7 @@ def test_a_name_that_is_taken_is_refused_before_the_other_folds_are_read(results
     assert [path.name for path in store.iterdir()] == ["Tiny-3d_fullres"]
 
 
-def test_of_two_imports_of_one_name_at_once_one_wins(results, store, quick):
+def test_of_two_imports_of_one_name_at_once_one_wins(results, store):
     both, answers = threading.Barrier(2), []
 
     def meet(stage: str, fraction: float) -> None:
