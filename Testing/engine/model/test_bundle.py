@@ -115,7 +115,7 @@ def test_metadata_is_valid_by_monai_s_schema(card, tmp_path):
     image, pred = metadata["network_data_format"]["inputs"]["image"], metadata["network_data_format"]["outputs"]["pred"]
     assert image["num_channels"] == card.networks[0].arguments["channels"]
     assert pred["num_channels"] == 1 + len(card.labels)
-    assert metadata["medtl"]["schema"] == 1
+    assert metadata["medtl"]["schema"] == 2
 
 
 def test_saving_never_replaces_anything_and_leaves_nothing_half_written(tmp_path, monkeypatch):

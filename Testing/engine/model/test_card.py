@@ -122,7 +122,38 @@ CLASSIFIER = {
 TERM = {"feature": "volume", "mean": 1, "deviation": 2, "weight": 3}
 NUMBERS = {"intercept": 0.5, "terms": [TERM], "resamples": [[0.1, 0.2]], "values": [2]}
 PLAIN = CLASSIFIER | {"networks": [], "coefficients": NUMBERS}
+SCALED = {"scheme": "zscore"}
+WINDOWS = {"patch": [16, 32, 32], "spacing": [3, 1, 1], "normalisation": [SCALED]}
+
+
+def windows(**change: object) -> dict:
+    """Entries of a card whose network sees windows, some of them changed."""
+    return {"windows": WINDOWS | change}
+
+
+FOLD = {"name": "plainunet", "arguments": {"channels": 1}, "prefix": "fold_0."}
 CONTRADICTIONS = {
+    "another decision": ({"decision": "mood"}, "the decision 'mood'"),
+    "regions of slices": ({"decision": "regions"}, "no regions"),
+    "a patch of four axes": (windows(patch=[8, 8, 8, 8]), "a patch of 4 and a spacing of 3 axes"),
+    "a spacing of two axes": (windows(spacing=[1, 1]), "a patch of 3 and a spacing of 2 axes"),
+    "a giant patch": (windows(patch=[4096, 4096, 4096]), "a patch of 4096 x 4096 x 4096 voxels"),
+    "a patch of nothing": (windows(patch=[0, 8, 8]), "a patch of 0 x 8 x 8"),
+    "axes twice": (windows(axes=[0, 0, 2]), "no order of 0, 1, 2"),
+    "a mirrored axis too many": (windows(patch=[8, 8], spacing=[1, 1], mirror=[2]), "the patch does not have"),
+    "an orientation of two letters": (windows(orientation="RA"), "the orientation 'RA'"),
+    "an orientation along one axis": (windows(orientation="RLA"), "the orientation 'RLA'"),
+    "a normalisation too many": (windows(normalisation=[SCALED, SCALED]), "2 normalisations for 1 channels"),
+    "another normalisation": (windows(normalisation=[{"scheme": "mood"}]), "the normalisation 'mood'"),
+    "limits upside down": (windows(normalisation=[SCALED | {"limits": [1, 0]}]), "limits of a normalisation"),
+    "a scale of 0": (windows(normalisation=[SCALED | {"scale": 0}]), "the scale of a normalisation 0"),
+    "a spacing of 0": (windows(spacing=[0, 1, 1]), "the spacing 0"),
+    "a step of 0": (windows(step=0), "the step of the windows 0"),
+    "a spline of degree 9": (windows(order=9), "the order of a spline 9"),
+    "windows without a network": (windows() | {"networks": []}, "0 networks"),
+    "folds that differ": (windows() | {"networks": [FOLD, FOLD | {"arguments": {}}]}, "networks that differ"),
+    "folds of one prefix": (windows() | {"networks": [FOLD, FOLD]}, "the same prefix"),
+    "windows of a classifier": (CLASSIFIER | windows(), "no labels or windows"),
     "no name": ({"name": ""}, "the name ''"),
     "a name that leads elsewhere": ({"name": "../../evil"}, "the name"),
     "a hidden name": ({"name": ".hidden"}, "the name"),
@@ -255,7 +286,8 @@ def test_a_card_that_contradicts_itself_is_refused(change, message, tmp_path):
         (b"{}", "has no block 'medtl'"),
         (b'{"medtl": [1]}', "has no block 'medtl'"),
         (b'{"medtl": {}}', "has schema None, expected 1"),
-        (b'{"medtl": {"schema": 2}}', "has schema 2, expected 1. Update MedTL"),
+        (b'{"medtl": {"schema": 3}}', "has schema 3, expected 1 to 2. Update MedTL"),
+        (b'{"medtl": {"schema": 2}}', "version: expected str, found 'None'"),
         (b'{"medtl": {"schema": 1}}', "version: expected str, found 'None'"),
     ],
 )
