@@ -107,9 +107,9 @@ class WindowSpec:
     (voxels of a window) along these; two numbers each for a network of slices, which lie along the first axis and keep
     its spacing. Windows are at most `step` of a patch apart. `mirror`: axes of the window along which mirrored windows
     are averaged. `normalisation`: one a channel. With `crop`, only the box around what is not 0 in any channel is
-    computed. `order` and `logits_order` are the degrees of the splines that resample the input and the output, and
-    `thick_order` that of both along an axis of thick slices: the longest spacing where it is over `thick_ratio`
-    times the shortest (None: no axis is).
+    computed. `order` and `logits_order` (0 or 1) are the degrees of the splines that resample the input and the output,
+    and `thick_order` (0 or 1) that of both along an axis of thick slices: the longest spacing where it is over
+    `thick_ratio` times the shortest (None: no axis is).
 
     Source: Isensee et al. 2021 (nnU-Net).
     """
@@ -477,7 +477,8 @@ def ranges(card: ModelCard) -> Iterator[tuple[str, Sequence[float], float, float
     if (windows := card.windows) is not None:
         yield "spacing", windows.spacing, 0.001, 1000  # mm
         yield "step of the windows", (windows.step,), 0.1, 1
-        yield "order of a spline", (windows.order, windows.logits_order, windows.thick_order), 0, 5
+        yield "order of a spline", (windows.order,), 0, 5
+        yield "order of a spline of logits", (windows.logits_order, windows.thick_order), 0, 1
         yield "ratio of thick slices", () if windows.thick_ratio is None else (windows.thick_ratio,), 1, 1000
         for one in windows.normalisation:
             yield "limit of a normalisation", one.limits or (), -1e9, 1e9

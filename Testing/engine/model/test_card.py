@@ -150,6 +150,7 @@ CONTRADICTIONS = {
     "a spacing of 0": (windows(spacing=[0, 1, 1]), "the spacing 0"),
     "a step of 0": (windows(step=0), "the step of the windows 0"),
     "a spline of degree 9": (windows(order=9), "the order of a spline 9"),
+    "cubic logits": (windows(logits_order=3), "the order of a spline of logits 3"),
     "windows without a network": (windows() | {"networks": []}, "0 networks"),
     "folds that differ": (windows() | {"networks": [FOLD, FOLD | {"arguments": {}}]}, "networks that differ"),
     "folds of one prefix": (windows() | {"networks": [FOLD, FOLD]}, "the same prefix"),
