@@ -50,13 +50,15 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class InferenceOptions:
-    """How a volume is segmented. `flip` averages with the left-right mirrored input; `cleanup` applies the card's
-    clean-up; `threads` limits the CPU; the other two keep more results. The device is that of the loaded model.
+    """How a volume is segmented. `flip` averages with the left-right mirrored input, `mirror` over mirrored windows
+    where the card has axes for that; `cleanup` applies the card's clean-up; `threads` limits the CPU; the other two
+    keep more results. The device is that of the loaded model.
 
     Raises: InputError for an impossible number of threads.
     """
 
     flip: bool = False
+    mirror: bool = True
     cleanup: bool = True
     threads: int | None = None
     keep_probabilities: bool = False
@@ -214,7 +216,8 @@ def infer_windows(prepared: WindowInput, model: "Model", options: InferenceOptio
     labels = np.zeros(shape, values.dtype)
     probabilities = np.zeros((len(card.labels), *shape), np.float32) if options.keep_probabilities else None
     uncertainty = np.zeros((1, *shape), np.float32) if options.keep_uncertainty else None
-    planes = logit_planes(prepared.array, model, card.windows, progress)
+    spec = card.windows if options.mirror else replace(card.windows, mirror=())
+    planes = logit_planes(prepared.array, model, spec, progress)
     for k, pair in enumerate(pairs(planes, card, prepared.taps), start=box[0].start):
         labels[k, box[1], box[2]] = values[classes_of(pair, card, rows, columns)]
         if probabilities is not None or uncertainty is not None:

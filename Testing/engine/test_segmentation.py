@@ -770,6 +770,14 @@ def test_windows_give_the_labels_of_whole_volumes(patch):
     assert np.mean(labels != slowly_segmented(volume, model, twin)) < 1e-3
 
 
+def test_without_mirroring_a_window_is_computed_once():
+    spec = replace(CUBES, patch=(4, 4, 4), spacing=(1.0, 1.0, 1.0), mirror=(0, 1, 2))
+    volume, model = noise(Geometry((9, 9, 9))), windowed(spec, labels=3)
+    plain = segment(volume, model, InferenceOptions(mirror=False)).labelmap.array
+    np.testing.assert_array_equal(plain, segment(volume, windowed(replace(spec, mirror=()), labels=3)).labelmap.array)
+    assert (plain != segment(volume, model).labelmap.array).any()
+
+
 def test_probabilities_and_uncertainty_of_windows_fit_the_labels():
     spec = replace(CUBES, spacing=(2.0, 1.5, 1.5))
     for decision, labels in (("argmax", 3), ("regions", 2)):

@@ -207,7 +207,8 @@ def options_of(args: argparse.Namespace) -> "tuple[ReadOptions, InferenceOptions
     from ..segmentation import InferenceOptions, ReadOptions
 
     reading = ReadOptions(args.frame, args.component, args.series)
-    return reading, InferenceOptions(flip=args.flip, cleanup=not args.no_cleanup, threads=args.threads)
+    given = {"flip": args.flip, "mirror": not args.no_mirror, "cleanup": not args.no_cleanup}
+    return reading, InferenceOptions(**given, threads=args.threads)
 
 
 def print_result(result: SegmentedFile, args: argparse.Namespace, out: TextIO) -> None:

@@ -39,7 +39,8 @@ class TensorFacts(NamedTuple):
 class Model:
     """A loaded model: its card, its folder, and its networks on a device, in evaluation mode.
 
-    `bf16` is True where bfloat16 was measured to be faster. A model of plain numbers has no network.
+    `bf16` is True where bfloat16 was measured to be faster and the card allows it. A model of plain numbers has no
+    network.
     """
 
     card: ModelCard
@@ -90,7 +91,8 @@ def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segme
             network.load_state_dict(load_weights(folder, prefix))
             check_fit(network.eval(), card)
             folds.append(networks.place(network, chosen))
-    bf16 = chosen == "cpu" and networks.bf16_pays(folds[0], input_channels(card))
+    allowed = card.windows is None or card.windows.bf16
+    bf16 = allowed and chosen == "cpu" and networks.bf16_pays(folds[0], input_channels(card))
     return Model(card, folder, tuple(folds), chosen, bf16)
 
 

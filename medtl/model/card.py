@@ -109,7 +109,8 @@ class WindowSpec:
     are averaged. `normalisation`: one a channel. With `crop`, only the box around what is not 0 in any channel is
     computed. `order` and `logits_order` (0 or 1) are the degrees of the splines that resample the input and the output,
     and `thick_order` (0 or 1) that of both along an axis of thick slices: the longest spacing where it is over
-    `thick_ratio` times the shortest (None: no axis is).
+    `thick_ratio` times the shortest (None: no axis is). `bf16` allows bfloat16 where it is faster: it changes labels
+    near borders.
 
     Source: Isensee et al. 2021 (nnU-Net).
     """
@@ -126,6 +127,7 @@ class WindowSpec:
     logits_order: int = 1
     thick_order: int = 0
     thick_ratio: float | None = 3.0
+    bf16: bool = False
 
 
 @dataclass(frozen=True)

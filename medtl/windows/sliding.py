@@ -148,13 +148,11 @@ class WindowForward:
         values = windows.flatten(2)
         constant = (values == values[:, :, :1]).all(2).all(1).tolist()
         keys = [tuple(value[:, 0].tolist()) if same else None for value, same in zip(values, constant, strict=True)]
-        known = self._constant
-        wanted = [i for i, key in enumerate(keys) if key is None or key not in known]
+        wanted = [i for i, key in enumerate(keys) if key is None or key not in (*self._constant, *keys[:i])]
         outputs = dict(zip(wanted, self._means(windows[wanted]) if wanted else (), strict=True))
-        for i in wanted:
-            if (key := keys[i]) is not None:
-                self._constant = {key: outputs[i]}
-        return [outputs[i] if i in outputs else known[key or ()] for i, key in enumerate(keys)]
+        known = self._constant | {key: outputs[i] for i in wanted if (key := keys[i]) is not None}
+        self._constant = dict(list(known.items())[-1:])
+        return [outputs[i] if key is None else known[key] for i, key in enumerate(keys)]
 
     def _means(self, windows: Tensor) -> list[Tensor]:
         """The mean logits of each window."""

@@ -305,12 +305,12 @@ def test_debug_before_or_after_the_verb_shows_the_traceback(line, folder, engine
 
 def test_options_reach_the_engine(folder, engine, capsys):
     image = "a.nrrd --output x.nrrd --frame 2 --component 1 --series 1.2"
-    assert run(SEGMENT + image + " --flip --no-cleanup --device cpu --threads 3 --force", capsys)[0] == 0
+    assert run(SEGMENT + image + " --flip --no-mirror --no-cleanup --device cpu --threads 3 --force", capsys)[0] == 0
     assert engine.loaded == [("fake", "cpu")]
     assert engine.calls[0][1:] == (
         OutputOptions(Path("x.nrrd"), force=True),
         ReadOptions(2, 1, "1.2"),
-        InferenceOptions(flip=True, cleanup=False, threads=3),
+        InferenceOptions(flip=True, mirror=False, cleanup=False, threads=3),
     )
 
 

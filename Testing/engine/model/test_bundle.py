@@ -19,7 +19,7 @@ from small_classifier import classifier_card
 from small_model import a_card, edit, save
 
 from medtl.errors import DeviceError, InputError, ModelError
-from medtl.model import bundle
+from medtl.model import bundle, networks
 from medtl.model.bundle import load_model
 from medtl.model.card import (
     METADATA,
@@ -278,6 +278,14 @@ def test_all_folds_are_loaded_each_with_its_own_weights(tmp_path):
             assert torch.equal(value, stored[f"fold_{k}.{key}"].float())
     first, second = (network.encoder.stages[0][0].convs[0].conv.weight for network in model.networks[:2])
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_networks_of_windows_compute_in_float32_unless_their_card_allows_less(allowed, tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "bf16_pays", lambda network, channels: True)
+    card = folds(1)
+    save(tmp_path / "m", replace(card, windows=replace(card.windows, bf16=allowed)))
+    assert load_model(str(tmp_path / "m"), "cpu").bf16 is allowed
 
 
 def test_regions_need_one_output_each(tmp_path):
