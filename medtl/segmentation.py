@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from .channels import check_volumes, first_of, read_volumes
 from .decision import check_finite, decide, entropy, foreground, label_values_of, probabilities_of
-from .errors import memory_errors
+from .errors import InputError, memory_errors
 from .gate import gate_warnings
 from .io import read
 from .io.files import identities
@@ -270,7 +271,7 @@ def on_own_grid(probability: Tensor, prepared: Prepared) -> tuple[Tensor, tuple[
 
 
 def segment_file(
-    source: Path,
+    sources: Path | Sequence[Path],
     model: "Model",
     outputs: OutputOptions,
     reading: ReadOptions = ReadOptions(),
@@ -278,21 +279,36 @@ def segment_file(
     progress: Progress = no_progress,
     reader: Reader = read,
 ) -> SegmentedFile:
-    """The figures of one segmented file.
+    """The figures of one segmented input: a file, or several, one a channel of the model.
 
     All files are written whole or none is. `progress("write", 1.0)` is called right before they are renamed into place,
     so raising there leaves nothing behind.
 
-    Raises: MedTLError as reading, segmenting and writing do; InputError when an output exists and not `force`.
+    Raises: MedTLError as reading, segmenting and writing do; InputError when an output exists and not `force`, or when
+    the files are not one a channel.
     """
-    inputs = identities([source])
+    files = (sources,) if isinstance(sources, Path) else tuple(sources)
+    named = ",".join(map(str, files))
+    check_volumes(model.card, len(files))
+    if len(files) > 1 and reading != ReadOptions():
+        raise InputError(
+            f"Expected no frame, component or series for several volumes, found one for {named}. Leave it out, and "
+            "make each volume a file or folder of its own."
+        )
+    inputs = identities(files)
     for path in outputs.paths:
         check_output(path, inputs, outputs.force)
     check_different(outputs.paths)
     watch = Stopwatch(progress)
     watch("read", 0.0)
-    with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
-        volume = reader.read_volume(source, frame=reading.frame, component=reading.component, series=reading.series)
+    with memory_errors(f"Not enough memory to read {named}. Close other programs or use a smaller volume."):
+        volumes: Volume | Sequence[Volume]
+        if len(files) == 1:
+            volumes = reader.read_volume(
+                files[0], frame=reading.frame, component=reading.component, series=reading.series
+            )
+        else:
+            volumes = read_volumes(files, reader)
     watch("read", 1.0)
     watch.stop()
     options = replace(
@@ -300,14 +316,14 @@ def segment_file(
         keep_probabilities=options.keep_probabilities or outputs.probabilities is not None,
         keep_uncertainty=options.keep_uncertainty or outputs.uncertainty is not None,
     )
-    result = segment(volume, model, options, progress)
+    result = segment(volumes, model, options, progress)
     watch("write", 0.0)
-    segments = measure(result.labelmap, volume.real_spacing)
+    segments = measure(result.labelmap, first_of(volumes).real_spacing)
     inexact = write_together(writes_of(result, outputs), lambda: watch("write", 1.0), outputs.force)
     watch.stop()
     seconds = {"read": watch.seconds["read"], **result.seconds, "write": watch.seconds["write"]}
     return SegmentedFile(
-        str(source),
+        named,
         str(outputs.labelmap),
         segments,
         {stage: round(spent, 3) for stage, spent in seconds.items()},

@@ -94,11 +94,21 @@ def check_request(request: Request, *names: str) -> Request:
     return request
 
 
+def input_files(request: Request) -> tuple[Path, ...]:
+    """The files of the input, a path or a list of paths, one a channel. Raises: InputError when it is neither."""
+    given = request.get("input")
+    paths = given if isinstance(given, list) else [given]
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        raise InputError(f"Expected input (str, or a list of str), found {given!r}. Send it with the job.")
+    return tuple(map(Path, paths))
+
+
 def run_segment(request: Request, progress: Progress) -> SegmentedBatch:
     """The batch of one input; `options` holds the reading, inference and output options side by side."""
     from .segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
 
-    request = check_request(request, "model", "input", "output")
+    request = check_request(request, "model", "output")
+    sources = input_files(request)
     options = request["options"]
     check_names(options, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, without="labelmap")
     outputs = build_options(OutputOptions, options, labelmap=Path(request["output"]))
@@ -108,7 +118,7 @@ def run_segment(request: Request, progress: Progress) -> SegmentedBatch:
     model = warm_model(request["model"], build_options(DeviceOptions, options).device)
     loading("load", 1.0)
     loading.stop()
-    result = segment_file(Path(request["input"]), model, outputs, reading, inference, progress)
+    result = segment_file(sources, model, outputs, reading, inference, progress)
     result = replace(result, seconds=rounded_seconds("segment", {**loading.seconds, **result.seconds}))
     return SegmentedBatch(model.card.name, model.sha256, (result,), ())
 
@@ -136,15 +146,15 @@ def run_suggest(request: Request, progress: Progress) -> "SuggestedFile":
     from .finetuning.suggest import suggest_file
     from .segmentation import InferenceOptions, OutputOptions, ReadOptions
 
-    request = check_request(request, "model", "input")
-    options = request["options"]
+    request = check_request(request, "model")
+    sources, options = input_files(request), request["options"]
     check_names(
         options, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, SuggestOptions, without="labelmap"
     )
     count, inference = build_options(SuggestOptions, options).count, build_options(InferenceOptions, options)
     progress("load", 0.0)
     model = warm_model(request["model"], build_options(DeviceOptions, options).device)
-    return suggest_file(Path(request["input"]), model, count, inference, progress)
+    return suggest_file(sources, model, count, inference, progress)
 
 
 def run_classify(request: Request, progress: Progress) -> ClassifiedBatch:

@@ -117,7 +117,7 @@ def test_test_images_without_labels_leave_the_training_set(tmp_path):
         pytest.param(["a.nrrd"], "found neither pair", id="another layout"),
         pytest.param(["imagesTr/a.nrrd", "labelsTr/b.nrrd"], "found no a in .*labelsTr .2 without", id="unmatched"),
         pytest.param(
-            ["imagesTr/a_0000.nrrd", "imagesTr/a_0001.nrrd", "labelsTr/a.nrrd"], "several of a", id="channels"
+            ["imagesTr/a_0000.nrrd", "imagesTr/a_0001.nrrd", "labelsTr/a.nrrd"], "found more of a", id="channels"
         ),
         pytest.param(["imagesTr/readme.txt", "labelsTr/readme.txt"], "at least one case", id="no image"),
     ],

@@ -23,7 +23,7 @@ LAYERS = (
     {"phantom"},
     {"cases"},
     {"model"},
-    {"preprocess", "labels", "decision"},
+    {"channels", "preprocess", "labels", "decision"},
     {"measurement"},
     {"gate", "postprocess", "windows"},
     {"segmentation"},
@@ -84,7 +84,7 @@ WITHIN = {
 }
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
-    *("errors", "progress", "results", "typed_json", "volume", "io", "phantom", "cases", "gate", "labels"),
+    *("errors", "progress", "results", "typed_json", "volume", "io", "phantom", "cases", "channels", "gate", "labels"),
     *(
         "measurement",
         "worker",

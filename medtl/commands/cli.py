@@ -104,11 +104,13 @@ def add_import(sub: argparse.ArgumentParser) -> None:
 
 def add_segment(sub: argparse.ArgumentParser) -> None:
     """Add the options of `medtl segment`."""
-    sub.add_argument(
-        "inputs", nargs="+", type=path_argument, metavar="INPUT", help="volume file, picture or DICOM folder"
-    )
+    text = "volume file, picture or DICOM folder; for a model of several channels one each, as T1C.nrrd,FLAIR.nrrd or "
+    text += "FLAIR=a.nrrd,T1C=b.nrrd; or a CSV file with the columns image,image_2,… (or the channels' names) and "
+    text += "optionally case"
+    sub.add_argument("inputs", nargs="+", type=path_argument, metavar="INPUT", help=text)
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
-    sub.add_argument("--output", required=True, type=non_empty, metavar="FILE|DIR", help="several inputs need a folder")
+    text = "several inputs and a CSV file need a folder"
+    sub.add_argument("--output", required=True, type=non_empty, metavar="FILE|DIR", help=text)
     sub.add_argument("--format", metavar="SUFFIX", help="of results in a folder: .seg.nrrd (default), .nrrd or .nii.gz")
     sub.add_argument(
         "--probabilities", type=path_argument, metavar="FILE", help="also write the foreground probabilities here"
@@ -140,7 +142,7 @@ def add_finetune(sub: argparse.ArgumentParser) -> None:
         dest="cases",
         default=[],
         metavar=("IMAGE", "LABEL"),
-        help="an image and its labels; may be given several times",
+        help="an image (of several channels as for segment) and its labels; may be given several times",
     )
     text = "slices of the --case before it that are right as a whole: 0-based array indices along the axis nearest the "
     text += "model's plane normal; auto (default) is every slice that has a label"
@@ -168,7 +170,8 @@ def add_finetune(sub: argparse.ArgumentParser) -> None:
 
 def add_suggest(sub: argparse.ArgumentParser) -> None:
     """Add the options of `medtl suggest`."""
-    sub.add_argument("image", type=path_argument, metavar="IMAGE")
+    text = "volume file, picture or DICOM folder; for a model of several channels as for segment"
+    sub.add_argument("image", type=path_argument, metavar="IMAGE", help=text)
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
     sub.add_argument("-n", dest="count", type=positive_int, default=5, metavar="N", help="how many slices (default: 5)")
     add_reading(sub)
@@ -198,7 +201,11 @@ def add_evaluate(sub: argparse.ArgumentParser) -> None:
     """Add the options of `medtl evaluate`."""
     sub.add_argument("--model", required=True, metavar="NAME|DIR")
     sub.add_argument(
-        "--cases", required=True, type=path_argument, metavar="CSV|DIR", help="image,label[,patient,site] or nnU-Net"
+        "--cases",
+        required=True,
+        type=path_argument,
+        metavar="CSV|DIR",
+        help="image[,image_2],label[,case,patient,site] or nnU-Net",
     )
     sub.add_argument("--binary", action="store_true", help="every label value above 0 is the model's one label")
     add_reading(sub)

@@ -192,7 +192,7 @@ def print_error(error: BaseException, args: argparse.Namespace | None = None, ab
 
 
 def report_failure(
-    error: BaseException, args: argparse.Namespace, source: Path | None = None, several: bool = False
+    error: BaseException, args: argparse.Namespace, source: object = None, several: bool = False
 ) -> FailedInput:
     """The record of an error for --json. The error is printed, after the input where there are `several`."""
     about = source if source is not None and several else ""

@@ -62,15 +62,20 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
     try:
         # Before torch is imported: the reader gets ready meanwhile.
         with IsolatedReader(data_outside=args.data_outside) as reader:
+            from ..channels import split_input
             from ..finetuning.files import CaseInput, TuningFiles, finetune_files
             from ..finetuning.new_structure import Structure
             from ..model.bundle import load_model
 
             structure = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
-            cases = tuple(CaseInput(case.image, case.label, case.slices) for case in args.cases)
-            files = TuningFiles(args.output, cases, args.seeds, structure)
             progress("load", 0.0)
             model = load_model(args.model, args.device)
+            images = [split_input(case.image, model.card) for case in args.cases]
+            cases = tuple(
+                CaseInput(first, case.label, case.slices, tuple(further))
+                for case, (first, *further) in zip(args.cases, images, strict=True)
+            )
+            files = TuningFiles(args.output, cases, args.seeds, structure)
             tuned = finetune_files(model, files, options, progress, budget=budget, reader=reader)
     finally:
         progress.close()
@@ -111,6 +116,7 @@ def suggest(args: argparse.Namespace, out: TextIO) -> int:
     try:
         # Before torch is imported: the reader gets ready meanwhile.
         with IsolatedReader(data_outside=args.data_outside) as reader:
+            from ..channels import split_input
             from ..finetuning.suggest import suggest_file
             from ..model.bundle import load_model
             from ..segmentation import InferenceOptions
@@ -118,7 +124,8 @@ def suggest(args: argparse.Namespace, out: TextIO) -> int:
             progress("load", 0.0)
             model = load_model(args.model, args.device)
             options = InferenceOptions(threads=args.threads)
-            suggested = suggest_file(args.image, model, args.count, options, progress, reader)
+            images = split_input(args.image, model.card)
+            suggested = suggest_file(images, model, args.count, options, progress, reader)
     finally:
         progress.close()
     print_warnings(suggested.suggestion.warnings)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..cases import read_cases as list_of_cases
+from ..channels import check_volumes, first_of, read_volumes
 from ..errors import Cancelled, InputError, MedTLError
 from ..io import read
 from ..io.files import identities, stem_of, suffix_of
@@ -41,11 +42,13 @@ from .tuned_bundle import (
 
 @dataclass(frozen=True)
 class CaseInput:
-    """An image with its labelmap; `slices` are the SEEDs, None for every slice that holds a label."""
+    """An image with its labelmap; `slices` are the SEEDs, None for every slice that holds a label. Of a model of
+    several channels, `image` is that of the first, on whose grid the labelmap lies, and `channels` are the others."""
 
     image: Path
     label: Path
     slices: tuple[int, ...] | None = None
+    channels: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,18 @@ class TuningFiles:
 
 @dataclass(frozen=True)
 class SeedCases:
-    """Volumes with their SEEDs, and the readers' warnings."""
+    """Volumes (of several channels a tuple of them) with their SEEDs, and the readers' warnings."""
 
-    cases: list[tuple[Volume, list[Seed]]]
+    cases: list[tuple[Volume | tuple[Volume, ...], list[Seed]]]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def single(self) -> list[tuple[Volume, list[Seed]]]:
+        """The cases of a model of one channel. Raises: InputError where there are several."""
+        single = [(volume, seeds) for volume, seeds in self.cases if isinstance(volume, Volume)]
+        if len(single) < len(self.cases):
+            raise InputError("Expected a model of one channel to tune, found one of several. Choose another model.")
+        return single
 
 
 @dataclass(frozen=True)
@@ -104,18 +115,18 @@ def finetune_files(
         name, structure = output.folder.name, files.structure
         card = model.card if structure is None else structure_card(model.card, name, structure)
         seeds = read_cases(card, files.cases, files.seeds, reader)
-        check_result(options, files, seeds)
+        check_result(options, files, seeds, card)
         progress("read", 1.0)
         write = bundle_writer(model, structure, seeds, options)
 
         def save_checkpoint(weights: Weights, alpha: float) -> None:
             output.save(lambda folder: write(folder, name, weights, Unfinished(alpha)))
 
-        later = later_slices(seeds.cases[0][0], card) if options.result is not None else 0
+        later = later_slices(first_of(seeds.cases[0][0]), card) if options.result is not None else 0
         run = Run(options, budget, progress, on_values, save_checkpoint, later_slices=later, reader=reader)
         with checkpoint_as_output(output):
             tuned = tune_or_train(model, card, structure, seeds, run)
-            result = None if options.result is None else case_result(tuned, *seeds.cases[0], progress)
+            result = None if options.result is None else case_result(tuned, *seeds.single[0], progress)
             progress("write", 0.0)
             outcome = outcome_of(tuned, budget.used)
             # From here on the model counts as written: a cancel comes before, not after.
@@ -163,12 +174,12 @@ def checkpoint_as_output(output: TuningOutput) -> Iterator[None]:
 def tune_or_train(model: Model, card: ModelCard, structure: Structure | None, seeds: SeedCases, run: Run) -> Finetuned:
     """The tuned model, or for a new structure (with this card) the model that was trained for it."""
     if structure is None:
-        return finetune(model, seeds.cases, run)
-    own = start_model(model, card, seeds.cases[0][0], run.options.seed)
+        return finetune(model, seeds.single, run)
+    own = start_model(model, card, seeds.single[0][0], run.options.seed)
     # A card that cannot be written is an error before the work, not after it.
     record = tuning_record(model, seeds.cases, run.options, Unfinished(1.0))
     check_card(trained_structure_card(own.card, card.name, record), card.name)
-    return train_structure(own, seeds.cases, run)
+    return train_structure(own, seeds.single, run)
 
 
 def later_slices(volume: Volume, card: ModelCard) -> int:
@@ -206,16 +217,17 @@ def write_model(folder: Path, weights: Weights, outcome: Outcome, write: WriteBu
                 raise
 
 
-def check_result(options: FinetuneOptions, files: TuningFiles, seeds: SeedCases) -> None:
+def check_result(options: FinetuneOptions, files: TuningFiles, seeds: SeedCases, card: ModelCard) -> None:
     """Raise InputError when the result cannot be written, or there are several cases."""
     if options.result is None:
         return
     if len(seeds.cases) != 1:
         raise InputError(f"Expected one case for a result, found {len(seeds.cases)}. Leave --result out.")
-    inputs = [file for case in files.cases for file in (case.image, case.label)]
-    inputs += [seed.image for _, group in seeds.cases for seed in group]
+    inputs = [file for case in files.cases for file in (case.image, *case.channels, case.label)]
+    inputs += [file for _, group in seeds.cases for seed in group for file in (seed.image, *seed.channels)]
     if options.guard is not None:
-        inputs += [file for case in list_of_cases(options.guard) for file in (case.image, case.label)]
+        guard = list_of_cases(options.guard, card.input.channels)
+        inputs += [file for case in guard for file in (*case.images, case.label)]
     check_output(options.result, identities(inputs), options.force)
 
 
@@ -275,26 +287,38 @@ def read_cases(card: ModelCard, cases: Sequence[CaseInput], listed: Path | None,
     Raises: InputError when nothing is marked, a labelmap lies on another grid or an image is not the one marked.
     """
     seeds: list[Seed] = []
-    volumes: dict[str, Volume] = {}
+    volumes: dict[str, Volume | tuple[Volume, ...]] = {}
     warnings: list[str] = []
     for case in cases:
-        volume, labelmap = reader.read_volume(case.image), reader.read_labelmap(case.label)
-        check_same_grid(labelmap.geometry, volume.geometry, case.label, case.image)
-        sha256 = voxels_sha256(volume.array)
-        volumes[sha256] = volume
-        seeds += seeds_of(labelmap, card, case.image, sha256, case.slices)
-        warnings += (*volume.warnings, *labelmap.warnings)
+        shown, sha256, notes = _read_image(card, (case.image, *case.channels), reader)
+        labelmap = reader.read_labelmap(case.label)
+        check_same_grid(labelmap.geometry, first_of(shown).geometry, case.label, case.image)
+        volumes[sha256] = shown
+        seeds += seeds_of(labelmap, card, case.image, sha256, case.slices, channels=case.channels)
+        warnings += (*notes, *labelmap.warnings)
     for seed in read_seeds(listed) if listed is not None else ():
         if seed.sha256 not in volumes:
-            volume = reader.read_volume(seed.image)
-            if voxels_sha256(volume.array) != seed.sha256:
+            volumes[seed.sha256], sha256, notes = _read_image(card, (seed.image, *seed.channels), reader)
+            if sha256 != seed.sha256:
                 raise InputError(
                     f"Expected at {seed.image} the image whose slices were marked, found another. Mark them again."
                 )
-            volumes[seed.sha256] = volume
-            warnings += volume.warnings
+            warnings += notes
         seeds.append(seed)
     if not seeds:
         raise InputError("Expected at least one SEED slice, found none. Mark a slice that is right as a whole.")
     groups = [(volumes[sha256], group) for sha256, group in by_image(seeds).items()]
     return SeedCases(groups, tuple(dict.fromkeys(warnings)))
+
+
+def _read_image(
+    card: ModelCard, files: Sequence[Path], reader: Reader
+) -> tuple[Volume | tuple[Volume, ...], str, tuple[str, ...]]:
+    """The volumes of an image, the SHA-256 of the first one's voxels, which identifies the image, and the warnings.
+
+    Raises: InputError when they are not one a channel, or as reading does.
+    """
+    check_volumes(card, len(files))
+    volumes = read_volumes(files, reader)
+    each = (volumes,) if isinstance(volumes, Volume) else volumes
+    return volumes, voxels_sha256(each[0].array), tuple(text for volume in each for text in volume.warnings)

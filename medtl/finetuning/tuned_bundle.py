@@ -16,7 +16,6 @@ from ..model.card import ModelCard, Parent, read_metadata
 from ..model.files import read_text_file
 from ..model.tuning_records import anonymise_training
 from ..typed_json import OPTIONAL, SPREAD, encode
-from ..volume import Volume
 from .finetune import Finetuned
 from .guard import Change
 from .run import FinetuneOptions
@@ -100,7 +99,7 @@ class TuningRecord:
 
 def tuning_record(
     origin: Model,
-    cases: Sequence[tuple[Volume, list[Seed]]],
+    cases: Sequence[tuple[object, Sequence[Seed]]],
     options: FinetuneOptions,
     outcome: Outcome | Unfinished,
 ) -> TuningRecord:

@@ -374,6 +374,8 @@ def segmentation_problem(card: ModelCard) -> str:
         return windows_problem(card, card.windows)
     if len(card.networks) != 1 or card.decision == "regions":
         return f"{len(card.networks)} networks or regions; a model of slices has one network, and no regions"
+    if len(card.input.channels) != 1:
+        return f"{len(card.input.channels)} channels; a model of slices has one"
     if card.input.scaling not in ("tissue", "window") or (
         (card.input.scaling == "window") != (card.input.window is not None)
     ):

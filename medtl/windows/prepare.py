@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from ..channels import check_volumes
 from ..errors import InputError, ModelError
 from ..io.limits import free_memory
 from ..model.card import STORED, ModelCard, Normalisation, WindowSpec
@@ -136,13 +137,8 @@ def channels_of(volumes: Sequence[Volume], card: ModelCard) -> tuple[tuple[Volum
 
     Raises: InputError for another number of volumes than the model has channels.
     """
+    check_volumes(card, len(volumes))
     names = card.input.channels
-    if len(volumes) != len(names):
-        missing = f"; missing: {', '.join(names[len(volumes) :])}" if len(volumes) < len(names) else ""
-        raise InputError(
-            f"Expected {len(names)} {'volume' if len(names) == 1 else 'volumes'} for {card.name} "
-            f"({', '.join(names)}), found {len(volumes)}{missing}."
-        )
     first, aligned, warnings = volumes[0], [volumes[0]], []
     for name, volume in zip(names[1:], volumes[1:], strict=True):
         if volume.geometry.close_to(first.geometry):

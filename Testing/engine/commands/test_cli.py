@@ -39,7 +39,8 @@ class Engine:
             raise self.load_error
         return SimpleNamespace(card=CARD, sha256="abc", folder=Path("fake"))
 
-    def segment_file(self, source, model, outputs, reading, options, progress, reader):
+    def segment_file(self, sources, model, outputs, reading, options, progress, reader):
+        (source,) = sources
         sys.stdout.write("a library prints\n")
         self.calls.append((source, outputs, reading, options))
         content = source.read_text()
@@ -268,7 +269,8 @@ def test_a_folder_of_dicom_gives_its_whole_name(folder, engine, capsys, monkeypa
     Path("T1.3.2").mkdir()
     monkeypatch.setattr(engine, "segment_file", None)
     args = cli.build_parser().parse_args((SEGMENT + "T1.3.2 --output out").split())
-    assert batch_segment.plan_jobs(args)[0] == [batch_segment.Job(Path("T1.3.2"), Path("out/T1.3.2.seg.nrrd"))]
+    jobs = batch_segment.plan_jobs(args, batch_segment.output_folder(args), batch_segment.Run("fake"))
+    assert jobs == [batch_segment.Job((Path("T1.3.2"),), Path("out/T1.3.2.seg.nrrd"))]
 
 
 def test_a_read_only_folder_is_refused_before_any_work(folder, engine, capsys, monkeypatch):
