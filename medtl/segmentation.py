@@ -267,7 +267,7 @@ def on_own_grid(probability: Tensor, prepared: Prepared) -> tuple[Tensor, tuple[
 
 
 def segment_file(
-    source: Path,
+    sources: Path | Sequence[Path],
     model: "Model",
     outputs: OutputOptions,
     reading: ReadOptions = ReadOptions(),
@@ -275,21 +275,26 @@ def segment_file(
     progress: Progress = no_progress,
     reader: Reader = read,
 ) -> SegmentedFile:
-    """The figures of one segmented file.
+    """The figures of one segmented case: a file, or one a channel of the model, on the grid of the first.
 
     All files are written whole or none is. `progress("write", 1.0)` is called right before they are renamed into place,
     so raising there leaves nothing behind.
 
     Raises: MedTLError as reading, segmenting and writing do; InputError when an output exists and not `force`.
     """
-    inputs = identities([source])
+    paths = (sources,) if isinstance(sources, Path) else tuple(sources)
+    inputs = identities(paths)
     for path in outputs.paths:
         check_output(path, inputs, outputs.force)
     check_different(outputs.paths)
     watch = Stopwatch(progress)
     watch("read", 0.0)
-    with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
-        volume = reader.read_volume(source, frame=reading.frame, component=reading.component, series=reading.series)
+    volumes = []
+    for source in paths:
+        with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
+            volumes.append(
+                reader.read_volume(source, frame=reading.frame, component=reading.component, series=reading.series)
+            )
     watch("read", 1.0)
     watch.stop()
     options = replace(
@@ -297,14 +302,14 @@ def segment_file(
         keep_probabilities=options.keep_probabilities or outputs.probabilities is not None,
         keep_uncertainty=options.keep_uncertainty or outputs.uncertainty is not None,
     )
-    result = segment(volume, model, options, progress)
+    result = segment(volumes, model, options, progress)
     watch("write", 0.0)
-    segments = measure(result.labelmap, volume.real_spacing)
+    segments = measure(result.labelmap, volumes[0].real_spacing)
     inexact = write_together(writes_of(result, outputs), lambda: watch("write", 1.0), outputs.force)
     watch.stop()
     seconds = {"read": watch.seconds["read"], **result.seconds, "write": watch.seconds["write"]}
     return SegmentedFile(
-        str(source),
+        str(paths[0]),
         str(outputs.labelmap),
         segments,
         {stage: round(spent, 3) for stage, spent in seconds.items()},

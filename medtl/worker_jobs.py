@@ -4,11 +4,11 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import InputError
 from .progress import Progress, Stopwatch, rounded_seconds
-from .results import ClassifiedBatch, SegmentedBatch
+from .results import ClassifiedBatch, ImportedModel, SegmentedBatch
 
 if TYPE_CHECKING:
     from .finetuning.files import TuningResult
@@ -39,7 +39,8 @@ def build_options(kind: type[Options], given: Mapping[str, object], **more: obje
 
 def types_of(kind: type) -> dict[str, tuple[type, ...]]:
     """The types that each option of that kind may have."""
-    return {name: get_args(hint) or (hint,) for name, hint in get_type_hints(kind).items()}
+    hints = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(kind).items()}
+    return {name: tuple(get_origin(hint) or hint for hint in allowed) for name, allowed in hints.items()}
 
 
 def check_names(given: Mapping[str, object], *kinds: type, without: str = "") -> None:
@@ -94,12 +95,25 @@ def check_request(request: Request, *names: str) -> Request:
     return request
 
 
+def inputs_of(request: Request) -> tuple[Path, ...]:
+    """The request's input: the path of one volume, or of one a channel of the model; the first has the result's grid.
+
+    Raises: InputError when it is neither a path nor a list of them.
+    """
+    given = request.get("input")
+    paths = given if isinstance(given, list) else [given]
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        raise InputError(f"Expected input (str, or a list of them), found {given!r}. Send it with the job.")
+    return tuple(Path(path) for path in paths)
+
+
 def run_segment(request: Request, progress: Progress) -> SegmentedBatch:
-    """The batch of one input; `options` holds the reading, inference and output options side by side."""
+    """The batch of one case, whose input may be several volumes; `options` holds the reading, inference and output
+    options side by side."""
     from .segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
 
-    request = check_request(request, "model", "input", "output")
-    options = request["options"]
+    request = check_request(request, "model", "output")
+    inputs, options = inputs_of(request), request["options"]
     check_names(options, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, without="labelmap")
     outputs = build_options(OutputOptions, options, labelmap=Path(request["output"]))
     reading, inference = build_options(ReadOptions, options), build_options(InferenceOptions, options)
@@ -108,7 +122,8 @@ def run_segment(request: Request, progress: Progress) -> SegmentedBatch:
     model = warm_model(request["model"], build_options(DeviceOptions, options).device)
     loading("load", 1.0)
     loading.stop()
-    result = segment_file(Path(request["input"]), model, outputs, reading, inference, progress)
+    sources = inputs[0] if len(inputs) == 1 else inputs
+    result = segment_file(sources, model, outputs, reading, inference, progress)
     result = replace(result, seconds=rounded_seconds("segment", {**loading.seconds, **result.seconds}))
     return SegmentedBatch(model.card.name, model.sha256, (result,), ())
 
@@ -159,6 +174,18 @@ def run_classify(request: Request, progress: Progress) -> ClassifiedBatch:
     return ClassifiedBatch(model.card.name, model.card.version, model.sha256, (result,), ())
 
 
+def run_import(request: Request, progress: Progress) -> ImportedModel:
+    """The model that was brought into the user's store."""
+    from .model.import_model import import_model
+    from .model.nnunet import ImportOptions
+
+    request = check_request(request, "input")
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in request["options"].items()}
+    check_names(given, ImportOptions)
+    folder = import_model(Path(request["input"]), build_options(ImportOptions, given), progress)
+    return ImportedModel(folder.name, str(folder))
+
+
 def warm_up() -> None:
     """Import what every job needs, while the user is still choosing."""
     from . import segmentation  # noqa: F401
@@ -170,4 +197,5 @@ JOBS: dict[str, JobFunction] = {
     "finetune": run_finetune,
     "suggest": run_suggest,
     "classify": run_classify,
+    "import": run_import,
 }
