@@ -1,8 +1,8 @@
 """Which volume of the scene is which channel of a model: by the names of sequences, modality and grid. No Qt."""
 
-import os
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import slicer
@@ -19,25 +19,23 @@ from .segment import problem_of
 NUMBER = re.compile(r"_(\d{4})$")  # at the end of a name: that of the channel, as nnU-Net names files
 
 
-def filled(card: ModelCard, first: Any, swap: bool) -> list[Any]:
-    """A volume for each channel of the model, None where none or several are as likely. `first` is that of the first
-    channel; with `swap`, another is where `first` is of another channel by its name.
+def filled(card: ModelCard, chosen: Sequence[Any], swap: bool = True) -> list[Any]:
+    """A volume for each channel of the model: those that are `chosen`, and in place of None the one whose name is that
+    of the channel; None where none or several are as likely.
 
-    Volumes are taken from the same study, or the same folder of the subject hierarchy, as `first`.
+    The first channel has a volume. With `swap`, another one takes its place where it is of another, empty channel.
+    Volumes are taken from the same study, or the same folder of the subject hierarchy, as the first.
     """
-    names = card.input.channels
+    names, first, found = card.input.channels, chosen[0], list(chosen)
+    if swap and not _fits(names, 0, first):
+        empty = (number for number, volume in enumerate(chosen) if volume is None)
+        found[0] = None if any(_fits(names, number, first) for number in empty) else first
     there = [first, *(each for each in _beside(first) if each is not first and why_unlike(card, each) == "")]
-    chosen: list[Any] = [None] * len(names)
-    if not swap or _fits(names, 0, first) or not any(_fits(names, k, first) for k in range(1, len(names))):
-        chosen[0] = first
-    for number in range(len(names)):
-        if chosen[number] is None:
-            left = [each for each in there if each not in chosen and _fits(names, number, each)]
-            chosen[number] = _likeliest(names[number], left, first)
-    if chosen[0] is None:  # the model needs one: the user sees that it is of another channel
-        chosen = [None if each is first else each for each in chosen]
-        chosen[0] = first
-    return chosen
+    for number, name in enumerate(names):
+        if found[number] is None:
+            left = [each for each in there if each not in found and _fits(names, number, each)]
+            found[number] = _likeliest(name, left, first)
+    return filled(card, chosen, swap=False) if found[0] is None else found
 
 
 def why_not(card: ModelCard, volumes: Sequence[Any]) -> str:
@@ -120,7 +118,8 @@ def _likeliest(channel: str, volumes: Sequence[Any], first: Any) -> Any:
 
     def likeness(volume: Any) -> tuple[bool, int]:
         words = any(has_words(channel, name) for name in _names(volume))
-        return words, len(os.path.commonprefix([volume.GetName(), first.GetName()]))
+        pairs = zip(volume.GetName(), first.GetName())
+        return words, sum(1 for _pair in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     ranked = sorted(volumes, key=likeness, reverse=True)
     if len(ranked) > 1 and likeness(ranked[0]) == likeness(ranked[1]):

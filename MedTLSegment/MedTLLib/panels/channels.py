@@ -47,11 +47,9 @@ class ChannelsPanel:
         return [self.parameters.inputVolume, *map(self._volume, range(1, count))]
 
     def choose(self, further: list[Any]) -> None:
-        """Choose the volumes of all channels but the first, for the input volume as it is now."""
-        for number, volume in enumerate(further, start=1):
-            self._keep(number, volume)
+        """Choose the volumes of all channels but the first, which is the input volume as it is now."""
         if self.card is not None:
-            self._filled = (self.card.name, self.parameters.inputVolume.GetID())
+            self._take([self.parameters.inputVolume, *further])
 
     def whyNot(self) -> str:
         """Why the model cannot run on the chosen volumes; empty when it can."""
@@ -61,12 +59,16 @@ class ChannelsPanel:
         now, before = (card.name, first.GetID()), self._filled
         if now == before:
             return
-        chosen = channels.filled(card, first, swap=card.name != before[0])
-        if not before[0]:  # the scene was opened with a choice, or the module was loaded again
-            chosen[1:] = [self._volume(number) or volume for number, volume in enumerate(chosen) if number]
+        # At first there may be a choice already: of the scene that was opened.
+        kept = [None] * (len(card.input.channels) - 1) if before[0] else self.volumes()[1:]
+        self._take(channels.filled(card, [first, *kept], swap=card.name != before[0]))
+
+    def _take(self, chosen: list[Any]) -> None:
+        """Choose these volumes, one a channel."""
+        assert self.card is not None
         for number, volume in enumerate(chosen[1:], start=1):
             self._keep(number, volume)
-        self._filled = (card.name, chosen[0].GetID())
+        self._filled = (self.card.name, chosen[0].GetID())
         self.parameters.inputVolume = chosen[0]  # last: it makes the panel update again
 
     def _volume(self, number: int) -> Any:
@@ -120,12 +122,9 @@ class ChannelsPanel:
             qt.QTimer.singleShot(0, self._fillEmpty)
 
     def _fillEmpty(self) -> None:
-        if self.card is None or not self.parameters or not self.parameters.inputVolume:
-            return
-        chosen = self.volumes()
-        found = channels.filled(self.card, chosen[0], swap=False)
-        self.choose([here or (new if new not in chosen else None) for here, new in zip(chosen[1:], found[1:])])
-        self.onChanged()
+        if self.card is not None and self.parameters and self.parameters.inputVolume:
+            self._take(channels.filled(self.card, self.volumes()))
+            self.onChanged()
 
 
 def _caption(name: str) -> str:
