@@ -7,12 +7,14 @@ import SimpleITK as sitk
 
 from .labels import all_segments
 from .results import LesionFigures, SegmentFigures
-from .volume import Geometry, Labelmap
+from .volume import Geometry, Labelmap, label_boxes
 
 # Distances of at most this many pairs of points are in memory at once.
 PAIRS = 4_000_000
 # Up to so many voxels are compared directly, without looking for the outermost ones first.
 DIRECT_VOXELS = 64
+# Before pairs are compared, a long distance is looked for in so many steps from end to end.
+SWEEPS = 3
 # A warning is given where a second part has this share of the largest.
 PART_SHARE = 0.1
 
@@ -35,20 +37,28 @@ class Lesion:
 def measure(labelmap: Labelmap, real_spacing: bool = True) -> tuple[SegmentFigures, ...]:
     """Volume (mL) and lesions of each segment of a labelmap; None for mL and mm where the spacing is not real. A value
     without a segment is a segment named by its value."""
-    measured = []
+    measured, boxes, covered = [], label_boxes(labelmap.array), set(labelmap.covered[:, 0].tolist())
     for segment in all_segments(labelmap):
-        mask = labelmap.mask(segment.value)
+        if segment.value in covered:  # some of its voxels have another value
+            start, mask = (0, 0, 0), labelmap.mask(segment.value)
+        else:
+            box = boxes.get(segment.value, (slice(0, 0),) * 3)
+            start, mask = (box[0].start, box[1].start, box[2].start), labelmap.array[box] == segment.value
         ml = np.count_nonzero(mask) * labelmap.geometry.voxel_ml if real_spacing else None
-        parts = lesions(mask, labelmap.geometry, real_spacing)
+        parts = lesions(mask, labelmap.geometry, real_spacing, start)
         figures = tuple(LesionFigures(part.volume_ml, part.diameter_mm, part.centre) for part in parts)
         measured.append(SegmentFigures(segment.id, segment.name, ml, figures))
     return tuple(measured)
 
 
-def lesions(mask: np.ndarray, geometry: Geometry, real_spacing: bool = True) -> tuple[Lesion, ...]:
-    """The connected parts (26 neighbours) of a mask (Z, Y, X) on its grid, the largest first."""
+def lesions(
+    mask: np.ndarray, geometry: Geometry, real_spacing: bool = True, start: tuple[int, int, int] = (0, 0, 0)
+) -> tuple[Lesion, ...]:
+    """The connected parts (26 neighbours) of a mask (Z, Y, X), the largest first; `start` is the index (z, y, x) of its
+    first voxel on the grid."""
     parts = []
-    for number, indices in enumerate(components(mask), start=1):
+    for number, inside in enumerate(components(mask), start=1):
+        indices = inside + start[::-1]
         points = indices @ geometry.affine[:3, :3].T  # mm from the first voxel's centre
         nearest = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
         x, y, z = (float(v) for v in nearest + geometry.affine[:3, 3])
@@ -96,7 +106,11 @@ def largest_distance(points: np.ndarray) -> float:
     radius = np.sqrt(((points - middle) ** 2).sum(axis=1))
     order = np.argsort(-radius)
     points, radius = points[order], radius[order]
-    best, row = 0.0, 0
+    best, row, end = 0.0, 0, 0
+    for _sweep in range(SWEEPS):  # from one end to the other: a long distance rules most pairs out
+        gaps = ((points - points[end]) ** 2).sum(axis=1)
+        end = int(gaps.argmax())
+        best = max(best, float(np.sqrt(gaps[end])))
     # A pair is no farther apart than the sum of its distances from the middle: the outer points come first, and it
     # ends where no later pair can be longer.
     while row < len(points) and 2 * radius[row] > best:

@@ -125,3 +125,11 @@ class ClassifiedBatch:
     sha256: str | None
     results: tuple[ClassifiedFile, ...]
     errors: tuple[FailedInput, ...]
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """The object that `medtl import --json` prints: the model's name and its folder in the user's store."""
+
+    model: str
+    folder: str

@@ -1,8 +1,9 @@
 """A process that keeps models loaded and does jobs: `python -u -P -m medtl.worker`. One ASCII JSON object a line.
 
-In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}.
-     "job": "finetune", "model", "seeds", "output", "options"; and "job": "suggest" or "classify", "model", "input",
-     "options".
+In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}. The input is a path, or a list
+     of one a channel of the model; the result is on the grid of the first.
+     "job": "finetune", "model", "seeds", "output", "options"; "job": "suggest" or "classify", "model", "input",
+     "options"; and "job": "import", "input", "options".
 Out: {"event": "ready", "pid", "version", "path"}; for each job {"id", "event": "progress", "stage", "fraction",
      "seconds_left"}, with "values" (name to number) where there is something to draw, and at last {"id", "event":
      "done", "result"} or {"id", "event": "error", "kind", "message"}.

@@ -4,11 +4,11 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import InputError
 from .progress import Progress, Stopwatch, rounded_seconds
-from .results import ClassifiedBatch, SegmentedBatch
+from .results import ClassifiedBatch, ImportedModel, SegmentedBatch
 
 if TYPE_CHECKING:
     from .finetuning.files import TuningResult
@@ -39,7 +39,8 @@ def build_options(kind: type[Options], given: Mapping[str, object], **more: obje
 
 def types_of(kind: type) -> dict[str, tuple[type, ...]]:
     """The types that each option of that kind may have."""
-    return {name: get_args(hint) or (hint,) for name, hint in get_type_hints(kind).items()}
+    hints = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(kind).items()}
+    return {name: tuple(get_origin(hint) or hint for hint in allowed) for name, allowed in hints.items()}
 
 
 def check_names(given: Mapping[str, object], *kinds: type, without: str = "") -> None:
@@ -104,7 +105,8 @@ def input_files(request: Request) -> tuple[Path, ...]:
 
 
 def run_segment(request: Request, progress: Progress) -> SegmentedBatch:
-    """The batch of one input; `options` holds the reading, inference and output options side by side."""
+    """The batch of one case, whose input may be several volumes; `options` holds the reading, inference and output
+    options side by side."""
     from .segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
 
     request = check_request(request, "model", "output")
@@ -171,6 +173,18 @@ def run_classify(request: Request, progress: Progress) -> ClassifiedBatch:
     return ClassifiedBatch(model.card.name, model.card.version, model.sha256, (result,), ())
 
 
+def run_import(request: Request, progress: Progress) -> ImportedModel:
+    """The model that was brought into the user's store."""
+    from .model.import_model import import_model
+    from .model.nnunet import ImportOptions
+
+    request = check_request(request, "input")
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in request["options"].items()}
+    check_names(given, ImportOptions)
+    folder = import_model(Path(request["input"]), build_options(ImportOptions, given), progress)
+    return ImportedModel(folder.name, str(folder))
+
+
 def warm_up() -> None:
     """Import what every job needs, while the user is still choosing."""
     from . import segmentation  # noqa: F401
@@ -182,4 +196,5 @@ JOBS: dict[str, JobFunction] = {
     "finetune": run_finetune,
     "suggest": run_suggest,
     "classify": run_classify,
+    "import": run_import,
 }

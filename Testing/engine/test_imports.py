@@ -120,7 +120,9 @@ SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib",
 SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"}, {"module"})
 SLICER_SIDE_MAY = {
     *("errors", "progress", "typed_json", "volume", "io", "phantom", "gate", "measurement", "labels"),
-    *("model.card", "model.card_text", "model.files", "model.store", "finetuning.seed", "classification.report"),
+    *("model.card", "model.card_text", "model.files", "model.import_model", "model.series_name"),
+    *("model.store",),
+    *("finetuning.seed", "classification.report"),
 }
 
 

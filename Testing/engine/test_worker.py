@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_model
+from small_results import write_results
 
 from medtl import __version__, worker, worker_jobs
-from medtl.errors import InputError
+from medtl.errors import Cancelled, InputError
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_whole
 from medtl.model.bundle import load_model
+from medtl.model.card import load_card
 from medtl.phantom import head
 from medtl.progress import Progress, no_progress
 from medtl.results import SegmentedFile
@@ -595,6 +598,44 @@ def test_an_option_that_is_unknown_or_of_a_wrong_type_is_refused(
     with pytest.raises(InputError, match=words):
         worker_jobs.run_segment(segment_request(**options), no_progress)
     assert engine.loads == []
+
+
+def test_the_input_may_be_a_volume_for_each_channel(engine: SimpleNamespace) -> None:
+    worker_jobs.run_segment({**segment_request(), "input": ["a.nrrd", "b.nrrd"]}, no_progress)
+    worker_jobs.run_segment({**segment_request(), "input": ["a.nrrd"]}, no_progress)
+    assert [call[0] for call in engine.calls] == [(Path("a.nrrd"), Path("b.nrrd")), Path("a.nrrd")]
+    for wrong in ([], ["a.nrrd", ""], ["a.nrrd", 5]):
+        with pytest.raises(InputError, match="Expected input"):
+            worker_jobs.run_segment({**segment_request(), "input": wrong}, no_progress)
+
+
+def test_a_model_is_imported_with_the_choices_of_the_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
+    source, reports = write_results(tmp_path).parent, []
+    request = {"id": 1, "job": "import", "input": str(source), "options": {"folds": ["1"], "name": "tiny"}}
+    result = worker_jobs.run_import(request, lambda stage, fraction: reports.append((stage, fraction)))
+    assert encode(result) == {"model": "tiny", "folder": str(tmp_path / "home" / "models" / "tiny")}
+    assert load_card(tmp_path / "home" / "models" / "tiny").training["imported"]["folds"] == ["1"]
+    assert reports[-1] == ("write", 1.0)
+    with pytest.raises(InputError, match="'colour'"):
+        worker_jobs.run_import({**request, "options": {"colour": "red"}}, no_progress)
+
+
+def test_an_import_of_a_bundle_that_is_cancelled_leaves_no_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
+
+    def cancel(stage: str, fraction: float) -> None:
+        if (stage, fraction) == ("write", 1.0):
+            raise Cancelled("The job was cancelled.")
+
+    small_model.save(tmp_path / "small")
+    with pytest.raises(Cancelled):
+        worker_jobs.run_import({"id": 1, "job": "import", "input": str(tmp_path / "small")}, cancel)
+    assert list((tmp_path / "home" / "models").iterdir()) == []
+    worker_jobs.run_import({"id": 1, "job": "import", "input": str(tmp_path / "small")}, no_progress)
+    assert [folder.name for folder in (tmp_path / "home" / "models").iterdir()] == ["small"]
 
 
 @pytest.mark.parametrize("name", ["model", "input", "output", "options"])

@@ -4,6 +4,8 @@ import argparse
 from typing import TextIO
 
 from ..progress import TerminalProgress
+from ..results import ImportedModel
+from ..typed_json import encode
 from .console import print_json, print_lines, print_messages
 
 
@@ -48,7 +50,7 @@ def import_(args: argparse.Namespace, out: TextIO) -> int:
     finally:
         progress.close()
     if args.json:
-        print_json(out, {"model": folder.name, "folder": str(folder)})
+        print_json(out, encode(ImportedModel(folder.name, str(folder))))
     else:
         print_lines(out, folder)
     return 0

@@ -248,6 +248,12 @@ class ModelCard:
         return bool(records) and isinstance(records[-1], Mapping) and bool(records[-1].get("unfinished"))
 
     @property
+    def imported(self) -> Mapping[str, Any] | None:
+        """Where a model comes from that another program trained; None for a model of MedTL's own."""
+        about = self.training.get("imported")
+        return about if isinstance(about, Mapping) else None
+
+    @property
     def family(self) -> str:
         """The name of the first model of the line: all models tuned from it write the same segments."""
         return self.name if self.parent is None else self.parent.family or self.parent.name

@@ -42,7 +42,7 @@ def import_model(path: Path, options: ImportOptions = AS_IT_IS, progress: Progre
     if not (tops := tops_in(files)):
         if options != AS_IT_IS:
             raise InputError(f"Expected a model of nnU-Net 2 for these options, found none at {path}. Leave them out.")
-        return import_bundle(path)
+        return import_bundle(path, progress)
     if options.name is not None and not is_name(options.name):
         raise InputError(f"Expected a name of up to 64 letters, digits, '.', '_' and '-', found {options.name[:80]!r}.")
     top = choose_folder(tops, options.configuration, path)
@@ -76,6 +76,20 @@ def files_of(path: Path) -> tuple[PurePosixPath, ...]:
         found = [file for pattern in FILES for prefix in ("", "*/", "*/*/") for file in path.glob(prefix + pattern)]
         return tuple(sorted(PurePosixPath(file.relative_to(path).as_posix()) for file in found))
     return paths_in(path) if path.is_file() else ()
+
+
+def choices_in(path: Path) -> dict[str, tuple[str, ...]]:
+    """What can be chosen of nnU-Net's results at a path, a folder or a zip: the folds by the configuration; empty where
+    it is something else.
+
+    Raises: ModelError when it is a damaged zip.
+    """
+    files = files_of(path)
+    choices: dict[str, tuple[str, ...]] = {}
+    for top in tops_in(files):
+        name = (top.name or path.resolve().name.removesuffix(".zip")).rpartition("__")[2]
+        choices[name] = tuple(folds_in(file.relative_to(top) for file in files if file.is_relative_to(top)))
+    return choices
 
 
 def tops_in(files: Sequence[PurePosixPath]) -> list[PurePosixPath]:

@@ -26,6 +26,7 @@ from typing import IO
 from ..errors import InputError, ModelError
 from ..io.into_place import already_exists, move_into_place, temporary_folder
 from ..io.limits import open_zip
+from ..progress import Progress, no_progress
 from ..typed_json import encode
 from .card import (
     MAX_METADATA_BYTES,
@@ -168,13 +169,19 @@ def check_weights(folder: Path, card: ModelCard) -> None:
         )
 
 
-def import_bundle(source: Path) -> Path:
+def import_bundle(source: Path, progress: Progress = no_progress) -> Path:
     """The folder of a model imported from a bundle folder or zip into the user's store.
 
     Raises: ModelError when it is no bundle, is damaged, holds paths that lead out of it, is too large, or a model of
-    that name is there already.
+    that name is there already; what `progress` raises.
     """
-    return install(source, lambda part: copy_folder(source, part) if source.is_dir() else unpack_bundle(source, part))
+
+    def fill(part: Path) -> None:
+        progress("read", 0.0)
+        (copy_folder if source.is_dir() else unpack_bundle)(source, part)
+        progress("write", 1.0)
+
+    return install(source, fill)
 
 
 def install(source: Path, fill: Callable[[Path], None]) -> Path:

@@ -26,7 +26,7 @@ from .job import Ending, Job, Step, discard, new_folder
 from .packages import Packages
 from .run import Engine
 
-IMAGE, RESULT = "image.nrrd", "result.seg.nrrd"
+IMAGE, CHANNEL, RESULT = "image.nrrd", "channel-{}.nrrd", "result.seg.nrrd"
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,18 @@ class SegmentJob(Job):
     only: np.ndarray | None  # bool (Z, Y, X), where the result may be written; None for everywhere
     folder: Path
     started: float
+    channels: int = 1  # of the model: each has a file, that of the volume is the first
 
     @property
     def request(self) -> dict[str, Any]:
+        further = [f"{self.folder.name}/{CHANNEL.format(number)}" for number in range(1, self.channels)]
         options: dict[str, Any] = {"flip": self.choices.flip, "device": self.choices.device}
         if self.choices.threads:
             options["threads"] = self.choices.threads
         return {
             "job": "segment",
             "model": self.choices.model,
-            "input": f"{self.folder.name}/{IMAGE}",
+            "input": [f"{self.folder.name}/{IMAGE}", *further] if further else f"{self.folder.name}/{IMAGE}",
             "output": f"{self.folder.name}/{RESULT}",
             "options": options,
         }
@@ -117,14 +119,25 @@ def hardened_copy(node: Any) -> Any:
     return copy
 
 
-def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarray | None = None) -> SegmentJob:
-    """A job whose folder below `root` holds the whole volume, because the model scales by all intensities.
+def begin(
+    volume: Any,
+    target: Any,
+    choices: Choices,
+    root: Path,
+    only: np.ndarray | None = None,
+    further: Sequence[Any] = (),
+) -> SegmentJob:
+    """A job whose folder below `root` holds the whole volume, because the model scales by all intensities, and those of
+    the `further` channels.
 
-    Raises: InputError when the volume cannot be segmented or the folder cannot be written.
+    Raises: InputError when a volume cannot be segmented or the folder cannot be written.
     """
-    scene.check_volume(volume)
+    for each in (volume, *further):
+        scene.check_volume(each)
     with new_folder(root) as folder:
         scene.write_volume(volume, folder / IMAGE)
+        for number, each in enumerate(further, start=1):
+            scene.write_volume(each, folder / CHANNEL.format(number))
     return SegmentJob(
         reference_to(volume),
         volume.GetName(),
@@ -135,6 +148,7 @@ def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarr
         only,
         folder,
         time.monotonic(),
+        1 + len(further),
     )
 
 
