@@ -1,6 +1,7 @@
 """Bundles as MONAI's Model Zoo has them, with a network small enough for tests, and what MONAI makes of a volume."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ def some_metadata(outputs: Sequence[str] = ("background", "spleen", "left kidney
 def a_network(config: dict[str, Any], seed: int = 1) -> torch.nn.Module:
     """MONAI's network of the configuration: weights that fp16 holds, and which differ enough for several labels."""
     torch.manual_seed(seed)
-    network: torch.nn.Module = ConfigParser({"network_def": config["network_def"]}).get_parsed_content("network_def")
+    given = {key: value for key, value in config["network_def"].items() if key != "img_size"}  # of older versions
+    network: torch.nn.Module = ConfigParser({"network_def": given}).get_parsed_content("network_def")
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_((2 * parameter).half())
@@ -159,10 +161,11 @@ def monai_labels(config: dict[str, Any], image: sitk.Image) -> np.ndarray:
     parser.parse()
     prepare, infer, finish = (parser.get_parsed_content(key) for key in ("preprocessing", "inferer", "postprocessing"))
     case = prepare({"image": MetaTensor(np.ascontiguousarray(array), affine=affine)})
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "inverse has been called but no invertible transforms")
         logits = infer(case["image"][None], a_network(config))[0]
-    case["pred"] = MetaTensor(logits).copy_meta_from(case["image"])
-    labels = np.asarray(finish(case)["pred"])[0].T
+        case["pred"] = MetaTensor(logits).copy_meta_from(case["image"])
+        labels = np.asarray(finish(case)["pred"])[0].T
     result = sitk.GetImageFromArray(np.ascontiguousarray(labels).astype(np.float32))
     result.CopyInformation(turned)
     if not codes:
