@@ -41,9 +41,19 @@ def decide(card: ModelCard, probability: Tensor) -> Tensor:
     return torch.where(1 - probability[:, 0] > threshold, best, 0)
 
 
-def decide_logits(card: ModelCard, logits: Tensor) -> Tensor:
-    """Index of the class of logits (n, outputs, …), as `decide` gives it for their probabilities."""
-    return logits.argmax(1) if card.decision == "argmax" else decide(card, probabilities_of(card, logits))
+def mixed_of(card: ModelCard, logits: Tensor) -> Tensor:
+    """What is interpolated between the voxels of the network, of its logits (n, outputs, …): these or probabilities."""
+    return logits if card.windows is None or card.windows.mixed == "logits" else probabilities_of(card, logits)
+
+
+def probabilities_of_mixed(card: ModelCard, mixed: Tensor) -> Tensor:
+    """The probabilities of what `mixed_of` gives."""
+    return probabilities_of(card, mixed) if card.windows is None or card.windows.mixed == "logits" else mixed
+
+
+def decide_mixed(card: ModelCard, mixed: Tensor) -> Tensor:
+    """Index of the class of what `mixed_of` gives, as `decide` gives it for its probabilities."""
+    return mixed.argmax(1) if card.decision == "argmax" else decide(card, probabilities_of_mixed(card, mixed))
 
 
 def entropy(card: ModelCard, probability: Tensor) -> Tensor:

@@ -11,7 +11,15 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from .channels import check_volumes, first_of, read_volumes
-from .decision import check_finite, decide, entropy, foreground, label_values_of, probabilities_of
+from .decision import (
+    check_finite,
+    decide,
+    entropy,
+    foreground,
+    label_values_of,
+    probabilities_of,
+    probabilities_of_mixed,
+)
 from .errors import InputError, memory_errors
 from .gate import gate_warnings
 from .io import read
@@ -28,7 +36,7 @@ from .progress import Progress, Stopwatch, no_progress
 from .results import SegmentedFile
 from .volume import Labelmap, Segment, Volume
 from .windows.prepare import WindowInput, channels_of, prepare_windows
-from .windows.restore import classes_of, logits_of, pairs
+from .windows.restore import classes_of, outputs_of, pairs, whole_planes
 from .windows.sliding import logit_planes
 
 if TYPE_CHECKING:
@@ -218,11 +226,12 @@ def infer_windows(prepared: WindowInput, model: "Model", options: InferenceOptio
     probabilities = np.zeros((len(card.labels), *shape), np.float32) if options.keep_probabilities else None
     uncertainty = np.zeros((1, *shape), np.float32) if options.keep_uncertainty else None
     spec = card.windows if options.mirror else replace(card.windows, mirror=())
-    planes = logit_planes(prepared.array, model, spec, progress)
+    logits = logit_planes(prepared.array, model, spec, progress)
+    planes = whole_planes(logits, card, prepared.inner, prepared.grid)
     for k, pair in enumerate(pairs(planes, card, prepared.taps), start=box[0].start):
         labels[k, box[1], box[2]] = values[classes_of(pair, card, rows, columns)]
         if probabilities is not None or uncertainty is not None:
-            probability = probabilities_of(card, logits_of(pair, rows, columns)[None])
+            probability = probabilities_of_mixed(card, outputs_of(pair, rows, columns)[None])
             if probabilities is not None:
                 probabilities[:, k, box[1], box[2]] = foreground(card, probability)[0].numpy()
             if uncertainty is not None:

@@ -52,8 +52,8 @@ WITHIN = {
     "model": (
         {"card_text", "files", "label_looks", "series_name", "tuning_records"},
         {"card", "checkpoint", "device", "network"},
-        {"monai_networks", "nnunet", "unets"},
-        {"store", "networks"},
+        {"monai_config", "monai_networks", "nnunet", "unets"},
+        {"store", "networks", "zoo"},
         {"bundle"},
         {"import_model"},
     ),
@@ -95,9 +95,11 @@ TORCH_FREE = {
         "model.files",
         "model.import_model",
         "model.label_looks",
+        "model.monai_config",
         "model.nnunet",
         "model.series_name",
         "model.store",
+        "model.zoo",
     ),
     *(
         "model.bundle",

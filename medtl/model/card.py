@@ -26,10 +26,12 @@ TASKS = ("segmentation", "classification")
 NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?"  # of a model: also of its folder and its segments
 RESERVED = r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?"  # names of devices on Windows
 MAX_CHANNELS, MAX_LABELS, MAX_RESAMPLE_NUMBERS = 16, 255, 1_000_000
-MAX_NETWORKS, MAX_PATCH_VOXELS = 20, 512**3
+MAX_NETWORKS, MAX_PATCH_VOXELS, MAX_RESCALINGS = 20, 512**3, 8
 MAX_STRING = 4_000  # characters of any text of a card
 DECISIONS = ("threshold", "argmax", "regions")
 SCHEMES = ("zscore", "range", "fixed")
+PLACEMENTS, WEIGHTINGS, PADDINGS = ("even", "fixed"), ("gaussian", "centred", "constant"), ("constant", "edge")
+RESAMPLINGS, MIXTURES = ("areas", "points"), ("logits", "probabilities")
 STORED = "stored"
 
 
@@ -88,11 +90,13 @@ class Normalisation:
     """How the values of a channel are scaled: clipped to `limits`, then `(value - shift) / scale`.
 
     `scheme`: "zscore" takes the mean and the standard deviation of the image, "range" its lowest value and its range,
-    "fixed" the numbers given. With `masked`, only the body (what is not 0, with its holes) counts and is scaled.
+    "fixed" the numbers given. With `masked`, only the body (what is not 0 in any channel, with its holes) counts and is
+    scaled; without `filled`, what is not 0 in this channel.
     """
 
     scheme: str = "zscore"
     masked: bool = False
+    filled: bool = True
     limits: tuple[float, float] | None = None
     shift: float = 0.0
     scale: float = 1.0
@@ -105,14 +109,27 @@ class WindowSpec:
     `orientation`: the anatomical directions in which the x, y and z indices grow, such as "RAS"; "stored" takes the
     array as the file has it. `axes`: the (Z, Y, X) array axes in the network's order. `spacing` (mm) and `patch`
     (voxels of a window) along these; two numbers each for a network of slices, which lie along the first axis and keep
-    its spacing. Windows are at most `step` of a patch apart. `mirror`: axes of the window along which mirrored windows
-    are averaged. `normalisation`: one a channel. With `crop`, only the box around what is not 0 in any channel is
-    computed. `order` and `logits_order` (0 or 1) are the degrees of the splines that resample the input and the output,
-    and `thick_order` (0 or 1) that of both along an axis of thick slices: the longest spacing where it is over
-    `thick_ratio` times the shortest (None: no axis is). `bf16` allows bfloat16 where it is faster: it changes labels
-    near borders.
+    its spacing. Without a `spacing` the volume keeps its own. `mirror`: axes of the window along which mirrored windows
+    are averaged.
 
-    Source: Isensee et al. 2021 (nnU-Net).
+    Windows lie evenly and at most `step` of a patch apart, or, with the `placement` "fixed", in steps of that many
+    whole voxels, the last one moved inside. `weights` of a window's voxels: "gaussian", of the deviation `sigma`
+    (share of the patch) around the voxel behind the middle; "centred", around the middle and not below 0.001;
+    "constant". A volume smaller than the patch is padded around it, by `fill` or with the `padding` "edge" by its
+    border.
+
+    `normalisation`: one a channel; each channel is scaled by all of `rescaling` after it. Both come before resampling,
+    or after it without `normalise_first`. With `crop`, only the box around what is not 0 in any channel of the volume
+    is computed; with `foreground`, only that around what exceeds 0 in any channel of the network's input.
+
+    `order` and `logits_order` (0 or 1) are the degrees of the splines that resample the input and the output, and
+    `thick_order` (0 or 1) that of both along an axis of thick slices: the longest spacing where it is over
+    `thick_ratio` times the shortest (None: no axis is). By `resampling` the grids have the same outer borders ("areas"), or the same centre of the first
+    voxel ("points": degrees 0 and 1, no thick slices). `mixed`: what is interpolated between the voxels of the network.
+
+    `bf16` allows bfloat16 where it is faster: it changes labels near borders.
+
+    Source: Isensee et al. 2021 (nnU-Net); MONAI's `SlidingWindowInferer` and `Spacing` for what is not the default.
     """
 
     patch: tuple[int, ...]
@@ -128,6 +145,16 @@ class WindowSpec:
     thick_order: int = 0
     thick_ratio: float | None = 3.0
     bf16: bool = False
+    placement: str = "even"
+    weights: str = "gaussian"
+    sigma: float = 0.125
+    padding: str = "constant"
+    fill: float = 0.0
+    rescaling: tuple[Normalisation, ...] = ()
+    normalise_first: bool = True
+    foreground: bool = False
+    resampling: str = "areas"
+    mixed: str = "logits"
 
 
 @dataclass(frozen=True)
@@ -392,7 +419,7 @@ def segmentation_problem(card: ModelCard) -> str:
 def windows_problem(card: ModelCard, spec: WindowSpec) -> str:
     """What is wrong with the windows and the networks of the card; empty when nothing is."""
     dimensions = len(spec.patch)
-    if dimensions not in (2, 3) or len(spec.spacing) != dimensions:
+    if dimensions not in (2, 3) or len(spec.spacing) not in (0, dimensions):
         return f"a patch of {dimensions} and a spacing of {len(spec.spacing)} axes; both have 2, or both 3"
     if min(spec.patch) < 1 or math.prod(spec.patch) > MAX_PATCH_VOXELS:
         return f"a patch of {' x '.join(map(str, spec.patch))[:60]} voxels; it has 1 to {MAX_PATCH_VOXELS:,}"
@@ -402,10 +429,24 @@ def windows_problem(card: ModelCard, spec: WindowSpec) -> str:
         return f"the orientation {spec.orientation[:40]!r}; it is {STORED!r}, or three letters such as 'RAS'"
     if len(spec.normalisation) != len(card.input.channels):
         return f"{len(spec.normalisation)} normalisations for {len(card.input.channels)} channels; each needs one"
-    if wrong := [one.scheme for one in spec.normalisation if one.scheme not in SCHEMES]:
+    scalings = (*spec.normalisation, *spec.rescaling)
+    if len(spec.rescaling) > MAX_RESCALINGS:
+        return f"{len(spec.rescaling)} further scalings; it has at most {MAX_RESCALINGS}"
+    if wrong := [one.scheme for one in scalings if one.scheme not in SCHEMES]:
         return f"the normalisation {wrong[0][:40]!r}; it is one of {', '.join(SCHEMES)}"
-    if not all(is_range(one.limits) for one in spec.normalisation):
+    if not all(is_range(one.limits) for one in scalings):
         return "limits of a normalisation that are no range; the lower limit comes first"
+    for what, value, known in (
+        ("placement", spec.placement, PLACEMENTS),
+        ("weights", spec.weights, WEIGHTINGS),
+        ("padding", spec.padding, PADDINGS),
+        ("resampling", spec.resampling, RESAMPLINGS),
+        ("mixed outputs", spec.mixed, MIXTURES),
+    ):
+        if value not in known:
+            return f"{value[:40]!r} for the {what} of windows; known are {', '.join(known)}"
+    if spec.resampling == "points" and (max(spec.order, spec.logits_order) > 1 or spec.thick_ratio is not None):
+        return "splines of a degree over 1 or thick slices, which grids with the same first voxel do not have"
     if not 1 <= len(card.networks) <= MAX_NETWORKS:
         return f"{len(card.networks)} networks; a model that segments has 1 to {MAX_NETWORKS}"
     first = card.networks[0]
@@ -490,7 +531,9 @@ def ranges(card: ModelCard) -> Iterator[tuple[str, Sequence[float], float, float
         yield "order of a spline", (windows.order,), 0, 5
         yield "order of a spline of logits", (windows.logits_order, windows.thick_order), 0, 1
         yield "ratio of thick slices", () if windows.thick_ratio is None else (windows.thick_ratio,), 1, 1000
-        for one in windows.normalisation:
+        yield "deviation of the weights", (windows.sigma,), 0.01, 10
+        yield "value around the volume", (windows.fill,), -1e9, 1e9
+        for one in (*windows.normalisation, *windows.rescaling):
             yield "limit of a normalisation", one.limits or (), -1e9, 1e9
             yield "shift of a normalisation", (one.shift,), -1e9, 1e9
             yield "scale of a normalisation", (one.scale,), 1e-9, 1e9

@@ -1,11 +1,12 @@
-"""The weights of an nnU-Net checkpoint, which is a pickle: the one exception to the rule that MedTL loads no pickle.
+"""The weights of a checkpoint of nnU-Net or of a bundle of MONAI, which is a pickle: the one exception to the rule that
+MedTL loads no pickle.
 
 A pickle can name any function to be called. So it is read once, when a model is imported, in a process of its own with
 limits on memory and time, by torch's reader for weights, which calls nothing but what rebuilds tensors and plain values
 and the few names of numpy that nnU-Net's checkpoints hold. What is kept is written as safetensors and JSON; of the
-optimizer nothing is read. The process is `python -P -m medtl.model.checkpoint IN OUT`: it writes OUT (safetensors,
-fp16) and, beside it with the suffix .json, the entries of `Checkpoint` or {"problem": text}. It ends when its input
-ends.
+optimizer nothing is read. The process is `python -P -m medtl.model.checkpoint KIND IN OUT` with a kind of `KINDS`: it
+writes OUT (safetensors, fp16) and, beside it with the suffix .json, the entries of `Checkpoint`, none for MONAI, or
+{"problem": text}. It ends when its input ends.
 """
 
 import json
@@ -32,6 +33,9 @@ LISTEN_SECONDS = 0.2  # between two calls of `progress`
 SPARE_BYTES = 1 << 30  # of address space, beside the checkpoint and what is made of it
 MAX_FACTS_BYTES = 100_000
 COMMAND = (sys.executable, "-P", "-m", "medtl.model.checkpoint")
+NNUNET, MONAI = "nnunet", "monai"
+KINDS = {NNUNET: "the checkpoint of an nnU-Net 2 network", MONAI: "the weights of a MONAI network"}
+STATES = ("model", "state_dict", "network")  # where MONAI's files of weights hold more than these
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,28 @@ def convert_checkpoint(
     command: Sequence[str] = COMMAND,
     seconds: float = SECONDS,
 ) -> Checkpoint:
-    """What the checkpoint at `source` states; its weights are written to `target`, a safetensors file, as fp16.
+    """What the checkpoint of nnU-Net at `source` states; its weights are written to `target`, a safetensors file, as
+    fp16. The rest is as in `convert_weights`."""
+    facts = convert_weights(source, target, progress, command, seconds, NNUNET)
+    checkpoint: Checkpoint = decode(Checkpoint, facts, f"{source.parent.name}/{source.name}")
+    return checkpoint
+
+
+def convert_weights(
+    source: Path,
+    target: Path,
+    progress: Callable[[], None],
+    command: Sequence[str] = COMMAND,
+    seconds: float = SECONDS,
+    kind: str = MONAI,
+) -> dict[str, Any]:
+    """What a file of weights of this kind states beside them; they are written to `target`, a safetensors file, as
+    fp16.
 
     `progress` is called several times a second; what it raises, such as Cancelled, ends the process that reads.
 
-    Raises: ModelError when the file is no checkpoint of an nnU-Net 2 network, asks for anything that is no weight, is
-    damaged, or takes too much memory or time.
+    Raises: ModelError when the file is of another kind, asks for anything that is no weight, is damaged, or takes too
+    much memory or time.
     """
     package = str(Path(__file__).resolve().parents[2])
     inherited = os.environ.get("PYTHONPATH")
@@ -67,7 +87,7 @@ def convert_checkpoint(
     name = f"{source.parent.name}/{source.name}"
     end = time.monotonic() + seconds
     with subprocess.Popen(
-        [*command, str(source), str(target)],
+        [*command, kind, str(source), str(target)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,  # what libraries print when they crash
@@ -85,14 +105,13 @@ def convert_checkpoint(
         except BaseException:
             process.kill()
             raise
-    facts = read_facts(target, name, process.returncode)
+    facts = read_facts(target, name, process.returncode, kind)
     if "problem" in facts:
-        raise ModelError(f"Expected the checkpoint of an nnU-Net 2 network in {name}, {facts['problem']}")
-    checkpoint: Checkpoint = decode(Checkpoint, facts, name)
-    return checkpoint
+        raise ModelError(f"Expected {KINDS[kind]} in {name}, {facts['problem']}")
+    return facts
 
 
-def read_facts(target: Path, name: str, code: int) -> dict[str, Any]:
+def read_facts(target: Path, name: str, code: int, kind: str) -> dict[str, Any]:
     """What the process wrote beside the weights.
 
     Raises: ModelError when it crashed.
@@ -102,25 +121,24 @@ def read_facts(target: Path, name: str, code: int) -> dict[str, Any]:
             return dict(parse_json(stream.read(MAX_FACTS_BYTES)))
     except (ModelError, ValueError) as error:
         raise ModelError(
-            f"Expected the checkpoint of an nnU-Net 2 network in {name}, found one on which the reader crashed "
-            f"(exit status {code}): it is damaged or too large for this computer. Copy it again, or close other "
-            "programs."
+            f"Expected {KINDS[kind]} in {name}, found a file on which the reader crashed (exit status {code}): it is "
+            "damaged or too large for this computer. Copy it again, or close other programs."
         ) from error
 
 
 # --- in the process that reads ---
 
 
-def main(source: Path, target: Path) -> None:
+def main(kind: str, source: Path, target: Path) -> None:
     """Write the weights and what the checkpoint states, or the problem."""
     try:
-        facts = asdict(convert(source, target))
+        facts = convert(kind, source, target)
     except ModelError as error:
         facts = {"problem": str(error)}
     target.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def convert(source: Path, target: Path) -> Checkpoint:
+def convert(kind: str, source: Path, target: Path) -> dict[str, Any]:
     """What the checkpoint states; its weights are written to `target`.
 
     Raises: ModelError with the end of a sentence that says what was found.
@@ -130,7 +148,8 @@ def convert(source: Path, target: Path) -> Checkpoint:
 
     try:
         content = load(source)
-        facts, weights = facts_of(content), half_weights(content)
+        facts = asdict(facts_of(content)) if kind == NNUNET else {}
+        weights = half_weights(state_of(content, kind))
     except MemoryError as error:
         raise ModelError(
             "found one that needs more memory than there is for it: it is damaged, or other programs are to be closed."
@@ -170,9 +189,23 @@ def load(source: Path) -> Mapping[str, Any]:
             found = f"found a file that is damaged, cut off or of another kind ({reason or type(error).__name__}). "
             found += "Copy it again."
         raise ModelError(found) from error
-    if not isinstance(content, Mapping) or not isinstance(content.get("network_weights"), Mapping):
-        raise ModelError("found no 'network_weights' in it. Choose the folder of a model trained by nnU-Net 2.")
+    if not isinstance(content, Mapping):
+        raise ModelError("found no weights in it. Choose another file.")
     return content
+
+
+def state_of(content: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The layers in a file of weights, by name.
+
+    Raises: ModelError as `convert` does.
+    """
+    if kind == MONAI:
+        inside = [content[key] for key in STATES if isinstance(content.get(key), Mapping)]
+        return inside[0] if inside else content
+    if not isinstance(content.get("network_weights"), Mapping):
+        raise ModelError("found no 'network_weights' in it. Choose the folder of a model trained by nnU-Net 2.")
+    state: Mapping[str, Any] = content["network_weights"]
+    return state
 
 
 def numpy_names() -> list[Any]:
@@ -214,21 +247,21 @@ def facts_of(content: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(trainer, configuration, str(fold), tuple(axes))
 
 
-def half_weights(content: Mapping[str, Any]) -> dict[str, "Tensor"]:
-    """The weights as fp16, each layer once, under the shortest of its names.
+def half_weights(state: Mapping[str, Any]) -> dict[str, "Tensor"]:
+    """The weights as fp16, whole numbers as they are, each layer once, under the shortest of its names.
 
     Raises: ModelError as `convert` does.
     """
     import torch
 
     weights: dict[str, Tensor] = {}
-    for key, value in content["network_weights"].items():
+    for key, value in state.items():
         name = re.sub(r"^((module|_orig_mod)\.)+", "", str(key))
-        if ".all_modules." in name or name.startswith("decoder.encoder."):  # the same tensor again
+        if ".all_modules." in name or name.startswith(("decoder.encoder.", "skip_layers.")):  # the same tensor again
             continue
         if type(value) not in (torch.Tensor, torch.nn.Parameter) or not is_plain(value):
             raise ModelError(f"found {name[:80]!r}, which is no layer of weights. Do not trust it.")
-        half = value.detach().to(torch.float16).contiguous()
+        half = value.detach().to(torch.float16 if value.is_floating_point() else value.dtype, copy=True).contiguous()
         if not half.isfinite().all():
             raise ModelError(f"found {name[:80]!r}, whose weights are no finite numbers in fp16: it is damaged.")
         weights[name] = half
@@ -236,10 +269,10 @@ def half_weights(content: Mapping[str, Any]) -> dict[str, "Tensor"]:
 
 
 def is_plain(value: "Tensor") -> bool:
-    """True for a tensor of floating point whose numbers are all there: none of them stands for several."""
+    """True for a tensor of real numbers that are all there: none of them stands for several."""
     import torch
 
-    if value.layout != torch.strided or value.device.type != "cpu" or not value.is_floating_point():
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
@@ -253,4 +286,4 @@ def end_with_input() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=end_with_input, daemon=True).start()
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -1,4 +1,5 @@
-"""Import of models into the user's store: bundles, and the results folders of nnU-Net 2, which become bundles."""
+"""Import of models into the user's store: bundles, and the results folders of nnU-Net 2 and the bundles of MONAI's
+Model Zoo, which become bundles of MedTL."""
 
 import hashlib
 import math
@@ -11,18 +12,22 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, ModelError
 from ..io.limits import free_memory
 from ..progress import Progress, no_progress
+from . import zoo
 from .bundle import save_bundle
-from .card import STORED, ModelCard, is_name
-from .checkpoint import Checkpoint, convert_checkpoint
+from .card import METADATA, STORED, ModelCard, check_card, is_name
+from .checkpoint import Checkpoint, convert_checkpoint, convert_weights
 from .files import open_file, read_text_file
 from .nnunet import DATASET, PLANS, UPDATE, ImportOptions, card_of, read_plans
-from .store import MAX_BUNDLE_BYTES, check_free, import_bundle, install, paths_in, unpack, user_store
+from .store import MAX_BUNDLE_BYTES, WEIGHTS, check_free, import_bundle, install, paths_in, unpack, user_store
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LICENCE = "LICENSE"
-FILES = (PLANS, DATASET, LICENCE, "plans.pkl", "fold_*/checkpoint_*.pth", "fold_*/*.model")
+FILES = (
+    *(PLANS, DATASET, LICENCE, "plans.pkl", "fold_*/checkpoint_*.pth", "fold_*/*.model"),
+    *(METADATA, "configs/inference*", "models/*"),
+)
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")  # the second where the first is missing
 MAX_DEPTH = 4  # of plans.json in a zip
 AS_IT_IS = ImportOptions()
@@ -30,8 +35,8 @@ UNKNOWN_LICENCE = "unknown: ask who made the model\n"
 
 
 def import_model(path: Path, options: ImportOptions = AS_IT_IS, progress: Progress = no_progress) -> Path:
-    """The folder in the user's store of a model imported from a bundle (folder or zip), or from what nnU-Net 2 trained:
-    a results folder, the dataset's folder above it, or a zip of either.
+    """The folder in the user's store of a model imported from a bundle (folder or zip), also one of MONAI's Model Zoo,
+    or from what nnU-Net 2 trained: a results folder, the dataset's folder above it, or a zip of either.
 
     Raises: ModelError when it is none of these, is damaged, asks for what MedTL does not do, or a model of its name is
     there already; InputError for options that do not fit it; what `progress` raises.
@@ -39,12 +44,15 @@ def import_model(path: Path, options: ImportOptions = AS_IT_IS, progress: Progre
     files = files_of(path)
     if any(file.name == "plans.pkl" or file.suffix == ".model" for file in files):
         raise ModelError(f"{path} holds a model of nnU-Net 1. {UPDATE} Train it again with nnU-Net 2.")
-    if not (tops := tops_in(files)):
-        if options != AS_IT_IS:
-            raise InputError(f"Expected a model of nnU-Net 2 for these options, found none at {path}. Leave them out.")
-        return import_bundle(path, progress)
+    tops, zoo_top = tops_in(files), zoo_top_in(files)
+    if (not tops and replace(options, name=None, channels=None) != AS_IT_IS) or (
+        zoo_top is None and not tops and options != AS_IT_IS
+    ):
+        raise InputError(f"Expected a model of nnU-Net 2 for these options, found none at {path}. Leave them out.")
     if options.name is not None and not is_name(options.name):
         raise InputError(f"Expected a name of up to 64 letters, digits, '.', '_' and '-', found {options.name[:80]!r}.")
+    if not tops:
+        return import_bundle(path, progress) if zoo_top is None else import_zoo(path, zoo_top, files, options, progress)
     top = choose_folder(tops, options.configuration, path)
     inside = [file.relative_to(top) for file in files if file.is_relative_to(top)]
     folds = choose_folds(folds_in(inside), options.folds, path)
@@ -96,6 +104,17 @@ def tops_in(files: Sequence[PurePosixPath]) -> list[PurePosixPath]:
     """The results folders among the files: those with plans.json and dataset.json."""
     plans = [file.parent for file in files if file.name == PLANS and len(file.parts) <= MAX_DEPTH]
     return [top for top in plans if top / DATASET in files]
+
+
+def zoo_top_in(files: Sequence[PurePosixPath]) -> PurePosixPath | None:
+    """The folder of a bundle of MONAI among the files, None where there is none, or it is one of MedTL."""
+    tops = [file.parents[1] for file in files if file.match(METADATA) and len(file.parts) <= 3]
+    foreign = {
+        file.parents[1]
+        for file in files
+        if file.match("configs/inference*") or (file.match("models/*") and file.suffix in (".pt", ".pth", ".ts"))
+    }
+    return next((top for top in tops if top in foreign and top / WEIGHTS not in files), None)
 
 
 def choose_folder(tops: Sequence[PurePosixPath], configuration: str | None, path: Path) -> PurePosixPath:
@@ -184,7 +203,7 @@ def convert_results(
     card = card_of(plans, checkpoint, list(folds), options)
     check_free(card.name)
     wanted = networks.shapes(card.networks[0].name, card.networks[0].arguments)
-    check_memory(card, sum(math.prod(shape) for _, shape in wanted.values()))
+    check_memory(card, wanted)
     weights = fold_weights(file, wanted, first, folds[first])
     for fold in others:
         other, file = convert(fold)
@@ -220,9 +239,7 @@ def fold_weights(
     from safetensors.torch import load_file
 
     weights: dict[str, Tensor] = load_file(file)
-    found = {key: tuple(value.shape) for key, value in weights.items()}
-    expected = {key: shape for key, (_, shape) in wanted.items()}
-    if wrong := [key for key in {**expected, **found} if found.get(key) != expected.get(key)]:
+    if wrong := differing(weights, wanted):
         raise ModelError(
             f"The weights in {name} are not those of the network in {PLANS}: {len(wrong)} layers differ, the first "
             f"{wrong[0][:80]!r}. Its trainer may have built another one. {UPDATE}"
@@ -230,14 +247,18 @@ def fold_weights(
     return {f"fold_{fold}.{key}": value for key, value in weights.items()}
 
 
-def check_memory(card: ModelCard, weights: int) -> None:
-    """Raise ModelError when the networks, of so many weights each, and a window need more memory than is free."""
+def differing(weights: Mapping[str, "Tensor"], wanted: Mapping[str, tuple[bool, tuple[int, ...]]]) -> list[str]:
+    """The names of the layers that are missing, unknown, or of another shape or type than wanted."""
+    found = {key: (value.is_floating_point(), tuple(value.shape)) for key, value in weights.items()}
+    return [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]
+
+
+def check_memory(card: ModelCard, wanted: Mapping[str, tuple[bool, tuple[int, ...]]]) -> None:
+    """Raise ModelError when the networks, whose layers are `wanted`, and a window need more memory than is free."""
     assert card.windows is not None
-    arguments = card.networks[0].arguments
-    voxels, window = math.prod(card.windows.patch), 0
-    for features, stride in zip(arguments["features"], arguments["strides"], strict=True):
-        voxels = math.ceil(voxels / math.prod(stride))
-        window += voxels * features
+    shapes = [shape for _, shape in wanted.values()]
+    width = next(shape[0] for shape in shapes if len(shape) > 2)  # of the first convolution
+    weights, window = sum(map(math.prod, shapes)), 1.5 * width * math.prod(card.windows.patch)
     needed = 4 * weights * len(card.networks) + 4 * 4 * window  # float32; a stage holds some four such arrays
     free = free_memory()
     if free is not None and needed > free:
@@ -246,6 +267,92 @@ def check_memory(card: ModelCard, weights: int) -> None:
             f"{' x '.join(map(str, card.windows.patch))}, found {free / 1e9:.3g} GB. Close other programs, or import "
             "fewer folds."
         )
+
+
+# --- a bundle of MONAI ---
+
+
+def import_zoo(
+    path: Path, top: PurePosixPath, files: Sequence[PurePosixPath], options: ImportOptions, progress: Progress
+) -> Path:
+    """The folder in the user's store of a bundle of MONAI's Model Zoo, which lies at `top` of the folder or zip.
+
+    Raises: ModelError as `import_model` does.
+    """
+    inside = {str(file.relative_to(top)) for file in files if file.is_relative_to(top)}
+    configs = [name for name in inside if name.startswith("configs/inference")]
+    if zoo.CONFIG not in inside:
+        found = ", ".join(sorted(configs)) or "none"
+        raise ModelError(
+            f"Expected {zoo.CONFIG} in {path}, found {found}. MedTL reads JSON: write the same entries as JSON there."
+        )
+    weights = sorted(name for name in inside if re.fullmatch(zoo.WEIGHTS, name))
+    if not weights:
+        programs = ", ".join(sorted(name for name in inside if name.endswith(".ts")))
+        found = f"the program {programs}, which is not run" if programs else "none"
+        raise ModelError(
+            f"Expected the weights {zoo.DEFAULT_WEIGHTS} in {path}, found {found}. Get the whole bundle: "
+            "`python -m monai.bundle download` fetches the large files, too."
+        )
+    names = [METADATA, zoo.CONFIG, *weights, *([LICENCE] if LICENCE in inside else [])]
+    title = top.name or (path.resolve().name if path.is_dir() else path.stem)
+
+    def fill(part: Path) -> None:
+        folder = path / top
+        if not path.is_dir():
+            folder = part.parent / "zoo"
+            unpack(path, folder, lambda _: {top / name: PurePosixPath(name) for name in names})
+        try:
+            convert_zoo(folder, part, title, names, options, progress)
+        except InputError as error:  # it names the copy, which the user does not know
+            raise ModelError(str(error).replace(str(part), str(user_store()))) from error
+
+    return install(path, fill)
+
+
+def convert_zoo(
+    folder: Path, part: Path, title: str, names: Sequence[str], options: ImportOptions, progress: Progress
+) -> None:
+    """Write the bundle of a bundle of MONAI to `part`; the other arguments are as in `convert_results`.
+
+    Raises: ModelError as `import_model` does; InputError when the bundle cannot be written.
+    """
+    from safetensors.torch import load_file
+
+    from . import networks
+
+    bundle = zoo.read_bundle(folder, title)
+    card, after = zoo.card_of(bundle, options)
+    name = zoo.weights_of(bundle.config)
+    check_card(card, folder)
+    check_free(card.name)
+    wanted = networks.shapes(card.networks[0].name, card.networks[0].arguments)
+    check_memory(card, wanted)
+    progress("read", 0.0)
+    open_file(folder, name, MAX_BUNDLE_BYTES).close()  # no link, no device
+    target = part.parent / "weights.safetensors"
+    convert_weights(folder / name, target, lambda: progress("read", 0.0))
+    prefix = networks.NETWORKS[card.networks[0].name].prefix  # type: ignore[attr-defined]
+    weights = {f"{prefix}{key}": value for key, value in load_file(target).items()}
+    if wrong := differing(weights, wanted):
+        raise ModelError(
+            f"The weights in {name} are not those of the network in {zoo.CONFIG}: {len(wrong)} layers differ, the "
+            f"first {wrong[0][:80]!r}. Get the bundle again."
+        )
+    progress("write", 0.0)
+    used = [each for each in names if each == name or not re.fullmatch(zoo.WEIGHTS, each)]
+    about = {
+        "from": "MONAI bundle",
+        "folder": title,
+        "version": card.version,
+        "weights": name,
+        "files": {each: sha256_of_file(folder, each) for each in used},
+    }
+    licence = read_text_file(folder, LICENCE) if LICENCE in names else UNKNOWN_LICENCE
+    card = replace(card, training={"imported": about})
+    facts = {key: str(bundle.metadata.get(key, "unknown"))[:400] for key in ("authors", "copyright", "data_source")}
+    save_bundle(part, card, weights, zoo.readme_of(card, after, about), licence, facts)
+    progress("write", 1.0)
 
 
 def sha256_of_file(folder: Path, name: str) -> str:

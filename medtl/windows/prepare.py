@@ -1,6 +1,6 @@
 """From volumes to the grid of a network that sees windows: oriented, cropped, scaled, resampled (see `WindowSpec`)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,18 +12,32 @@ from ..io.limits import free_memory
 from ..model.card import STORED, ModelCard, Normalisation, WindowSpec
 from ..preprocess import LPS_OF_LETTER, Turned, in_order, orient_to, turn
 from ..volume import Geometry, Volume, check_voxels, to_sitk
-from .resampling import Taps, new_shape, resample, taps, thick_axis
+from .resampling import (
+    Taps,
+    new_shape,
+    new_shape_of_points,
+    point_taps,
+    resample,
+    resample_points,
+    taps,
+    thick_axis,
+)
 
 SMALLEST_DEVIATION = 1e-8  # of an image: a constant one is not divided by 0
+SAME_SPACING = 1e-3  # mm: MONAI's `Spacing` keeps an axis whose spacing is that near the wanted one
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowInput(Turned):
-    """Volumes on the network's grid: `array` float32 (channels, D, H, W), `box` the part of the turned volume that is
-    computed. `taps` interpolate the logits from the network's grid back onto the box, axis by axis."""
+    """Volumes on the network's grid, whose shape is `grid`: `array` float32 (channels, D, H, W) is its part `inner`;
+    `box` is the part of the turned volume that is computed. `taps` interpolate the outputs from the network's grid back
+    onto the box, axis by axis."""
 
     array: np.ndarray
-    box: tuple[slice, slice, slice]
+    grid: tuple[int, ...]
+    inner: Box
+    box: Box
     taps: tuple[Taps, Taps, Taps]
 
 
@@ -38,23 +52,16 @@ def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec
     axes, flips = axes_of(geometry, spec)
     spacing = in_order(geometry.spacing[::-1], axes)
     turned = [turn(volume.array, axes, flips) for volume in volumes]
-    box = nonzero_box(turned) if spec.crop else (slice(None), slice(None), slice(None))
-    box = tuple(slice(*part.indices(n)) for part, n in zip(box, turned[0].shape, strict=True))  # type: ignore[assignment]
-    cropped = [array[box].astype(np.float32) for array in turned]
-    shape = cropped[0].shape
-    wanted = spec.spacing if len(spec.spacing) == 3 else (spacing[0], *spec.spacing)
-    grid = new_shape(shape, spacing, wanted)
-    check_grid(grid, card, spec)
-    masked = any(one.masked for one in spec.normalisation)
-    body = body_mask([array[box] for array in turned]) if masked else np.zeros(0, bool)
-    thick = thick_axis(spacing, wanted, spec.thick_ratio)
-    for channel, scaling in zip(cropped, spec.normalisation, strict=True):
-        normalise(channel, scaling, body)
-    array = np.stack([resample(channel, grid, spec.order, thick, spec.thick_order) for channel in cropped])
-    orders = [spec.thick_order if axis == thick else spec.logits_order for axis in range(3)]
-    first, second, third = (
-        taps(grid[axis], shape[axis], orders[axis], axis == thick and shape != grid) for axis in range(3)
-    )
+    box = box_of((array != 0 for array in turned) if spec.crop else (), turned[0].shape)
+    channels = [array[box].astype(np.float32) for array in turned]
+    resampling = resampling_of(channels[0].shape, spacing, spec)
+    check_grid(resampling.grid, card, spec)
+    if spec.normalise_first:
+        scale_channels(channels, spec)
+    channels = [resampling.apply(channel) for channel in channels]
+    if not spec.normalise_first:
+        scale_channels(channels, spec)
+    inner = box_of((channel > 0 for channel in channels) if spec.foreground else (), resampling.grid)
     sizes = (turned[0].shape[0], turned[0].shape[1], turned[0].shape[2])
     return WindowInput(
         axes=axes,
@@ -62,9 +69,46 @@ def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec
         turned_shape=sizes,
         turned_spacing=spacing,
         statistics={},
-        array=array,
+        array=np.stack([channel[inner] for channel in channels]),
+        grid=resampling.grid,
+        inner=inner,
         box=box,
-        taps=(first, second, third),
+        taps=resampling.back,
+    )
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """The way onto the network's grid, whose shape is `grid`: `apply` gives a channel on it, float32; `back` are the
+    taps of the way back, axis by axis."""
+
+    grid: tuple[int, ...]
+    apply: Callable[[np.ndarray], np.ndarray]
+    back: tuple[Taps, Taps, Taps]
+
+
+def resampling_of(shape: tuple[int, ...], spacing: Sequence[float], spec: WindowSpec) -> Resampling:
+    """How channels of this shape and spacing (mm) are resampled."""
+    wanted = spec.spacing if len(spec.spacing) == 3 else (spacing[0], *(spec.spacing or spacing[1:]))
+    if spec.resampling == "points":
+        near = [abs(new - old) <= SAME_SPACING for old, new in zip(spacing, wanted, strict=True)]
+        steps = [1.0 if same else new / old for same, old, new in zip(near, spacing, wanted, strict=True)]
+        grid = new_shape_of_points(shape, steps)
+        first, second, third = (
+            point_taps(grid[axis], shape[axis], 1 / steps[axis], spec.logits_order) for axis in range(3)
+        )
+        return Resampling(
+            grid, lambda channel: resample_points(channel, grid, steps, spec.order), (first, second, third)
+        )
+    grid, thick = new_shape(shape, spacing, wanted), thick_axis(spacing, wanted, spec.thick_ratio)
+    orders = [spec.thick_order if axis == thick else spec.logits_order for axis in range(3)]
+    first, second, third = (
+        taps(grid[axis], shape[axis], orders[axis], axis == thick and shape != grid) for axis in range(3)
+    )
+    return Resampling(
+        grid,
+        lambda channel: resample(channel, grid, spec.order, thick, spec.thick_order),
+        (first, second, third),
     )
 
 
@@ -79,16 +123,25 @@ def axes_of(geometry: Geometry, spec: WindowSpec) -> tuple[tuple[int, int, int],
     return (first, second, third), tuple(spec.axes.index(axis) for axis in flips)
 
 
-def nonzero_box(arrays: Sequence[np.ndarray]) -> tuple[slice, slice, slice]:
-    """The box around what is not 0 in any of the arrays; all of it where everything is 0."""
-    nonzero = arrays[0] != 0
-    for array in arrays[1:]:
-        nonzero |= array != 0
+def box_of(masks: Iterable[np.ndarray], shape: Sequence[int]) -> Box:
+    """The box around all voxels of the masks of this shape; all of it where they have none."""
+    inside = np.zeros(shape, bool)
+    for mask in masks:
+        inside |= mask
     sides = []
-    for axis in range(3):
-        hit = np.flatnonzero(nonzero.any(axis=tuple(other for other in range(3) if other != axis)))
-        sides.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(None))
+    for axis, size in enumerate(shape):
+        hit = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+        sides.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, size))
     return sides[0], sides[1], sides[2]
+
+
+def scale_channels(channels: Sequence[np.ndarray], spec: WindowSpec) -> None:
+    """Scale the channels, float32, in place."""
+    filled = any(one.masked and one.filled for one in (*spec.normalisation, *spec.rescaling))
+    body = body_mask(channels) if filled else np.zeros(0, bool)
+    for channel, first in zip(channels, spec.normalisation, strict=True):
+        for scaling in (first, *spec.rescaling):
+            normalise(channel, scaling, body if scaling.filled or not scaling.masked else channel != 0)
 
 
 def body_mask(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -127,8 +180,8 @@ def check_grid(grid: Sequence[int], card: ModelCard, spec: WindowSpec) -> None:
     if free is not None and needed > free:
         raise ModelError(
             f"Expected {needed / 1e9:.1f} GB of free memory for a grid of {' x '.join(map(str, grid))} voxels at the "
-            f"{' x '.join(f'{mm:g}' for mm in spec.spacing)} mm of {card.name}, found {free / 1e9:.1f} GB. Close "
-            "other programs, crop the volume, or choose another model."
+            f"{' x '.join(f'{mm:g}' for mm in spec.spacing) or 'own'} mm of {card.name}, found {free / 1e9:.1f} GB. "
+            "Close other programs, crop the volume, or choose another model."
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from monai.data.utils import compute_importance_map
 from scipy import ndimage
 from torch import Tensor
 
@@ -20,7 +21,6 @@ from ..progress import Progress, no_progress
 if TYPE_CHECKING:
     from ..model.bundle import Model
 
-SIGMA = 1 / 8  # of the Gaussian weights, as a share of the patch
 PLANE_PIXELS = 8 * 256 * 256  # of one forward pass of a 2D network: a CPU gains nothing beyond, and memory grows
 # Values of the first layer of one forward pass of a 3D network: several windows of a thin network take half the time of
 # one (torch has a slow convolution for that), a wide network gains nothing from a second one, and it takes memory.
@@ -28,19 +28,31 @@ FIRST_LAYER_VALUES = 16_000_000
 MOST_WINDOWS = 8
 
 
-def window_starts(size: int, patch: int, step: float) -> list[int]:
-    """Where windows begin along an axis of at least the patch's size: evenly spaced, at most `step` patches apart."""
+def window_starts(size: int, patch: int, step: float, placement: str = "even") -> list[int]:
+    """Where windows begin along an axis of at least the patch's size: evenly spaced, at most `step` patches apart; or
+    "fixed", that many whole voxels apart, and the last one where it ends with the axis."""
+    if placement == "fixed":
+        apart = max(1, int(patch * step))
+        return [*range(0, size - patch, apart), size - patch]
     count = math.ceil((size - patch) / (patch * step)) + 1
     return [round((size - patch) / (count - 1) * i) for i in range(count)] if count > 1 else [0]
 
 
-def gaussian(patch: Sequence[int]) -> np.ndarray:
-    """The weights of a window's voxels, float32, highest in the middle and above 0 everywhere."""
+def weights_of(spec: WindowSpec) -> Tensor:
+    """The weights of a window's voxels (patch), float32."""
+    if spec.weights == "gaussian":
+        return torch.from_numpy(gaussian(spec.patch, spec.sigma))
+    mode = "gaussian" if spec.weights == "centred" else "constant"
+    return compute_importance_map(spec.patch, mode, spec.sigma)
+
+
+def gaussian(patch: Sequence[int], sigma: float) -> np.ndarray:
+    """The weights of a window's voxels, float32, highest behind the middle and above 0 everywhere."""
     weights: np.ndarray = np.ones(())
     for side in patch:
         peak = np.zeros(side)
         peak[side // 2] = 1.0
-        weights = np.multiply.outer(weights, ndimage.gaussian_filter1d(peak, side * SIGMA, mode="constant"))
+        weights = np.multiply.outer(weights, ndimage.gaussian_filter1d(peak, side * sigma, mode="constant"))
     scaled: np.ndarray = (weights / weights.max()).astype(np.float32)
     scaled[scaled == 0] = scaled[scaled > 0].min()
     return scaled
@@ -51,18 +63,20 @@ def logit_planes(
 ) -> Iterator[Tensor]:
     """The logits of each plane of the array (channels, D, H, W) along D, in order: float32 (outputs, H, W) on the CPU.
 
-    Each is the weighted mean over windows, folds and mirrored windows. A volume smaller than a patch is padded with 0
-    around it.
+    Each is the weighted mean over windows, folds and mirrored windows. A volume smaller than a patch is padded around
+    it.
 
     Raises: ModelError when a logit is not finite.
     """
     patch = spec.patch if len(spec.patch) == 3 else (1, *spec.patch)
-    padded, margins = pad_to(array, patch)
-    starts = [window_starts(n, side, spec.step) for n, side in zip(padded.shape[1:], patch, strict=True)]
+    padded, margins = pad_to(array, patch, spec)
+    starts = [
+        window_starts(n, side, spec.step, spec.placement) for n, side in zip(padded.shape[1:], patch, strict=True)
+    ]
     if len(spec.patch) == 2:
         starts[0] = list(range(padded.shape[1]))
     forward = WindowForward(model, spec)
-    sums = PlaneSums(torch.from_numpy(gaussian(spec.patch)).view(patch), padded.shape[1:], model.device)
+    sums = PlaneSums(weights_of(spec).view(patch), padded.shape[1:], model.device)
     inner = [slice(before, n - after) for (before, after), n in zip(margins, padded.shape[1:], strict=True)]
     planes = range(padded.shape[1])[inner[0]]
     image, places = torch.from_numpy(padded), list(itertools.product(*starts))
@@ -82,12 +96,15 @@ def logit_planes(
     progress("infer", 1.0)
 
 
-def pad_to(array: np.ndarray, patch: Sequence[int]) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """The array (channels, D, H, W) with 0 around it up to the patch's size, and the voxels added at both ends of each
-    axis."""
+def pad_to(array: np.ndarray, patch: Sequence[int], spec: WindowSpec) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """The array (channels, D, H, W) padded up to the patch's size, and the voxels added at both ends of each axis."""
     missing = [max(side - n, 0) for n, side in zip(array.shape[1:], patch, strict=True)]
     margins = [(n // 2, n - n // 2) for n in missing]
-    return (np.pad(array, [(0, 0), *margins]) if any(missing) else array), margins
+    if not any(missing):
+        return array, margins
+    if spec.padding == "edge":
+        return np.pad(array, [(0, 0), *margins], "edge"), margins
+    return np.pad(array, [(0, 0), *margins], constant_values=spec.fill), margins
 
 
 class PlaneSums:

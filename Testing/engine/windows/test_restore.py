@@ -10,7 +10,7 @@ from small_model import CUBES, windowed
 
 from medtl.decision import decide, probabilities_of
 from medtl.windows.resampling import along, spline_matrix, taps
-from medtl.windows.restore import MIXED, classes_of, logits_of, pairs
+from medtl.windows.restore import MIXED, classes_of, outputs_of, pairs
 
 SIDES = st.tuples(*(st.integers(1, 9),) * 3)
 
@@ -35,7 +35,7 @@ def test_the_classes_are_those_of_mixed_logits(old, new, kind, thick, seed):
     lines = tuple(taps(old[axis], new[axis], int(axis != thick), axis == thick) for axis in range(3))
     made = list(pairs(torch.from_numpy(logits).movedim(1, 0), card, lines))
     np.testing.assert_array_equal(np.stack([classes_of(pair, card, *lines[1:]) for pair in made]), expected)
-    full = torch.stack([logits_of(pair, *lines[1:]) for pair in made], 1)
+    full = torch.stack([outputs_of(pair, *lines[1:]) for pair in made], 1)
     np.testing.assert_allclose(full.numpy(), slow, atol=1e-4)
 
 

@@ -119,6 +119,6 @@ def test_windows_begin_at_even_steps_and_cover_the_axis(size, patch):
 
 
 def test_the_weights_are_highest_in_the_middle_and_nowhere_0():
-    weights = gaussian((32, 16, 128))
+    weights = gaussian((32, 16, 128), 0.125)
     assert weights.max() == weights[16, 8, 64] == 1
     assert weights.min() > 0
