@@ -190,6 +190,7 @@ CONTRADICTIONS = {
     "a colour above 1": ({"labels": [LABEL, LABEL_B | {"colour": [0, 1.5, 0]}]}, "the colour 1.5; .* between 0 and 1"),
     "a colour below 0": ({"labels": [LABEL | {"colour": [0, -5, 0]}]}, "the colour -5"),
     "a thousand channels": ({"input": {"channels": ["x"] * 1000}}, "1000 channels; use 1 to 16"),
+    "two channels of slices": ({"input": {"channels": ["T2", "FLAIR"]}}, "2 channels; only a model that sees windows"),
     "a spacing of kilometres": ({"input": {"spacing": 1e9}}, "the spacing 1000000000.0; it lies between 0.001 and 100"),
     "a spacing of nanometres": ({"input": {"spacing": 1e-9}}, "the spacing 1e-09"),
     "a tolerance without end": ({"input": {"spacing_tolerance": 1e300}}, "the spacing tolerance 1e"),
