@@ -113,6 +113,21 @@ def a_card() -> ModelCard:
     )
 
 
+def pair_card() -> ModelCard:
+    """The card of a small untrained network that sees windows of two volumes, T2 and FLAIR."""
+    arguments = {
+        **{"channels": 2, "outputs": 2, "features": [4, 4], "kernels": [[3, 3, 3], [3, 3, 3]]},
+        **{"strides": [[1, 1, 1], [2, 2, 2]], "blocks": [1, 1], "decoder_blocks": [1]},
+    }
+    return replace(
+        a_card(),
+        name="pair",
+        networks=(NetworkSpec("plainunet", arguments, "net."),),
+        input=InputSpec(channels=("T2", "FLAIR")),
+        windows=replace(CUBES, patch=(8, 8, 8), normalisation=(PLAIN, PLAIN)),
+    )
+
+
 def save(folder: Path, card: ModelCard | None = None) -> ModelCard:
     """Write a bundle of the card's networks with seeded random weights; the card as it was written."""
     card = card or a_card()

@@ -557,7 +557,7 @@ def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace)
     assert (set(seconds), seconds["read"]) == ({"load", "read"}, 0.25)
     assert reports == [("load", 0.0), ("load", 1.0)]
     outputs = OutputOptions(Path("b.nrrd"), uncertainty=Path("u.nrrd"))
-    assert engine.calls == [(Path("a.nrrd"), outputs, ReadOptions(frame=2), InferenceOptions(cleanup=False))]
+    assert engine.calls == [((Path("a.nrrd"),), outputs, ReadOptions(frame=2), InferenceOptions(cleanup=False))]
     assert engine.loads == [(str(engine.folder.resolve()), "cpu")]
 
 

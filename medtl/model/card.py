@@ -407,8 +407,6 @@ def segmentation_problem(card: ModelCard) -> str:
         return windows_problem(card, card.windows)
     if len(card.networks) != 1 or card.decision == "regions":
         return f"{len(card.networks)} networks or regions; a model of slices has one network, and no regions"
-    if len(card.input.channels) != 1:
-        return f"{len(card.input.channels)} channels; a model of slices has one"
     if card.input.scaling not in ("tissue", "window") or (
         (card.input.scaling == "window") != (card.input.window is not None)
     ):
@@ -497,6 +495,8 @@ def common_problem(card: ModelCard) -> str:
         return "a window or an extent that is no range; the lower limit comes first"
     if not 1 <= len(spec.channels) <= MAX_CHANNELS:
         return f"{len(spec.channels)} channels; use 1 to {MAX_CHANNELS}"
+    if len(spec.channels) > 1 and card.windows is None:
+        return f"{len(spec.channels)} channels; only a model that sees windows has several"
     if not 0 < card.calibration.threshold < 1:
         return f"the threshold {card.calibration.threshold:g}; it lies between 0 and 1"
     phrases = (*card.gate.sequence, *card.gate.not_sequence)

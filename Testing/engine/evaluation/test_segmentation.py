@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from medtl.errors import Cancelled, InputError
 from medtl.evaluation import metrics, segmentation
 from medtl.io.write import write_image, write_labelmap
+from medtl.model.card import InputSpec
 from medtl.typed_json import encode
 from medtl.volume import Geometry, Labelmap, Segment, to_sitk
 
@@ -28,6 +29,7 @@ class Card:
     name: str = "fake"
     sha256: str = "00ff"
     family: str = "fake"
+    input: InputSpec = InputSpec()
 
 
 @dataclass(frozen=True)

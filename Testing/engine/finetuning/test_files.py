@@ -48,4 +48,4 @@ def test_the_result_replaces_no_case_of_the_guard_set(tmp_path):
     for name in ("a.nrrd", "b.nrrd"):
         options = FinetuneOptions(result=tmp_path / name, guard=tmp_path / "guard.csv", force=True)
         with pytest.raises(InputError, match="is an input"):
-            check_result(options, TuningFiles("new"), one)
+            check_result(options, TuningFiles("new"), one, small_model.a_card())
