@@ -95,16 +95,13 @@ def check_request(request: Request, *names: str) -> Request:
     return request
 
 
-def inputs_of(request: Request) -> tuple[Path, ...]:
-    """The request's input: the path of one volume, or of one a channel of the model; the first has the result's grid.
-
-    Raises: InputError when it is neither a path nor a list of them.
-    """
+def input_files(request: Request) -> tuple[Path, ...]:
+    """The files of the input, a path or a list of paths, one a channel. Raises: InputError when it is neither."""
     given = request.get("input")
     paths = given if isinstance(given, list) else [given]
     if not paths or not all(isinstance(path, str) and path for path in paths):
-        raise InputError(f"Expected input (str, or a list of them), found {given!r}. Send it with the job.")
-    return tuple(Path(path) for path in paths)
+        raise InputError(f"Expected input (str, or a list of str), found {given!r}. Send it with the job.")
+    return tuple(map(Path, paths))
 
 
 def run_segment(request: Request, progress: Progress) -> SegmentedBatch:
@@ -113,7 +110,8 @@ def run_segment(request: Request, progress: Progress) -> SegmentedBatch:
     from .segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
 
     request = check_request(request, "model", "output")
-    inputs, options = inputs_of(request), request["options"]
+    sources = input_files(request)
+    options = request["options"]
     check_names(options, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, without="labelmap")
     outputs = build_options(OutputOptions, options, labelmap=Path(request["output"]))
     reading, inference = build_options(ReadOptions, options), build_options(InferenceOptions, options)
@@ -122,7 +120,6 @@ def run_segment(request: Request, progress: Progress) -> SegmentedBatch:
     model = warm_model(request["model"], build_options(DeviceOptions, options).device)
     loading("load", 1.0)
     loading.stop()
-    sources = inputs[0] if len(inputs) == 1 else inputs
     result = segment_file(sources, model, outputs, reading, inference, progress)
     result = replace(result, seconds=rounded_seconds("segment", {**loading.seconds, **result.seconds}))
     return SegmentedBatch(model.card.name, model.sha256, (result,), ())
