@@ -520,15 +520,15 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         return SimpleNamespace(card=SimpleNamespace(name="glioma"), sha256=content, folder=folder)
 
     def segment_file(
-        source: Path,
+        sources: tuple[Path, ...],
         model: Any,
         outputs: OutputOptions,
         reading: ReadOptions,
         options: InferenceOptions,
         progress: Progress,
     ) -> SegmentedFile:
-        seen.calls.append((source, outputs, reading, options))
-        return SegmentedFile(str(source), str(outputs.labelmap), (), {"read": 0.25}, ("small field of view",))
+        seen.calls.append((sources, outputs, reading, options))
+        return SegmentedFile(",".join(map(str, sources)), str(outputs.labelmap), (), {"read": 0.25}, ("small field of view",))
 
     monkeypatch.setattr("medtl.model.store.find_model", lambda name: folder)
     monkeypatch.setattr("medtl.model.bundle.load_model", load_model)
@@ -603,7 +603,7 @@ def test_an_option_that_is_unknown_or_of_a_wrong_type_is_refused(
 def test_the_input_may_be_a_volume_for_each_channel(engine: SimpleNamespace) -> None:
     worker_jobs.run_segment({**segment_request(), "input": ["a.nrrd", "b.nrrd"]}, no_progress)
     worker_jobs.run_segment({**segment_request(), "input": ["a.nrrd"]}, no_progress)
-    assert [call[0] for call in engine.calls] == [(Path("a.nrrd"), Path("b.nrrd")), Path("a.nrrd")]
+    assert [call[0] for call in engine.calls] == [(Path("a.nrrd"), Path("b.nrrd")), (Path("a.nrrd"),)]
     for wrong in ([], ["a.nrrd", ""], ["a.nrrd", 5]):
         with pytest.raises(InputError, match="Expected input"):
             worker_jobs.run_segment({**segment_request(), "input": wrong}, no_progress)

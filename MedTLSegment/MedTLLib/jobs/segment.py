@@ -23,6 +23,7 @@ from ..results.volume_table import SPACING, table_of
 from . import regions
 from .blocking import check_packages, run_blocking
 from .job import Ending, Job, Step, discard, new_folder
+from .labels import only_wanted
 from .packages import Packages
 from .run import Engine
 
@@ -31,13 +32,14 @@ IMAGE, CHANNEL, RESULT = "image.nrrd", "channel-{}.nrrd", "result.seg.nrrd"
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose for a job; `threads` 0 means all."""
+    """What the user chose for a job; `threads` 0 means all. `labels` are the ids of those to write, None for all."""
 
     model: str
     replace_edits: bool = False
     flip: bool = False
     device: str = "auto"
     threads: int = 0
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,12 @@ def begin(
 
 
 def read(job: SegmentJob) -> Labelmap:
-    """The labels that the engine has written.
+    """The labels that the engine has written, of which the user wants.
 
     Raises: InputError when they cannot be read.
     """
-    return read_labelmap(job.folder / RESULT)
+    labelmap, wanted = read_labelmap(job.folder / RESULT), job.choices.labels
+    return labelmap if wanted is None else only_wanted(labelmap, wanted)
 
 
 def finish(job: SegmentJob, labelmap: Labelmap, result: Mapping[str, Any]) -> Finished:

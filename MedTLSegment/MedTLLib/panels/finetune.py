@@ -100,7 +100,9 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
     def cases(self) -> tuple[Case, ...]:
         """The marked cases of the scene, for the chosen model."""
         entry = self.segment.models.chosen() if self.parameters else None
-        return self.markedCases.cases(entry.card, self.parameters.inputVolume) if entry and entry.card else ()
+        if entry is None or entry.card is None or why_not_tunable(entry.card):
+            return ()
+        return self.markedCases.cases(entry.card, self.parameters.inputVolume)
 
     def _reason(self, cases: tuple[Case, ...]) -> str:
         """Why Fine-tune cannot be pressed; empty when it can."""

@@ -14,6 +14,7 @@ from MedTLLib.jobs.segment import Choices, Finished, SegmentJob, begin, problem_
 from MedTLLib.mrml import views
 
 from .channels import ChannelsPanel
+from .labels import LabelsPanel
 from .protection import ProtectionPanel
 from .run import RunPanel
 
@@ -27,6 +28,7 @@ class SegmentPanel(RunPanel):
         self._volume = ""
         self.protection = ProtectionPanel(ui)
         self.channels = ChannelsPanel(ui, self.update)
+        self.labels = LabelsPanel(ui, self.update)
         ui.segmentButton.connect("clicked()", self.onSegment)
 
     # What can be chosen
@@ -41,6 +43,7 @@ class SegmentPanel(RunPanel):
         problem = problem_of(volume)
         self.showVolume(volume, problem)
         entry = self.models.chosen()
+        self.labels.update(entry.card if entry else None)
         self.channels.update(self.parameters, entry.card if entry else None)
         if self.parameters and self.parameters.inputVolume is not volume:
             return  # another volume was found for the first channel, and is shown
@@ -55,7 +58,7 @@ class SegmentPanel(RunPanel):
             return reason
         if not self.parameters.modelName:
             return self.models.whyNone()
-        return self.channels.whyNot() or why_not_target(self.parameters.targetSegmentation)
+        return self.channels.whyNot() or self.labels.whyNot() or why_not_target(self.parameters.targetSegmentation)
 
     def followRed(self) -> None:
         """Make the volume in the Red view the input, unless the user chose another one or it is another channel's."""
@@ -67,7 +70,8 @@ class SegmentPanel(RunPanel):
     def onSegment(self) -> None:
         """Hand the volume over and start the job."""
         p = self.parameters
-        choices = Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads)  # a copy may change the list
+        # A hardened copy may change the list of models.
+        choices = Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads, self.labels.wanted())
         further = self.channels.volumes()[1:]
 
         def make(root: Path) -> SegmentJob:
