@@ -257,9 +257,11 @@ def preprocessing_of(config: Config, channels: int) -> Preprocessing:
     first = config.follow(first[0], "preprocessing") if isinstance(first, list) and first else {}
     keys = config.value(first.get("keys", "image"), "keys") if isinstance(first, Mapping) else "image"
     key = keys[0] if isinstance(keys, list) and len(keys) == 1 else keys
+    if not isinstance(key, str):
+        raise ModelError(f"Expected one image for the transforms in {config.name}, found {shown(keys)}. {ONLY}")
     rules: dict[str, Any] = {}
     scalings: list[tuple[Normalisation, ...]] = []
-    for kind, given in transforms(config, raw, "preprocessing", BEFORE, str(key)):
+    for kind, given in transforms(config, raw, "preprocessing", BEFORE, key):
         if "foreground" in rules and kind not in ("EnsureType", "EnsureChannelFirst"):
             raise ModelError(f"{kind} comes after CropForeground in {config.name}: MedTL crops last. {ONLY}")
         if kind == "Orientation":
@@ -283,7 +285,7 @@ def preprocessing_of(config: Config, channels: int) -> Preprocessing:
         raise ModelError(f"{config.name} scales channels differently after another scaling. {ONLY}")
     scalings = scalings or [(Normalisation("fixed"),) * channels]
     rules |= {"normalisation": scalings[0], "rescaling": tuple(each[0] for each in scalings[1:])}
-    return Preprocessing(rules, str(key))
+    return Preprocessing(rules, key)
 
 
 def scaling_of(kind: str, given: Mapping[str, Any], channels: int) -> list[tuple[Normalisation, ...]]:
@@ -462,8 +464,8 @@ def decision_of(config: Config, given: Mapping[str, Any], activation: str, label
     if given["argmax"] is False and is_number(threshold) and activation == "sigmoid":
         if labels != 1:
             raise ModelError(
-                f"{config.name} decides each of {labels} outputs by itself, so labels overlap: which is written over "
-                f"which is then unknown. {ONLY}"
+                f"{config.name} decides each output by itself, so labels overlap: which is written over which is then "
+                f"unknown. {ONLY}"
             )
         return {"decision": "regions", "threshold": float(threshold)}
     raise ModelError(
@@ -474,17 +476,24 @@ def decision_of(config: Config, given: Mapping[str, Any], activation: str, label
 
 def check_evaluator(config: Config) -> None:
     """Raise ModelError when the entries that are read here are not those that MONAI runs."""
-    raw = config.follow("@evaluator", "evaluator")
+    raw = config.follow(config.entries.get("evaluator"), "evaluator")
     if name_of(raw, "engines") != "SupervisedEvaluator":
-        raise ModelError(f"Expected a SupervisedEvaluator in {config.name}, found {shown(raw)}. {ONLY}")
-    given = {key: raw.get(key) for key in ("inferer", "postprocessing")}
-    wrong = [key for key, value in given.items() if value not in (f"@{key}", f"$@{key}")]
-    wrong += [key for key in ("prepare_batch", "iteration_update") if raw.get(key) is not None]
-    network = config.entries.get("network", "@network_def")
-    if isinstance(network, str) and not re.fullmatch(r"\$?\s*@network_def(\.to\(@device\))?\s*", network):
-        wrong.append("network")
-    if wrong:
-        raise ModelError(f"The evaluator in {config.name} runs another {wrong[0]} than that entry: stages. {ONLY}")
+        raise ModelError(
+            f"Expected a SupervisedEvaluator, which runs one network once, in {config.name}, found {shown(raw)}. {ONLY}"
+        )
+    for key in ("prepare_batch", "iteration_update"):
+        if raw.get(key) is not None:
+            raise ModelError(f"The evaluator in {config.name} has its own {key}: {shown(raw[key])}. {ONLY}")
+    network = config.entries.get("network")
+    own = network is None or isinstance(network, Mapping)
+    ran = {key: raw.get(key) for key in ("network", "inferer", "postprocessing")}
+    for key, text in ran.items():
+        if not isinstance(text, str) or not re.fullmatch(rf"\$?@{key}", text):
+            raise ModelError(
+                f"Expected @{key} for the {key} of the evaluator in {config.name}, found {shown(text)}. {ONLY}"
+            )
+    if not own and not re.fullmatch(r"\$?\s*@network_def(\.to\(@device\))?\s*", str(network)):
+        raise ModelError(f"Expected @network_def for the network in {config.name}, found {shown(network)}. {ONLY}")
 
 
 # --- the card ---
@@ -565,9 +574,9 @@ def card_of(bundle: Bundle, options: ImportOptions) -> tuple[ModelCard, Postproc
     )
     if dimensions not in (2, 3) or type(count) is not int or type(outputs) is not int:
         raise ModelError(f"Expected whole numbers for the channels and 2 or 3 for spatial_dims of the {network}.")
+    before = preprocessing_of(config, count)
     names = channels_of(metadata, count, options.channels)
     labels = labels_of(metadata, outputs)
-    before = preprocessing_of(config, count)
     rules, windows = dict(before.rules), inferer_of(config, dimensions)
     if dimensions == 2 and "spacing" in rules:
         raise ModelError(f"{config.name} resamples volumes for a network of slices; MedTL keeps their spacing. {ONLY}")
