@@ -13,7 +13,9 @@ import pytest
 import SimpleITK as sitk
 from small_zoo import (
     ARGMAX,
+    CONFIG,
     INVERT,
+    METADATA,
     RANGE,
     SOFTMAX,
     SPACING,
@@ -30,6 +32,7 @@ import medtl.model.import_model
 from medtl.errors import InputError, ModelError
 from medtl.model import checkpoint
 from medtl.model.bundle import load_model
+from medtl.model.card import Cleanup
 from medtl.model.import_model import import_model
 from medtl.model.nnunet import ImportOptions
 from medtl.segmentation import segment
