@@ -122,6 +122,13 @@ CLASSIFIER = {
 TERM = {"feature": "volume", "mean": 1, "deviation": 2, "weight": 3}
 NUMBERS = {"intercept": 0.5, "terms": [TERM], "resamples": [[0.1, 0.2]], "values": [2]}
 PLAIN = CLASSIFIER | {"networks": [], "coefficients": NUMBERS}
+
+
+def windowed(**entries):
+    """The change that makes a card one of windows with these entries."""
+    return {"windows": {"patch": [8, 8, 8], "spacing": [1, 1, 1], "normalisation": [{}]} | entries}
+
+
 CONTRADICTIONS = {
     "no name": ({"name": ""}, "the name ''"),
     "a name that leads elsewhere": ({"name": "../../evil"}, "the name"),
@@ -129,6 +136,17 @@ CONTRADICTIONS = {
     "a name with a line break": ({"name": "a\n"}, "the name"),
     "too long a name": ({"name": "a" * 65}, "the name"),
     "another task": ({"task": "detection"}, "the task 'detection'"),
+    "windows placed at random": (windowed(placement="random"), "'random' for the placement of windows; known are even"),
+    "weights of another kind": (windowed(weights="cosine"), "'cosine' for the weights of windows"),
+    "another padding": (windowed(padding="reflect"), "'reflect' for the padding of windows"),
+    "another resampling": (windowed(resampling="lanczos"), "'lanczos' for the resampling of windows"),
+    "another mixture": (windowed(mixed="labels"), "'labels' for the mixed outputs of windows"),
+    "cubic splines between points": (windowed(resampling="points"), "splines of a degree over 1"),
+    "weights that are a spike": (windowed(sigma=0.001), "the deviation of the weights 0.001"),
+    "a filling without end": (windowed(fill=1e300), "the value around the volume 1e"),
+    "a hundred scalings": (windowed(rescaling=[{}] * 100), "100 further scalings; it has at most 8"),
+    "a scaling of another kind": (windowed(rescaling=[{"scheme": "log"}]), "the normalisation 'log'"),
+    "a spacing of one axis": (windowed(spacing=[1]), "a spacing of 1 axes"),
     "classes of a segmentation": ({"classes": [CLASS, CLASS | {"id": "b"}]}, "belong to the task 'classification'"),
     "labels of a classification": ({"task": "classification"}, "needs 2 classes or more, unique, and no labels"),
     "one class": (CLASSIFIER | {"classes": [CLASS]}, "1 classes"),

@@ -24,7 +24,8 @@ def convert(folder: Path) -> Checkpoint:
     """What the process does, in this one, whose memory must not be limited."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "limit_memory", lambda size: None)
-        return checkpoints.convert(folder / "checkpoint_final.pth", folder / "out.safetensors")
+        facts = checkpoints.convert(checkpoints.NNUNET, folder / "checkpoint_final.pth", folder / "out.safetensors")
+        return Checkpoint(**facts)
 
 
 def convert_apart(folder: Path, **more) -> Checkpoint:
