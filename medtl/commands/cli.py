@@ -67,7 +67,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate(verb(evaluate, "evaluate", "Compare a model with reference labels."))
     add_train(verb(train, "train", "Train a model by a recipe."))
     add_json(verb(models, "models", "List the models that can be used by name."))
-    text = "Copy a bundle (folder or zip) into your model store, or convert a results folder of nnU-Net 2 into one."
+    text = (
+        "Copy a bundle (folder or zip) into your model store, or convert a results folder of nnU-Net 2 or a bundle of "
+    )
+    text += "MONAI's Model Zoo into one."
     add_import(verb(import_, "import", text))
     sub = verb(export_model, "export-model", "Write a model as a zip, to be imported elsewhere.")
     sub.add_argument("model", metavar="NAME|DIR")
@@ -88,14 +91,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_import(sub: argparse.ArgumentParser) -> None:
     """Add the options of `medtl import`."""
-    text = "a bundle; or nnU-Net's TRAINER__PLANS__CONFIGURATION, the dataset's folder above it, or a zip of either"
+    text = (
+        "a bundle of MedTL or MONAI; or nnU-Net's TRAINER__PLANS__CONFIGURATION, the dataset's folder above it, or a "
+    )
+    text += "zip of any of these"
     sub.add_argument("path", type=path_argument, metavar="PATH", help=text)
+    sub.add_argument("--name", metavar="NAME", help="of a model of MONAI or nnU-Net in your store")
+    text = "names of the channels of such a model in place of its own"
+    sub.add_argument("--channels", type=comma_separated, metavar="FLAIR,T2", help=text)
     group = sub.add_argument_group("models of nnU-Net 2")
     group.add_argument("--configuration", metavar="NAME", help="which one, such as 3d_fullres, where there are several")
     text = "their numbers (default: every one there is), or all for nnU-Net's fold_all"
     group.add_argument("--folds", type=comma_separated, metavar="0,1,…|all", help=text)
-    group.add_argument("--name", metavar="NAME", help="of the model in your store")
-    group.add_argument("--channels", type=comma_separated, metavar="FLAIR,T2", help="names in place of the dataset's")
     text = "how volumes lie: as their file stores them, which nnU-Net does, or turned so that the x index grows to the "
     text += "right, y to anterior and z to superior (RAS as nibabel has it); default: as nnU-Net's reader did"
     group.add_argument("--orientation", choices=("stored", "ras"), help=text)

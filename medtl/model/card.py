@@ -125,8 +125,9 @@ class WindowSpec:
     `order` and `logits_order` (0 or 1) are the degrees of the splines that resample the input and the output, and
     `thick_order` (0 or 1) that of both along an axis of thick slices: the longest spacing where it is over
     `thick_ratio` times the shortest (None: no axis is). By `resampling` the grids have the same outer borders
-    ("areas"), or the same centre of the first voxel ("points": degrees 0 and 1, no thick slices). `mixed`: what is
-    interpolated between the voxels of the network.
+    ("areas"), or as in MONAI ("points") the same first voxel, or the same middle where the axes in a file are not
+    exactly orthogonal; then the degrees are 0 or 1, and no slices count as thick. `mixed`: what is interpolated between
+    the voxels of the network.
 
     `bf16` allows bfloat16 where it is faster: it changes labels near borders.
 

@@ -45,10 +45,12 @@ def import_model(path: Path, options: ImportOptions = AS_IT_IS, progress: Progre
     if any(file.name == "plans.pkl" or file.suffix == ".model" for file in files):
         raise ModelError(f"{path} holds a model of nnU-Net 1. {UPDATE} Train it again with nnU-Net 2.")
     tops, zoo_top = tops_in(files), zoo_top_in(files)
-    if (not tops and replace(options, name=None, channels=None) != AS_IT_IS) or (
-        zoo_top is None and not tops and options != AS_IT_IS
-    ):
-        raise InputError(f"Expected a model of nnU-Net 2 for these options, found none at {path}. Leave them out.")
+    taken = AS_IT_IS if zoo_top is None else replace(AS_IT_IS, name=options.name, channels=options.channels)
+    if not tops and options != taken:
+        raise InputError(
+            f"Expected a model of nnU-Net 2 for these options (for a name and channels also one of MONAI), found none "
+            f"at {path}. Leave them out."
+        )
     if options.name is not None and not is_name(options.name):
         raise InputError(f"Expected a name of up to 64 letters, digits, '.', '_' and '-', found {options.name[:80]!r}.")
     if not tops:

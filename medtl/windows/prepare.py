@@ -15,8 +15,8 @@ from ..volume import Geometry, Volume, check_voxels, to_sitk
 from .resampling import (
     Taps,
     new_shape,
-    new_shape_of_points,
     point_taps,
+    points_of,
     resample,
     resample_points,
     taps,
@@ -24,7 +24,6 @@ from .resampling import (
 )
 
 SMALLEST_DEVIATION = 1e-8  # of an image: a constant one is not divided by 0
-SAME_SPACING = 1e-3  # mm: MONAI's `Spacing` keeps an axis whose spacing is that near the wanted one
 Box = tuple[slice, slice, slice]
 
 
@@ -54,7 +53,7 @@ def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec
     turned = [turn(volume.array, axes, flips) for volume in volumes]
     box = box_of((array != 0 for array in turned) if spec.crop else (), turned[0].shape)
     channels = [array[box].astype(np.float32) for array in turned]
-    resampling = resampling_of(channels[0].shape, spacing, spec)
+    resampling = resampling_of(channels[0].shape, turned_affine(geometry, axes, flips), spec)
     check_grid(resampling.grid, card, spec)
     if spec.normalise_first:
         scale_channels(channels, spec)
@@ -77,6 +76,16 @@ def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec
     )
 
 
+def turned_affine(geometry: Geometry, axes: Sequence[int], flips: Sequence[int]) -> np.ndarray:
+    """The affine of a turned volume: indices along its axes to RAS mm, float64 (4, 4)."""
+    columns = [2 - axis for axis in axes]  # of x, y and z; array axes are (z, y, x)
+    affine: np.ndarray = np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine[:, [*columns, 3]]
+    for axis in flips:
+        affine[:, 3] += affine[:, axis] * (geometry.size[columns[axis]] - 1)
+        affine[:, axis] *= -1
+    return affine
+
+
 @dataclass(frozen=True)
 class Resampling:
     """The way onto the network's grid, whose shape is `grid`: `apply` gives a channel on it, float32; `back` are the
@@ -87,18 +96,18 @@ class Resampling:
     back: tuple[Taps, Taps, Taps]
 
 
-def resampling_of(shape: tuple[int, ...], spacing: Sequence[float], spec: WindowSpec) -> Resampling:
-    """How channels of this shape and spacing (mm) are resampled."""
+def resampling_of(shape: tuple[int, ...], affine: np.ndarray, spec: WindowSpec) -> Resampling:
+    """How channels of this shape and affine (indices to RAS mm) are resampled."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0).tolist()
     wanted = spec.spacing if len(spec.spacing) == 3 else (spacing[0], *(spec.spacing or spacing[1:]))
     if spec.resampling == "points":
-        near = [abs(new - old) <= SAME_SPACING for old, new in zip(spacing, wanted, strict=True)]
-        steps = [1.0 if same else new / old for same, old, new in zip(near, spacing, wanted, strict=True)]
-        grid = new_shape_of_points(shape, steps)
+        points = points_of(shape, affine, wanted)
         first, second, third = (
-            point_taps(grid[axis], shape[axis], 1 / steps[axis], spec.logits_order) for axis in range(3)
+            point_taps(new, old, -start / step, 1 / step, spec.logits_order)
+            for old, new, start, step in zip(shape, points.shape, points.starts, points.steps, strict=True)
         )
         return Resampling(
-            grid, lambda channel: resample_points(channel, grid, steps, spec.order), (first, second, third)
+            points.shape, lambda channel: resample_points(channel, points, spec.order), (first, second, third)
         )
     grid, thick = new_shape(shape, spacing, wanted), thick_axis(spacing, wanted, spec.thick_ratio)
     orders = [spec.thick_order if axis == thick else spec.logits_order for axis in range(3)]

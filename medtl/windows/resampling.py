@@ -1,10 +1,10 @@
 """Resampling between grids, one small matrix an axis: splines where their outer borders coincide, linear where their
-first voxels do.
+points do.
 
 The former's values are those of nnU-Net's resampling (skimage's `resize` with mode "edge", and `map_coordinates` along
 an axis of thick slices), the latter's those of MONAI's `Spacing`. Source: Isensee et al. 2021; project for the
 matrices, which take no memory beside the result, while `Spacing` takes 8 bytes a voxel, its grid 24 more, and its
-inverse needs the logits of the whole volume.
+inverse takes the logits of the whole volume.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from monai.data.utils import AFFINE_TOL, compute_shape_offset, zoom_affine
 from scipy import ndimage
 
 
 def new_shape(shape: Sequence[int], spacing: Sequence[float], wanted: Sequence[float]) -> tuple[int, ...]:
     """The number of voxels along each axis when the spacing (mm) becomes the wanted one; at least 1."""
     return tuple(max(1, round(old / new * n)) for n, old, new in zip(shape, spacing, wanted, strict=True))
-
-
-def new_shape_of_points(shape: Sequence[int], steps: Sequence[float]) -> tuple[int, ...]:
-    """The number of voxels along each axis when they become `steps` voxels apart and the first one stays."""
-    return tuple(round((n - 1) / step + 1) for n, step in zip(shape, steps, strict=True))
 
 
 def thick_axis(spacing: Sequence[float], wanted: Sequence[float], ratio: float | None) -> int | None:
@@ -101,19 +97,46 @@ def taps(old: int, new: int, order: int, thick: bool = False) -> Taps:
     return Taps(low, high, weight)
 
 
-def point_taps(old: int, new: int, step: float, order: int) -> Taps:
-    """The taps of degree 0 or 1 where the first voxels coincide and voxels of the new grid are `step` voxels of the old
-    one apart; beyond its last voxel, that one counts."""
-    places = np.clip(np.arange(new) * step, 0, old - 1)
+def point_taps(old: int, new: int, start: float, step: float, order: int) -> Taps:
+    """The taps of degree 0 or 1 where voxel 0 of the new grid lies at voxel `start` of the old one, and the others
+    `step` voxels of that apart; beyond its first and last voxel, these count."""
+    places = np.clip(start + np.arange(new) * step, 0, old - 1)
     whole = np.rint(places)
     places = np.where((order == 0) | (np.abs(places - whole) < 1e-6), whole, places)
     low, weight = np.floor(places).astype(np.int64), (places - np.floor(places)).astype(np.float32)
     return Taps(low, np.where(weight > 0, low + 1, low), weight)
 
 
-def resample_points(array: np.ndarray, shape: Sequence[int], steps: Sequence[float], order: int) -> np.ndarray:
-    """The array (Z, Y, X), float32, on a grid of this shape by `point_taps`."""
-    for axis in sorted(range(3), key=lambda axis: shape[axis] / array.shape[axis]):
-        if (size := array.shape[axis]) != shape[axis] or steps[axis] != 1:
-            array = along(point_taps(size, shape[axis], steps[axis], order).matrix(size), array, axis)
+@dataclass(frozen=True)
+class Points:
+    """A grid beside an old one: its shape, and along each axis where its voxel 0 lies and how far apart its voxels are,
+    in voxels of the old one."""
+
+    shape: tuple[int, ...]
+    starts: tuple[float, ...]
+    steps: tuple[float, ...]
+
+
+def points_of(shape: Sequence[int], affine: np.ndarray, wanted: Sequence[float]) -> Points:
+    """The grid of MONAI's `Spacing` for an array of this shape, affine (indices to RAS mm) and wanted spacing (mm).
+
+    Its voxel 0 is that of the old grid. Where rounded numbers make axes that are not quite orthogonal, as those of
+    oblique volumes in files are, the middles of both grids coincide instead.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    kept = np.where(np.abs(spacing - wanted) <= AFFINE_TOL, spacing, wanted)
+    target = zoom_affine(affine, kept, diagonal=False)
+    new, target[:3, 3] = compute_shape_offset(shape, affine, target)
+    way = np.linalg.solve(affine, target)
+    if tuple(new) == tuple(shape) and np.allclose(way, np.eye(4), atol=AFFINE_TOL):
+        way = np.eye(4)
+    return Points(tuple(map(int, new)), tuple(way[:3, 3].tolist()), tuple(np.diag(way)[:3].tolist()))
+
+
+def resample_points(array: np.ndarray, grid: Points, order: int) -> np.ndarray:
+    """The array (Z, Y, X), float32, on the grid by `point_taps`."""
+    for axis in sorted(range(3), key=lambda axis: grid.shape[axis] / array.shape[axis]):
+        size, new, start, step = array.shape[axis], grid.shape[axis], grid.starts[axis], grid.steps[axis]
+        if (size, start, step) != (new, 0, 1):
+            array = along(point_taps(size, new, start, step, order).matrix(size), array, axis)
     return np.ascontiguousarray(array)

@@ -132,6 +132,8 @@ def windows(**change: object) -> dict:
 
 
 FOLD = {"name": "plainunet", "arguments": {"channels": 1}, "prefix": "fold_0."}
+
+
 CONTRADICTIONS = {
     "another decision": ({"decision": "mood"}, "the decision 'mood'"),
     "regions of slices": ({"decision": "regions"}, "no regions"),
@@ -161,6 +163,17 @@ CONTRADICTIONS = {
     "a name with a line break": ({"name": "a\n"}, "the name"),
     "too long a name": ({"name": "a" * 65}, "the name"),
     "another task": ({"task": "detection"}, "the task 'detection'"),
+    "windows placed at random": (windows(placement="random"), "'random' for the placement of windows; known are even"),
+    "weights of another kind": (windows(weights="cosine"), "'cosine' for the weights of windows"),
+    "another padding": (windows(padding="reflect"), "'reflect' for the padding of windows"),
+    "another resampling": (windows(resampling="lanczos"), "'lanczos' for the resampling of windows"),
+    "another mixture": (windows(mixed="labels"), "'labels' for the mixed outputs of windows"),
+    "cubic splines between points": (windows(resampling="points"), "splines of a degree over 1"),
+    "weights that are a spike": (windows(sigma=0.001), "the deviation of the weights 0.001"),
+    "a filling without end": (windows(fill=1e300), "the value around the volume 1e"),
+    "a hundred scalings": (windows(rescaling=[{}] * 100), "100 further scalings; it has at most 8"),
+    "a scaling of another kind": (windows(rescaling=[{"scheme": "log"}]), "the normalisation 'log'"),
+    "a spacing of one axis": (windows(spacing=[1]), "a spacing of 1 axes"),
     "classes of a segmentation": ({"classes": [CLASS, CLASS | {"id": "b"}]}, "belong to the task 'classification'"),
     "labels of a classification": ({"task": "classification"}, "needs 2 classes or more, unique, and no labels"),
     "one class": (CLASSIFIER | {"classes": [CLASS]}, "1 classes"),

@@ -1,4 +1,4 @@
-"""nnU-Net's checkpoints: their weights come out, of a malicious one nothing runs, a bad one is refused."""
+"""Checkpoints: their weights come out, of a malicious one nothing runs, a bad one is refused in a sentence."""
 
 import builtins
 import os
@@ -24,7 +24,8 @@ def convert(folder: Path) -> Checkpoint:
     """What the process does, in this one, whose memory must not be limited."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "limit_memory", lambda size: None)
-        return checkpoints.convert(folder / "checkpoint_final.pth", folder / "out.safetensors")
+        facts = checkpoints.convert(checkpoints.NNUNET, folder / "checkpoint_final.pth", folder / "out.safetensors")
+        return Checkpoint(**facts)
 
 
 def convert_apart(folder: Path, **more) -> Checkpoint:
@@ -108,7 +109,7 @@ def test_the_sentence_of_the_process_reaches_the_user(tmp_path):
     ("layer", "message"),
     [
         ("text", "'encoder.x', which is no layer of weights"),
-        (torch.ones(3, dtype=torch.int64), "no layer of weights"),
+        (torch.ones(3, dtype=torch.complex64), "no layer of weights"),
         (torch.ones(1).expand(10_000_000_000_000), "no layer of weights"),
         (torch.ones(2, device="meta"), "no layer of weights"),
         (torch.eye(2).to_sparse(), "no layer of weights"),

@@ -38,7 +38,7 @@ def test_references_and_arithmetic_give_values(text, value):
 @pytest.mark.parametrize(
     "text",
     [
-        "$__import__('os').system('touch /tmp/ran')",
+        "$__import__('os').system('touch ran')",
         "$import os",
         "$torch.device('cpu')",
         "$len(@size)",

@@ -1,12 +1,25 @@
-"""Resampling by one matrix an axis gives what scipy's `zoom` of the whole array gives."""
+"""Resampling by one matrix an axis gives what scipy's `zoom`, or MONAI's `Spacing`, of the whole array gives."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from monai.data import MetaTensor
+from monai.transforms import Spacing
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
-from medtl.windows.resampling import along, new_shape, resample, spline_matrix, taps, thick_axis
+from medtl.windows.resampling import (
+    along,
+    new_shape,
+    point_taps,
+    points_of,
+    resample,
+    resample_points,
+    spline_matrix,
+    taps,
+    thick_axis,
+)
 
 SIDES = st.tuples(*(st.integers(1, 14),) * 3)
 
@@ -66,3 +79,36 @@ def test_the_new_grid_keeps_the_extent_and_has_a_voxel_at_least():
 )
 def test_the_axis_of_thick_slices(spacing, wanted, ratio, axis):
     assert thick_axis(spacing, wanted, ratio) == axis
+
+
+@given(
+    SIDES,
+    st.tuples(*(st.sampled_from((0.7, 1.0, 1.0004, 2.3)),) * 3),
+    st.sampled_from([(0, 0, 0), (0.1, -0.2, 0.3)]),
+    st.integers(0, 99),
+)
+def test_points_are_those_of_monai_there_and_back(shape, spacing, angles, seed):
+    array = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    affine = np.eye(4)
+    turn = Rotation.from_euler("xyz", angles).as_matrix()
+    affine[:3, :3] = (turn * spacing).astype(
+        np.float32
+    )  # as files hold it: rounded, so oblique axes are not orthogonal
+    affine[:3, 3] = -31, 17, 5
+    resampler = Spacing((1.0, 1.6, 0.9))
+    there = resampler(MetaTensor(array[None].copy(), affine=affine))
+    grid = points_of(shape, affine, (1.0, 1.6, 0.9))
+    assert grid.shape == tuple(there.shape[1:])
+    np.testing.assert_allclose(resample_points(array, grid, 1), np.asarray(there[0]), atol=1e-4)
+    back = np.asarray(there[0])
+    for axis, (start, step) in enumerate(zip(grid.starts, grid.steps, strict=True)):
+        size = grid.shape[axis]
+        back = along(point_taps(size, shape[axis], -start / step, 1 / step, 1).matrix(size), back, axis)
+    np.testing.assert_allclose(back, np.asarray(resampler.inverse(there)[0]), atol=1e-4)
+
+
+def test_the_nearest_voxel_is_taken_whole():
+    nearest = point_taps(3, 5, 0.0, 0.6, 0)
+    np.testing.assert_array_equal(nearest.low, [0, 1, 1, 2, 2])  # 0, 0.6, 1.2, 1.8 and 2.4, which is behind the last
+    np.testing.assert_array_equal(nearest.low, nearest.high)
+    assert not nearest.weight.any()

@@ -9,6 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from monai.data.utils import dense_patch_slices
+from monai.inferers.utils import _get_scan_interval
 from scipy import ndimage
 from small_model import CUBES, PLAIN, windowed
 
@@ -116,6 +118,13 @@ def test_windows_begin_at_even_steps_and_cover_the_axis(size, patch):
     assert starts[0] == 0
     assert starts[-1] + patch == size
     assert all(0 < after - before <= patch // 2 for before, after in itertools.pairwise(starts))
+
+
+@given(st.integers(1, 90), st.integers(1, 40), st.sampled_from([0.1, 0.25, 0.5, 0.7, 1.0]))
+def test_windows_in_fixed_steps_are_those_of_monai(more, patch, step):
+    size = patch + more - 1
+    slices = dense_patch_slices((size,), (patch,), _get_scan_interval((size,), (patch,), 1, (1 - step,)))
+    assert window_starts(size, patch, 1 - (1 - step), "fixed") == [part.start for (part,) in slices]
 
 
 def test_the_weights_are_highest_in_the_middle_and_nowhere_0():
