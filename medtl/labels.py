@@ -172,7 +172,9 @@ def tumour_segments(segments: Sequence[Segment]) -> list[Segment]:
 def all_segments(labelmap: Labelmap) -> tuple[Segment, ...]:
     """The segments of a labelmap, and one for each of its values that no segment has."""
     named = {segment.value for segment in labelmap.segments}
-    values = [int(value) for value in np.unique(labelmap.array) if value and value not in named]
+    # Plane by plane: sorting the voxels of a large CT at once takes seconds.
+    found = {int(value) for plane in labelmap.array for value in np.flatnonzero(np.bincount(plane.ravel()))}
+    values = sorted(found - named - {0})
     return (*labelmap.segments, *(Segment(value, str(value), str(value)) for value in values))
 
 

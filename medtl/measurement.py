@@ -1,9 +1,11 @@
 """Measurements of masks: lesions, each with volume, largest diameter and centre."""
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 from .labels import all_segments
 from .results import LesionFigures, SegmentFigures
@@ -11,6 +13,8 @@ from .volume import Geometry, Labelmap
 
 # Distances of at most this many pairs of points are in memory at once.
 PAIRS = 4_000_000
+# Of more points, those inside their convex hull are left out first: they are no ends of the largest distance.
+HULL_POINTS = 500
 # Up to so many voxels are compared directly, without looking for the outermost ones first.
 DIRECT_VOXELS = 64
 # A warning is given where a second part has this share of the largest.
@@ -36,19 +40,29 @@ def measure(labelmap: Labelmap, real_spacing: bool = True) -> tuple[SegmentFigur
     """Volume (mL) and lesions of each segment of a labelmap; None for mL and mm where the spacing is not real. A value
     without a segment is a segment named by its value."""
     measured = []
+    boxes = dict(enumerate(ndimage.find_objects(labelmap.array), start=1))  # None where a value is missing
+    covered = set(labelmap.covered[:, 0].tolist())
     for segment in all_segments(labelmap):
-        mask = labelmap.mask(segment.value)
+        corner, mask = (0, 0, 0), np.zeros((0, 0, 0), bool)
+        if segment.value in covered:
+            mask = labelmap.mask(segment.value)
+        elif box := boxes.get(segment.value):
+            corner, mask = (box[0].start, box[1].start, box[2].start), labelmap.array[box] == segment.value
         ml = np.count_nonzero(mask) * labelmap.geometry.voxel_ml if real_spacing else None
-        parts = lesions(mask, labelmap.geometry, real_spacing)
+        parts = lesions(mask, labelmap.geometry, real_spacing, corner)
         figures = tuple(LesionFigures(part.volume_ml, part.diameter_mm, part.centre) for part in parts)
         measured.append(SegmentFigures(segment.id, segment.name, ml, figures))
     return tuple(measured)
 
 
-def lesions(mask: np.ndarray, geometry: Geometry, real_spacing: bool = True) -> tuple[Lesion, ...]:
-    """The connected parts (26 neighbours) of a mask (Z, Y, X) on its grid, the largest first."""
+def lesions(
+    mask: np.ndarray, geometry: Geometry, real_spacing: bool = True, corner: tuple[int, int, int] = (0, 0, 0)
+) -> tuple[Lesion, ...]:
+    """The connected parts (26 neighbours) of a mask (Z, Y, X), the largest first. `corner` is the place (Z, Y, X) on
+    the grid of the mask's first voxel."""
     parts = []
-    for number, indices in enumerate(components(mask), start=1):
+    for number, found in enumerate(components(mask), start=1):
+        indices = found + corner[::-1]
         points = indices @ geometry.affine[:3, :3].T  # mm from the first voxel's centre
         nearest = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
         x, y, z = (float(v) for v in nearest + geometry.affine[:3, 3])
@@ -92,6 +106,12 @@ def outermost(indices: np.ndarray) -> np.ndarray:
 
 def largest_distance(points: np.ndarray) -> float:
     """The largest distance between two of the points (n, 3), exact."""
+    from scipy.spatial import ConvexHull, QhullError
+    from scipy.spatial.distance import cdist
+
+    if len(points) > HULL_POINTS:
+        with contextlib.suppress(QhullError):  # they lie in a plane
+            points = points[ConvexHull(points).vertices]
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     radius = np.sqrt(((points - middle) ** 2).sum(axis=1))
     order = np.argsort(-radius)
@@ -103,8 +123,7 @@ def largest_distance(points: np.ndarray) -> float:
         rivals = points[row : row + np.searchsorted(-(radius[row:] + radius[row]), -best)]
         count = max(1, PAIRS // max(1, len(rivals)))
         chunk = points[row : row + count]
-        gaps = ((chunk[:, None, :] - rivals[None, :, :]) ** 2).sum(axis=2)
-        best = max(best, float(np.sqrt(gaps.max(initial=0.0))))
+        best = max(best, float(cdist(chunk, rivals).max(initial=0.0)))
         row += count
     return best
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import geometries
 
-from medtl.measurement import DIRECT_VOXELS, lesions
+from medtl.measurement import DIRECT_VOXELS, HULL_POINTS, largest_distance, lesions, measure
 from medtl.phantom import head
-from medtl.volume import Geometry
+from medtl.volume import Geometry, Labelmap, Segment
 
 GRID = Geometry((12, 10, 8), (0.5, 1.0, 3.0), (-7.0, 20.0, 3.5))
 
@@ -116,6 +116,27 @@ def test_a_sphere_has_its_diameter_and_volume():
     assert one.diameter_mm == pytest.approx(30.0)
     assert one.volume_ml == pytest.approx(4 / 3 * np.pi * 15**3 / 1000, rel=0.01)
     assert one.centre == pytest.approx((20.0, 20.0, 20.0))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_diameter_of_many_scattered_voxels_is_that_of_all_pairs(flat):
+    points = np.random.default_rng(0).normal(size=(HULL_POINTS + 200, 3)) * [1, 2, 0 if flat else 3]
+    expected = max(np.linalg.norm(points - point, axis=1).max() for point in points)
+    assert largest_distance(points) == pytest.approx(expected, abs=1e-9)
+
+
+def test_each_label_is_measured_where_it_lies_also_where_another_covers_it():
+    array = np.zeros(GRID.shape, np.uint16)
+    array[5:7, 3:6, 8:11] = 3
+    array[6, 5, 10] = 7
+    covered = np.array([[3, np.ravel_multi_index((6, 5, 10), GRID.shape)]])
+    segments = (Segment(1, "a", "A"), Segment(3, "b", "B"))
+    none, part, unnamed = measure(Labelmap(array, GRID, segments))
+    assert (none.volume_ml, none.lesions, part.volume_ml) == (0.0, (), pytest.approx(17 * 1.5 / 1000))
+    assert unnamed.lesions[0].centre == pytest.approx(GRID.affine[:3] @ [10, 5, 6, 1])
+    whole = measure(Labelmap(array, GRID, segments, covered=covered))[1]
+    assert whole.lesions[0].centre == pytest.approx(lesions(array > 0, GRID)[0].centre)
+    assert whole.volume_ml == pytest.approx(18 * 1.5 / 1000)
 
 
 def test_the_lesion_of_the_phantom_has_the_volume_that_is_known():
