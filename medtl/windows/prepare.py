@@ -39,17 +39,21 @@ def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec
     turned = [turn(volume.array, axes, flips) for volume in volumes]
     box = nonzero_box(turned) if spec.crop else (slice(None), slice(None), slice(None))
     box = tuple(slice(*part.indices(n)) for part, n in zip(box, turned[0].shape, strict=True))  # type: ignore[assignment]
-    cropped = [array[box].astype(np.float32) for array in turned]
+    cropped = [array[box] for array in turned]
     shape = cropped[0].shape
     wanted = spec.spacing if len(spec.spacing) == 3 else (spacing[0], *spec.spacing)
     grid = new_shape(shape, spacing, wanted)
     check_grid(grid, card, spec)
     masked = any(one.masked for one in spec.normalisation)
-    body = body_mask([array[box] for array in turned]) if masked else np.zeros(0, bool)
+    body = body_mask(cropped) if masked else np.zeros(0, bool)
     thick = thick_axis(spacing, wanted, spec.thick_ratio)
-    for channel, scaling in zip(cropped, spec.normalisation, strict=True):
+
+    def on_grid(values: np.ndarray, scaling: Normalisation) -> np.ndarray:
+        channel = values.astype(np.float32, order="C")  # one channel at a time, for memory
         normalise(channel, scaling, body)
-    array = np.stack([resample(channel, grid, spec.order, thick, spec.thick_order) for channel in cropped])
+        return resample(channel, grid, spec.order, thick, spec.thick_order)
+
+    array = np.stack([on_grid(*each) for each in zip(cropped, spec.normalisation, strict=True)])
     orders = [spec.thick_order if axis == thick else spec.logits_order for axis in range(3)]
     first, second, third = (
         taps(grid[axis], shape[axis], orders[axis], axis == thick and shape != grid) for axis in range(3)
