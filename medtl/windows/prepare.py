@@ -52,14 +52,19 @@ def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec
     spacing = in_order(geometry.spacing[::-1], axes)
     turned = [turn(volume.array, axes, flips) for volume in volumes]
     box = box_of((array != 0 for array in turned) if spec.crop else (), turned[0].shape)
-    channels = [array[box].astype(np.float32) for array in turned]
-    resampling = resampling_of(channels[0].shape, turned_affine(geometry, axes, flips), spec)
+    parts = [array[box] for array in turned]
+    resampling = resampling_of(parts[0].shape, spacing, turned_affine(geometry, axes, flips), spec)
     check_grid(resampling.grid, card, spec)
-    if spec.normalise_first:
-        scale_channels(channels, spec)
-    channels = [resampling.apply(channel) for channel in channels]
+    body, channels = body_of(parts, spec) if spec.normalise_first else np.zeros(0, bool), []
+    for part, first in zip(parts, spec.normalisation, strict=True):
+        channel = part.astype(np.float32, order="C")  # one channel at a time, for memory
+        if spec.normalise_first:
+            scale_channel(channel, first, spec, body)
+        channels.append(resampling.apply(channel))
     if not spec.normalise_first:
-        scale_channels(channels, spec)
+        body = body_of(channels, spec)
+        for channel, first in zip(channels, spec.normalisation, strict=True):
+            scale_channel(channel, first, spec, body)
     inner = box_of((channel > 0 for channel in channels) if spec.foreground else (), resampling.grid)
     sizes = (turned[0].shape[0], turned[0].shape[1], turned[0].shape[2])
     return WindowInput(
@@ -96,9 +101,10 @@ class Resampling:
     back: tuple[Taps, Taps, Taps]
 
 
-def resampling_of(shape: tuple[int, ...], affine: np.ndarray, spec: WindowSpec) -> Resampling:
-    """How channels of this shape and affine (indices to RAS mm) are resampled."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0).tolist()
+def resampling_of(
+    shape: tuple[int, ...], spacing: tuple[float, float, float], affine: np.ndarray, spec: WindowSpec
+) -> Resampling:
+    """How channels of this shape, spacing (mm) and affine (indices to RAS mm) are resampled."""
     wanted = spec.spacing if len(spec.spacing) == 3 else (spacing[0], *(spec.spacing or spacing[1:]))
     if spec.resampling == "points":
         points = points_of(shape, affine, wanted)
@@ -144,13 +150,16 @@ def box_of(masks: Iterable[np.ndarray], shape: Sequence[int]) -> Box:
     return sides[0], sides[1], sides[2]
 
 
-def scale_channels(channels: Sequence[np.ndarray], spec: WindowSpec) -> None:
-    """Scale the channels, float32, in place."""
-    filled = any(one.masked and one.filled for one in (*spec.normalisation, *spec.rescaling))
-    body = body_mask(channels) if filled else np.zeros(0, bool)
-    for channel, first in zip(channels, spec.normalisation, strict=True):
-        for scaling in (first, *spec.rescaling):
-            normalise(channel, scaling, body if scaling.filled or not scaling.masked else channel != 0)
+def body_of(channels: Sequence[np.ndarray], spec: WindowSpec) -> np.ndarray:
+    """The body as `body_mask` finds it; empty where no scaling of the channels needs it."""
+    needed = any(one.masked and one.filled for one in (*spec.normalisation, *spec.rescaling))
+    return body_mask(channels) if needed else np.zeros(0, bool)
+
+
+def scale_channel(channel: np.ndarray, first: Normalisation, spec: WindowSpec, body: np.ndarray) -> None:
+    """Scale the channel, float32, in place: by its own normalisation, then by those of all channels."""
+    for scaling in (first, *spec.rescaling):
+        normalise(channel, scaling, body if scaling.filled or not scaling.masked else channel != 0)
 
 
 def body_mask(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -7,6 +7,7 @@ matrices, which take no memory beside the result, while `Spacing` takes 8 bytes 
 inverse takes the logits of the whole volume.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,7 +51,7 @@ def resample(array: np.ndarray, shape: Sequence[int], order: int, thick: int | N
     Splines overshoot: values are clipped to the range of the array, and where there is an axis of thick slices, to the
     range of each of these.
     """
-    result = array.astype(np.float32, copy=False)
+    result = np.ascontiguousarray(array, np.float32)
     axes = [axis for axis in range(3) if axis != thick and array.shape[axis] != shape[axis]]
     over = tuple(axis for axis in range(3) if axis != thick)
     low, high = result.min(axis=over, keepdims=True), result.max(axis=over, keepdims=True)
@@ -60,13 +61,17 @@ def resample(array: np.ndarray, shape: Sequence[int], order: int, thick: int | N
         result = np.clip(result, low, high, out=result)
     if thick is not None and array.shape[thick] != shape[thick]:
         result = along(spline_matrix(array.shape[thick], shape[thick], thick_order, True), result, thick)
-    return np.ascontiguousarray(result)
+    return result
 
 
 def along(matrix: np.ndarray, array: np.ndarray, axis: int) -> np.ndarray:
-    """The product of the matrix (new, old) with each line of the array along the axis, float32."""
-    product = np.tensordot(matrix.astype(np.float32), array, axes=(1, axis))
-    return np.moveaxis(product, 0, axis)
+    """The product of the matrix (new, old) with each line of the contiguous array along the axis, float32."""
+    before, after = array.shape[:axis], array.shape[axis + 1 :]
+    small = matrix.astype(np.float32)
+    # Neither way copies the array in another order, which would double the memory of a large volume.
+    lines = array.reshape(math.prod(before), array.shape[axis], math.prod(after))
+    product: np.ndarray = np.matmul(small, lines) if after else np.matmul(array, small.T)
+    return product.reshape(*before, len(matrix), *after)
 
 
 @dataclass(frozen=True)
