@@ -528,7 +528,9 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         progress: Progress,
     ) -> SegmentedFile:
         seen.calls.append((sources, outputs, reading, options))
-        return SegmentedFile(",".join(map(str, sources)), str(outputs.labelmap), (), {"read": 0.25}, ("small field of view",))
+        return SegmentedFile(
+            ",".join(map(str, sources)), str(outputs.labelmap), (), {"read": 0.25}, ("small field of view",)
+        )
 
     monkeypatch.setattr("medtl.model.store.find_model", lambda name: folder)
     monkeypatch.setattr("medtl.model.bundle.load_model", load_model)
