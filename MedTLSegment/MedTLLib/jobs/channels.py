@@ -16,6 +16,7 @@ from ..mrml import scene
 from ..mrml.views import LABEL_MAP
 from .segment import problem_of
 
+MODALITIES = {"": "", "CT": "CT", "PET": "PT"}  # of DICOM, by the sequence; others are MR
 NUMBER = re.compile(r"_(\d{4})$")  # at the end of a name: that of the channel, as nnU-Net names files
 
 
@@ -27,6 +28,8 @@ def filled(card: ModelCard, chosen: Sequence[Any], swap: bool = True) -> list[An
     Volumes are taken from the same study, or the same folder of the subject hierarchy, as the first.
     """
     names, first, found = card.input.channels, chosen[0], list(chosen)
+    if problem_of(first):
+        return found
     if swap and not _fits(names, 0, first):
         empty = (number for number, volume in enumerate(chosen) if volume is None)
         found[0] = None if any(_fits(names, number, first) for number in empty) else first
@@ -63,10 +66,13 @@ def remarks(card: ModelCard, volumes: Sequence[Any]) -> str:
     """What speaks against the chosen volumes, a line each; empty for nothing. The model can run nevertheless."""
     lines = []
     for number, (name, volume) in enumerate(zip(card.input.channels, volumes, strict=True)):
-        if volume is None:
+        if volume is None or problem_of(volume):
             continue
-        found = _sequence(volume)
-        if found and sequence_of(name) not in ("", found):
+        found, wanted, modality = _sequence(volume), sequence_of(name), scene.facts_of(volume).modality
+        if not _has_modality(name, volume):
+            text = _("{channel}: {volume} is {found} by its header.")
+            lines.append(text.format(channel=name, volume=volume.GetName(), found=modality))
+        elif found and wanted not in ("", found):
             text = _("{channel}: {volume} is {found} by its name.")
             lines.append(text.format(channel=name, volume=volume.GetName(), found=found))
         if number and (reason := why_unlike(card, volume)):  # of the first, the list of models tells
@@ -103,8 +109,16 @@ def _sequence(volume: Any) -> str:
     return next(filter(None, map(sequence_of, _names(volume))), "")
 
 
+def _has_modality(channel: str, volume: Any) -> bool:
+    """Whether the volume may be of the channel's modality, where both are known."""
+    modality, wanted = scene.facts_of(volume).modality, MODALITIES.get(sequence_of(channel), "MR")
+    return "" in (modality, wanted) or modality == wanted
+
+
 def _fits(names: Sequence[str], number: int, volume: Any) -> bool:
-    """Whether the volume is of this channel by its name."""
+    """Whether the volume is of this channel by its name, and not of another modality."""
+    if not _has_modality(names[number], volume):
+        return False
     called = next((name for name in _names(volume) if sequence_of(name)), volume.GetName())
     if is_channel(names[number], called):
         return True

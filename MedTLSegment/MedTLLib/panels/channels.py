@@ -39,7 +39,9 @@ class ChannelsPanel:
             self._fill(self.card, first)
         for number, (_label, selector) in enumerate(self._rows, start=1):
             self._set(selector, self._volume(number) if number < len(names) else None)
-        showText(self.ui.channelsLabel, channels.remarks(self.card, self.volumes()) if self.card and first else "")
+        # The cards of MedTL's own models of one channel state what does not fit, and the list of models shows it.
+        remarked = card if card and (names or card.imported) and first is not None else None
+        showText(self.ui.channelsLabel, channels.remarks(remarked, self.volumes()) if remarked else "")
 
     def volumes(self) -> list[Any]:
         """The volume of each channel, the input volume first; None where none is chosen."""

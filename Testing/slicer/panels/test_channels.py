@@ -13,6 +13,7 @@ from panel_user import MODEL, PHANTOM, User, agree
 from window_models import BRAIN, a_card, install, segments_of
 
 from medtl.io.read import read_volume
+from medtl.model.card import Gate
 from MedTLLib import samples
 from MedTLLib.mrml import scene
 
@@ -140,8 +141,6 @@ def test_a_volume_of_another_sequence_or_modality_gets_a_remark_and_a_volume_cho
 
 
 def test_a_channel_of_another_modality_is_not_found_and_gets_a_remark_where_it_is_chosen(user):
-    from medtl.model.card import Gate
-
     install(a_card(("CT", "PET"), name="tumours", gate=Gate(modality="CT")))
     user.widget.segment.readModels()
     _ct, pet = add("ct", "pet")
@@ -151,6 +150,30 @@ def test_a_channel_of_another_modality_is_not_found_and_gets_a_remark_where_it_i
     assert chosen(user) == ["ct", ""]
     selectors(user)["PET:"].setCurrentNode(pet)
     assert user.ui.channelsLabel.text == "PET: tumours was trained on CT, this volume is PT"
+
+
+def test_a_modality_that_is_not_the_channel_s_is_not_found_and_gets_a_remark(user):
+    first, second = add("p1_t1", "p1_t2")
+    items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    for node, modality in ((first, "MR"), (second, "CT")):
+        items.SetItemAttribute(items.GetItemByDataNode(node), "DICOM.Modality", modality)
+    choose(user)
+    user.ui.inputSelector.setCurrentNode(second)
+    user.ui.inputSelector.setCurrentNode(first)
+    assert chosen(user) == ["p1_t1", ""]
+    selectors(user)["T2:"].setCurrentNode(second)
+    assert user.ui.channelsLabel.text == "T2: p1_t2 is CT by its header."
+
+
+def test_an_imported_model_of_one_channel_gets_the_remark_too(user):
+    install(a_card(("CT",), name="organs"))
+    user.widget.segment.readModels()
+    add("p1_t1")
+    choose(user, "organs")
+    assert user.ui.channelsLabel.text == "CT: p1_t1 is T1 by its name."
+    user.ui.allModelsCheckBox.click()
+    choose(user, MODEL)
+    assert not user.ui.channelsLabel.visible
 
 
 def test_the_choice_comes_back_with_the_scene(user, tmp_path):
@@ -181,6 +204,17 @@ def test_a_channel_under_a_transform_is_refused_with_the_reason(user):
     second.SetAndObserveTransformNodeID(transform.GetID())
     choose(user)
     assert "p1_t2 under the transform shift" in user.ui.reasonLabel.text
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_volume_whose_axes_are_not_at_right_angles_is_refused_with_the_reason(user, number):
+    nodes = add("p1_t1", "p1_t2")
+    choose(user)
+    matrix = slicer.util.vtkMatrixFromArray(np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
+    nodes[number].SetIJKToRASMatrix(matrix)
+    assert not user.ui.segmentButton.enabled
+    assert "ngles" in user.ui.reasonLabel.text or "orthonormal" in user.ui.reasonLabel.text
+    add("p1_another_t2")
 
 
 def test_the_red_view_is_not_followed_to_another_channel(user):
