@@ -1,6 +1,7 @@
 """A process that keeps models loaded and does jobs: `python -u -P -m medtl.worker`. One ASCII JSON object a line.
 
-In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}.
+In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}. For "segment" and "suggest",
+     "input" is a path, or a list of paths, one a channel of the model.
      "job": "finetune", "model", "seeds", "output", "options"; and "job": "suggest" or "classify", "model", "input",
      "options".
 Out: {"event": "ready", "pid", "version", "path"}; for each job {"id", "event": "progress", "stage", "fraction",

@@ -517,15 +517,15 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         return SimpleNamespace(card=SimpleNamespace(name="glioma"), sha256=content, folder=folder)
 
     def segment_file(
-        source: Path,
+        sources: tuple[Path, ...],
         model: Any,
         outputs: OutputOptions,
         reading: ReadOptions,
         options: InferenceOptions,
         progress: Progress,
     ) -> SegmentedFile:
-        seen.calls.append((source, outputs, reading, options))
-        return SegmentedFile(str(source), str(outputs.labelmap), (), {"read": 0.25}, ("small field of view",))
+        seen.calls.append((sources, outputs, reading, options))
+        return SegmentedFile(str(sources[0]), str(outputs.labelmap), (), {"read": 0.25}, ("small field of view",))
 
     monkeypatch.setattr("medtl.model.store.find_model", lambda name: folder)
     monkeypatch.setattr("medtl.model.bundle.load_model", load_model)
@@ -556,6 +556,18 @@ def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace)
     outputs = OutputOptions(Path("b.nrrd"), uncertainty=Path("u.nrrd"))
     assert engine.calls == [((Path("a.nrrd"),), outputs, ReadOptions(frame=2), InferenceOptions(cleanup=False))]
     assert engine.loads == [(str(engine.folder.resolve()), "cpu")]
+
+
+def test_the_input_of_several_channels_is_a_list_of_paths(engine: SimpleNamespace) -> None:
+    worker_jobs.run_segment(segment_request() | {"input": ["t2.nrrd", "flair.nrrd"]}, no_progress)
+    assert engine.calls[0][0] == (Path("t2.nrrd"), Path("flair.nrrd"))
+
+
+@pytest.mark.parametrize("given", [[], [""], ["a.nrrd", 3], 3, "", None, {"T2": "a.nrrd"}])
+def test_an_input_that_is_no_path_is_refused(given: object, engine: SimpleNamespace) -> None:
+    for run in (worker_jobs.run_segment, worker_jobs.run_suggest):
+        with pytest.raises(InputError, match=r"Expected input \(str, or a list of str\), found"):
+            run(segment_request() | {"input": given}, no_progress)
 
 
 def test_a_model_is_loaded_once_until_its_bundle_changes(engine: SimpleNamespace) -> None:
