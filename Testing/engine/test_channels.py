@@ -72,21 +72,21 @@ def test_the_last_channels_are_missing_where_too_few_are_there():
 
 def test_one_file_is_a_volume_and_several_are_a_tuple(here):
     for number, name in enumerate(("a.nrrd", "b.nrrd")):
-        write_image(here / name, np.full((2, 3, 4), number, np.int16), Geometry((4, 3, 2)))
+        write_image(here / name, np.arange(24).reshape(2, 3, 4) + 100 * number, Geometry((4, 3, 2)))
     one = read_volumes([Path("b.nrrd")])
     assert first_of(one) is one
-    assert one.array.max() == 1
+    assert one.array.max() == 123
     both = read_volumes([Path("a.nrrd"), Path("b.nrrd")])
-    assert [int(volume.array.max()) for volume in both] == [0, 1]
+    assert [int(volume.array.max()) for volume in both] == [23, 123]
     assert first_of(both) is both[0]
 
 
 def test_an_image_to_be_chosen_within_a_file_of_several_is_refused_without_the_option(here):
-    write_image(here / "a.nrrd", np.zeros((2, 3, 4), np.int16), Geometry((4, 3, 2)))
+    write_image(here / "a.nrrd", np.arange(24).reshape(2, 3, 4), Geometry((4, 3, 2)))
     (here / "four.nrrd").write_bytes(
         b"NRRD0004\ntype: uchar\ndimension: 4\nspace: left-posterior-superior\nsizes: 4 3 2 2\nencoding: raw\n"
         b"space directions: (1,0,0) (0,1,0) (0,0,1) none\nspace origin: (0,0,0)\nkinds: domain domain domain list\n\n"
-        + bytes(48)
+        + bytes(range(48))
     )
     with pytest.raises(InputError, match="must be a file or folder of its own") as caught:
         read_volumes([Path("a.nrrd"), Path("four.nrrd")])

@@ -563,6 +563,18 @@ def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace)
     assert engine.loads == [(str(engine.folder.resolve()), "cpu")]
 
 
+def test_the_input_of_several_channels_is_a_list_of_paths(engine: SimpleNamespace) -> None:
+    worker_jobs.run_segment(segment_request() | {"input": ["t2.nrrd", "flair.nrrd"]}, no_progress)
+    assert engine.calls[0][0] == (Path("t2.nrrd"), Path("flair.nrrd"))
+
+
+@pytest.mark.parametrize("given", [[], [""], ["a.nrrd", 3], 3, "", None, {"T2": "a.nrrd"}])
+def test_an_input_that_is_no_path_is_refused(given: object, engine: SimpleNamespace) -> None:
+    for run in (worker_jobs.run_segment, worker_jobs.run_suggest):
+        with pytest.raises(InputError, match=r"Expected input \(str, or a list of str\), found"):
+            run(segment_request() | {"input": given}, no_progress)
+
+
 def test_a_model_is_loaded_once_until_its_bundle_changes(engine: SimpleNamespace) -> None:
     first = [worker_jobs.run_segment(segment_request(), no_progress).sha256 for _ in range(3)]
     assert first == [b"weights".hex()] * 3
