@@ -1,7 +1,7 @@
 """A process that keeps models loaded and does jobs: `python -u -P -m medtl.worker`. One ASCII JSON object a line.
 
-In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}. The input of "segment" and "suggest" is a path, or
-     a list of one a channel of the model; the result is on the grid of the first.
+In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}. The input of "segment" and
+     "suggest" is a path, or a list of one a channel of the model; the result is on the grid of the first.
      "job": "finetune", "model", "seeds", "output", "options"; "job": "suggest" or "classify", "model", "input",
      "options"; and "job": "import", "input", "options".
 Out: {"event": "ready", "pid", "version", "path"}; for each job {"id", "event": "progress", "stage", "fraction",

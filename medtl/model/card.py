@@ -126,8 +126,8 @@ class WindowSpec:
     `thick_order` (0 or 1) that of both along an axis of thick slices: the longest spacing where it is over
     `thick_ratio` times the shortest (None: no axis is). By `resampling` the grids have the same outer borders
     ("areas"), or as in MONAI ("points") the same first voxel, or the same middle where the axes in a file are not
-    exactly orthogonal; then the degrees are 0 or 1, and no slices count as thick. `mixed`: what is interpolated between
-    the voxels of the network.
+    exactly orthogonal; then `order` is 1, and no slices count as thick. `mixed`: what is interpolated between the
+    voxels of the network.
 
     `bf16` allows bfloat16 where it is faster: it changes labels near borders.
 
@@ -445,8 +445,8 @@ def windows_problem(card: ModelCard, spec: WindowSpec) -> str:
     ):
         if value not in known:
             return f"{value[:40]!r} for the {what} of windows; known are {', '.join(known)}"
-    if spec.resampling == "points" and (max(spec.order, spec.logits_order) > 1 or spec.thick_ratio is not None):
-        return "splines of a degree over 1 or thick slices, which grids with the same first voxel do not have"
+    if spec.resampling == "points" and (spec.order != 1 or spec.logits_order > 1 or spec.thick_ratio is not None):
+        return "splines of another degree than 1 or thick slices, which the resampling by points does not have"
     if not 1 <= len(card.networks) <= MAX_NETWORKS:
         return f"{len(card.networks)} networks; a model that segments has 1 to {MAX_NETWORKS}"
     first = card.networks[0]

@@ -1,5 +1,6 @@
 """From volumes to the grid of a network that sees windows: oriented, cropped, scaled, resampled (see `WindowSpec`)."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec
     box = box_of((array != 0 for array in turned) if spec.crop else (), turned[0].shape)
     parts = [array[box] for array in turned]
     resampling = resampling_of(parts[0].shape, spacing, turned_affine(geometry, axes, flips), spec)
-    check_grid(resampling.grid, card, spec)
+    check_grid(parts[0].shape, resampling.grid, card, spec)
     body = body_of(parts, spec) if spec.normalise_first else np.zeros(0, bool)
 
     def on_grid(part: np.ndarray, first: Normalisation) -> np.ndarray:
@@ -117,7 +118,7 @@ def resampling_of(
             for old, new, start, step in zip(shape, points.shape, points.starts, points.steps, strict=True)
         )
         return Resampling(
-            points.shape, lambda channel: resample_points(channel, points, spec.order), (first, second, third)
+            points.shape, lambda channel: resample_points(channel, affine, wanted), (first, second, third)
         )
     grid, thick = new_shape(shape, spacing, wanted), thick_axis(spacing, wanted, spec.thick_ratio)
     orders = [spec.thick_order if axis == thick else spec.logits_order for axis in range(3)]
@@ -191,13 +192,16 @@ def normalise(channel: np.ndarray, scaling: Normalisation, body: np.ndarray) -> 
     np.divide(channel, np.float32(scale), out=channel, where=where)
 
 
-def check_grid(grid: Sequence[int], card: ModelCard, spec: WindowSpec) -> None:
-    """Raise ModelError where the network's grid, with the logits of one window's depth, does not fit into memory."""
+def check_grid(shape: Sequence[int], grid: Sequence[int], card: ModelCard, spec: WindowSpec) -> None:
+    """Raise ModelError where the network's grid of a volume of this shape, with the logits of one window's depth or what
+    its resampling takes, does not fit into memory."""
     padded = [max(n, side) for n, side in zip(grid, (1,) * (3 - len(spec.patch)) + spec.patch, strict=True)]
     depth = spec.patch[0] if len(spec.patch) == 3 else 1
     outputs = 1 + len(card.labels)
     voxels = float(np.prod([float(n) for n in padded]))
     needed = 4 * voxels * (len(card.input.channels) + outputs * depth / padded[0])
+    if spec.resampling == "points":
+        needed = max(needed, 8 * math.prod(shape) + 32 * math.prod(grid))
     free = free_memory()
     if free is not None and needed > free:
         raise ModelError(

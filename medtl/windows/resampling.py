@@ -1,19 +1,21 @@
-"""Resampling between grids, one small matrix an axis: splines where their outer borders coincide, linear where their
-points do.
+"""Resampling between grids: splines where their outer borders coincide, linear where their points do.
 
 The former's values are those of nnU-Net's resampling (skimage's `resize` with mode "edge", and `map_coordinates` along
-an axis of thick slices), the latter's those of MONAI's `Spacing`. Source: Isensee et al. 2021; project for the
-matrices, which take no memory beside the result, while `Spacing` takes 8 bytes a voxel, its grid 24 more, and its
-inverse takes the logits of the whole volume.
+an axis of thick slices), by one small matrix an axis. The latter is MONAI's `Spacing`; its inverse, which would take
+the logits of the whole volume, is by axis, too. Source: Isensee et al. 2021; project for the matrices.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from monai.data.utils import AFFINE_TOL, compute_shape_offset, zoom_affine
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.data.utils import AFFINE_TOL
+from monai.transforms.spatial.array import Spacing
 from scipy import ndimage
 
 
@@ -128,20 +130,17 @@ def points_of(shape: Sequence[int], affine: np.ndarray, wanted: Sequence[float])
     Its voxel 0 is that of the old grid. Where rounded numbers make axes that are not quite orthogonal, as those of
     oblique volumes in files are, the middles of both grids coincide instead.
     """
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    kept = np.where(np.abs(spacing - wanted) <= AFFINE_TOL, spacing, wanted)
-    target = zoom_affine(affine, kept, diagonal=False)
-    new, target[:3, 3] = compute_shape_offset(shape, affine, target)
-    way = np.linalg.solve(affine, target)
-    if tuple(new) == tuple(shape) and np.allclose(way, np.eye(4), atol=AFFINE_TOL):
+    nothing = MetaTensor(torch.zeros(1).expand(1, *shape), affine=torch.from_numpy(affine))
+    planned: Any = Spacing(tuple(wanted), lazy=True)(nothing)
+    new = tuple(int(n) for n in planned.peek_pending_shape())
+    way = np.linalg.solve(affine, np.asarray(planned.peek_pending_affine(), np.float64))
+    if new == tuple(shape) and np.allclose(way, np.eye(4), atol=AFFINE_TOL):  # it does not resample then
         way = np.eye(4)
-    return Points(tuple(map(int, new)), tuple(way[:3, 3].tolist()), tuple(np.diag(way)[:3].tolist()))
+    return Points(new, tuple(way[:3, 3].tolist()), tuple(np.diag(way)[:3].tolist()))
 
 
-def resample_points(array: np.ndarray, grid: Points, order: int) -> np.ndarray:
-    """The array (Z, Y, X), float32, on the grid by `point_taps`."""
-    for axis in sorted(range(3), key=lambda axis: grid.shape[axis] / array.shape[axis]):
-        size, new, start, step = array.shape[axis], grid.shape[axis], grid.starts[axis], grid.steps[axis]
-        if (size, start, step) != (new, 0, 1):
-            array = along(point_taps(size, new, start, step, order).matrix(size), array, axis)
-    return np.ascontiguousarray(array)
+def resample_points(array: np.ndarray, affine: np.ndarray, wanted: Sequence[float]) -> np.ndarray:
+    """The array (Z, Y, X), float32, on the grid of `points_of`, by MONAI's `Spacing`: a normalisation that leaves 0
+    as it is tells 0 from the rounding of another way. Takes 8 bytes a voxel of the array, and 32 of the grid."""
+    resampled: Any = Spacing(tuple(wanted))(MetaTensor(torch.from_numpy(array)[None], affine=torch.from_numpy(affine)))
+    return np.ascontiguousarray(resampled[0].numpy())
