@@ -60,15 +60,15 @@ def lesions(
 ) -> tuple[Lesion, ...]:
     """The connected parts (26 neighbours) of a mask (Z, Y, X), the largest first. `corner` is the place (Z, Y, X) on
     the grid of the mask's first voxel."""
-    parts = []
+    parts, affine, voxel_ml = [], geometry.affine, geometry.voxel_ml
     for number, found in enumerate(components(mask), start=1):
         indices = found + corner[::-1]
-        points = indices @ geometry.affine[:3, :3].T  # mm from the first voxel's centre
+        points = indices @ affine[:3, :3].T  # mm from the first voxel's centre
         nearest = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
-        x, y, z = (float(v) for v in nearest + geometry.affine[:3, 3])
-        ml = len(indices) * geometry.voxel_ml if real_spacing else None
+        x, y, z = (float(v) for v in nearest + affine[:3, 3])
+        ml = len(indices) * voxel_ml if real_spacing else None
         ends = outermost(indices) if len(indices) > DIRECT_VOXELS else indices
-        mm = largest_distance(ends @ geometry.affine[:3, :3].T) if real_spacing else None
+        mm = largest_distance(ends @ affine[:3, :3].T) if real_spacing else None
         parts.append(Lesion(number, ml, mm, (x, y, z)))
     return tuple(parts)
 
@@ -106,6 +106,8 @@ def outermost(indices: np.ndarray) -> np.ndarray:
 
 def largest_distance(points: np.ndarray) -> float:
     """The largest distance between two of the points (n, 3), exact."""
+    if len(points) == 1:  # most of the lesions of a noisy result
+        return 0.0
     from scipy.spatial import ConvexHull, QhullError
     from scipy.spatial.distance import cdist
 
