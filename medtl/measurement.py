@@ -56,15 +56,15 @@ def lesions(
 ) -> tuple[Lesion, ...]:
     """The connected parts (26 neighbours) of a mask (Z, Y, X), the largest first; `start` is the index (z, y, x) of its
     first voxel on the grid."""
-    parts = []
+    parts, affine, voxel_ml = [], geometry.affine, geometry.voxel_ml
     for number, inside in enumerate(components(mask), start=1):
         indices = inside + start[::-1]
-        points = indices @ geometry.affine[:3, :3].T  # mm from the first voxel's centre
+        points = indices @ affine[:3, :3].T  # mm from the first voxel's centre
         nearest = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
-        x, y, z = (float(v) for v in nearest + geometry.affine[:3, 3])
-        ml = len(indices) * geometry.voxel_ml if real_spacing else None
+        x, y, z = (float(v) for v in nearest + affine[:3, 3])
+        ml = len(indices) * voxel_ml if real_spacing else None
         ends = outermost(indices) if len(indices) > DIRECT_VOXELS else indices
-        mm = largest_distance(ends @ geometry.affine[:3, :3].T) if real_spacing else None
+        mm = largest_distance(ends @ affine[:3, :3].T) if real_spacing else None
         parts.append(Lesion(number, ml, mm, (x, y, z)))
     return tuple(parts)
 
@@ -102,6 +102,8 @@ def outermost(indices: np.ndarray) -> np.ndarray:
 
 def largest_distance(points: np.ndarray) -> float:
     """The largest distance between two of the points (n, 3), exact."""
+    if len(points) == 1:  # most of the lesions of a noisy result
+        return 0.0
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     radius = np.sqrt(((points - middle) ** 2).sum(axis=1))
     order = np.argsort(-radius)
