@@ -109,7 +109,7 @@ def window_examples(model: Model, cases: Sequence[WindowCase], tuning: Tuning, r
         raise no_step(run, seconds)
     wanted = WINDOWS_A_SEED * sum(len(case.truth) for case in cases)
     until, cached, began = budget.used + budget.seconds / 8, list[SeedWindow](), budget.used
-    while len(cached) < wanted and budget.used < until:
+    while not cached or (len(cached) < wanted and budget.used < until):
         run.progress("encode", len(cached) / wanted)
         cached.append(draw_window(model, cases, frozenset(), random))
         if len(cached) * window_bytes(cached[0]) > MAX_CACHE_BYTES:

@@ -213,7 +213,7 @@ class SlowClock:
 
 
 def test_a_slow_computer_tunes_with_fewer_checks_and_says_so(model, case_files, tmp_path):
-    """Each time that the clock is asked it is two seconds later, so a budget of 5 s is used up before the first step."""
+    """Each time that the clock is asked it is two seconds later: 5 s are used up before the first step."""
     budget = TimeBudget(5.0, 0.0, SlowClock(2.0))
     files = TuningFiles(str(tmp_path / "new"), (case_files,))
     options = FinetuneOptions(5.0, result=tmp_path / "result.nrrd")
