@@ -53,13 +53,16 @@ class Trained:
 
 
 class Examples(Protocol):
-    """SEED slices with augmented copies, as a model's decoders are tuned on them. `warnings` are for the user, and
-    `slice_seconds` is what the networks took for a slice of the first case."""
+    """SEED slices with augmented copies, as a model's decoders are tuned on them. `warnings` are for the user. The
+    networks take `slice_seconds` for each slice of the first case when they segment all of it, and `look_seconds` for
+    one slice alone."""
 
     @property
     def warnings(self) -> tuple[str, ...]: ...
     @property
     def slice_seconds(self) -> float: ...
+    @property
+    def look_seconds(self) -> float: ...
 
     def parameters(self) -> tuple[dict[str, torch.nn.Parameter], ...]:
         """The parameters to tune of each fold, by name."""
@@ -82,6 +85,26 @@ def decoder_parameters(model: Model, features: Sequence[Tensor], fold: int = 0) 
     parameters = {name: p for name, p in network.named_parameters() if p.grad is not None}
     network.zero_grad(set_to_none=True)
     return parameters
+
+
+def finest_parameters(model: Model, features: Sequence[Tensor], fold: int = 0) -> dict[str, torch.nn.Parameter]:
+    """Those of `decoder_parameters` whose layers give an output as fine as the logits: the last ones of a U-Net."""
+    network = model.networks[fold]
+    sizes: dict[str, tuple[int, ...]] = {}
+    hooks = []
+    for name, layer in network.named_modules():
+
+        def look(layer: torch.nn.Module, given: object, output: object, name: str = name) -> None:
+            if isinstance(output, Tensor):
+                sizes[name] = tuple(output.shape[2:])
+
+        hooks.append(layer.register_forward_hook(look))
+    with torch.no_grad():
+        finest = tuple(decode(model, features, fold).shape[2:])
+    for hook in hooks:
+        hook.remove()
+    parameters = decoder_parameters(model, features, fold)
+    return {name: p for name, p in parameters.items() if sizes.get(name.rpartition(".")[0]) == finest} or parameters
 
 
 class DecoderWeights:

@@ -31,8 +31,8 @@ from .guard import (
     largest_alpha,
     verdict,
 )
-from .held_out import HeldOut, score_held_out
-from .run import Run, Weights
+from .held_out import ALPHAS, HeldOut, score_held_out
+from .run import Run, TimeBudget, Weights
 from .seed import Seed, check_place, for_model
 
 DEFAULT_ALPHA = 0.5  # half-way to the tuned weights, where the next cases gain as much as at the end
@@ -79,17 +79,17 @@ def finetune(model: Model, cases: Marked, run: Run) -> Finetuned:
         prepared = prepare_cases(own, cases)
         examples = examples_of(own, prepared, tuning, run)
         reserve = run.reserve + min(run.later_slices * examples.slice_seconds, budget.seconds / 4)
-        guard = guard_set(own, options.guard, budget.part(options.budget / 10), run.progress)
+        look = examples.look_seconds
+        guard = guard_set(own, options.guard, look, budget.part(budget.seconds / 10), run.progress)
         guard = guard.within(budget.until(1.0, reserve) / 2)
         reserve += SCORINGS * guard.seconds
         far: tuple[Shown, ...] = ()
         if guard.kind == "none":
             began = budget.used
-            far = far_from_seeds(own, prepared, budget.part(options.budget / 20))
+            far = far_from_seeds(own, prepared, look, budget.part(budget.seconds / 20))
             reserve += budget.used - began
         run = replace(run, reserve=reserve)
-        left = budget.until(1.0, reserve) / budget.seconds
-        rounds = int(left > 1 / 4) + int(left > 1 / 2)
+        rounds = affordable_rounds(budget, reserve, look * sum(len(case.truth) for case in prepared) / 4)
         weights = DecoderWeights(own, examples.parameters())
         held_out = score_held_out(weights, prepared, examples, tuning, run, rounds)
         alpha = min(DEFAULT_ALPHA * options.strength, 1.0)
@@ -119,6 +119,14 @@ def finetune(model: Model, cases: Marked, run: Run) -> Finetuned:
         guard.warnings,
         examples.slice_seconds,
     )
+
+
+def affordable_rounds(budget: TimeBudget, reserve: float, look_seconds: float) -> int:
+    """The rounds of held-out SEEDs, two at the most, in each of which looking at the SEEDs once takes `look_seconds`:
+    they are for when there is time enough for the tuning itself."""
+    left = budget.until(1.0, reserve)
+    most = int(left > budget.seconds / 4) + int(left > budget.seconds / 2)
+    return min(most, int(left / 4 / max(look_seconds * (1 + len(ALPHAS)), 1e-9)))
 
 
 def short_warnings(guard_cases: int, rounds: int) -> tuple[str, ...]:

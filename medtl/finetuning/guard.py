@@ -55,12 +55,15 @@ class Guard:
         return replace(self, cases=cases, before=self.before[:kept], seconds=took, left_out=left_out)
 
 
-def guard_set(model: Model, listed: Path | None, budget: TimeBudget, progress: Progress) -> Guard:
+def guard_set(model: Model, listed: Path | None, look_seconds: float, budget: TimeBudget, progress: Progress) -> Guard:
     """The guard set with the model's Dice: the cases of the list. Without a list it is synthetic heads, if the model
-    suits them. Of both as many as there is time for, at least one.
+    suits them. Of both as many as there is time for, at least one; none where one slice, which takes `look_seconds`,
+    takes longer.
 
     Raises: InputError for a list or a case that cannot be used.
     """
+    if listed is not None and look_seconds > budget.seconds:
+        return Guard("none", left_out=len(read_cases(listed)))
     if listed is not None:
         return accepted_cases(model, listed, budget, progress)
     if not suits_heads(model):
@@ -143,22 +146,16 @@ def timed_scores(model: Model, cases: Sequence[Shown], budget: TimeBudget) -> tu
 
 
 @torch.inference_mode()
-def far_from_seeds(model: Model, cases: Sequence[Case], budget: TimeBudget) -> tuple[Shown, ...]:
+def far_from_seeds(model: Model, cases: Sequence[Case], look_seconds: float, budget: TimeBudget) -> tuple[Shown, ...]:
     """Slices of the user's own volumes at least a mean gap of SEEDs away from any SEED, with what the model finds there
-    as their truth: to see what else a tuning changes. As many as there is time for."""
-    shown = []
+    as their truth: to see what else a tuning changes. As many as there is time for, if a slice takes `look_seconds`."""
+    shown, left = [], min(FAR_SLICES, int(budget.seconds / max(look_seconds, 1e-9)))
     for case in cases:
-        slices = spread(far_slices(case), FAR_SLICES)
-        found: list[torch.Tensor] = []
-        if slices:
-            for logits in case.show(model, slices, torch.zeros(0)).logits(model):
-                found.append(classes_of(logits, model.card))
-                if budget.share > 1:
-                    break
-            truth = torch.cat(found)
-            shown.append(case.show(model, slices[: len(truth)], truth))
-        if budget.share > 1:
-            break
+        if slices := spread(far_slices(case), left):
+            looked = case.show(model, slices, torch.zeros(0))
+            truth = torch.cat([classes_of(logits, model.card) for logits in looked.logits(model)])
+            shown.append(case.show(model, slices, truth))
+            left -= len(slices)
     return tuple(shown)
 
 

@@ -28,6 +28,11 @@ class SliceExamples:
     warnings: tuple[str, ...] = ()
     slice_seconds: float = 0.0
 
+    @property
+    def look_seconds(self) -> float:
+        """The seconds that the network takes for a slice."""
+        return self.slice_seconds
+
     def parameters(self) -> tuple[dict[str, torch.nn.Parameter], ...]:
         """The decoder's parameters, by name, of the one network."""
         return (decoder_parameters(self.model, [f[:1] for f in self.copies[0].features]),)

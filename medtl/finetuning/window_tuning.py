@@ -3,17 +3,20 @@
 Smaller windows change the statistics of instance norms and what the network sees around it, and harm.
 """
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import DeviceError, InputError
+from ..io.limits import free_memory
 from ..model.bundle import Model
 from ..training.loss import dice_and_cross_entropy, region_dice_and_cross_entropy
-from .decoder import Tuning, decoder_parameters
+from ..windows.sliding import logit_planes, window_starts
+from .decoder import Tuning, decoder_parameters, finest_parameters
 from .features import decode
 from .run import Run, TimeBudget
 from .seed import IGNORE
@@ -21,7 +24,9 @@ from .window_case import Place, WindowCase
 
 MAX_CACHE_BYTES = 1_000_000_000
 WINDOWS_A_SEED = 10
-BATCH_VOXELS = 8 * 128 * 128  # of the windows of a step of a 2D network
+BATCH_PIXELS = 8 * 128 * 128  # of the windows of a step of a 2D network
+BATCH_WINDOWS = 2  # of a step of a 3D network
+ENOUGH_STEPS = 20  # fewer change little, so with less time only the finest layers are tuned
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,9 @@ class WindowExamples:
     batch: int
     cached: Sequence[SeedWindow]
     tuned: tuple[dict[str, torch.nn.Parameter], ...]
+    slice_seconds: float
+    look_seconds: float
     warnings: tuple[str, ...] = ()
-    slice_seconds: float = 0.0
 
     def parameters(self) -> tuple[dict[str, torch.nn.Parameter], ...]:
         """The parameters to tune of each fold, by name."""
@@ -100,61 +106,128 @@ def window_examples(model: Model, cases: Sequence[WindowCase], tuning: Tuning, r
     """Windows around all SEEDs: as many as fit into memory and an eighth of the time; where these are fewer than the
     SEEDs, none is cached.
 
-    Raises: InputError when the time does not suffice for one step.
+    Raises: InputError when the time does not suffice for one step, DeviceError when memory does not.
     """
     spec, random, budget = cases[0].spec, np.random.default_rng(tuning.seed), run.budget
-    tuned, seconds = time_step(model, budget)
-    batch = max(1, min(tuning.batch, BATCH_VOXELS // int(np.prod(spec.patch)))) if len(spec.patch) == 2 else 2
-    if budget.used + seconds + run.reserve > budget.seconds:
-        raise no_step(run, seconds)
+    planar = len(spec.patch) == 2
+    most = max(1, min(tuning.batch, BATCH_PIXELS // math.prod(spec.patch))) if planar else BATCH_WINDOWS
+    effort = choose_effort(model, most, run)
     wanted = WINDOWS_A_SEED * sum(len(case.truth) for case in cases)
-    until, cached, began = budget.used + budget.seconds / 8, list[SeedWindow](), budget.used
+    until, cached = budget.used + budget.seconds / 8, list[SeedWindow]()
     while not cached or (len(cached) < wanted and budget.used < until):
         run.progress("encode", len(cached) / wanted)
         cached.append(draw_window(model, cases, frozenset(), random))
         if len(cached) * window_bytes(cached[0]) > MAX_CACHE_BYTES:
             break
-    each = (budget.used - began) / len(cached)
     if len(cached) < min(wanted / WINDOWS_A_SEED, 8):
         cached = []
-    forward = 3 * each * 2 ** len(spec.mirror)  # decoders take about twice an encoder's time
-    return WindowExamples(model, cases, frozenset(), batch, cached, tuned, (), forward * windows_a_slice(cases[0]))
+    forward = time_forward(model, cases[0], budget)
+    counts = windows_along(cases[0])
+    look = forward * math.prod(n for axis, n in enumerate(counts) if axis != cases[0].axis)
+    whole = forward * math.prod(counts) * 2 ** len(spec.mirror) / len(cases[0].occupied)
+    slow = "This computer is slow for this network: only its last layers were tuned. Allow more time for more."
+    warnings = (slow,) if effort.finest else ()
+    return WindowExamples(model, cases, frozenset(), effort.batch, cached, effort.tuned, whole, look, warnings)
 
 
-def time_step(model: Model, budget: TimeBudget) -> tuple[tuple[dict[str, torch.nn.Parameter], ...], float]:
-    """The parameters of each fold that decoding depends on, and the seconds of a step on one window: measured on a
-    smaller window, and scaled."""
+@dataclass(frozen=True)
+class Effort:
+    """What is tuned of each fold, the windows of a step, and what a step takes: seconds, and bytes of memory."""
+
+    tuned: tuple[dict[str, torch.nn.Parameter], ...]
+    finest: bool
+    batch: int
+    seconds: float
+    bytes: float
+
+
+def efforts(model: Model, batch: int, budget: TimeBudget) -> Iterator[Effort]:
+    """What may be tuned, from the most to the least: the decoders on a few windows or on one, or of these only the
+    finest layers. The efforts are measured on a smaller window, and scaled."""
     spec = model.card.windows
     assert spec is not None
-    steps = [side // multiple for side, multiple in zip(spec.patch, model.networks[0].multiples, strict=True)]
+    multiples = model.networks[0].multiples
+    steps = [side // multiple for side, multiple in zip(spec.patch, multiples, strict=True)]
     longest = steps.index(max(steps))  # whole, because a norm needs more than one value
     few = [n if axis == longest else (n + 1) // 2 for axis, n in enumerate(steps)]
-    size = [n * multiple for n, multiple in zip(few, model.networks[0].multiples, strict=True)]
-    image = torch.zeros((1, len(model.card.input.channels), *size), device=model.device)
-    tuned, seconds = [], float("inf")
-    for fold, network in enumerate(model.networks):
-        began = budget.used
-        with torch.no_grad(), torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
-            features = network.encode(image)
-        tuned.append(decoder_parameters(model, features, fold))
-        seconds = min(seconds, budget.used - began)
-    return tuple(tuned), seconds * float(np.prod(steps) / np.prod(few))
+    size = [n * multiple for n, multiple in zip(few, multiples, strict=True)]
+    image = torch.zeros((len(model.card.input.channels), *(() if len(size) == 3 else (1,)), *size))
+    scale = float(np.prod(steps) / np.prod(few))
+    folds = [[feature[None] for feature in features] for features in encode(model, image)]
+    began = budget.used
+    encode(model, image)  # once more, because the first time takes longer
+    encoding = (budget.used - began) / len(folds)
+    for finest, parameters in enumerate((decoder_parameters, finest_parameters)):
+        tuned = tuple(parameters(model, features, fold) for fold, features in enumerate(folds))
+        seconds, kept = measure_step(model, folds[0], tuned[0], budget)
+        for count in (1,) if finest else sorted({batch, 1}, reverse=True):
+            yield Effort(tuned, bool(finest), count, count * scale * (encoding + seconds), count * scale * kept)
 
 
-def no_step(run: Run, seconds: float) -> InputError:
-    """The error for a time budget in which the network cannot be tuned by one step."""
-    needed = run.budget.used + seconds + run.reserve
-    return InputError(
-        f"Expected a budget in which this network can be tuned, found {run.budget.seconds:g} s: one step takes "
-        f"{seconds:.0f} s on this computer. Allow {run.budget.used + run.reserve + 20 * seconds:.0f} s, at the least "
-        f"{needed:.0f} s."
-    )
+def measure_step(
+    model: Model, features: Sequence[Tensor], tuned: Mapping[str, torch.nn.Parameter], budget: TimeBudget
+) -> tuple[float, int]:
+    """The seconds of a step of the first fold from these features, and the bytes that it keeps for the gradient."""
+    network = model.networks[0].requires_grad_(False)
+    for parameter in tuned.values():
+        parameter.requires_grad_(True)
+    kept = 0
+
+    def keep(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += 0 if isinstance(tensor, torch.nn.Parameter) else tensor.numel() * tensor.element_size()
+        return tensor
+
+    began = budget.used
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        total = decode(model, features).sum()
+    total.backward()
+    network.zero_grad(set_to_none=True)
+    return budget.used - began, kept
 
 
-def windows_a_slice(case: WindowCase) -> float:
-    """Windows of half a patch's step over the whole grid, without mirrored ones, a slice of the box."""
+def choose_effort(model: Model, batch: int, run: Run) -> Effort:
+    """The most that can be tuned with ENOUGH_STEPS of each fold in the time that is left, within free memory; where
+    nothing can, the least, if it can be tuned by a step.
+
+    Raises: InputError when the time does not suffice for one step, DeviceError when memory does not.
+    """
+    free = free_memory() if model.device == "cpu" else None
+    least = None
+    for least in efforts(model, batch, run.budget):
+        seconds = run.budget.seconds - run.budget.used - run.reserve
+        fits = free is None or least.bytes < free
+        if fits and least.seconds * ENOUGH_STEPS * len(model.networks) <= seconds:
+            return least
+    assert least is not None
+    if not fits:
+        raise DeviceError(
+            f"Expected {least.bytes / 1e9:.1f} GB of free memory to tune {model.card.name}, found "
+            f"{(free or 0) / 1e9:.1f} GB. Close other programs, or tune a smaller network."
+        )
+    if least.seconds > seconds:
+        used = run.budget.used + run.reserve
+        raise InputError(
+            f"Expected a budget in which {model.card.name} can be tuned, found {run.budget.seconds:g} s: one step "
+            f"takes {least.seconds:.0f} s on this computer. Allow {used + ENOUGH_STEPS * least.seconds:.0f} s, at the "
+            f"least {used + least.seconds:.0f} s."
+        )
+    return least
+
+
+def time_forward(model: Model, case: WindowCase, budget: TimeBudget) -> float:
+    """The seconds that all folds take for a window, without mirrored ones."""
+    began = budget.used
+    z, y, x = case.spec.window
+    for _ in logit_planes(case.image[:, :z, :y, :x].numpy(), model, replace(case.spec, mirror=())):
+        pass
+    return budget.used - began
+
+
+def windows_along(case: WindowCase) -> list[int]:
+    """The number of windows along each axis of the grid, without mirrored ones."""
     grid = zip(case.image.shape[1:], case.spec.window, strict=True)
-    return float(np.prod([max(1.0, 2 * n / side - 1) for n, side in grid])) / len(case.occupied)
+    return [len(window_starts(n, side, 1.0 if side == 1 else case.spec.step)) for n, side in grid]
 
 
 def window_bytes(window: SeedWindow) -> int:

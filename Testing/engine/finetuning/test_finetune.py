@@ -553,14 +553,14 @@ def test_the_guard_brings_the_weights_as_near_to_the_old_ones_as_it_takes(model,
 
 
 def test_heads_guard_a_model_that_knows_them(model, monkeypatch):
-    assert guard.guard_set(model, None, TimeBudget(60.0), no_progress).kind == "none", (
+    assert guard.guard_set(model, None, 0.1, TimeBudget(60.0), no_progress).kind == "none", (
         "an untrained model knows no heads"
     )
     monkeypatch.setattr(guard, "MIN_HEAD_DICE", -1.0)
-    found = guard.guard_set(model, None, TimeBudget(60.0), no_progress)
+    found = guard.guard_set(model, None, 0.1, TimeBudget(60.0), no_progress)
     assert (found.kind, len(found.cases)) == ("phantom heads", 1)
     body = replace(model, card=replace(model.card, input=small_model.WINDOW))
-    assert guard.guard_set(body, None, 1.0, no_progress).kind == "none"
+    assert guard.guard_set(body, None, 0.1, TimeBudget(60.0), no_progress).kind == "none"
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ class SlowClock:
 
 def test_a_slow_computer_tunes_with_fewer_checks_and_says_so(case_files, tmp_path):
     model = saved(a_unet(BOXES), tmp_path / "old")
-    budget = TimeBudget(5.0, 0.0, SlowClock(0.4))
+    budget = TimeBudget(5.0, 0.0, SlowClock(0.15))
     record = tuned(model, case_files, tmp_path / "new", budget, result=tmp_path / "result.nrrd")
     assert record.outcome.steps >= 1
     assert any("rounds with held-out SEEDs were left out" in note for note in record.outcome.notes)
@@ -235,7 +235,7 @@ def test_without_a_guard_set_it_is_said_what_changes_far_from_the_seeds(tmp_path
     truth = np.zeros(volume.array.shape, np.uint16)
     truth[3:6, 4:20, 4:20] = 1
     seeds = seeds_of(Labelmap(truth, volume.geometry), model.card, Path("i"), "x", (3, 4, 5))
-    done = finetune(model, [(volume, seeds)], Run(FinetuneOptions(60.0), TimeBudget(60.0)))
+    done = finetune(model, [(volume, seeds)], Run(FinetuneOptions(600.0), TimeBudget(600.0)))
     assert any("Far from the SEEDs (8 slices" in note for note in done.warnings)
     assert done.guard_kind == "none"
 
