@@ -24,7 +24,8 @@ def dice_and_cross_entropy(logits: Tensor, truth: Tensor, ignore: int = UNKNOWN)
 
 def region_dice_and_cross_entropy(logits: Tensor, truth: Tensor, ignore: int = UNKNOWN) -> Tensor:
     """As `dice_and_cross_entropy` for regions that may overlap: logits float32 (n, regions, h, w), each a sigmoid's.
-    Region n has the pixels of class n and of all later ones (see `in_outputs`)."""
+    Region n has the pixels of class n and of all later ones: those are written over it, and lie inside it as far as a
+    card tells."""
     known = (truth != ignore)[:, None]
     truths = torch.stack([truth >= number for number in range(1, logits.shape[1] + 1)], 1).float() * known
     dice = soft_dice(logits.sigmoid() * known, truths)
