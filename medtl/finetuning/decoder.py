@@ -87,26 +87,6 @@ def decoder_parameters(model: Model, features: Sequence[Tensor], fold: int = 0) 
     return parameters
 
 
-def finest_parameters(model: Model, features: Sequence[Tensor], fold: int = 0) -> dict[str, torch.nn.Parameter]:
-    """Those of `decoder_parameters` whose layers give an output as fine as the logits: the last ones of a U-Net."""
-    network = model.networks[fold]
-    sizes: dict[str, tuple[int, ...]] = {}
-    hooks = []
-    for name, layer in network.named_modules():
-
-        def look(layer: torch.nn.Module, given: object, output: object, name: str = name) -> None:
-            if isinstance(output, Tensor):
-                sizes[name] = tuple(output.shape[2:])
-
-        hooks.append(layer.register_forward_hook(look))
-    with torch.no_grad():
-        finest = tuple(decode(model, features, fold).shape[2:])
-    for hook in hooks:
-        hook.remove()
-    parameters = decoder_parameters(model, features, fold)
-    return {name: p for name, p in parameters.items() if sizes.get(name.rpartition(".")[0]) == finest} or parameters
-
-
 class DecoderWeights:
     """The weights of the decoders of all folds between the start of a tuning and its end; see `run.Weights`."""
 
@@ -207,6 +187,7 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def learning_rate(peak: float, step: int, share: float) -> float:
-    """The learning rate: up to the peak over ten steps, then along a cosine down to a fiftieth of it."""
+    """The learning rate: up to the peak over ten steps, or a tenth of the time where there are few, then along a cosine
+    down to a fiftieth of it."""
     cosine = 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
-    return peak * min(1.0, (step + 1) / 10) * (0.02 + 0.98 * cosine)
+    return peak * min(1.0, max((step + 1) / 10, 10 * share)) * (0.02 + 0.98 * cosine)

@@ -4,7 +4,7 @@ Smaller windows change the statistics of instance norms and what the network see
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..io.limits import free_memory
 from ..model.bundle import Model
 from ..training.loss import dice_and_cross_entropy, region_dice_and_cross_entropy
 from ..windows.sliding import WindowForward, window_starts
-from .decoder import Tuning, decoder_parameters, finest_parameters
+from .decoder import Tuning, decoder_parameters
 from .features import decode
 from .run import Run, TimeBudget
 from .seed import IGNORE
@@ -26,7 +26,7 @@ MAX_CACHE_BYTES = 1_000_000_000
 WINDOWS_A_SEED = 10
 BATCH_PIXELS = 8 * 128 * 128  # of the windows of a step of a 2D network
 BATCH_WINDOWS = 2  # of a step of a 3D network
-ENOUGH_STEPS = 20  # fewer change little, so with less time only the finest layers are tuned
+ENOUGH_STEPS = 20  # fewer change little
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def window_examples(model: Model, cases: Sequence[WindowCase], tuning: Tuning, r
     spec, random, budget = cases[0].spec, np.random.default_rng(tuning.seed), run.budget
     planar = len(spec.patch) == 2
     most = max(1, min(tuning.batch, BATCH_PIXELS // math.prod(spec.patch))) if planar else BATCH_WINDOWS
-    effort = choose_effort(model, most, run)
+    effort = effort_of(model, budget)
+    batch, warnings = affordable_windows(model, effort, most, run)
     wanted = WINDOWS_A_SEED * sum(len(case.truth) for case in cases)
     until, cached = budget.used + budget.seconds / 8, list[SeedWindow]()
     while not cached or (len(cached) < wanted and budget.used < until):
@@ -125,25 +126,21 @@ def window_examples(model: Model, cases: Sequence[WindowCase], tuning: Tuning, r
     counts = windows_along(cases[0])
     look = forward * math.prod(n for axis, n in enumerate(counts) if axis != cases[0].axis)
     whole = forward * math.prod(counts) * 2 ** len(spec.mirror) / len(cases[0].occupied)
-    slow = "This computer is slow for this network: only its last layers were tuned. Allow more time for more."
-    warnings = (slow,) if effort.finest else ()
-    return WindowExamples(model, cases, frozenset(), effort.batch, cached, effort.tuned, whole, look, warnings)
+    return WindowExamples(model, cases, frozenset(), batch, cached, effort.tuned, whole, look, warnings)
 
 
 @dataclass(frozen=True)
 class Effort:
-    """What is tuned of each fold, the windows of a step, and what a step takes: seconds, and bytes of memory."""
+    """What is tuned of each fold, and what a step on one window takes: seconds, and bytes of memory."""
 
     tuned: tuple[dict[str, torch.nn.Parameter], ...]
-    finest: bool
-    batch: int
     seconds: float
     bytes: float
 
 
-def efforts(model: Model, batch: int, budget: TimeBudget) -> Iterator[Effort]:
-    """What may be tuned, from the most to the least: the decoders on a few windows or on one, or of these only the
-    finest layers. The efforts are measured on a smaller window, and scaled."""
+def effort_of(model: Model, budget: TimeBudget) -> Effort:
+    """The effort to tune the decoders, measured on a smaller window and scaled. Tuning only the finest layers takes
+    three quarters of the time and changes less."""
     spec = model.card.windows
     assert spec is not None
     multiples = model.networks[0].multiples
@@ -157,11 +154,9 @@ def efforts(model: Model, batch: int, budget: TimeBudget) -> Iterator[Effort]:
     began = budget.used
     encode(model, image)  # once more, because the first time takes longer
     encoding = (budget.used - began) / len(folds)
-    for finest, parameters in enumerate((decoder_parameters, finest_parameters)):
-        tuned = tuple(parameters(model, features, fold) for fold, features in enumerate(folds))
-        seconds, kept = measure_step(model, folds[0], tuned[0], budget)
-        for count in (1,) if finest else sorted({batch, 1}, reverse=True):
-            yield Effort(tuned, bool(finest), count, count * scale * (encoding + seconds), count * scale * kept)
+    tuned = tuple(decoder_parameters(model, features, fold) for fold, features in enumerate(folds))
+    seconds, kept = measure_step(model, folds[0], tuned[0], budget)
+    return Effort(tuned, scale * (encoding + seconds), scale * kept)
 
 
 def measure_step(
@@ -186,33 +181,30 @@ def measure_step(
     return budget.used - began, kept
 
 
-def choose_effort(model: Model, batch: int, run: Run) -> Effort:
-    """The most that can be tuned with ENOUGH_STEPS of each fold in the time that is left, within free memory; where
-    nothing can, the least, if it can be tuned by a step.
+def affordable_windows(model: Model, effort: Effort, most: int, run: Run) -> tuple[int, tuple[str, ...]]:
+    """The windows of a step: as many as ENOUGH_STEPS of each fold fit into the time that is left, within free memory;
+    one where that is too much for the time, with a warning.
 
     Raises: InputError when the time does not suffice for one step, DeviceError when memory does not.
     """
+    name, used = model.card.name, run.budget.used + run.reserve
     free = free_memory() if model.device == "cpu" else None
-    least = None
-    for least in efforts(model, batch, run.budget):
-        seconds = run.budget.seconds - run.budget.used - run.reserve
-        fits = free is None or least.bytes < free
-        if fits and least.seconds * ENOUGH_STEPS * len(model.networks) <= seconds:
-            return least
-    assert least is not None
-    if not fits:
+    if free is not None and effort.bytes > free:
         raise DeviceError(
-            f"Expected {least.bytes / 1e9:.1f} GB of free memory to tune {model.card.name}, found "
-            f"{(free or 0) / 1e9:.1f} GB. Close other programs, or tune a smaller network."
+            f"Expected {effort.bytes / 1e9:.1f} GB of free memory to tune {name}, found {free / 1e9:.1f} GB. Close "
+            "other programs, or tune a smaller network."
         )
-    if least.seconds > seconds:
-        used = run.budget.used + run.reserve
+    if used + effort.seconds > run.budget.seconds:
+        enough = used + ENOUGH_STEPS * effort.seconds * len(model.networks)
         raise InputError(
-            f"Expected a budget in which {model.card.name} can be tuned, found {run.budget.seconds:g} s: one step "
-            f"takes {least.seconds:.0f} s on this computer. Allow {used + ENOUGH_STEPS * least.seconds:.0f} s, at the "
-            f"least {used + least.seconds:.0f} s."
+            f"Expected a budget in which {name} can be tuned, found {run.budget.seconds:g} s: one step takes "
+            f"{effort.seconds:.0f} s on this computer. Allow {enough:.0f} s, or at least "
+            f"{used + effort.seconds:.0f} s."
         )
-    return least
+    steps = (run.budget.seconds - used) / max(effort.seconds, 1e-9) / len(model.networks)
+    count = min(most, int(steps / ENOUGH_STEPS), most if free is None else int(free / max(effort.bytes, 1)))
+    slow = f"This computer is slow for {name}: there was time for about {steps:.0f} steps. Allow more."
+    return max(count, 1), () if count else (slow,)
 
 
 def time_forward(model: Model, case: WindowCase, budget: TimeBudget) -> float:
