@@ -20,15 +20,15 @@ from .window_case import WindowCase
 def fill_windows(
     turned: np.ndarray, case: WindowCase, model: Model, blend: Blend, count: int, progress: Progress
 ) -> int:
-    """Write the label values of the case into the turned volume; see `blend.fill_slices`. There is time for windows and
-    mirrored ones over `count` slices: where that is not all of them, mirrored ones are left out, and where it still is
-    not, slices far from the SEEDs.
+    """Write the label values of the case into the turned volume; see `blend.fill_slices`. There is time for windows
+    over `count` slices. Mirrored ones are averaged too where there is twice the time for them, and slices far from the
+    SEEDs are left out where there is not enough.
 
     Raises: ModelError when the network's numbers are not finite; Cancelled.
     """
     values, axis, slices, spec = label_values_of(model.card), case.axis, case.occupied, case.spec
-    if count < len(slices):
-        count, spec = count * 2 ** len(spec.mirror), replace(spec, mirror=())
+    if count < 2 * 2 ** len(spec.mirror) * len(slices):
+        spec = replace(spec, mirror=())
     asked = span(case, count)
     inside = turned[case.prepared.box]
     own = replace(case, spec=spec)

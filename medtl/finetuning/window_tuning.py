@@ -125,7 +125,7 @@ def window_examples(model: Model, cases: Sequence[WindowCase], tuning: Tuning, r
     forward = time_forward(model, cases[0], budget)
     counts = windows_along(cases[0])
     look = forward * math.prod(n for axis, n in enumerate(counts) if axis != cases[0].axis)
-    whole = forward * math.prod(counts) * 2 ** len(spec.mirror) / len(cases[0].occupied)
+    whole = 1.5 * forward * math.prod(counts) / len(cases[0].occupied)  # with what comes after the network
     return WindowExamples(model, cases, frozenset(), batch, cached, effort.tuned, whole, look, warnings)
 
 
