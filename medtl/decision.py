@@ -41,6 +41,11 @@ def decide(card: ModelCard, probability: Tensor) -> Tensor:
     return torch.where(1 - probability[:, 0] > threshold, best, 0)
 
 
+def decide_logits(card: ModelCard, logits: Tensor) -> Tensor:
+    """Index of the class of logits (n, outputs, …), as `decide` gives it for their probabilities."""
+    return logits.argmax(1) if card.decision == "argmax" else decide(card, probabilities_of(card, logits))
+
+
 def mixed_of(card: ModelCard, logits: Tensor) -> Tensor:
     """What is interpolated between the voxels of the network, of its logits (n, outputs, …): these or probabilities."""
     return logits if card.windows is None or card.windows.mixed == "logits" else probabilities_of(card, logits)
@@ -53,7 +58,8 @@ def probabilities_of_mixed(card: ModelCard, mixed: Tensor) -> Tensor:
 
 def decide_mixed(card: ModelCard, mixed: Tensor) -> Tensor:
     """Index of the class of what `mixed_of` gives, as `decide` gives it for its probabilities."""
-    return mixed.argmax(1) if card.decision == "argmax" else decide(card, probabilities_of_mixed(card, mixed))
+    mixes_logits = card.windows is None or card.windows.mixed == "logits"
+    return decide_logits(card, mixed) if mixes_logits else decide(card, mixed)
 
 
 def entropy(card: ModelCard, probability: Tensor) -> Tensor:

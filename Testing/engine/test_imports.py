@@ -69,7 +69,9 @@ WITHIN = {
     "finetuning": (
         {"seed", "run", "output"},
         {"between_slices", "features"},
-        {"decoder"},
+        {"decoder", "window_case", "blend"},
+        {"slice_tuning", "window_tuning", "window_blend"},
+        {"cases"},
         {"guard"},
         {"held_out"},
         {"finetune", "suggest"},

@@ -126,7 +126,7 @@ def finetune_files(
         run = Run(options, budget, progress, on_values, save_checkpoint, later_slices=later, reader=reader)
         with checkpoint_as_output(output):
             tuned = tune_or_train(model, card, structure, seeds, run)
-            result = None if options.result is None else case_result(tuned, *seeds.single[0], progress)
+            result = None if options.result is None else case_result(tuned, *seeds.single[0], budget, progress)
             progress("write", 0.0)
             outcome = outcome_of(tuned, budget.used)
             # From here on the model counts as written: a cancel comes before, not after.
@@ -138,7 +138,8 @@ def finetune_files(
         warnings.append(f"{output.folder} appeared while the model was tuned, so the model is in {place}.")
     written = None
     if result is not None and options.result is not None:
-        written, result_warnings = write_result(options.result, result[0], options.force)
+        warnings += result.warnings
+        written, result_warnings = write_result(options.result, result.labelmap, options.force)
         warnings += result_warnings
     outcome = replace(outcome, seconds=round(budget.used, 2), notes=tuple(warnings))
     return TuningResult(
@@ -148,7 +149,7 @@ def finetune_files(
         origin_of(model),
         outcome,
         result=str(written) if written else None,
-        blend_weight=result[1] if result and written else None,
+        blend_weight=result.weight if result and written else None,
     )
 
 
@@ -201,7 +202,7 @@ def bundle_writer(model: Model, structure: Structure | None, seeds: SeedCases, o
     def write(folder: Path, name: str, weights: Weights, outcome: Outcome | Unfinished) -> ModelCard:
         record = tuning_record(model, seeds.cases, options, outcome)
         card = card_of(weights.model.card, name, record)
-        return write_bundle(folder, card, weights.state(outcome.alpha), origin)
+        return write_bundle(folder, card, weights.states(outcome.alpha), origin)
 
     return write
 

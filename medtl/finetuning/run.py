@@ -47,32 +47,42 @@ class FinetuneOptions:
 
 @dataclass(frozen=True)
 class TimeBudget:
-    """The seconds that a run has; its stages end when their share is used up."""
+    """The seconds that a run has, by its clock; its stages end when their share is used up."""
 
     seconds: float
     began: float = field(default_factory=time.perf_counter)
+    clock: Callable[[], float] = time.perf_counter
 
     @property
     def used(self) -> float:
         """Seconds since the beginning."""
-        return time.perf_counter() - self.began
+        return self.clock() - self.began
+
+    @property
+    def share(self) -> float:
+        """The share of the seconds that is used."""
+        return self.used / self.seconds
 
     def until(self, share: float, reserve: float = 0.0) -> float:
         """Seconds until that share of the budget, less what is reserved at its end; at least 0.2."""
         return max(share * (self.seconds - reserve) - self.used, 0.2)
 
+    def part(self, seconds: float) -> "TimeBudget":
+        """A budget of so many seconds from now on."""
+        return TimeBudget(seconds, self.clock(), self.clock)
+
 
 class Weights(Protocol):
-    """The weights of a network between the start of a tuning (`alpha` 0) and its end (1)."""
+    """The weights of a model's networks between the start of a tuning (`alpha` 0) and its end (1)."""
 
     model: "Model"
 
-    def state(self, alpha: float) -> "dict[str, Tensor]":
-        """All weights at `alpha`; the network stays as it is."""
+    def states(self, alpha: float) -> "tuple[dict[str, Tensor], ...]":
+        """All weights of each network at `alpha`; the networks stay as they are."""
         ...
 
     def use(self, alpha: float) -> None:
-        """Set the network's weights to those at `alpha`."""
+        """Set the networks' weights to those at `alpha`."""
         ...
 
 

@@ -187,13 +187,14 @@ def texts_of(origin: Model) -> OriginTexts:
     return OriginTexts(read_text_file(origin.folder, "LICENSE"), {key: facts[key] for key in FACTS if key in facts})
 
 
-def write_bundle(folder: Path, card: ModelCard, state: dict[str, Any], origin: OriginTexts) -> ModelCard:
-    """Write the bundle of a model that came from another, under the other's licence; its card with the weights' hash.
+def write_bundle(folder: Path, card: ModelCard, states: Sequence[dict[str, Any]], origin: OriginTexts) -> ModelCard:
+    """Write the bundle of a model that came from another, with the weights of each of its networks, under the other's
+    licence; its card with the weights' hash.
 
     Raises: InputError when it cannot be written.
     """
-    prefix = card.networks[0].prefix
-    weights = {prefix + key: value for key, value in state.items()}
+    folds = zip(card.networks, states, strict=True)
+    weights = {fold.prefix + key: value for fold, state in folds for key, value in state.items()}
     # The origin's intended use does not hold for a new structure.
     facts = {key: value for key, value in origin.facts.items() if card.parent or key != "intended_use"}
     return save_bundle(folder, card, weights, readme_of(card), origin.licence, facts)

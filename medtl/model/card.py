@@ -158,6 +158,12 @@ class WindowSpec:
     resampling: str = "areas"
     mixed: str = "logits"
 
+    @property
+    def window(self) -> tuple[int, int, int]:
+        """The voxels of a window along the three axes; a slice is one voxel deep."""
+        height, width = self.patch[-2:]
+        return (1 if len(self.patch) == 2 else self.patch[0]), height, width
+
 
 @dataclass(frozen=True)
 class Calibration:

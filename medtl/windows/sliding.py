@@ -68,7 +68,7 @@ def logit_planes(
 
     Raises: ModelError when a logit is not finite.
     """
-    patch = spec.patch if len(spec.patch) == 3 else (1, *spec.patch)
+    patch = spec.window
     padded, margins = pad_to(array, patch, spec)
     starts = [
         window_starts(n, side, spec.step, spec.placement) for n, side in zip(padded.shape[1:], patch, strict=True)

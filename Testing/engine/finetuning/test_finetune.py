@@ -20,9 +20,9 @@ import torch
 from medtl import worker_jobs
 from medtl.commands.cli import main
 from medtl.errors import Cancelled, InputError, ModelError
-from medtl.finetuning import decoder, guard, tuned_bundle
 from medtl.finetuning import files as finetune_files
 from medtl.finetuning import finetune as finetune_module
+from medtl.finetuning import guard, slice_tuning, tuned_bundle
 from medtl.finetuning import run as run_module
 from medtl.finetuning.decoder import Tuning
 from medtl.finetuning.features import prepare_case
@@ -228,10 +228,30 @@ def test_the_budget_is_kept(model, case_files, tmp_path, monkeypatch):
     assert record.outcome.seconds < 7.0, "a busy machine may take a little more"
 
 
-def test_a_budget_that_leaves_no_time_says_what_is_needed(model, case_files, tmp_path):
-    with pytest.raises(InputError, match=r"Expected a budget that leaves time to tune, found 0.2 s"):
-        tuned(model, case_files, tmp_path / "new", budget=0.2)
-    assert not (tmp_path / "new").exists()
+class SlowClock:
+    """A clock that tells `seconds` more each time it is asked."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.now = seconds, 0.0
+
+    def __call__(self) -> float:
+        self.now += self.seconds
+        return self.now
+
+
+def test_a_slow_computer_tunes_with_fewer_checks_and_says_so(model, case_files, tmp_path):
+    """Each time that the clock is asked it is two seconds later: 5 s are used up before the first step."""
+    budget = TimeBudget(5.0, 0.0, SlowClock(2.0))
+    files = TuningFiles(str(tmp_path / "new"), (case_files,))
+    options = FinetuneOptions(5.0, result=tmp_path / "result.nrrd")
+    record = finetune_files.finetune_files(model, files, options, budget=budget)
+    assert record.outcome.steps >= 1
+    assert record.outcome.change.seeds.n == 0
+    assert any("2 of 2 rounds with held-out SEEDs were left out" in note for note in record.outcome.notes)
+    assert any("are filled between the SEEDs" in note for note in record.outcome.notes)
+    found, truth = read_labelmap(tmp_path / "result.nrrd"), read_labelmap(case_files.label)
+    assert (found.array[list(case_files.slices)] == truth.array[list(case_files.slices)]).all()
+    assert load_model(str(tmp_path / "new"), "cpu").sha256 == record.sha256
 
 
 def test_cancel_keeps_the_best_so_far(model, bundle, case_files, tmp_path):
@@ -279,14 +299,14 @@ def test_a_full_disk_leaves_neither_a_model_nor_pieces(model, bundle, case_files
 
 
 def test_memory_that_runs_short_means_fewer_copies_and_says_so(model, case_files, tmp_path, monkeypatch):
-    real = finetune_module.augmented_copies
+    real = slice_tuning.augmented_copies
 
     def short(model: Model, case: object, slices: object, count: int, random: object) -> object:
         if count > 4:
             raise MemoryError
         return real(model, case, slices, count, random)
 
-    monkeypatch.setattr(finetune_module, "augmented_copies", short)
+    monkeypatch.setattr(slice_tuning, "augmented_copies", short)
     monkeypatch.setattr(finetune_module, "Tuning", lambda seed: Tuning(seed=seed, steps=12))
     record = tuned(model, case_files, tmp_path / "new")
     assert any("Memory is short: 4 copies" in note for note in record.outcome.notes)
@@ -372,7 +392,7 @@ def test_a_model_whose_numbers_are_not_finite_is_not_tuned(model, case_files, tm
 def test_a_tuning_that_diverges_ends_with_the_last_good_weights_and_says_so(
     model, case_files, tmp_path, monkeypatch, bad
 ):
-    real, calls = decoder.dice_and_cross_entropy, []
+    real, calls = slice_tuning.dice_and_cross_entropy, []
 
     def loss(logits: torch.Tensor, truth: torch.Tensor, ignore: int) -> torch.Tensor:
         calls.append(0)
@@ -382,7 +402,7 @@ def test_a_tuning_that_diverges_ends_with_the_last_good_weights_and_says_so(
         # The second is the loss itself, with a gradient that is not a number.
         return value * float("nan") if bad == "loss" else value + 0 * (value - value).sqrt()
 
-    monkeypatch.setattr(decoder, "dice_and_cross_entropy", loss)
+    monkeypatch.setattr(slice_tuning, "dice_and_cross_entropy", loss)
     record = tuned(model, replace(case_files, slices=case_files.slices[:3]), tmp_path / "new")
     assert record.outcome.steps == 5
     assert any("The loss was not finite after 5 steps" in note for note in record.outcome.notes)
@@ -557,12 +577,14 @@ def test_the_guard_brings_the_weights_as_near_to_the_old_ones_as_it_takes(model,
 
 
 def test_heads_guard_a_model_that_knows_them(model, monkeypatch):
-    assert guard.guard_set(model, None, 1.0, no_progress).kind == "none", "an untrained model knows no heads"
+    assert guard.guard_set(model, None, 0.1, TimeBudget(60.0), no_progress).kind == "none", (
+        "an untrained model knows no heads"
+    )
     monkeypatch.setattr(guard, "MIN_HEAD_DICE", -1.0)
-    found = guard.guard_set(model, None, 1.0, no_progress)
+    found = guard.guard_set(model, None, 0.1, TimeBudget(60.0), no_progress)
     assert (found.kind, len(found.cases)) == ("phantom heads", 1)
     body = replace(model, card=replace(model.card, input=small_model.WINDOW))
-    assert guard.guard_set(body, None, 1.0, no_progress).kind == "none"
+    assert guard.guard_set(body, None, 0.1, TimeBudget(60.0), no_progress).kind == "none"
 
 
 @pytest.mark.parametrize(

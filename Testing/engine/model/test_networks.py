@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from medtl.errors import ModelError
 from medtl.finetuning.decoder import DecoderWeights, Tuning, tune
 from medtl.finetuning.features import EncodedSlices, decode, encode
+from medtl.finetuning.run import TimeBudget
+from medtl.finetuning.slice_tuning import SliceExamples
 from medtl.model import networks
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import NetworkSpec
@@ -256,12 +258,14 @@ def tuned_once(model: Model) -> None:
     truth[:, 20:60, 30:90] = 1
     example = EncodedSlices(0, (0, 1), encode(model, torch.randn(2, 1, 96, 128)), truth)
     before, features = snapshot(network), network.encode(torch.ones(1, 1, 64, 64))
-    tuned = DecoderWeights(model, example)
-    tune(tuned, [example], Tuning(steps=2, batch=2, window=64), 60.0, lambda share, loss: None)
+    options = Tuning(steps=2, batch=2, window=64)
+    examples = SliceExamples(model, [example], options)
+    tuned = DecoderWeights(model, examples.parameters())
+    tune(tuned, examples, options, TimeBudget(60.0), lambda share, loss: None)
     tuned.use(1.0)
     names = changed(before, network)
     assert names
-    assert set(names) <= set(tuned.parameters)
+    assert set(names) <= set(tuned.parameters[0])
     assert torch.isfinite(decode(model, example.features)).all()
     for one, other in zip(features, network.encode(torch.ones(1, 1, 64, 64)), strict=True):
         assert torch.equal(one, other)
