@@ -79,3 +79,10 @@ def read_volumes(files: Sequence[Path], reader: Reader = read) -> Volume | tuple
 def first_of(volumes: Volume | Sequence[Volume]) -> Volume:
     """The volume of the first channel, on whose grid the result lies."""
     return volumes if isinstance(volumes, Volume) else volumes[0]
+
+
+def warnings_of(volumes: Volume | Sequence[Volume]) -> tuple[str, ...]:
+    """The readers' warnings of all of them."""
+    return tuple(
+        text for volume in ((volumes,) if isinstance(volumes, Volume) else volumes) for text in volume.warnings
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..cases import read_cases as list_of_cases
-from ..channels import check_volumes, first_of, read_volumes
+from ..channels import check_volumes, first_of, read_volumes, warnings_of
 from ..errors import Cancelled, InputError, MedTLError
 from ..io import read
 from ..io.files import identities, stem_of, suffix_of
@@ -71,10 +71,12 @@ class SeedCases:
 
     @property
     def single(self) -> list[tuple[Volume, list[Seed]]]:
-        """The cases of a model of one channel. Raises: InputError where there are several."""
+        """The cases of a new structure, which has one channel. Raises: InputError where there are several."""
         single = [(volume, seeds) for volume, seeds in self.cases if isinstance(volume, Volume)]
         if len(single) < len(self.cases):
-            raise InputError("Expected a model of one channel to tune, found one of several. Choose another model.")
+            raise InputError(
+                "Expected a model of one channel for a new structure, found one of several. Choose another."
+            )
         return single
 
 
@@ -126,7 +128,11 @@ def finetune_files(
         run = Run(options, budget, progress, on_values, save_checkpoint, later_slices=later, reader=reader)
         with checkpoint_as_output(output):
             tuned = tune_or_train(model, card, structure, seeds, run)
-            result = None if options.result is None else case_result(tuned, *seeds.single[0], budget, progress)
+            result = (
+                None
+                if options.result is None
+                else case_result(tuned, first_of(seeds.cases[0][0]), seeds.cases[0][1], budget, progress)
+            )
             progress("write", 0.0)
             outcome = outcome_of(tuned, budget.used)
             # From here on the model counts as written: a cancel comes before, not after.
@@ -175,7 +181,7 @@ def checkpoint_as_output(output: TuningOutput) -> Iterator[None]:
 def tune_or_train(model: Model, card: ModelCard, structure: Structure | None, seeds: SeedCases, run: Run) -> Finetuned:
     """The tuned model, or for a new structure (with this card) the model that was trained for it."""
     if structure is None:
-        return finetune(model, seeds.single, run)
+        return finetune(model, seeds.cases, run)
     own = start_model(model, card, seeds.single[0][0], run.options.seed)
     # A card that cannot be written is an error before the work, not after it.
     record = tuning_record(model, seeds.cases, run.options, Unfinished(1.0))
@@ -321,5 +327,4 @@ def _read_image(
     """
     check_volumes(card, len(files))
     volumes = read_volumes(files, reader)
-    each = (volumes,) if isinstance(volumes, Volume) else volumes
-    return volumes, voxels_sha256(each[0].array), tuple(text for volume in each for text in volume.warnings)
+    return volumes, voxels_sha256(first_of(volumes).array), warnings_of(volumes)

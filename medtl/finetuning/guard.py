@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..cases import read_cases
+from ..channels import first_of, read_volumes, warnings_of
 from ..io import read
 from ..io.isolated import Reader
 from ..model.bundle import Model
@@ -71,7 +72,7 @@ def guard_set(
     Raises: InputError for a list or a case that cannot be used.
     """
     if listed is not None and look_seconds > budget.seconds:
-        return Guard("none", left_out=len(read_cases(listed)))
+        return Guard("none", left_out=len(read_cases(listed, model.card.input.channels)))
     if listed is not None:
         return accepted_cases(model, listed, budget, progress, reader)
     if not suits_heads(model):
@@ -95,28 +96,28 @@ def accepted_cases(model: Model, listed: Path, budget: TimeBudget, progress: Pro
     """
     cases: list[Shown] = []
     warnings: list[str] = []
-    files = read_cases(listed)
+    files = read_cases(listed, model.card.input.channels)
     for number, case_files in enumerate(files):
         progress("guard", number / len(files))
         if number and budget.share > 1:
             break
-        volume, labelmap = reader.read_volume(case_files.image), reader.read_labelmap(case_files.label)
-        check_same_grid(labelmap.geometry, volume.geometry, case_files.label, case_files.image)
-        case = labelled_case(model, volume, labelmap)
+        volumes, labelmap = read_volumes(case_files.images, reader), reader.read_labelmap(case_files.label)
+        check_same_grid(labelmap.geometry, first_of(volumes).geometry, case_files.label, case_files.image)
+        case = labelled_case(model, volumes, labelmap)
         cases.append(case.show(model, spread_slices(case, CASE_SLICES)))
-        warnings += (*volume.warnings, *labelmap.warnings)
+        warnings += (*warnings_of(volumes), *labelmap.warnings)
     before, took = timed_scores(model, cases, budget)
     return Guard("cases", tuple(cases), before, took, len(files) - len(cases), tuple(warnings))
 
 
-def labelled_case(model: Model, volume: Volume, labelmap: Labelmap) -> Case:
-    """A case with the truth of all its slices.
+def labelled_case(model: Model, volumes: Volume | Sequence[Volume], labelmap: Labelmap) -> Case:
+    """A case, a volume or several of them, one a channel, with the truth of all its slices.
 
     Raises: InputError when the labels are not the model's.
     """
     count = labelmap.array.shape[array_axis(labelmap.geometry, model.card.input.plane)]
-    seeds = seeds_of(labelmap, model.card, Path(volume.name), "", range(count))
-    return case_of(model, volume, seeds)
+    seeds = seeds_of(labelmap, model.card, Path(first_of(volumes).name), "", range(count))
+    return case_of(model, volumes, seeds)
 
 
 def spread_slices(case: Case, count: int) -> list[int]:

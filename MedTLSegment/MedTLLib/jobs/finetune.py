@@ -211,10 +211,10 @@ def volumes_of(segmentation: Any, open_volume: Any = None) -> tuple[Any, ...]:
 
 def why_not_tunable(card: ModelCard) -> str:
     """Why the model cannot be tuned, whatever is marked; empty when it can."""
-    if card.windows is not None or len(card.input.channels) > 1:
-        return str(
-            _("{name} cannot be tuned: it sees windows of a volume, or several channels.").format(name=card.name)
-        )
+    if len(card.input.channels) > 1:
+        return str(_("{name} sees several channels: tune it by the command medtl finetune.").format(name=card.name))
+    if card.windows is not None and card.windows.foreground:
+        return str(_("{name} cannot be tuned: it sees a part of the volume that it chooses.").format(name=card.name))
     return ""
 
 
