@@ -126,7 +126,7 @@ class WindowSpec:
     that of both along an axis of thick slices: the longest spacing where it is over `thick_ratio` times the shortest
     (None: no axis is). By `resampling` the grids have the same outer borders ("areas"), or as in MONAI ("points") the
     same first voxel, or the same middle where the axes in a file are not exactly orthogonal; then `order` is 1,
-    `logits_order` 0 or 1, and no slices count as thick. `mixed`: what is interpolated between the voxels of the network.
+    `logits_order` 0 or 1, and no slices count as thick. `mixed`: what is interpolated between voxels of the network.
 
     Source: Isensee et al. 2021 (nnU-Net); MONAI's `SlidingWindowInferer` and `Spacing` for what is not the default.
     """

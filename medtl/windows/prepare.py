@@ -179,8 +179,8 @@ def normalise(channel: np.ndarray, scaling: Normalisation, body: np.ndarray) -> 
 
 
 def check_grid(shape: Sequence[int], grid: Sequence[int], card: ModelCard, spec: WindowSpec) -> None:
-    """Raise ModelError where the network's grid of a volume of this shape, with the logits of one window's depth or what
-    its resampling takes, does not fit into memory."""
+    """Raise ModelError where the network's grid of a volume of this shape, with the logits of one window's depth or
+    what its resampling takes, does not fit into memory."""
     padded = [max(n, side) for n, side in zip(grid, (1,) * (3 - len(spec.patch)) + spec.patch, strict=True)]
     depth = spec.patch[0] if len(spec.patch) == 3 else 1
     outputs = 1 + len(card.labels)
