@@ -621,8 +621,8 @@ def readme_of(card: ModelCard, after: Postprocessing, about: Mapping[str, Any]) 
         else ""
     )
     largest = (
-        "\n- **Largest parts**: MONAI keeps the largest part of each label among the voxels that the network saw, MedTL "
-        "among those of the volume. Parts that only touch at corners can differ."
+        "\n- **Largest parts**: MONAI keeps the largest part of each label among the voxels that the network saw, MedTL"
+        " among those of the volume. Parts that only touch at corners can differ."
         if after.largest and after.logits_order == 0
         else ""
     )
