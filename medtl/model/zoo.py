@@ -620,6 +620,12 @@ def readme_of(card: ModelCard, after: Postprocessing, about: Mapping[str, Any]) 
         if after.rounded
         else ""
     )
+    largest = (
+        "\n- **Largest parts**: MONAI keeps the largest part of each label among the voxels that the network saw, MedTL"
+        " among those of the volume. Parts that only touch at corners can differ."
+        if after.largest and after.logits_order == 0
+        else ""
+    )
     return f"""# {card.name}
 
 A bundle of MONAI, imported. **Not validated by MedTL; research use, not for diagnosis.**
@@ -628,7 +634,7 @@ A bundle of MONAI, imported. **Not validated by MedTL; research use, not for dia
 
 - **From**: the bundle `{about["folder"]}`, version {about["version"]}, weights `{about["weights"]}`. The SHA-256 of its
   files are in `configs/metadata.json` (`medtl.training.imported`).
-- **Channels**: {", ".join(card.input.channels)}, in this order.{rounded}
+- **Channels**: {", ".join(card.input.channels)}, in this order.{rounded}{largest}
 - **Licence of the weights**: see `LICENSE`.
 
 | value | label | name |

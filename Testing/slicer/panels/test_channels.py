@@ -245,7 +245,7 @@ def test_fine_tune_says_that_it_does_not_do_such_models(user):
     timer = user.widget.finetune._soon
     host.process_until(lambda: not timer.active, 5.0, "The panel's look at the scene")
     assert not user.ui.tuneButton.enabled
-    assert "cannot be tuned" in user.ui.tuneReasonLabel.text
+    assert "tune it by the command medtl finetune" in user.ui.tuneReasonLabel.text
 
 
 def test_the_selectors_fit_into_a_narrow_panel(user, tmp_path):
