@@ -9,7 +9,7 @@ from .labels import all_segments
 from .results import LesionFigures, SegmentFigures
 from .volume import Geometry, Labelmap, label_boxes
 
-# Distances of at most this many pairs of points are in memory at once.
+# Distances of at most this many pairs of points, or of this many points, are in memory at once.
 PAIRS = 4_000_000
 # Up to so many voxels are compared directly, without looking for the outermost ones first.
 DIRECT_VOXELS = 64
@@ -57,11 +57,8 @@ def lesions(
     """The connected parts (26 neighbours) of a mask (Z, Y, X), the largest first; `start` is the index (z, y, x) of its
     first voxel on the grid."""
     parts, affine, voxel_ml = [], geometry.affine, geometry.voxel_ml
-    for number, inside in enumerate(components(mask), start=1):
-        indices = inside + start[::-1]
-        points = indices @ affine[:3, :3].T  # mm from the first voxel's centre
-        nearest = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
-        x, y, z = (float(v) for v in nearest + affine[:3, 3])
+    for number, indices in enumerate(components(mask, start), start=1):
+        x, y, z = (float(v) for v in affine[:3, :3] @ nearest_to_middle(indices, affine) + affine[:3, 3])
         ml = len(indices) * voxel_ml if real_spacing else None
         ends = outermost(indices) if len(indices) > DIRECT_VOXELS else indices
         mm = largest_distance(ends @ affine[:3, :3].T) if real_spacing else None
@@ -69,20 +66,35 @@ def lesions(
     return tuple(parts)
 
 
-def components(mask: np.ndarray) -> list[np.ndarray]:
-    """Voxel indices (n, 3), (x, y, z), of each connected part (26 neighbours), the largest first, then array order."""
+def nearest_to_middle(indices: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """The voxel (x, y, z) among the indices (n, 3) that is nearest their mean, in mm."""
+    middle, best = indices.mean(axis=0), np.inf
+    nearest: np.ndarray = indices[0]
+    for begin in range(0, len(indices), PAIRS):  # the places of all voxels of a large organ would fill the memory
+        away = (((indices[begin : begin + PAIRS] - middle) @ affine[:3, :3].T) ** 2).sum(axis=1)
+        if (least := away.min()) < best:
+            best, nearest = least, indices[begin + away.argmin()]
+    return nearest
+
+
+def components(mask: np.ndarray, corner: tuple[int, int, int] = (0, 0, 0)) -> list[np.ndarray]:
+    """Voxel indices, int32 (n, 3), (x, y, z), of each connected part (26 neighbours), the largest first, then array
+    order. `corner` is the index (Z, Y, X) of the mask's first voxel."""
     extents = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     if not extents[0].size:
         return []
     box = tuple(slice(extent[0], extent[-1] + 1) for extent in extents)
     numbered = sitk.ConnectedComponent(sitk.GetImageFromArray((mask[box] != 0).view(np.uint8)), True)
     parts = sitk.GetArrayViewFromImage(numbered)
-    indices = np.argwhere(parts)
-    numbers = parts[tuple(indices.T)]
-    order = np.argsort(numbers, kind="stable")  # voxels of a part stay in array order
-    corner = np.array([extent[0] for extent in extents])
-    split = np.split((indices + corner)[order, ::-1], np.cumsum(np.bincount(numbers)[1:])[:-1])
-    return sorted(split, key=len, reverse=True)
+    voxels = np.flatnonzero(parts).astype(np.int32 if parts.size < 2**31 else np.int64)  # a body has 50 million
+    sizes = np.bincount(parts.ravel())[1:]
+    if len(sizes) > 1:
+        voxels = voxels[np.argsort(parts.ravel()[voxels], kind="stable")]  # voxels of a part stay in array order
+    indices = np.empty((len(voxels), 3), np.int32)
+    for axis in (2, 1, 0):
+        voxels, indices[:, 2 - axis] = np.divmod(voxels, parts.shape[axis])
+        indices[:, 2 - axis] += int(extents[axis][0]) + corner[axis]
+    return sorted(np.split(indices, np.cumsum(sizes)[:-1]), key=len, reverse=True)
 
 
 def outermost(indices: np.ndarray) -> np.ndarray:

@@ -3,13 +3,14 @@
     python Testing/benchmarks/nnunet.py --nnunet PYTHON --models DIR --ct FILE --work DIR
         [--only NAME…] [--mirroring on|off] [--repeats 1]
 
-`PYTHON` has `nnunetv2` (`make bench-nnunet` installs it into an environment of its own). `DIR` of --models has a results
-folder of nnU-Net below each NAME of the cases, and their volumes in `images`. One more network, of the size that
-nnU-Net plans by default, is made with random weights.
+`PYTHON` has `nnunetv2` (`make bench-nnunet` installs it into an environment of its own). `DIR` of --models has a
+results folder of nnU-Net below each NAME of the cases, and their volumes in `images`. One more network, of the size
+that nnU-Net plans by default, is made with random weights.
 
 Both sides segment the same file on the CPU, each in a new process: `medtl segment`, and
-`nnUNetv2_predict_from_modelfolder` with one process to prepare and one to write. Then MedTL's worker, in which the model
-is loaded, segments it a second time. Counted are all processes of a side. A run that `DIR` of --work has is not repeated.
+`nnUNetv2_predict_from_modelfolder` with one process to prepare and one to write. Then MedTL's worker, in which the
+model is loaded, segments it a second time. Counted are all processes of a side. A run that `DIR` of --work has is not
+repeated.
 """
 
 import argparse

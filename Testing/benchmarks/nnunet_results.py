@@ -91,7 +91,7 @@ def write_default(folder: Path) -> None:
         "configurations": {"3d_fullres": configuration},
         "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {},
+        "foreground_intensity_properties_per_channel": {"0": {}},  # asked for and not used
     }
     dataset = {"channel_names": {"0": "T2"}, "labels": LABELS, "numTraining": 0, "file_ending": ".nii.gz"}
     torch.manual_seed(0)
