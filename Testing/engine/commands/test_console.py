@@ -230,7 +230,7 @@ def test_an_input_ends_in_a_sentence_whatever_is_raised_and_the_others_go_on(
     work = getattr(module, f"{verb}_file")
 
     def failing(source, *rest):
-        if source == odd:
+        if odd in (source if isinstance(source, tuple) else (source,)):  # segment takes a volume a channel
             raise error
         return work(source, *rest)
 

@@ -43,9 +43,10 @@ def quick(monkeypatch):
     def convert(source, target, progress):
         progress()
         try:
-            return checkpoint.convert(source, target)
+            facts = checkpoint.convert(checkpoint.NNUNET, source, target)
         except ModelError as error:
             raise ModelError(f"{source.name}: {error}") from error
+        return checkpoint.Checkpoint(**facts)
 
     monkeypatch.setattr(checkpoint, "limit_memory", lambda size: None)
     monkeypatch.setattr(imports, "convert_checkpoint", convert)
@@ -102,7 +103,7 @@ def test_every_form_gives_the_same_model(form, results, store, tmp_path, quick):
 
 def test_a_bundle_is_imported_as_before_and_takes_no_options(store, tmp_path):
     save_bundle(tmp_path / "small")
-    with pytest.raises(InputError, match=r"Expected a model of nnU-Net 2 for these options, found none"):
+    with pytest.raises(InputError, match=r"Expected a model of nnU-Net 2 for these options .*, found none"):
         import_model(tmp_path / "small", ImportOptions(name="other"))
     assert import_model(tmp_path / "small") == store / "small"
     with pytest.raises(ModelError, match="found nothing at"):

@@ -125,7 +125,7 @@ def test_a_configuration_inherits(files):
 @pytest.mark.parametrize(
     ("scheme", "expected"),
     [
-        ("CTNormalization", Normalisation("fixed", False, (-100.0, 300.0), 40.0, 20.0)),
+        ("CTNormalization", Normalisation("fixed", limits=(-100.0, 300.0), shift=40.0, scale=20.0)),
         ("Rescale01Normalization", Normalisation("range")),
         ("RescaleTo01Normalization", Normalisation("range")),
         ("RGBTo01Normalization", Normalisation("fixed", scale=255.0)),
