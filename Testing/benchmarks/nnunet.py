@@ -67,20 +67,14 @@ class Case:
 def main(argv: list[str] | None = None) -> int:
     """0, whatever the figures are: a benchmark states, it does not fail."""
     parser = argparse.ArgumentParser(description="MedTL beside nnU-Net on models of nnU-Net.")
-    parser.add_argument("--nnunet", type=Path, metavar="PYTHON", help="a Python with nnunetv2")
-    parser.add_argument("--models", type=Path, metavar="DIR", help="results folders and images")
+    parser.add_argument("--nnunet", required=True, type=Path, metavar="PYTHON", help="a Python with nnunetv2")
+    parser.add_argument("--models", required=True, type=Path, metavar="DIR", help="results folders and images")
     parser.add_argument("--ct", type=Path, metavar="FILE", help="a CT volume for ct-25-classes")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="results so far are kept here")
+    parser.add_argument("--work", required=True, type=Path, metavar="DIR", help="results so far are kept here")
     parser.add_argument("--only", nargs="+", choices=IMAGES, default=list(IMAGES), metavar="NAME")
     parser.add_argument("--mirroring", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--several", nargs="+", metavar="ARGUMENT", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if args.several:
-        segment_several(*args.several)
-        return 0
-    if not all((args.nnunet, args.models, args.work)):
-        parser.error("expected --nnunet, --models and --work")
     if "ct-25-classes" in args.only and args.ct is None:
         parser.error("expected --ct, or --only without ct-25-classes")
     args.work.mkdir(parents=True, exist_ok=True)
@@ -184,10 +178,9 @@ def measure(case: Case, model: str, mode: str, attempt: int, args: argparse.Name
 
     def cold() -> Record:
         options = ["--no-mirror"] if mode == "off" else []
-        command = [sys.executable, "-m", "medtl", "segment", *map(str, case.channels), "--model", model, "--force"]
+        volumes = ",".join(map(str, case.channels))
+        command = [sys.executable, "-m", "medtl", "segment", volumes, "--model", model, "--force"]
         command += ["--output", str(ours), "--device", "cpu", *options]
-        if len(case.channels) > 1:
-            command = [sys.executable, __file__, "--several", model, mode, str(ours), *map(str, case.channels)]
         return asdict(run_watched(command, folder / "medtl.log", medtl_environment(args.work)))
 
     def warm() -> Record:
@@ -199,20 +192,6 @@ def measure(case: Case, model: str, mode: str, attempt: int, args: argparse.Name
     if len(case.channels) == 1:
         runs.once(f"{key}/MedTL, warm/{attempt}", warm)
     runs.once(f"{key}/agreement/0", lambda: agreement(next(theirs.glob("*.nii.gz")), ours))
-
-
-def segment_several(model: str, mode: str, output: str, *channels: str) -> None:
-    """Segment a volume of several channels."""
-    from medtl.io.read import read_volume
-    from medtl.io.write import write_labelmap
-    from medtl.measurement import measure as measure_segments
-    from medtl.model.bundle import load_model
-    from medtl.segmentation import InferenceOptions, segment
-
-    volumes = [read_volume(Path(path)) for path in channels]
-    result = segment(volumes, load_model(model, "cpu"), InferenceOptions(mirror=mode == "on"))
-    measure_segments(result.labelmap)
-    write_labelmap(Path(output), result.labelmap)
 
 
 def second_job(image: Path, model: str, mirror: bool, folder: Path, variables: dict[str, str]) -> Record:

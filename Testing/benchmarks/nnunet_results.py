@@ -19,7 +19,7 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 TRAINER = "nnUNetTrainer"
 FEATURES = [32, 64, 128, 256, 320, 320]
 PATCH = [128, 128, 128]
-SPACING = [1.2, 1.2, 1.2]  # two windows for a head of BraTS
+SPACING = [1.5, 1.5, 1.5]  # one window for a head of BraTS
 LABELS = {"background": 0, "oedema": 1, "core": 2, "enhancing": 3}
 
 
