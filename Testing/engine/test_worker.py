@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_model
-from small_results import write_results
 
 from medtl import __version__, worker, worker_jobs
 from medtl.errors import Cancelled, InputError
@@ -616,6 +614,8 @@ def test_an_option_that_is_unknown_or_of_a_wrong_type_is_refused(
 
 def test_a_model_is_imported_with_the_choices_of_the_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
+    from small_results import write_results  # here, because each worker of these tests imports this file
+
     source, reports = write_results(tmp_path).parent, []
     request = {"id": 1, "job": "import", "input": str(source), "options": {"folds": ["1"], "name": "tiny"}}
     result = worker_jobs.run_import(request, lambda stage, fraction: reports.append((stage, fraction)))
@@ -634,6 +634,8 @@ def test_an_import_of_a_bundle_that_is_cancelled_leaves_no_model(
     def cancel(stage: str, fraction: float) -> None:
         if (stage, fraction) == ("write", 1.0):
             raise Cancelled("The job was cancelled.")
+
+    import small_model
 
     small_model.save(tmp_path / "small")
     with pytest.raises(Cancelled):

@@ -54,8 +54,7 @@ def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec
     turned = [turn(volume.array, axes, flips) for volume in volumes]
     box = box_of((array != 0 for array in turned) if spec.crop else (), turned[0].shape)
     parts = [array[box] for array in turned]
-    resampling = resampling_of(parts[0].shape, spacing, turned_affine(geometry, axes, flips), spec)
-    check_grid(parts[0].shape, resampling.grid, card, spec)
+    resampling = resampling_of(parts[0].shape, spacing, turned_affine(geometry, axes, flips), card, spec)
     body = body_of(parts, spec) if spec.normalise_first else np.zeros(0, bool)
 
     def on_grid(part: np.ndarray, first: Normalisation) -> np.ndarray:
@@ -107,12 +106,20 @@ class Resampling:
 
 
 def resampling_of(
-    shape: tuple[int, ...], spacing: tuple[float, float, float], affine: np.ndarray, spec: WindowSpec
+    shape: tuple[int, ...],
+    spacing: tuple[float, float, float],
+    affine: np.ndarray,
+    card: ModelCard,
+    spec: WindowSpec,
 ) -> Resampling:
-    """How channels of this shape, spacing (mm) and affine (indices to RAS mm) are resampled."""
+    """How channels of this shape, spacing (mm) and affine (indices to RAS mm) are resampled.
+
+    Raises: ModelError when the network's grid does not fit into memory.
+    """
     wanted = spec.spacing if len(spec.spacing) == 3 else (spacing[0], *(spec.spacing or spacing[1:]))
     if spec.resampling == "points":
         points = points_of(shape, affine, wanted)
+        check_grid(shape, points.shape, card, spec)
         first, second, third = (
             point_taps(new, old, -start / step, 1 / step, spec.logits_order)
             for old, new, start, step in zip(shape, points.shape, points.starts, points.steps, strict=True)
@@ -121,6 +128,7 @@ def resampling_of(
             points.shape, lambda channel: resample_points(channel, affine, wanted), (first, second, third)
         )
     grid, thick = new_shape(shape, spacing, wanted), thick_axis(spacing, wanted, spec.thick_ratio)
+    check_grid(shape, grid, card, spec)
     orders = [spec.thick_order if axis == thick else spec.logits_order for axis in range(3)]
     first, second, third = (
         taps(grid[axis], shape[axis], orders[axis], axis == thick and shape != grid) for axis in range(3)

@@ -13,9 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data.meta_tensor import MetaTensor
-from monai.data.utils import AFFINE_TOL
-from monai.transforms.spatial.array import Spacing
 from scipy import ndimage
 
 
@@ -130,6 +127,10 @@ def points_of(shape: Sequence[int], affine: np.ndarray, wanted: Sequence[float])
     Its voxel 0 is that of the old grid. Where rounded numbers make axes that are not quite orthogonal, as those of
     oblique volumes in files are, the middles of both grids coincide instead.
     """
+    from monai.data.meta_tensor import MetaTensor  # here, because MONAI takes seconds to import
+    from monai.data.utils import AFFINE_TOL
+    from monai.transforms.spatial.array import Spacing
+
     nothing = MetaTensor(torch.zeros(1).expand(1, *shape), affine=torch.from_numpy(affine))
     planned: Any = Spacing(tuple(wanted), lazy=True)(nothing)
     new = tuple(int(n) for n in planned.peek_pending_shape())
@@ -142,5 +143,8 @@ def points_of(shape: Sequence[int], affine: np.ndarray, wanted: Sequence[float])
 def resample_points(array: np.ndarray, affine: np.ndarray, wanted: Sequence[float]) -> np.ndarray:
     """The array (Z, Y, X), float32, on the grid of `points_of`, by MONAI's `Spacing`: a normalisation that leaves 0
     as it is tells 0 from the rounding of another way. Takes 8 bytes a voxel of the array, and 32 of the grid."""
+    from monai.data.meta_tensor import MetaTensor
+    from monai.transforms.spatial.array import Spacing
+
     resampled: Any = Spacing(tuple(wanted))(MetaTensor(torch.from_numpy(array)[None], affine=torch.from_numpy(affine)))
     return np.ascontiguousarray(resampled[0].numpy())

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from monai.data.utils import compute_importance_map
 from scipy import ndimage
 from torch import Tensor
 
@@ -43,6 +42,8 @@ def weights_of(spec: WindowSpec) -> Tensor:
     if spec.weights == "gaussian":
         return torch.from_numpy(gaussian(spec.patch, spec.sigma))
     mode = "gaussian" if spec.weights == "centred" else "constant"
+    from monai.data.utils import compute_importance_map  # here, because MONAI takes seconds to import
+
     return compute_importance_map(spec.patch, mode, spec.sigma)
 
 
