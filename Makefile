@@ -5,11 +5,16 @@
 # make constraints    the files of tested versions with their hashes anew, from pyproject.toml
 # make test-slicer-next    the Slicer side's on the next version of Slicer; both take MEDTL_SLICER_PYTHON=DIR, the
 #               Base/Python folder of a Slicer source tree, to run on its real Python layer: see Testing/host/README.md
+# make bench-nnunet    MedTL beside nnU-Net: NNUNET_MODELS=DIR has its results folders and CT=FILE is a CT volume;
+#               nnunetv2 is installed into an environment of its own, or NNUNET_PYTHON=PATH is a Python that has it
 # make setup    only the environment; `PYTHON=` picks the interpreter, `TORCH_INDEX=` the index torch comes from,
 #               e.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu
 PYTHON ?=
 TORCH_INDEX ?=
 CASE ?=
+NNUNET_PYTHON ?=
+NNUNET_MODELS ?=
+CT ?=
 
 PY := .venv/bin/python
 SLICER_PY := .venv-slicer/bin/python
@@ -22,6 +27,7 @@ CONSTRAINTS := MedTLSegment/Resources/constraints.txt
 DEV_CONSTRAINTS := Testing/constraints.txt
 COMPILE = .venv-supply/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-annotate \
 	--no-emit-package torch --no-emit-package torchvision --custom-compile-command "make constraints"
+NNUNET_PY := $(or $(NNUNET_PYTHON),.venv-nnunet/bin/python)
 # What the tests of the Slicer side run under: the worker that they start is the engine's, in its own environment.
 SLICER_ENV := QT_QPA_PLATFORM=offscreen MEDTL_ENGINE_PYTHON=$(abspath $(PY))
 
@@ -35,7 +41,7 @@ find_python = python=; for p in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12
 	  exit 1; \
 	fi
 
-.PHONY: setup demo test test-engine test-slicer test-slicer-next check audit constraints format bench clean
+.PHONY: setup demo test test-engine test-slicer test-slicer-next check audit constraints format bench bench-nnunet clean
 
 setup: .venv/.ready
 
@@ -68,6 +74,14 @@ setup: .venv/.ready
 	@$(find_python); "$$python" -m venv .venv-slicer-next
 	$(SLICER_NEXT_PY) -m pip install --quiet --upgrade pip
 	$(SLICER_NEXT_PY) -m pip install --quiet slicer-core==5.13.31053.0 $(SLICER_PACKAGES)
+	@touch $@
+
+# nnU-Net pins packages that MedTL has newer, and never enters MedTL's own environment.
+.venv-nnunet/.ready: Makefile
+	@$(find_python); "$$python" -m venv .venv-nnunet
+	.venv-nnunet/bin/python -m pip install --quiet --upgrade pip
+	.venv-nnunet/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "torch>=2.8,!=2.9.*" torchvision
+	.venv-nnunet/bin/python -m pip install --quiet nnunetv2==2.8.1
 	@touch $@
 
 demo: .venv/.ready
@@ -107,6 +121,9 @@ bench: .venv/.ready
 	@echo "Benchmarks, each run with $(PY) FILE:"
 	@ls Testing/benchmarks/*.py 2>/dev/null || echo "none yet"
 
+bench-nnunet: .venv/.ready $(if $(NNUNET_PYTHON),,.venv-nnunet/.ready)
+	$(PY) Testing/benchmarks/nnunet.py --nnunet $(NNUNET_PY) --models "$(NNUNET_MODELS)" --ct "$(CT)" --work build/nnunet
+
 clean:
-	rm -rf .venv .venv-slicer .venv-slicer-next .venv-supply demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-slicer .venv-slicer-next .venv-supply .venv-nnunet demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find medtl Testing -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,10 +4,10 @@ Paths may be text or `pathlib.Path`. `progress(stage, fraction)` is called often
 stop the work. Everything that fails on purpose raises a `medtl.MedTLError` with a one-line message.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .io import read, write
 from .model import bundle, store
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .classification.classify import Classification, ClassifyOptions
     from .evaluation.classification import ClassEvaluation
     from .evaluation.segmentation import Evaluation
-    from .finetuning.files import CaseInput
+    from .finetuning.files import CaseInput, TuningResult
     from .finetuning.run import FinetuneOptions
     from .finetuning.suggest import Suggestion
     from .model.bundle import Model
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class TunedModel:
     """What came of a fine-tuning: the `folder` of the new bundle, the `verdict` (better, same, worse; new for a new
-    structure), the `warnings`, and the whole `record` as `medtl finetune --json` prints it."""
+    structure), the `warnings`, and the whole `record`, whose `outcome` has the figures."""
 
     folder: Path
     verdict: str
     warnings: tuple[str, ...]
-    record: Mapping[str, Any]
+    record: "TuningResult"
 
 
 def read_volume(
@@ -121,7 +121,7 @@ def load_model(name_or_folder: str | Path, device: str = "auto") -> "Model":
 
 
 def segment(
-    volume: "Volume",
+    volumes: "Volume | Sequence[Volume]",
     model: "Model",
     options: "InferenceOptions | None" = None,
     progress: Progress = no_progress,
@@ -129,7 +129,8 @@ def segment(
     """The model's segmentation of a volume, on the volume's own grid.
 
     Args:
-        volume: an image of the kind that the model's card names.
+        volumes: an image of the kind that the model's card names; several for a model of several channels, in the order
+            of `model.card.input.channels`. The result lies on the grid of the first.
         model: a model for segmentation.
         options: mirrored averaging, clean-up, threads, and whether to keep probabilities and uncertainty.
         progress: see above.
@@ -138,7 +139,7 @@ def segment(
         A `Segmentation`: `labelmap`, `volumes_ml` (mL, one a segment, None without a real spacing), `warnings`.
 
     Raises:
-        InputError: the volume does not fit the model.
+        InputError: the volumes do not fit the model.
         ModelError: the model is not for segmentation, or its output is not finite.
         DeviceError: memory runs out.
         Cancelled: `progress` raised it.
@@ -146,7 +147,7 @@ def segment(
     from . import segmentation
 
     bundle.check_task(model.card, "segmentation")
-    return segmentation.segment(volume, model, options or segmentation.InferenceOptions(), progress)
+    return segmentation.segment(volumes, model, options or segmentation.InferenceOptions(), progress)
 
 
 def classify(
@@ -216,13 +217,16 @@ def finetune(
     from .finetuning.run import FinetuneOptions
 
     bundle.check_task(model.card, "segmentation")
-    given = tuple(replace(case, image=Path(case.image), label=Path(case.label)) for case in cases)
-    record = finetune_files(model, TuningFiles(str(output), given), options or FinetuneOptions(), progress)
-    return TunedModel(Path(record["output"]), record["verdict"], tuple(record["notes"]), record)
+    given = tuple(
+        replace(case, image=Path(case.image), label=Path(case.label), channels=tuple(map(Path, case.channels)))
+        for case in cases
+    )
+    tuned = finetune_files(model, TuningFiles(str(output), given), options or FinetuneOptions(), progress)
+    return TunedModel(Path(tuned.output), tuned.outcome.verdict, tuned.outcome.notes, tuned)
 
 
 def suggest(
-    volume: "Volume",
+    volumes: "Volume | Sequence[Volume]",
     model: "Model",
     count: int = 5,
     options: "InferenceOptions | None" = None,
@@ -231,7 +235,7 @@ def suggest(
     """The slices to correct next: evenly spaced over what the model finds.
 
     Args:
-        volume: the image.
+        volumes: the image, or several as for `segment`; the slices are those of the first.
         model: a model for segmentation.
         count: how many slices.
         options: as for `segment`.
@@ -248,7 +252,7 @@ def suggest(
     from .segmentation import InferenceOptions
 
     bundle.check_task(model.card, "segmentation")
-    return suggestion.suggest(volume, model, count, options or InferenceOptions(), progress)
+    return suggestion.suggest(volumes, model, count, options or InferenceOptions(), progress)
 
 
 def evaluate(
@@ -258,7 +262,8 @@ def evaluate(
 
     Args:
         model: a model for segmentation or classification.
-        cases: a CSV file with the columns image, label and patient (label: a labelmap, or the name of a class).
+        cases: a CSV file with the columns image, label and patient (label: a labelmap, or the name of a class). For a
+            model of several channels the images are in image, image_2, … or in columns named after the channels.
         binary: every label above 0 counts as the model's one label (segmentation alone).
         progress: see above.
 

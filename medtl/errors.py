@@ -32,8 +32,8 @@ class MedTLError(Exception):
 class InputError(MedTLError):
     """A file, volume or option cannot be used.
 
-    `option` names the setting that resolves it, without dashes, as "frame". The message does not name it: the command
-    line adds the option where its command has it.
+    `option` names the setting that resolves it, as the command's arguments call it: "frame", "data_outside". The
+    message does not name it: the command line adds the option where its command has it.
     """
 
     def __init__(self, message: str = "", *, option: str = "") -> None:

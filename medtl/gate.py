@@ -8,7 +8,7 @@ from .model.series_name import matches
 from .volume import Volume, slice_axis
 
 if TYPE_CHECKING:
-    from .preprocess import Prepared
+    from .preprocess import Turned
 
 # How the names of `Prepared.statistics` are written in a warning.
 STATISTICS = {"dark": "the darkest tissue deep in the body", "bright": "the brightest tissue deep in the body"}
@@ -48,7 +48,7 @@ def mismatches(
     return tuple(reasons)
 
 
-def gate_warnings(card: ModelCard, volume: Volume, prepared: "Prepared") -> tuple[str, ...]:
+def gate_warnings(card: ModelCard, volume: Volume, prepared: "Turned") -> tuple[str, ...]:
     """One sentence for each way in which the volume is unlike the model's training images; empty where it fits."""
     grid = volume.geometry
     reasons = list(
@@ -61,7 +61,7 @@ def gate_warnings(card: ModelCard, volume: Volume, prepared: "Prepared") -> tupl
             direction=grid.direction,
         )
     )
-    if card.input.scaling == "tissue" and not prepared.statistics:
+    if card.windows is None and card.input.scaling == "tissue" and not prepared.statistics:
         reasons.append("no body was found in the image")
     for name, (low, high) in card.gate.statistics.items():
         value = prepared.statistics.get(name)
@@ -69,7 +69,7 @@ def gate_warnings(card: ModelCard, volume: Volume, prepared: "Prepared") -> tupl
             what = STATISTICS.get(name, name)
             reasons.append(f"{what} is {value:.2f} of the median, expected {low:.2f} to {high:.2f}: another sequence?")
     in_plane = prepared.turned_spacing[1:]
-    if max(in_plane) > 2.5 * min(in_plane):
+    if card.windows is None and max(in_plane) > 2.5 * min(in_plane):
         reasons.append(
             f"slices in the model's {card.input.plane} plane are coarse here: {in_plane[0]:.1f}×{in_plane[1]:.1f} mm"
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from .errors import InputError
 from .model.card import Label, ModelCard
-from .volume import Labelmap, Segment
+from .volume import Labelmap, Segment, label_boxes
 
 MODEL_TAG = "MedTL.model"
 LABEL_TAG = "MedTL.label"
@@ -122,7 +122,7 @@ def label_numbers(labelmap: Labelmap, card: ModelCard) -> np.ndarray:
 
 def unknown_values(labelmap: Labelmap, values: Mapping[str, int]) -> tuple[int, ...]:
     """The values in the labelmap that belong to none of these labels, in order."""
-    return tuple(int(value) for value in np.unique(labelmap.array) if value and value not in values.values())
+    return tuple(value for value in label_boxes(labelmap.array) if value not in values.values())
 
 
 def named_segment(labelmap: Labelmap, text: str) -> Segment | None:
@@ -172,7 +172,7 @@ def tumour_segments(segments: Sequence[Segment]) -> list[Segment]:
 def all_segments(labelmap: Labelmap) -> tuple[Segment, ...]:
     """The segments of a labelmap, and one for each of its values that no segment has."""
     named = {segment.value for segment in labelmap.segments}
-    values = [int(value) for value in np.unique(labelmap.array) if value and value not in named]
+    values = [value for value in label_boxes(labelmap.array) if value not in named]
     return (*labelmap.segments, *(Segment(value, str(value), str(value)) for value in values))
 
 

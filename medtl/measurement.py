@@ -7,12 +7,14 @@ import SimpleITK as sitk
 
 from .labels import all_segments
 from .results import LesionFigures, SegmentFigures
-from .volume import Geometry, Labelmap
+from .volume import Geometry, Labelmap, label_boxes
 
-# Distances of at most this many pairs of points are in memory at once.
+# Distances of at most this many pairs of points, or of this many points, are in memory at once.
 PAIRS = 4_000_000
 # Up to so many voxels are compared directly, without looking for the outermost ones first.
 DIRECT_VOXELS = 64
+# Before pairs are compared, a long distance is looked for in so many steps from end to end.
+SWEEPS = 3
 # A warning is given where a second part has this share of the largest.
 PART_SHARE = 0.1
 
@@ -35,44 +37,64 @@ class Lesion:
 def measure(labelmap: Labelmap, real_spacing: bool = True) -> tuple[SegmentFigures, ...]:
     """Volume (mL) and lesions of each segment of a labelmap; None for mL and mm where the spacing is not real. A value
     without a segment is a segment named by its value."""
-    measured = []
+    measured, boxes, covered = [], label_boxes(labelmap.array), set(labelmap.covered[:, 0].tolist())
     for segment in all_segments(labelmap):
-        mask = labelmap.mask(segment.value)
+        if segment.value in covered:  # some of its voxels have another value
+            start, mask = (0, 0, 0), labelmap.mask(segment.value)
+        else:
+            box = boxes.get(segment.value, (slice(0, 0),) * 3)
+            start, mask = (box[0].start, box[1].start, box[2].start), labelmap.array[box] == segment.value
         ml = np.count_nonzero(mask) * labelmap.geometry.voxel_ml if real_spacing else None
-        parts = lesions(mask, labelmap.geometry, real_spacing)
+        parts = lesions(mask, labelmap.geometry, real_spacing, start)
         figures = tuple(LesionFigures(part.volume_ml, part.diameter_mm, part.centre) for part in parts)
         measured.append(SegmentFigures(segment.id, segment.name, ml, figures))
     return tuple(measured)
 
 
-def lesions(mask: np.ndarray, geometry: Geometry, real_spacing: bool = True) -> tuple[Lesion, ...]:
-    """The connected parts (26 neighbours) of a mask (Z, Y, X) on its grid, the largest first."""
-    parts = []
-    for number, indices in enumerate(components(mask), start=1):
-        points = indices @ geometry.affine[:3, :3].T  # mm from the first voxel's centre
-        nearest = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
-        x, y, z = (float(v) for v in nearest + geometry.affine[:3, 3])
-        ml = len(indices) * geometry.voxel_ml if real_spacing else None
+def lesions(
+    mask: np.ndarray, geometry: Geometry, real_spacing: bool = True, start: tuple[int, int, int] = (0, 0, 0)
+) -> tuple[Lesion, ...]:
+    """The connected parts (26 neighbours) of a mask (Z, Y, X), the largest first; `start` is the index (z, y, x) of its
+    first voxel on the grid."""
+    parts, affine, voxel_ml = [], geometry.affine, geometry.voxel_ml
+    for number, indices in enumerate(components(mask, start), start=1):
+        x, y, z = (float(v) for v in affine[:3, :3] @ nearest_to_middle(indices, affine) + affine[:3, 3])
+        ml = len(indices) * voxel_ml if real_spacing else None
         ends = outermost(indices) if len(indices) > DIRECT_VOXELS else indices
-        mm = largest_distance(ends @ geometry.affine[:3, :3].T) if real_spacing else None
+        mm = largest_distance(ends @ affine[:3, :3].T) if real_spacing else None
         parts.append(Lesion(number, ml, mm, (x, y, z)))
     return tuple(parts)
 
 
-def components(mask: np.ndarray) -> list[np.ndarray]:
-    """Voxel indices (n, 3), (x, y, z), of each connected part (26 neighbours), the largest first, then array order."""
+def nearest_to_middle(indices: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """The voxel (x, y, z) among the indices (n, 3) that is nearest their mean, in mm."""
+    middle, best = indices.mean(axis=0), np.inf
+    nearest: np.ndarray = indices[0]
+    for begin in range(0, len(indices), PAIRS):  # the places of all voxels of a large organ would fill the memory
+        away = (((indices[begin : begin + PAIRS] - middle) @ affine[:3, :3].T) ** 2).sum(axis=1)
+        if (least := away.min()) < best:
+            best, nearest = least, indices[begin + away.argmin()]
+    return nearest
+
+
+def components(mask: np.ndarray, corner: tuple[int, int, int] = (0, 0, 0)) -> list[np.ndarray]:
+    """Voxel indices, int32 (n, 3), (x, y, z), of each connected part (26 neighbours), the largest first, then array
+    order. `corner` is the index (Z, Y, X) of the mask's first voxel."""
     extents = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     if not extents[0].size:
         return []
     box = tuple(slice(extent[0], extent[-1] + 1) for extent in extents)
     numbered = sitk.ConnectedComponent(sitk.GetImageFromArray((mask[box] != 0).view(np.uint8)), True)
     parts = sitk.GetArrayViewFromImage(numbered)
-    indices = np.argwhere(parts)
-    numbers = parts[tuple(indices.T)]
-    order = np.argsort(numbers, kind="stable")  # voxels of a part stay in array order
-    corner = np.array([extent[0] for extent in extents])
-    split = np.split((indices + corner)[order, ::-1], np.cumsum(np.bincount(numbers)[1:])[:-1])
-    return sorted(split, key=len, reverse=True)
+    voxels = np.flatnonzero(parts).astype(np.int32 if parts.size < 2**31 else np.int64)  # a body has 50 million
+    sizes = np.bincount(parts.ravel())[1:]
+    if len(sizes) > 1:
+        voxels = voxels[np.argsort(parts.ravel()[voxels], kind="stable")]  # voxels of a part stay in array order
+    indices = np.empty((len(voxels), 3), np.int32)
+    for axis in (2, 1, 0):
+        voxels, indices[:, 2 - axis] = np.divmod(voxels, parts.shape[axis])
+        indices[:, 2 - axis] += int(extents[axis][0]) + corner[axis]
+    return sorted(np.split(indices, np.cumsum(sizes)[:-1]), key=len, reverse=True)
 
 
 def outermost(indices: np.ndarray) -> np.ndarray:
@@ -92,11 +114,17 @@ def outermost(indices: np.ndarray) -> np.ndarray:
 
 def largest_distance(points: np.ndarray) -> float:
     """The largest distance between two of the points (n, 3), exact."""
+    if len(points) == 1:  # most of the lesions of a noisy result
+        return 0.0
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     radius = np.sqrt(((points - middle) ** 2).sum(axis=1))
     order = np.argsort(-radius)
     points, radius = points[order], radius[order]
-    best, row = 0.0, 0
+    best, row, end = 0.0, 0, 0
+    for _sweep in range(SWEEPS):  # from one end to the other: a long distance rules most pairs out
+        gaps = ((points - points[end]) ** 2).sum(axis=1)
+        end = int(gaps.argmax())
+        best = max(best, float(np.sqrt(gaps[end])))
     # A pair is no farther apart than the sum of its distances from the middle: the outer points come first, and it
     # ends where no later pair can be longer.
     while row < len(points) and 2 * radius[row] > best:

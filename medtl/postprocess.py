@@ -5,12 +5,11 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from .model.card import Cleanup, ModelCard
-from .preprocess import Prepared
 from .progress import Progress
 from .volume import Volume
 
 
-def clean(labels: np.ndarray, prepared: Prepared, volume: Volume, card: ModelCard, progress: Progress) -> np.ndarray:
+def clean(labels: np.ndarray, volume: Volume, card: ModelCard, progress: Progress) -> np.ndarray:
     """Labels after the card's clean-up, one label after the other."""
     rule = card.cleanup
     if rule == Cleanup():

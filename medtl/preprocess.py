@@ -28,6 +28,9 @@ ORIENTATIONS = {
     "sagittal": ((0, 1), (2, -1), (1, 1)),
 }
 
+# The LPS axis of the letter of an anatomical direction, and the sign in which it runs.
+LPS_OF_LETTER = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
+
 # A picture has no spacing. A head fills most of it, so its longer side is assumed to be this long.
 PICTURE_MM = 230.0
 
@@ -52,15 +55,26 @@ def from_tissue_units(tissue: Numbers) -> Numbers:
     return tissue * TISSUE_GAIN + AIR
 
 
-@dataclass(frozen=True)
-class Prepared:
+@dataclass(frozen=True, kw_only=True)
+class Turned:
+    """A volume turned for a model. `axes` and `flips` tell `turn` how to orient the volume's array, `turned_shape` and
+    `turned_spacing` (mm) are its grid then, axis by axis; `statistics` is for the input gate."""
+
+    axes: tuple[int, int, int]
+    flips: tuple[int, ...]
+    turned_shape: tuple[int, int, int]
+    turned_spacing: tuple[float, float, float]
+    statistics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Turned):
     """A volume in the model's plane.
 
     `array` (slices, rows, columns) keeps the volume's dtype; `value * gain + offset`, clipped to `clip`, is the input
-    of the network. `box` is the part of a slice that is computed, `axes` and `flips` tell `turn` how to orient the
-    volume's array, `turned_shape` and `turned_spacing` are its grid before resampling; spacings are (slice, row,
-    column) in mm. `slice_mm` is the distance of slices where it is known, `occupied` marks the slices that show some of
-    the body, `statistics` is for the input gate.
+    of the network. `box` is the part of a slice that is computed; `spacing` is (slice, row, column) in mm, after
+    resampling. `slice_mm` is the distance of slices where it is known, `occupied` marks the slices that show some of
+    the body.
     """
 
     array: np.ndarray
@@ -68,14 +82,9 @@ class Prepared:
     offset: float
     clip: tuple[float, float]
     box: tuple[slice, slice]
-    axes: tuple[int, int, int]
-    flips: tuple[int, ...]
-    turned_shape: tuple[int, int, int]
-    turned_spacing: tuple[float, float, float]
     spacing: tuple[float, float, float]
     slice_mm: float | None
     occupied: np.ndarray
-    statistics: Mapping[str, float]
 
     @property
     def resampled(self) -> bool:
@@ -91,9 +100,14 @@ class Prepared:
 
 def orient(geometry: Geometry, plane: str) -> tuple[tuple[int, int, int], tuple[int, ...]]:
     """The permutation of (Z, Y, X) array axes and the axes to flip after it that bring a volume into the plane."""
+    return orient_to(geometry, ORIENTATIONS[plane])
+
+
+def orient_to(geometry: Geometry, wanted: Sequence[tuple[int, int]]) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+    """The permutation of (Z, Y, X) array axes and the axes to flip after it, so that the three axes run along the
+    wanted LPS axes, each with its sign."""
     axes = geometry.axes  # columns: x, y, z index axes in LPS
-    wanted = ORIENTATIONS[plane]
-    # The slice axis is the one nearest the plane's normal; rows and columns share the other two as fits both best.
+    # The first axis is the one nearest its direction; the others share what is left as fits both best.
     near = [[abs(float(axes[lps, index])) for index in range(3)] for lps, _ in wanted]
     best = max(permutations(range(3)), key=lambda p: (near[0][p[0]], near[1][p[1]] + near[2][p[2]]))
     flips = tuple(
@@ -198,19 +212,19 @@ def prepare(volume: Volume, spec: InputSpec, multiple: int = 32) -> Prepared:
     body = np.isin(parts, np.unique(parts[depth >= min(3.0, 0.5 * float(depth.max()))]))
     box = covering_box(body, scaling.step, (array.shape[1], array.shape[2]), multiple)
     return Prepared(
-        array,
-        scaling.gain,
-        scaling.offset,
-        scaling.clip,
-        box,
-        axes,
-        flips,
-        (turned.shape[0], turned.shape[1], turned.shape[2]),
-        own,
-        spacing,
-        own[0] if volume.real_spacing else None,
-        depth.max(axis=(1, 2)) >= min(1.0, float(depth.max())),
-        scaling.statistics,
+        axes=axes,
+        flips=flips,
+        turned_shape=(turned.shape[0], turned.shape[1], turned.shape[2]),
+        turned_spacing=own,
+        statistics=scaling.statistics,
+        array=array,
+        gain=scaling.gain,
+        offset=scaling.offset,
+        clip=scaling.clip,
+        box=box,
+        spacing=spacing,
+        slice_mm=own[0] if volume.real_spacing else None,
+        occupied=depth.max(axis=(1, 2)) >= min(1.0, float(depth.max())),
     )
 
 
@@ -301,6 +315,6 @@ def batch(prepared: Prepared, indices: Sequence[int] | np.ndarray, steps: Sequen
     return np.asarray(part)
 
 
-def restore(labels: np.ndarray, prepared: Prepared) -> np.ndarray:
-    """Labels (slices, rows, columns) of the turned grid on the volume's own (Z, Y, X), contiguous."""
+def restore(labels: np.ndarray, prepared: Turned) -> np.ndarray:
+    """Labels on the turned grid (axes as in `Turned`) on the volume's own (Z, Y, X), contiguous."""
     return np.ascontiguousarray(turn_back(labels, prepared.axes, prepared.flips))

@@ -60,6 +60,10 @@ STAGES: dict[str, dict[str, Stage]] = {
         "result": Stage("Segmenting this case", 0.0),
         "write": Stage("Writing the result", 0.0),
     },
+    "import": {
+        "read": Stage("Reading the weights", 0.90),
+        "write": Stage("Writing the model", 0.10),
+    },
     "demo": {
         "load": Stage("Loading the model", 0.10),
         "phantom": Stage("Making a synthetic head", 0.05),

@@ -4,7 +4,7 @@ The order of the fields is the order of the entries.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,83 @@ class SegmentedBatch:
     sha256: str | None
     results: tuple[SegmentedFile, ...]
     errors: tuple[FailedInput, ...]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature of a model: `contribution` is what it adds to the log-odds of the second class."""
+
+    name: str
+    label: str
+    value: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class SliceRecord:
+    """A slice's index, its weight in the mean, and its probabilities by class id."""
+
+    index: int
+    weight: float
+    probabilities: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """The image that was classified; `spacing` (x, y, z) is None where it is not real."""
+
+    sha256: str
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float] | None
+    modality: str | None
+    description: str | None
+
+
+@dataclass(frozen=True)
+class ClassifiedFile:
+    """The classification of a file, with numbers rounded to 4 decimals: one result of `medtl classify --json`.
+
+    `class_id` and `name` are those of the most probable class, also where the model abstains; `votes` are the slices by
+    their most probable class.
+    """
+
+    class_id: str = field(metadata={"key": "class"})
+    name: str
+    probabilities: Mapping[str, float]
+    abstained: bool
+    reasons: tuple[str, ...]
+    score: float | None
+    threshold: float | None
+    plane: str | None
+    votes: Mapping[str, int]
+    slices: tuple[SliceRecord, ...]
+    rule: str
+    features: tuple[Feature, ...]
+    interval: tuple[float, ...] | None
+    prevalence: float | None
+    image: ImageRecord
+    input: str
+    segmentation: str | None
+    segment: str | None
+    heatmap: str | None
+    warnings: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ClassifiedBatch:
+    """The object that `medtl classify --json` prints; `sha256` is that of the weights, None where none were loaded."""
+
+    model: str
+    version: str | None
+    sha256: str | None
+    results: tuple[ClassifiedFile, ...]
+    errors: tuple[FailedInput, ...]
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """The object that `medtl import --json` prints: the model's name and its folder in the user's store."""
+
+    model: str
+    folder: str

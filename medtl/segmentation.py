@@ -1,5 +1,6 @@
 """Segment a volume: a labelmap on the volume's own grid."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,17 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from .errors import ModelError, memory_errors
+from .channels import check_volumes, first_of, read_volumes
+from .decision import (
+    check_finite,
+    decide,
+    entropy,
+    foreground,
+    label_values_of,
+    probabilities_of,
+    probabilities_of_mixed,
+)
+from .errors import InputError, memory_errors
 from .gate import gate_warnings
 from .io import read
 from .io.files import identities
@@ -24,6 +35,9 @@ from .preprocess import Prepared, batch, neighbour_steps, prepare, restore
 from .progress import Progress, Stopwatch, no_progress
 from .results import SegmentedFile
 from .volume import Labelmap, Segment, Volume
+from .windows.prepare import WindowInput, channels_of, prepare_windows
+from .windows.restore import classes_of, outputs_of, pairs, whole_planes
+from .windows.sliding import logit_planes
 
 if TYPE_CHECKING:
     from .model.bundle import Model
@@ -45,13 +59,15 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class InferenceOptions:
-    """How a volume is segmented. `flip` averages with the left-right mirrored input; `cleanup` applies the card's
-    clean-up; `threads` limits the CPU; the other two keep more results. The device is that of the loaded model.
+    """How a volume is segmented. `flip` averages with the left-right mirrored input, `mirror` over mirrored windows
+    where the card has axes for that; `cleanup` applies the card's clean-up; `threads` limits the CPU; the other two
+    keep more results. The device is that of the loaded model.
 
     Raises: InputError for an impossible number of threads.
     """
 
     flip: bool = False
+    mirror: bool = True
     cleanup: bool = True
     threads: int | None = None
     keep_probabilities: bool = False
@@ -95,22 +111,34 @@ class Segmentation:
 
 
 def segment(
-    volume: Volume, model: "Model", options: InferenceOptions = InferenceOptions(), progress: Progress = no_progress
+    volumes: Volume | Sequence[Volume],
+    model: "Model",
+    options: InferenceOptions = InferenceOptions(),
+    progress: Progress = no_progress,
 ) -> Segmentation:
-    """The model's labels on the volume's own grid.
+    """The model's labels on the grid of the volume; of several, one a channel of the model, on that of the first.
 
-    Raises: InputError when the volume does not fit the model; ModelError when the network's output is not finite;
+    Raises: InputError when the volumes do not fit the model; ModelError when the network's output is not finite;
     DeviceError when memory runs out; Cancelled.
     """
     watch = Stopwatch(progress)
     card = model.card
+    volume, *further = (volumes,) if isinstance(volumes, Volume) else volumes
     with limited_threads(options.threads), memory_errors(memory_advice(volume)):
         watch("prepare", 0.0)
-        prepared = prepare(volume, card.input, model.networks[0].multiple)
+        aligned, warnings = channels_of((volume, *further), card)
+        prepared: Prepared | WindowInput
+        if card.windows is None:
+            prepared = prepare(volume, card.input, model.networks[0].multiple)
+        else:
+            prepared = prepare_windows(aligned, card, card.windows)
         watch("prepare", 1.0)
-        predicted = infer(prepared, model, options, watch)
+        if isinstance(prepared, WindowInput):
+            predicted = infer_windows(prepared, model, options, watch)
+        else:
+            predicted = infer(prepared, model, options, watch)
         watch("clean", 0.0)
-        labels = clean(predicted.labels, prepared, volume, card, watch) if options.cleanup else predicted.labels
+        labels = clean(predicted.labels, volume, card, watch) if options.cleanup else predicted.labels
         restored = restore(labels, prepared)
         probabilities, uncertainty = (
             None if maps is None else np.stack([restore(channel, prepared) for channel in maps])
@@ -119,12 +147,20 @@ def segment(
         watch("clean", 1.0)
     watch.stop()
     ml = volume.geometry.voxel_ml if volume.real_spacing else None
+    most = max(label.value for label in card.labels)
+    counts = np.zeros(most + 1, np.int64)
+    for plane in restored:  # of all planes at once it takes eight times the memory of the labels
+        counts += np.bincount(plane.ravel(), minlength=most + 1)
     return Segmentation(
         Labelmap(restored, volume.geometry, tuple(segment_of(card, label) for label in card.labels)),
-        tuple(None if ml is None else np.count_nonzero(restored == label.value) * ml for label in card.labels),
+        tuple(None if ml is None else int(counts[label.value]) * ml for label in card.labels),
         probabilities,
         None if uncertainty is None else uncertainty[0],
-        (*volume.warnings, *gate_warnings(card, volume, prepared)),
+        tuple(
+            dict.fromkeys(
+                (*(text for one in aligned for text in one.warnings), *warnings, *gate_warnings(card, volume, prepared))
+            )
+        ),
         watch.seconds,
     )
 
@@ -172,16 +208,35 @@ def infer(prepared: Prepared, model: "Model", options: InferenceOptions, progres
         if probabilities is not None:
             probabilities[:, chosen, rows, columns] = probability[:, 1:].movedim(1, 0).cpu().numpy()
         if uncertainty is not None:
-            uncertainty[0, chosen, rows, columns] = entropy(probability).cpu().numpy()
-        labels[chosen, rows, columns] = values[decide(probability, card.calibration.threshold).cpu().numpy()]
+            uncertainty[0, chosen, rows, columns] = entropy(card, probability).cpu().numpy()
+        labels[chosen, rows, columns] = values[decide(card, probability).cpu().numpy()]
     progress("infer", 1.0)
     return Prediction(labels, probabilities, uncertainty)
 
 
-def label_values_of(card: ModelCard) -> np.ndarray:
-    """The label value of each class of the network, 0 for background; uint8 where the values fit, else uint16."""
-    values = [0, *(label.value for label in card.labels)]
-    return np.array(values, np.uint16 if max(values) > 255 else np.uint8)
+def infer_windows(prepared: WindowInput, model: "Model", options: InferenceOptions, progress: Progress) -> Prediction:
+    """The network's output, computed in windows. Only labels are kept, unless the options keep more.
+
+    Raises: ModelError when the network's output is not finite.
+    """
+    card, shape, box = model.card, prepared.turned_shape, prepared.box
+    assert card.windows is not None
+    values, (_, rows, columns) = label_values_of(card), prepared.taps
+    labels = np.zeros(shape, values.dtype)
+    probabilities = np.zeros((len(card.labels), *shape), np.float32) if options.keep_probabilities else None
+    uncertainty = np.zeros((1, *shape), np.float32) if options.keep_uncertainty else None
+    spec = card.windows if options.mirror else replace(card.windows, mirror=())
+    logits = logit_planes(prepared.array, model, spec, progress)
+    planes = whole_planes(logits, card, prepared.inner, prepared.grid)
+    for k, pair in enumerate(pairs(planes, card, prepared.taps), start=box[0].start):
+        labels[k, box[1], box[2]] = values[classes_of(pair, card, rows, columns)]
+        if probabilities is not None or uncertainty is not None:
+            probability = probabilities_of_mixed(card, outputs_of(pair, rows, columns)[None])
+            if probabilities is not None:
+                probabilities[:, k, box[1], box[2]] = foreground(card, probability)[0].numpy()
+            if uncertainty is not None:
+                uncertainty[0, k, box[1], box[2]] = entropy(card, probability)[0].numpy()
+    return Prediction(labels, probabilities, uncertainty)
 
 
 @torch.inference_mode()
@@ -191,13 +246,13 @@ def forward(model: "Model", image: np.ndarray, flip: bool) -> Tensor:
 
     Raises: ModelError when they are not finite.
     """
-    network, temperature = model.networks[0], model.card.calibration.temperature
+    network = model.networks[0]
     x = torch.from_numpy(image).to(model.device).contiguous(memory_format=torch.channels_last)
 
     def probability_of(x: Tensor) -> Tensor:
         with torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
             logits = network(x).float()
-        probability: Tensor = (logits / temperature).softmax(1)
+        probability = probabilities_of(model.card, logits)
         check_finite(model.card, logits, probability)
         return probability
 
@@ -206,16 +261,6 @@ def forward(model: "Model", image: np.ndarray, flip: bool) -> Tensor:
         return probability
     mean: Tensor = (probability + probability_of(x.flip(3)).flip(3)) / 2
     return mean
-
-
-def check_finite(card: ModelCard, *outputs: Tensor) -> None:
-    """Raise ModelError when a network's output has NaN or infinity, which would look like an empty result."""
-    for output in outputs:
-        if not torch.isfinite(output.sum()) and not torch.isfinite(output).all():
-            raise ModelError(
-                f"Expected finite numbers from the network of {card.name}, found NaN or infinity: its weights are "
-                "damaged, or it does not fit this image. Import the model again or choose another."
-            )
 
 
 def on_own_grid(probability: Tensor, prepared: Prepared) -> tuple[Tensor, tuple[slice, slice]]:
@@ -234,20 +279,8 @@ def on_own_grid(probability: Tensor, prepared: Prepared) -> tuple[Tensor, tuple[
     return padded, (slice(0, size[0]), slice(0, size[1]))
 
 
-def decide(probability: Tensor, threshold: float) -> Tensor:
-    """Index of the class: the likeliest foreground one where all foreground together exceeds the threshold, else 0."""
-    best = probability[:, 1:].argmax(1) + 1
-    return torch.where(1 - probability[:, 0] > threshold, best, 0)
-
-
-def entropy(probability: Tensor) -> Tensor:
-    """Entropy over the classes, divided by its maximum: 0 is certain, 1 means equal probabilities."""
-    logarithm = probability.clamp_min(1e-12).log()
-    return -(probability * logarithm).sum(1) / float(np.log(probability.shape[1]))
-
-
 def segment_file(
-    source: Path,
+    sources: Path | Sequence[Path],
     model: "Model",
     outputs: OutputOptions,
     reading: ReadOptions = ReadOptions(),
@@ -255,21 +288,36 @@ def segment_file(
     progress: Progress = no_progress,
     reader: Reader = read,
 ) -> SegmentedFile:
-    """The figures of one segmented file.
+    """The figures of one segmented input: a file, or several, one a channel of the model.
 
     All files are written whole or none is. `progress("write", 1.0)` is called right before they are renamed into place,
     so raising there leaves nothing behind.
 
-    Raises: MedTLError as reading, segmenting and writing do; InputError when an output exists and not `force`.
+    Raises: MedTLError as reading, segmenting and writing do; InputError when an output exists and not `force`, or when
+    the files are not one a channel.
     """
-    inputs = identities([source])
+    files = (sources,) if isinstance(sources, Path) else tuple(sources)
+    named = ",".join(map(str, files))
+    check_volumes(model.card, len(files))
+    if len(files) > 1 and reading != ReadOptions():
+        raise InputError(
+            f"Expected no frame, component or series for several volumes, found one for {named}. Leave it out, and "
+            "make each volume a file or folder of its own."
+        )
+    inputs = identities(files)
     for path in outputs.paths:
         check_output(path, inputs, outputs.force)
     check_different(outputs.paths)
     watch = Stopwatch(progress)
     watch("read", 0.0)
-    with memory_errors(f"Not enough memory to read {source}. Close other programs or use a smaller volume."):
-        volume = reader.read_volume(source, frame=reading.frame, component=reading.component, series=reading.series)
+    with memory_errors(f"Not enough memory to read {named}. Close other programs or use a smaller volume."):
+        volumes: Volume | Sequence[Volume]
+        if len(files) == 1:
+            volumes = reader.read_volume(
+                files[0], frame=reading.frame, component=reading.component, series=reading.series
+            )
+        else:
+            volumes = read_volumes(files, reader)
     watch("read", 1.0)
     watch.stop()
     options = replace(
@@ -277,14 +325,14 @@ def segment_file(
         keep_probabilities=options.keep_probabilities or outputs.probabilities is not None,
         keep_uncertainty=options.keep_uncertainty or outputs.uncertainty is not None,
     )
-    result = segment(volume, model, options, progress)
+    result = segment(volumes, model, options, progress)
     watch("write", 0.0)
-    segments = measure(result.labelmap, volume.real_spacing)
+    segments = measure(result.labelmap, first_of(volumes).real_spacing)
     inexact = write_together(writes_of(result, outputs), lambda: watch("write", 1.0), outputs.force)
     watch.stop()
     seconds = {"read": watch.seconds["read"], **result.seconds, "write": watch.seconds["write"]}
     return SegmentedFile(
-        str(source),
+        named,
         str(outputs.labelmap),
         segments,
         {stage: round(spent, 3) for stage, spent in seconds.items()},

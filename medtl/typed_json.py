@@ -52,7 +52,8 @@ def _types_of(kind: type) -> dict[str, Any]:
 
 
 # Metadata of a dataclass's field, for `encode`. OPTIONAL: the field is left out where it is None. SPREAD: the entries
-# of this mapping are put beside the other fields. {"key": "class"} gives the key where it cannot be the field's name.
+# of this mapping or dataclass are put beside the other fields. {"key": "class"} gives the key where it cannot be the
+# field's name.
 OPTIONAL = MappingProxyType({"optional": True})
 SPREAD = MappingProxyType({"spread": True})
 

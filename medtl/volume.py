@@ -171,6 +171,40 @@ class Labelmap:
         return mask
 
 
+def label_boxes(labels: np.ndarray) -> dict[int, tuple[slice, slice, slice]]:
+    """The box around each value of the labels (Z, Y, X), no negative ones, but 0: by value, in order.
+
+    However many values there are, every voxel is looked at once: only the ends of runs along x count.
+    """
+    depth, rows, columns = labels.shape
+    size = int(labels.max(initial=0)) + 1
+    low, high = np.full((3, size), max(labels.shape), np.int64), np.full((3, size), -1, np.int64)
+    begins = np.ones((rows, columns), bool)
+    for z in range(depth):
+        plane = labels[z]
+        if not plane.any():
+            continue
+        np.not_equal(plane[:, 1:], plane[:, :-1], out=begins[:, 1:])
+        starts = np.flatnonzero(begins)
+        ends = np.append(starts[1:], rows * columns) - 1
+        values = plane.ravel()[starts]
+        used = values != 0
+        values, starts, ends = values[used], starts[used], ends[used]
+        for axis, first, last in ((1, starts // columns, starts // columns), (2, starts % columns, ends % columns)):
+            np.minimum.at(low[axis], values, first)
+            np.maximum.at(high[axis], values, last)
+        low[0, values] = np.minimum(low[0, values], z)
+        high[0, values] = z
+    return {
+        int(value): (
+            slice(int(low[0, value]), int(high[0, value]) + 1),
+            slice(int(low[1, value]), int(high[1, value]) + 1),
+            slice(int(low[2, value]), int(high[2, value]) + 1),
+        )
+        for value in np.flatnonzero(high[0] >= 0)
+    }
+
+
 def check_same_grid(labels: Geometry, image: Geometry, labels_name: object, image_name: object) -> None:
     """Raise InputError where labels do not lie on the grid of their image, by `Geometry.close_to`."""
     if labels.close_to(image):

@@ -1,8 +1,9 @@
 """A process that keeps models loaded and does jobs: `python -u -P -m medtl.worker`. One ASCII JSON object a line.
 
-In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}.
-     "job": "finetune", "model", "seeds", "output", "options"; and "job": "suggest" or "classify", "model", "input",
-     "options".
+In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}. The input of "segment" and
+     "suggest" is a path, or a list of one a channel of the model; the result is on the grid of the first.
+     "job": "finetune", "model", "seeds", "output", "options"; "job": "suggest" or "classify", "model", "input",
+     "options"; and "job": "import", "input", "options".
 Out: {"event": "ready", "pid", "version", "path"}; for each job {"id", "event": "progress", "stage", "fraction",
      "seconds_left"}, with "values" (name to number) where there is something to draw, and at last {"id", "event":
      "done", "result"} or {"id", "event": "error", "kind", "message"}.
@@ -29,6 +30,7 @@ from . import __version__
 from .errors import Cancelled, InputError, MedTLError
 from .io.into_place import remove_temporary_folders
 from .progress import Remaining, json_line
+from .typed_json import encode
 from .worker_jobs import JOBS, JobFunction, Request, warm_up
 
 GRACE_SECONDS = 0.8  # for a job to unwind at the end of input
@@ -123,7 +125,7 @@ def error_event(error: Exception) -> Request:
 def run_job(work: Callable[[], object]) -> Request:
     """The last event of a job: done with its result, or error."""
     try:
-        event: Request = {"event": "done", "result": work()}
+        event: Request = {"event": "done", "result": encode(work())}
         json_line(event)  # a result that is no JSON is this job's error too
     except Exception as error:  # one broken job must not end the warm process
         if not isinstance(error, MedTLError):

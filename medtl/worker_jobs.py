@@ -1,21 +1,22 @@
-"""The jobs of the worker: a request in, the object that the command of the same name prints with `--json` out."""
+"""The jobs of the worker: a request in, the result that the command of the same name prints with `--json` out."""
 
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import InputError
 from .progress import Progress, Stopwatch, rounded_seconds
-from .results import SegmentedBatch
-from .typed_json import encode
+from .results import ClassifiedBatch, ImportedModel, SegmentedBatch
 
 if TYPE_CHECKING:
+    from .finetuning.files import TuningResult
+    from .finetuning.suggest import SuggestedFile
     from .model.bundle import Model
 
 Request = dict[str, Any]
-JobFunction = Callable[[Request, Progress], dict[str, Any]]
+JobFunction = Callable[[Request, Progress], object]
 Options = TypeVar("Options")
 
 
@@ -38,7 +39,8 @@ def build_options(kind: type[Options], given: Mapping[str, object], **more: obje
 
 def types_of(kind: type) -> dict[str, tuple[type, ...]]:
     """The types that each option of that kind may have."""
-    return {name: get_args(hint) or (hint,) for name, hint in get_type_hints(kind).items()}
+    hints = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(kind).items()}
+    return {name: tuple(get_origin(hint) or hint for hint in allowed) for name, allowed in hints.items()}
 
 
 def check_names(given: Mapping[str, object], *kinds: type, without: str = "") -> None:
@@ -93,12 +95,22 @@ def check_request(request: Request, *names: str) -> Request:
     return request
 
 
-def run_segment(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl segment --json` for one input; `options` holds the reading, inference and output options
-    side by side."""
+def input_files(request: Request) -> tuple[Path, ...]:
+    """The files of the input, a path or a list of paths, one a channel. Raises: InputError when it is neither."""
+    given = request.get("input")
+    paths = given if isinstance(given, list) else [given]
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        raise InputError(f"Expected input (str, or a list of str), found {given!r}. Send it with the job.")
+    return tuple(map(Path, paths))
+
+
+def run_segment(request: Request, progress: Progress) -> SegmentedBatch:
+    """The batch of one case, whose input may be several volumes; `options` holds the reading, inference and output
+    options side by side."""
     from .segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
 
-    request = check_request(request, "model", "input", "output")
+    request = check_request(request, "model", "output")
+    sources = input_files(request)
     options = request["options"]
     check_names(options, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, without="labelmap")
     outputs = build_options(OutputOptions, options, labelmap=Path(request["output"]))
@@ -108,46 +120,47 @@ def run_segment(request: Request, progress: Progress) -> dict[str, Any]:
     model = warm_model(request["model"], build_options(DeviceOptions, options).device)
     loading("load", 1.0)
     loading.stop()
-    result = segment_file(Path(request["input"]), model, outputs, reading, inference, progress)
+    result = segment_file(sources, model, outputs, reading, inference, progress)
     result = replace(result, seconds=rounded_seconds("segment", {**loading.seconds, **result.seconds}))
-    answer: dict[str, Any] = encode(SegmentedBatch(model.card.name, model.sha256, (result,), ()))
-    return answer
+    return SegmentedBatch(model.card.name, model.sha256, (result,), ())
 
 
-def run_finetune(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl finetune --json` for a list of SEEDs."""
+def run_finetune(request: Request, progress: Progress) -> "TuningResult":
+    """What came of tuning on a list of SEEDs, whose images may lie anywhere on the user's disk."""
     from .finetuning.files import TuningFiles, finetune_files
     from .finetuning.run import FinetuneOptions, TimeBudget, ignore_values
+    from .io.isolated import IsolatedReader
 
     request = check_request(request, "model", "seeds", "output")
     check_names(request["options"], FinetuneOptions)
     options = build_options(FinetuneOptions, request["options"])
     budget = TimeBudget(options.budget)
-    progress("load", 0.0)
-    model = warm_model(request["model"], options.device)
     on_values = getattr(progress, "note", ignore_values)  # the worker's own progress takes figures to draw, too
     files = TuningFiles(request["output"], seeds=Path(request["seeds"]))
-    return finetune_files(model, files, options, progress, on_values, budget)
+    progress("load", 0.0)
+    with IsolatedReader(progress) as reader:
+        model = warm_model(request["model"], options.device)
+        return finetune_files(model, files, options, progress, on_values, budget, reader)
 
 
-def run_suggest(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl suggest --json` for one input; `count` is among the options."""
+def run_suggest(request: Request, progress: Progress) -> "SuggestedFile":
+    """The slices of one input to correct next; `count` is among the options."""
     from .finetuning.suggest import suggest_file
     from .segmentation import InferenceOptions, OutputOptions, ReadOptions
 
-    request = check_request(request, "model", "input")
-    options = request["options"]
+    request = check_request(request, "model")
+    sources, options = input_files(request), request["options"]
     check_names(
         options, ReadOptions, InferenceOptions, OutputOptions, DeviceOptions, SuggestOptions, without="labelmap"
     )
     count, inference = build_options(SuggestOptions, options).count, build_options(InferenceOptions, options)
     progress("load", 0.0)
     model = warm_model(request["model"], build_options(DeviceOptions, options).device)
-    return suggest_file(Path(request["input"]), model, count, inference, progress)
+    return suggest_file(sources, model, count, inference, progress)
 
 
-def run_classify(request: Request, progress: Progress) -> dict[str, Any]:
-    """The object of `medtl classify --json` for one input."""
+def run_classify(request: Request, progress: Progress) -> ClassifiedBatch:
+    """The batch of one input."""
     from .classification.classify import ClassifyOptions
     from .classification.files import classify_file
 
@@ -156,9 +169,20 @@ def run_classify(request: Request, progress: Progress) -> dict[str, Any]:
     options = build_options(ClassifyOptions, request["options"])
     progress("load", 0.0)
     model = warm_model(request["model"], options.device, "classification")
-    result = encode(classify_file(Path(request["input"]), model, options, progress))
-    facts = {"model": model.card.name, "version": model.card.version, "sha256": model.sha256}
-    return {**facts, "results": [result], "errors": []}
+    result = classify_file(Path(request["input"]), model, options, progress)
+    return ClassifiedBatch(model.card.name, model.card.version, model.sha256, (result,), ())
+
+
+def run_import(request: Request, progress: Progress) -> ImportedModel:
+    """The model that was brought into the user's store."""
+    from .model.import_model import import_model
+    from .model.nnunet import ImportOptions
+
+    request = check_request(request, "input")
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in request["options"].items()}
+    check_names(given, ImportOptions)
+    folder = import_model(Path(request["input"]), build_options(ImportOptions, given), progress)
+    return ImportedModel(folder.name, str(folder))
 
 
 def warm_up() -> None:
@@ -172,4 +196,5 @@ JOBS: dict[str, JobFunction] = {
     "finetune": run_finetune,
     "suggest": run_suggest,
     "classify": run_classify,
+    "import": run_import,
 }

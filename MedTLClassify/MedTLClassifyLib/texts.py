@@ -27,7 +27,7 @@ def chanceText(classification: Classification, classId: str) -> str:
     """The probability of a class; for a model of plain numbers with the class's share in training."""
     probability, usual = (
         percent(classification.probabilities[classId]),
-        usual_probability(classification.record, classId),
+        usual_probability(classification.record.get("prevalence"), classification.probabilities, classId),
     )
     if usual is None:
         return probability

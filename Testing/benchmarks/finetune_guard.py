@@ -26,7 +26,7 @@ from scipy import ndimage, stats
 from tables import header, line, mean_interval
 
 from medtl.errors import MedTLError
-from medtl.finetuning.features import EncodedSlices, encode_slices
+from medtl.finetuning.features import Shown
 from medtl.finetuning.finetune import finetune
 from medtl.finetuning.guard import MARGIN, guard_set, labelled_case, scores
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
@@ -68,16 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def whole(model: Model, one: Loaded) -> EncodedSlices:
+def whole(model: Model, one: Loaded) -> Shown:
     """All slices of a case that show something, as the decoder gets them: tuning leaves the encoder alone."""
     truth = Labelmap(one[2] * np.uint16(model.card.labels[0].value), one[1].geometry)
     case = labelled_case(model, one[1], truth)
-    return encode_slices(model, case, [k for k in sorted(case.truth) if case.prepared.occupied[k]])
+    return case.show(model, [k for k in case.occupied if k in case.truth])
 
 
-def run(
-    model: Model, cases: list[Loaded], source: list[EncodedSlices], args: argparse.Namespace
-) -> list[dict[str, Any]]:
+def run(model: Model, cases: list[Loaded], source: list[Shown], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Tune what is not done yet; a row for each case and kind of SEEDs."""
     args.work.mkdir(parents=True, exist_ok=True)
     log = args.work / "finetune_guard.jsonl"

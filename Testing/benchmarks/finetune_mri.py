@@ -158,7 +158,7 @@ def measure(
     clock = TimeBudget(args.budget)
     later = one[1].array.shape[array_axis(one[1].geometry, model.card.input.plane)]
     done = finetune(model, [(one[1], seeds)], Run(FinetuneOptions(args.budget), clock, later_slices=later))
-    result, weight = case_result(done, one[1], seeds, lambda stage, share: None)
+    result = case_result(done, one[1], seeds, clock, lambda stage, share: None)
     seconds = clock.used
     row: dict[str, Any] = {
         "case": one[0].case,
@@ -167,12 +167,12 @@ def measure(
         "verdict": done.verdict,
         "alpha": done.alpha,
         "steps": done.steps,
-        "weight": weight,
+        "weight": result.weight,
         "seeds_change": done.seeds.mean,
         "guard_change": done.guard.mean,
         "before": dice_of(model, one, slices),
         "tuned": dice_of(done.model, one, slices),
-        "result": dice_of(model, one, slices, result.array),
+        "result": dice_of(model, one, slices, result.labelmap.array),
         "filled": dice_of(model, one, slices, fill(model, one, seeds)),
         "statistics": dice_of(estimated(model, one), one, slices),
     }

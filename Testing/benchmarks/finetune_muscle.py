@@ -134,10 +134,10 @@ def learned(
     options = FinetuneOptions(args.budget, threads=args.threads)
     own = start_model(origin, card, volume, options.seed)
     done = train_structure(own, [(volume, seeds)], Run(options, clock, later_slices=len(truth.array)))
-    result, weight = case_result(done, volume, seeds, lambda stage, share: None)
-    facts = {"seconds": clock.used, "steps": done.steps, "left_out": done.seeds.after.tolist(), "weight": weight}
+    result = case_result(done, volume, seeds, clock, lambda stage, share: None)
+    facts = {"seconds": clock.used, "steps": done.steps, "left_out": done.seeds.after.tolist(), "weight": result.weight}
     alone = segment(volume, done.model, InferenceOptions(threads=args.threads)).labelmap.array > 0
-    return {"network": alone, f"result (weight {weight:g})": result.array > 0}, facts
+    return {"network": alone, f"result (weight {result.weight:g})": result.labelmap.array > 0}, facts
 
 
 def by_window(volume: Volume) -> np.ndarray:

@@ -130,13 +130,13 @@ def measure(model: Model, one: Loaded, slices: Sequence[int], budget: float) -> 
     clock = TimeBudget(budget)
     later = one[1].array.shape[array_axis(one[1].geometry, model.card.input.plane)]
     done = finetune(model, [(one[1], seeds)], Run(FinetuneOptions(budget), clock, later_slices=later))
-    result, weight = case_result(done, one[1], seeds, lambda stage, share: None)
+    result = case_result(done, one[1], seeds, clock, lambda stage, share: None)
     return {
         "seconds": clock.used,
         "steps": done.steps,
         "alpha": done.alpha,
-        "weight": weight,
-        "whole": dice_of(model, one, (), result.array),
+        "weight": result.weight,
+        "whole": dice_of(model, one, (), result.labelmap.array),
         "rest": dice_of(done.model, one, slices),
     }
 

@@ -26,15 +26,17 @@ from tables import header, line
 from medtl.errors import MedTLError
 from medtl.finetuning.decoder import DecoderWeights, Tuning, tune
 from medtl.finetuning.features import (
+    Case,
     EncodedSlices,
-    SeedCase,
     augmented_copies,
     dices,
-    encode_slices,
+    encode,
     predict,
     prepare_case,
 )
 from medtl.finetuning.guard import labelled_case, spread_slices
+from medtl.finetuning.run import TimeBudget
+from medtl.finetuning.slice_tuning import SliceExamples
 from medtl.model.bundle import Model, load_model
 from medtl.volume import Labelmap
 
@@ -110,7 +112,7 @@ def row(model: Model, one: Loaded, seconds: float, plain_seconds: float) -> list
     return [*cells, ratio, "never" if same is None else f"{same:.1f}"]
 
 
-def rest_of(model: Model, one: Loaded) -> tuple[SeedCase, list[int]]:
+def rest_of(model: Model, one: Loaded) -> tuple[Case, list[int]]:
     """The case with all its truth, and slices that are no SEEDs."""
     truth = Labelmap(one[2] * np.uint16(model.card.labels[0].value), one[1].geometry)
     case = labelled_case(model, one[1], truth)
@@ -123,7 +125,7 @@ def default_curve(model: Model, one: Loaded, seconds: float) -> Curve:
     """Tuning as `finetune` does it on all SEEDs, without the guard and the SEEDs left out."""
     own = replace(model, networks=(copy.deepcopy(model.networks[0]),))
     case, rest = rest_of(own, one)
-    looked: EncodedSlices = encode_slices(own, case, rest)
+    looked = case.show(own, rest)
     labels = len(model.card.labels)
     tuning = Tuning()
     curve = Curve(lambda: float(dices(predict(own, looked), looked.truth, labels, True)[0]))
@@ -131,22 +133,24 @@ def default_curve(model: Model, one: Loaded, seconds: float) -> Curve:
     random = torch.Generator().manual_seed(0)
     seed_case = prepare_case(one[1], seeds_for(model, one), model.card.input, own.networks[0].multiple)
     caches = list(augmented_copies(own, seed_case, sorted(seed_case.truth), tuning.copies, random))
-    tuned = DecoderWeights(own, caches[0])
+    examples = SliceExamples(own, caches, tuning)
+    tuned = DecoderWeights(own, examples.parameters())
     next_look = curve.used()
 
     def step_done(share: float, loss: float) -> None:
         nonlocal next_look
         if curve.used() >= next_look:
-            now = [p.detach().clone() for p in tuned.parameters.values()]
+            (fold,), (average,) = tuned.parameters, tuned.tuned
+            now = {name: p.detach().clone() for name, p in fold.items()}
             with torch.no_grad():
-                for p, average in zip(tuned.parameters.values(), tuned.tuned.values(), strict=True):
-                    p.copy_(average)
+                for name, p in fold.items():
+                    p.copy_(average[name])
                 curve.stop()
-                for p, value in zip(tuned.parameters.values(), now, strict=True):
-                    p.copy_(value)
+                for name, p in fold.items():
+                    p.copy_(now[name])
             next_look = curve.used() + seconds / LOOKS
 
-    tune(tuned, caches, tuning, seconds, step_done)
+    tune(tuned, examples, tuning, TimeBudget(seconds, curve.used(), curve.used), step_done)
     return curve
 
 
@@ -160,7 +164,7 @@ def plain_curve(model: Model, one: Loaded, seconds: float) -> Curve:
 
     def look() -> float:
         network.eval()
-        found = EncodedSlices(case.number, tuple(rest), encode_slices(own, case, rest).features, truth)
+        found = EncodedSlices(case.number, tuple(rest), encode(own, case.images(rest)), truth)
         score = float(dices(predict(own, found), truth, labels, True)[0])
         network.train()
         return score

@@ -25,7 +25,8 @@ from medtl.cases import read_cases
 from medtl.errors import MedTLError
 from medtl.evaluation.metrics import dice
 from medtl.model.card import InputSpec
-from medtl.model.networks import Network, build
+from medtl.model.network import Network
+from medtl.model.networks import build
 from medtl.preprocess import TISSUE_CLIP, from_tissue_units, to_tissue_units
 from medtl.progress import TerminalProgress
 from medtl.training import fit as training

@@ -1,6 +1,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("medtl", deadline=None)  # a busy machine is no failure
+settings.load_profile("medtl")
 
 ROOT = Path(__file__).resolve().parents[2]
 

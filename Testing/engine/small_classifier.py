@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medtl.model.bundle import Model
 from medtl.model.card import Abstention, Calibration, InputSpec, ModelCard, NetworkSpec, TumourClass
-from medtl.model.networks import Network
+from medtl.model.network import Network
 
 CLASSES = (TumourClass("glioma", "Glioma"), TumourClass("notumor", "No tumour"))
 SIDE = 64
@@ -21,7 +21,7 @@ class Spots(Network):
     their share (in per cent) less 0.5, and its negative. The feature map is 16×16, and its
     brightest places draw attention."""
 
-    multiple = 4
+    multiples = (4, 4)
 
     def __init__(self, gain: float = 1.0) -> None:
         super().__init__()

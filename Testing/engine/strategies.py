@@ -1,13 +1,9 @@
 """Hypothesis strategies: any voxel grid that a scanner, a converter or a user may produce."""
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from medtl.volume import Geometry, Volume
-
-settings.register_profile("medtl", deadline=None)  # a busy machine is no failure
-settings.load_profile("medtl")
 
 _ANGLES = st.floats(-3.1, 3.1)
 _MM = st.floats(-250, 250)

@@ -95,6 +95,8 @@ def example(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
     write(tmp_path / "phantom")
+    (tmp_path / "home" / "models").mkdir(parents=True)
+    small_model.save(tmp_path / "home" / "models" / "t2-flair", small_model.pair_card())
     return tmp_path
 
 

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from medtl import cases
-from medtl.cases import CaseFiles, read_cases
+from medtl.cases import CaseFiles, ListedImages, read_cases, read_images
 from medtl.errors import InputError
 
 
@@ -117,7 +117,7 @@ def test_test_images_without_labels_leave_the_training_set(tmp_path):
         pytest.param(["a.nrrd"], "found neither pair", id="another layout"),
         pytest.param(["imagesTr/a.nrrd", "labelsTr/b.nrrd"], "found no a in .*labelsTr .2 without", id="unmatched"),
         pytest.param(
-            ["imagesTr/a_0000.nrrd", "imagesTr/a_0001.nrrd", "labelsTr/a.nrrd"], "several of a", id="channels"
+            ["imagesTr/a_0000.nrrd", "imagesTr/a_0001.nrrd", "labelsTr/a.nrrd"], "found more of a", id="channels"
         ),
         pytest.param(["imagesTr/readme.txt", "labelsTr/readme.txt"], "at least one case", id="no image"),
     ],
@@ -126,6 +126,72 @@ def test_a_bad_folder_is_refused_with_the_reason(tmp_path, files, message):
     touch(tmp_path, *files)
     with pytest.raises(InputError, match=message):
         read_cases(tmp_path)
+
+
+PAIR = ("T2", "FLAIR")
+
+
+@pytest.mark.parametrize("columns", ["image,image_2", "T2,FLAIR"])
+def test_several_channels_have_a_column_each(tmp_path, columns):
+    path = listed(tmp_path, f"{columns},label\na.nrrd,sub/b.nrrd,l.nrrd\n", "a.nrrd", "sub/b.nrrd", "l.nrrd")
+    (case,) = read_cases(path, PAIR)
+    assert case == CaseFiles("a", tmp_path / "a.nrrd", tmp_path / "l.nrrd", "a", channels=(tmp_path / "sub/b.nrrd",))
+    assert case.images == (tmp_path / "a.nrrd", tmp_path / "sub/b.nrrd")
+    assert read_images(path, PAIR) == (ListedImages("a", case.images),)
+
+
+def test_a_case_may_have_a_name(tmp_path):
+    text = "case,T2,FLAIR,label\none,a.nrrd,b.nrrd,l.nrrd\n,c.nrrd,d.nrrd,l.nrrd\n"
+    path = listed(tmp_path, text, "a.nrrd", "b.nrrd", "c.nrrd", "d.nrrd", "l.nrrd")
+    assert [(case.case, case.patient) for case in read_cases(path, PAIR)] == [("one", "one"), ("c", "c")]
+
+
+def test_a_list_of_one_image_needs_no_labels_to_be_segmented(tmp_path):
+    path = listed(tmp_path, "image\na.nrrd\n", "a.nrrd")
+    assert read_images(path, ("FLAIR",)) == (ListedImages("a", (tmp_path / "a.nrrd",)),)
+
+
+@pytest.mark.parametrize(
+    ("text", "channels", "message"),
+    [
+        pytest.param("image,label\na.nrrd,l.nrrd\n", PAIR, "Add the column image_2", id="one image for two"),
+        pytest.param("T2,label\na.nrrd,l.nrrd\n", PAIR, "T2,FLAIR,label .*Add the column FLAIR", id="one name of two"),
+        pytest.param("T2,FLAIR,label\na.nrrd,,l.nrrd\n", PAIR, "line 2 of .*, found FLAIR empty", id="empty cell"),
+        pytest.param("T2,FLAIR,label\na.nrrd,x.nrrd,l.nrrd\n", PAIR, r"1 missing, the first .*x\.nrrd", id="missing"),
+        pytest.param("T2,FLAIR,label\na.nrrd,a.nrrd,l.nrrd\n", PAIR, "each image once", id="one image for both"),
+        pytest.param(
+            "image,image_2,label\na.nrrd,b.nrrd,l.nrrd\n", ("T2",), "the column image_2 too", id="two for one"
+        ),
+    ],
+)
+def test_a_list_that_does_not_fit_the_channels_is_refused(tmp_path, text, channels, message):
+    with pytest.raises(InputError, match=message):
+        read_cases(listed(tmp_path, text, "a.nrrd", "b.nrrd", "l.nrrd"), channels)
+
+
+def test_a_folder_of_nnunet_has_a_file_for_each_channel(tmp_path):
+    names = ["a_0000", "a_0001", "b_1_0000", "b_1_0001"]
+    touch(tmp_path, *(f"imagesTr/{name}.nii.gz" for name in names), "labelsTr/a.nii.gz", "labelsTr/b_1.nii.gz")
+    found = {case.case: [image.name for image in case.images] for case in read_cases(tmp_path, PAIR)}
+    assert found == {
+        "a": ["a_0000.nii.gz", "a_0001.nii.gz"],
+        "b_1": ["b_1_0000.nii.gz", "b_1_0001.nii.gz"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (["a_0000", "a_0001", "a_0002"], "Expected 2 channels a case in .*, found more of a"),
+        (["a_0000"], r"found no a_0001 \(1 missing in all\)"),
+        (["a_0001"], "found no a_0000"),
+        (["a"], r"found no a_0000 \(2 missing in all\)"),
+    ],
+)
+def test_a_folder_with_other_channels_is_refused(tmp_path, images, message):
+    touch(tmp_path, *(f"imagesTr/{name}.nii.gz" for name in images), "labelsTr/a.nii.gz")
+    with pytest.raises(InputError, match=message):
+        read_cases(tmp_path, PAIR)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")

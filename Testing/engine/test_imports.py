@@ -23,9 +23,9 @@ LAYERS = (
     {"phantom"},
     {"cases"},
     {"model"},
-    {"preprocess", "labels"},
+    {"channels", "preprocess", "labels", "decision"},
     {"measurement"},
-    {"gate", "postprocess"},
+    {"gate", "postprocess", "windows"},
     {"segmentation"},
     {"classification"},
     {"evaluation"},
@@ -50,11 +50,14 @@ WITHIN = {
         {"isolated"},
     ),
     "model": (
-        {"card_text", "files", "series_name", "tuning_records"},
-        {"card", "device"},
-        {"store", "networks"},
+        {"card_text", "files", "label_looks", "series_name", "tuning_records"},
+        {"card", "checkpoint", "device", "network"},
+        {"monai_config", "monai_networks", "nnunet", "unets"},
+        {"store", "networks", "zoo"},
         {"bundle"},
+        {"import_model"},
     ),
+    "windows": ({"resampling"}, {"prepare", "restore", "sliding"}),
     "classification": (
         {"frames", "region", "report"},
         {"network", "shape", "slices"},
@@ -66,7 +69,9 @@ WITHIN = {
     "finetuning": (
         {"seed", "run", "output"},
         {"between_slices", "features"},
-        {"decoder"},
+        {"decoder", "window_case", "blend"},
+        {"slice_tuning", "window_tuning", "window_blend"},
+        {"cases"},
         {"guard"},
         {"held_out"},
         {"finetune", "suggest"},
@@ -81,16 +86,22 @@ WITHIN = {
 }
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
-    *("errors", "progress", "results", "typed_json", "volume", "io", "phantom", "cases", "gate", "labels"),
+    *("errors", "progress", "results", "typed_json", "volume", "io", "phantom", "cases", "channels", "gate", "labels"),
     *(
         "measurement",
         "worker",
         "worker_jobs",
         "model.card",
         "model.card_text",
+        "model.checkpoint",
         "model.files",
+        "model.import_model",
+        "model.label_looks",
+        "model.monai_config",
+        "model.nnunet",
         "model.series_name",
         "model.store",
+        "model.zoo",
     ),
     *(
         "model.bundle",
@@ -113,7 +124,9 @@ SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib",
 SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"}, {"module"})
 SLICER_SIDE_MAY = {
     *("errors", "progress", "typed_json", "volume", "io", "phantom", "gate", "measurement", "labels"),
-    *("model.card", "model.card_text", "model.files", "model.store", "finetuning.seed", "classification.report"),
+    *("model.card", "model.card_text", "model.files", "model.import_model", "model.series_name"),
+    *("model.store",),
+    *("finetuning.seed", "classification.report"),
 }
 
 

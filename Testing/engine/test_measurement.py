@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import geometries
 
-from medtl.measurement import DIRECT_VOXELS, lesions
+from medtl.measurement import DIRECT_VOXELS, lesions, measure
 from medtl.phantom import head
-from medtl.volume import Geometry
+from medtl.volume import Geometry, Labelmap, Segment
 
 GRID = Geometry((12, 10, 8), (0.5, 1.0, 3.0), (-7.0, 20.0, 3.5))
 
@@ -67,6 +67,22 @@ def test_a_slow_count_finds_the_same_figures_of_a_lesion_that_is_not_small(spaci
     mask = ((z - 4) / 4) ** 2 + ((y - 5) / 5) ** 2 + ((x - 6) / 6) ** 2 < 1 + 0.2 * np.sin(x + 2 * y)
     assert np.count_nonzero(mask) > 4 * DIRECT_VOXELS
     check_against_slow(mask, Geometry((13, 11, 9), spacing))
+
+
+def test_many_labels_are_measured_in_their_boxes_as_each_in_the_whole_volume():
+    random = np.random.default_rng(3)
+    array = (random.integers(1, 9, GRID.shape) * (random.random(GRID.shape) < 0.3)).astype(np.uint8)
+    array[array == 5] = 0
+    covered = np.array([[3, 7], [3, 400]])
+    segments = tuple(Segment(value, f"m.{value}", f"Part {value}") for value in (3, 5, 1))
+    labelmap = Labelmap(array, GRID, segments, covered=covered)
+    found = measure(labelmap)
+    assert [one.id for one in found] == ["m.3", "m.5", "m.1", "2", "4", "6", "7", "8"]
+    for one, value in zip(found, (3, 5, 1, 2, 4, 6, 7, 8), strict=True):
+        mask = labelmap.mask(value)
+        assert one.volume_ml == np.count_nonzero(mask) * GRID.voxel_ml
+        slow = [(part.volume_ml, part.diameter_mm, part.centre) for part in lesions(mask, GRID)]
+        assert [(part.volume_ml, part.diameter_mm, part.centre) for part in one.lesions] == slow
 
 
 def test_voxels_that_touch_at_a_corner_are_one_lesion():

@@ -84,15 +84,21 @@ def test_no_image_data_and_no_pickled_weights_are_in_the_repository(files):
     assert [p for p in pictures if not p.startswith(tuple(f"{folder}/" for folder in PICTURE_FOLDERS))] == []
 
 
-def test_no_file_names_a_path_of_one_machine(files):
-    machine_path = re.compile(r"(?<![\w.:/~-])/(work|tmp|root)/")
+MISTAKES = {
+    "a path of one machine": r"(?<![\w.:/~-])/(work|tmp|root)/",
+    "both sides of a merge": r"^(<{7} |={7}$|>{7} )",
+}
+
+
+@pytest.mark.parametrize("pattern", MISTAKES.values(), ids=MISTAKES)
+def test_no_line_has_what_does_not_belong_there(pattern, files):
     found = []
     for path in files:
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             continue
-        found += [f"{relative(path)}:{n}" for n, line in enumerate(text.splitlines(), 1) if machine_path.search(line)]
+        found += [f"{relative(path)}:{n}" for n, line in enumerate(text.splitlines(), 1) if re.search(pattern, line)]
     assert found == []
 
 

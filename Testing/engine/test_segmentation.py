@@ -13,18 +13,19 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from small_model import LESION, WINDOW, Bands, bands
+from small_model import CUBES, LESION, PLAIN, WINDOW, Bands, bands, windowed
 from strategies import geometries, rotation
 
 from medtl import segmentation as module
 from medtl.errors import Cancelled, DeviceError, InputError, ModelError
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image
-from medtl.model.card import Calibration, Cleanup, InputSpec, Label
+from medtl.model.card import Calibration, Cleanup, InputSpec, Label, Normalisation
 from medtl.postprocess import fill_holes, keep_components
 from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions, segment, segment_file
 from medtl.typed_json import encode
 from medtl.volume import PLANES, Geometry, Volume
+from medtl.windows.sliding import logit_planes
 
 THREE = (Label(1, "a", "A"), Label(2, "b", "B"), Label(3, "c", "C"))
 STAGES = ("read", "prepare", "infer", "clean", "write")
@@ -700,3 +701,147 @@ def test_large_finite_logits_are_no_error():
 def test_an_impossible_number_of_threads_is_refused(threads):
     with pytest.raises(InputError, match=r"Expected 1 to \d+ threads, found .* CPU cores"):
         InferenceOptions(threads=threads)
+
+
+@given(geometries(), st.sampled_from(["LPS", "RAS", "SAR"]), st.permutations((0, 1, 2)), st.integers(0, 2**31))
+@hypothesis_settings(max_examples=40)
+def test_a_3d_network_sees_the_same_scene_in_any_order_of_axes(geometry, orientation, axes, seed):
+    spec = replace(CUBES, orientation=orientation, axes=tuple(axes), patch=(4, 3, 5), normalisation=(PLAIN,))
+    volume = noise(geometry, seed)
+    expected = segment(volume, windowed(spec)).labelmap.array
+    # The same voxels at the same places, stored in another order: x and z change places, y runs backwards.
+    z, y, x = volume.array.shape
+    columns = geometry.axes[:, [2, 1, 0]] * [1, -1, 1]
+    last = geometry.affine @ [0, y - 1, 0, 1]
+    other = Geometry((z, y, x), tuple(np.array(geometry.spacing)[[2, 1, 0]]), tuple(last[:3]), tuple(columns.ravel()))
+    stored = np.ascontiguousarray(volume.array.transpose(2, 1, 0)[:, ::-1])
+    found = segment(Volume(stored, other), windowed(spec)).labelmap
+    assert found.geometry == other
+    np.testing.assert_array_equal(found.array, expected.transpose(2, 1, 0)[:, ::-1])
+
+
+@given(geometries(), st.integers(0, 2**31))
+@hypothesis_settings(max_examples=20)
+def test_as_stored_a_3d_network_sees_the_array_of_the_file(geometry, seed):
+    spec = replace(CUBES, orientation="stored", spacing=geometry.spacing[::-1])
+    volume = noise(geometry, seed)
+    turned = Geometry(geometry.size, geometry.spacing)
+    expected = segment(Volume(volume.array, turned), windowed(spec)).labelmap.array
+    np.testing.assert_array_equal(segment(volume, windowed(spec)).labelmap.array, expected)
+
+
+def slowly_segmented(volume: Volume, model, spec) -> np.ndarray:
+    """The twin of a 3D network with argmax on a volume that is stored as the network wants it: whole volumes only."""
+    nonzero = np.argwhere(volume.array != 0)
+    low, high = nonzero.min(0), nonzero.max(0) + 1
+    box = tuple(slice(a, b) for a, b in zip(low, high))
+    image = volume.array[box].astype(np.float64)
+    filled = ndimage.binary_fill_holes(volume.array != 0)[box]
+    image[filled] = (image[filled] - image[filled].mean()) / image[filled].std()
+    factors = np.divide(volume.geometry.spacing[::-1], spec.spacing)
+    shape = [max(1, round(n * f)) for n, f in zip(image.shape, factors)]
+    small = ndimage.zoom(image, np.divide(shape, image.shape), order=3, mode="nearest", grid_mode=True)
+    small = np.clip(small, image.min(), image.max()).astype(np.float32)
+    logits = torch.stack(list(logit_planes(small[None], model, spec)), 1).double().numpy()
+    back = np.divide(image.shape, shape)
+    full = np.stack([ndimage.zoom(one, back, order=1, mode="nearest", grid_mode=True) for one in logits])
+    labels = np.zeros(volume.array.shape, np.uint8)
+    labels[box] = full.argmax(0)
+    return labels
+
+
+@pytest.mark.parametrize("patch", [(6, 8, 7), (9, 5)])
+def test_windows_give_the_labels_of_whole_volumes(patch):
+    spacing = (1.5, 1.0, 1.3)
+    spec = replace(
+        CUBES,
+        patch=patch,
+        spacing=(2.0, 1.3, 0.9) if len(patch) == 3 else (1.3, 0.9),
+        normalisation=(Normalisation("zscore", masked=True),),
+        orientation="stored",
+        mirror=(1,),
+    )
+    volume = blob((22, 18, 14), spacing[::-1], radius=6)
+    volume.array[7, 9, 10] = 0  # a hole counts as body
+    model = windowed(spec, labels=3, folds=2)
+    twin = replace(spec, spacing=(spacing[0], *spec.spacing)) if len(patch) == 2 else spec
+    labels = segment(volume, model).labelmap.array
+    assert len(np.unique(labels)) > 2
+    assert np.mean(labels != slowly_segmented(volume, model, twin)) < 1e-3
+
+
+def test_without_mirroring_a_window_is_computed_once():
+    spec = replace(CUBES, patch=(4, 4, 4), spacing=(1.0, 1.0, 1.0), mirror=(0, 1, 2))
+    volume, model = noise(Geometry((9, 9, 9))), windowed(spec, labels=3)
+    plain = segment(volume, model, InferenceOptions(mirror=False)).labelmap.array
+    np.testing.assert_array_equal(plain, segment(volume, windowed(replace(spec, mirror=()), labels=3)).labelmap.array)
+    assert (plain != segment(volume, model).labelmap.array).any()
+
+
+def test_probabilities_and_uncertainty_of_windows_fit_the_labels():
+    spec = replace(CUBES, spacing=(2.0, 1.5, 1.5))
+    for decision, labels in (("argmax", 3), ("regions", 2)):
+        model = windowed(spec, labels, decision=decision)
+        volume = blob((20, 16, 12), (1.0, 1.0, 1.0), radius=5)
+        result = segment(volume, model, InferenceOptions(keep_probabilities=True, keep_uncertainty=True))
+        inside = np.zeros(volume.array.shape, bool)
+        hit = np.argwhere(volume.array != 0)
+        inside[tuple(slice(a, b + 1) for a, b in zip(hit.min(0), hit.max(0)))] = True
+        assert not result.probabilities[:, ~inside].any()
+        assert not result.uncertainty[~inside].any()
+        assert 0 <= result.uncertainty.min() < result.uncertainty.max() <= 1 + 1e-6
+        if decision == "argmax":
+            full = np.concatenate([1 - result.probabilities.sum(0, keepdims=True), result.probabilities])
+            expected = full.argmax(0)
+        else:
+            expected = np.where(result.probabilities[1] > 0.5, 2, result.probabilities[0] > 0.5)
+        assert np.mean((expected != result.labelmap.array)[inside]) < 1e-3  # but where two are equal
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 9), (9, 1, 9), (2, 3, 40)])
+@pytest.mark.parametrize("patch", [(6, 8, 7), (8, 7)])
+def test_a_volume_smaller_than_a_window_is_segmented(shape, patch):
+    volume = Volume(np.full(shape, 150, np.int16), Geometry(shape[::-1], (1.0, 1.0, 1.0)))
+    spec = replace(CUBES, patch=patch, spacing=(1.0,) * len(patch))
+    assert segment(volume, windowed(spec)).labelmap.array.shape == shape
+
+
+def test_an_image_of_0_is_segmented_as_a_whole():
+    volume = Volume(np.zeros((5, 6, 7), np.int16), Geometry((7, 6, 5)))
+    spec = replace(CUBES, normalisation=(Normalisation("zscore", masked=True),))
+    assert segment(volume, windowed(spec)).labelmap.array.shape == (5, 6, 7)
+
+
+TWO_CHANNELS = replace(CUBES, normalisation=(PLAIN, PLAIN))
+
+
+def test_a_channel_that_is_missing_is_refused_with_its_name():
+    with pytest.raises(InputError, match=r"Expected 2 volumes for small \(MR0, MR1\), found 1; missing: MR1"):
+        segment(noise(Geometry((8, 8, 8))), windowed(TWO_CHANNELS))
+    with pytest.raises(InputError, match=r"Expected 1 volume for small \(CT\), found 2"):
+        segment([noise(Geometry((8, 8, 8)))] * 2, bands())
+
+
+def test_a_channel_on_another_grid_is_resampled_with_a_warning():
+    first = blob((20, 16, 12), (1.0, 1.0, 1.0))
+    fine = replace(first, warnings=("first says so",))
+    same = segment([fine, first], windowed(TWO_CHANNELS))
+    assert same.warnings == ("first says so",)
+    # The same scene, sampled twice as finely, with voxel centres on those of the first.
+    array = ndimage.zoom(first.array.astype(float), np.divide((23, 31, 39), (12, 16, 20)), order=1)
+    other = Volume(array.astype(np.float32), Geometry((39, 31, 23), (0.5, 0.5, 0.5)))
+    result = segment([fine, other], windowed(TWO_CHANNELS))
+    assert "MR1 was resampled onto the grid of MR0: it has another size" in result.warnings[1]
+    assert result.labelmap.geometry == first.geometry
+    np.testing.assert_array_equal(result.labelmap.array, same.labelmap.array)
+    beside = replace(first, geometry=replace(first.geometry, origin=(0.0, 2.5, 0.0)))
+    assert "lies up to 2.5 mm beside it" in segment([first, beside], windowed(TWO_CHANNELS)).warnings[0]
+    elsewhere = replace(first, geometry=replace(first.geometry, origin=(500.0, 0.0, 0.0)))
+    with pytest.raises(InputError, match="Expected volumes that overlap"):
+        segment([first, elsewhere], windowed(TWO_CHANNELS))
+
+
+def test_a_grid_that_does_not_fit_into_memory_is_refused_before_it_is_made():
+    spec = replace(CUBES, spacing=(0.002, 0.002, 0.002))
+    with pytest.raises(ModelError, match="GB of free memory for a grid of"):
+        segment(noise(Geometry((9, 9, 9), (5.0, 5.0, 5.0))), windowed(spec))

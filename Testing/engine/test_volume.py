@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import geometries
 
 from medtl.errors import InputError
-from medtl.volume import Geometry, check_same_grid, geometry_of, to_sitk
+from medtl.volume import Geometry, check_same_grid, geometry_of, label_boxes, to_sitk
 
 
 @given(geometries())
@@ -84,3 +84,23 @@ def test_another_grid_is_told_with_the_distance_or_the_sizes() -> None:
         check_same_grid(grid, replace(grid, origin=(0.0, 3.0, 0.0)), "a.nrrd", "b.nrrd")
     with pytest.raises(InputError, match="found 5 × 4 × 2 voxels beside 5 × 4 × 3"):
         check_same_grid(replace(grid, size=(5, 4, 2)), grid, "a.nrrd", "b.nrrd")
+
+
+def slow_boxes(labels: np.ndarray) -> dict[int, tuple[slice, ...]]:
+    """The box around each value, by looking at the whole volume for each."""
+    boxes = {}
+    for value in np.unique(labels[labels != 0]):
+        there = np.argwhere(labels == value)
+        ends = zip(there.min(axis=0), there.max(axis=0), strict=True)
+        boxes[int(value)] = tuple(slice(int(first), int(last) + 1) for first, last in ends)
+    return boxes
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 5), (2, 1, 6), (2, 6, 1), (7, 3, 1), (0, 3, 3)])
+@pytest.mark.parametrize("values", [2, 4, 300])
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_boxes_of_labels_are_those_of_a_slow_search(shape, values, share):
+    random = np.random.default_rng(values)
+    for _ in range(5):
+        labels = random.integers(1, values, shape).astype(np.uint16) * (random.random(shape) < share)
+        assert label_boxes(labels) == slow_boxes(labels)

@@ -19,14 +19,16 @@ import numpy as np
 import pytest
 
 from medtl import __version__, worker, worker_jobs
-from medtl.errors import InputError
+from medtl.errors import Cancelled, InputError
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_whole
 from medtl.model.bundle import load_model
+from medtl.model.card import load_card
 from medtl.phantom import head
 from medtl.progress import Progress, no_progress
 from medtl.results import SegmentedFile
 from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions, segment_file
+from medtl.typed_json import encode
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("read", "load", "prepare", "infer", "clean", "write")
@@ -114,7 +116,7 @@ class Client:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])} | environment,
         )
         self.lines: queue.Queue[tuple[float, bytes]] = queue.Queue()
         self.complaints = b""
@@ -516,15 +518,17 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         return SimpleNamespace(card=SimpleNamespace(name="glioma"), sha256=content, folder=folder)
 
     def segment_file(
-        source: Path,
+        sources: tuple[Path, ...],
         model: Any,
         outputs: OutputOptions,
         reading: ReadOptions,
         options: InferenceOptions,
         progress: Progress,
     ) -> SegmentedFile:
-        seen.calls.append((source, outputs, reading, options))
-        return SegmentedFile(str(source), str(outputs.labelmap), (), {"read": 0.25}, ("small field of view",))
+        seen.calls.append((sources, outputs, reading, options))
+        return SegmentedFile(
+            ",".join(map(str, sources)), str(outputs.labelmap), (), {"read": 0.25}, ("small field of view",)
+        )
 
     monkeypatch.setattr("medtl.model.store.find_model", lambda name: folder)
     monkeypatch.setattr("medtl.model.bundle.load_model", load_model)
@@ -540,8 +544,8 @@ def segment_request(**options: object) -> dict[str, Any]:
 def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace) -> None:
     options = {"device": "cpu", "frame": 2, "cleanup": False, "uncertainty": "u.nrrd"}
     reports: list[tuple[str, float]] = []
-    result = worker_jobs.run_segment(
-        segment_request(**options), lambda stage, fraction: reports.append((stage, fraction))
+    result = encode(
+        worker_jobs.run_segment(segment_request(**options), lambda stage, fraction: reports.append((stage, fraction)))
     )
     seconds = result["results"][0].pop("seconds")
     assert result == {
@@ -553,16 +557,28 @@ def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace)
     assert (set(seconds), seconds["read"]) == ({"load", "read"}, 0.25)
     assert reports == [("load", 0.0), ("load", 1.0)]
     outputs = OutputOptions(Path("b.nrrd"), uncertainty=Path("u.nrrd"))
-    assert engine.calls == [(Path("a.nrrd"), outputs, ReadOptions(frame=2), InferenceOptions(cleanup=False))]
+    assert engine.calls == [((Path("a.nrrd"),), outputs, ReadOptions(frame=2), InferenceOptions(cleanup=False))]
     assert engine.loads == [(str(engine.folder.resolve()), "cpu")]
 
 
+def test_the_input_of_several_channels_is_a_list_of_paths(engine: SimpleNamespace) -> None:
+    worker_jobs.run_segment(segment_request() | {"input": ["t2.nrrd", "flair.nrrd"]}, no_progress)
+    assert engine.calls[0][0] == (Path("t2.nrrd"), Path("flair.nrrd"))
+
+
+@pytest.mark.parametrize("given", [[], [""], ["a.nrrd", 3], 3, "", None, {"T2": "a.nrrd"}])
+def test_an_input_that_is_no_path_is_refused(given: object, engine: SimpleNamespace) -> None:
+    for run in (worker_jobs.run_segment, worker_jobs.run_suggest):
+        with pytest.raises(InputError, match=r"Expected input \(str, or a list of str\), found"):
+            run(segment_request() | {"input": given}, no_progress)
+
+
 def test_a_model_is_loaded_once_until_its_bundle_changes(engine: SimpleNamespace) -> None:
-    first = [worker_jobs.run_segment(segment_request(), no_progress)["sha256"] for _ in range(3)]
+    first = [worker_jobs.run_segment(segment_request(), no_progress).sha256 for _ in range(3)]
     assert first == [b"weights".hex()] * 3
     assert engine.loads == [(str(engine.folder.resolve()), "auto")]
     (engine.folder / "model.safetensors").write_bytes(b"new weights")
-    assert worker_jobs.run_segment(segment_request(), no_progress)["sha256"] == b"new weights".hex()
+    assert worker_jobs.run_segment(segment_request(), no_progress).sha256 == b"new weights".hex()
     worker_jobs.run_segment(segment_request(device="cpu"), no_progress)
     assert [device for _, device in engine.loads] == ["auto", "auto", "cpu"]
 
@@ -594,6 +610,39 @@ def test_an_option_that_is_unknown_or_of_a_wrong_type_is_refused(
     with pytest.raises(InputError, match=words):
         worker_jobs.run_segment(segment_request(**options), no_progress)
     assert engine.loads == []
+
+
+def test_a_model_is_imported_with_the_choices_of_the_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
+    from small_results import write_results  # here, because each worker of these tests imports this file
+
+    source, reports = write_results(tmp_path).parent, []
+    request = {"id": 1, "job": "import", "input": str(source), "options": {"folds": ["1"], "name": "tiny"}}
+    result = worker_jobs.run_import(request, lambda stage, fraction: reports.append((stage, fraction)))
+    assert encode(result) == {"model": "tiny", "folder": str(tmp_path / "home" / "models" / "tiny")}
+    assert load_card(tmp_path / "home" / "models" / "tiny").training["imported"]["folds"] == ["1"]
+    assert reports[-1] == ("write", 1.0)
+    with pytest.raises(InputError, match="'colour'"):
+        worker_jobs.run_import({**request, "options": {"colour": "red"}}, no_progress)
+
+
+def test_an_import_of_a_bundle_that_is_cancelled_leaves_no_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
+
+    def cancel(stage: str, fraction: float) -> None:
+        if (stage, fraction) == ("write", 1.0):
+            raise Cancelled("The job was cancelled.")
+
+    import small_model
+
+    small_model.save(tmp_path / "small")
+    with pytest.raises(Cancelled):
+        worker_jobs.run_import({"id": 1, "job": "import", "input": str(tmp_path / "small")}, cancel)
+    assert list((tmp_path / "home" / "models").iterdir()) == []
+    worker_jobs.run_import({"id": 1, "job": "import", "input": str(tmp_path / "small")}, no_progress)
+    assert [folder.name for folder in (tmp_path / "home" / "models").iterdir()] == ["small"]
 
 
 @pytest.mark.parametrize("name", ["model", "input", "output", "options"])

@@ -12,10 +12,13 @@ import qt
 import slicer
 from packaging.requirements import Requirement
 
+from medtl import worker_jobs
 from medtl.errors import MedTLError
 from medtl.io.read import read_volume
 from medtl.io.write import write_labelmap
 from medtl.phantom import Phantom, head
+from medtl.progress import no_progress
+from medtl.typed_json import encode
 from medtl.volume import Geometry, Labelmap, Segment
 from MedTLLib import samples
 from MedTLLib.jobs import packages
@@ -53,7 +56,7 @@ class FakeWorker:
         self.jobs: dict[int, tuple[Any, Any, Any, Any]] = {}
         self.cancelled: list[int] = []
         self.answers_cancel = True
-        self.segment = SEGMENT
+        self.segments: tuple[Segment, ...] = (SEGMENT,)
         self.ahead = 0.0
         self.then: Callable[[], object] | None = None
         self.between: Callable[[], object] | None = None
@@ -105,9 +108,21 @@ class FakeWorker:
     def write(self, mask: np.ndarray) -> None:
         """Write this mask as the job's output."""
         request = self.requests[min(self.jobs) - 1]
-        geometry = read_volume(self.folder / request["input"]).geometry
-        labelmap = Labelmap((mask > 0).astype(np.uint8), geometry, (self.segment,))
+        first = request["input"] if isinstance(request["input"], str) else request["input"][0]
+        geometry = read_volume(self.folder / first).geometry
+        labels = mask if len(self.segments) > 1 else mask > 0
+        labelmap = Labelmap(labels.astype(np.uint8), geometry, self.segments)
         write_labelmap(self.folder / request["output"], labelmap)
+
+    def imports(self) -> None:
+        """Do the oldest job, an import of a bundle, as the engine does."""
+        try:
+            result = encode(worker_jobs.run_import(self.requests[min(self.jobs) - 1], no_progress))
+        except MedTLError as error:
+            self.error(type(error).__name__, str(error))
+            return
+        self.state = "ready"
+        self.jobs.pop(min(self.jobs))[1](result)
 
     def answer(self, *records: Any) -> None:
         """The job's answer has these records."""

@@ -1,6 +1,7 @@
 """The module as Slicer meets it: file, self-test, logic from the console, and the whole way with the real engine."""
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -84,7 +85,12 @@ def test_opening_the_panel_starts_no_process_and_asks_nothing(tmp_path, monkeypa
 
 def test_the_module_s_own_test_passes_where_the_engine_is_not_installed(user, monkeypatch):
     user.packages.needed = packages.TORCH
-    sys.modules["MedTLSegment"].MedTLSegmentTest().runTest()
+    selfTest, said = sys.modules["MedTLSegment"].MedTLSegmentTest, []
+    monkeypatch.setattr(selfTest, "delayDisplay", lambda self, text: said.append(text))
+    before = len(host.dialogs.shown)
+    selfTest().runTest()
+    assert said == ["Test passed"]
+    assert (user.packages.needed, len(host.dialogs.shown)) == (packages.TORCH, before), "nothing was installed or asked"
 
 
 def test_sample_data_makes_the_phantom_when_it_is_asked_for(user):
@@ -217,6 +223,57 @@ def test_cancel_in_the_middle_of_the_real_engine_frees_the_panel_within_two_seco
     assert time.monotonic() - began < 3.0
     assert user.status() == "Cancelled. Nothing was changed."
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+MAKE_RESULTS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "Testing/engine")
+import torch
+import small_results as small
+
+def two(plans):
+    configuration = plans["configurations"]["3d_fullres"]
+    configuration |= {"normalization_schemes": ["ZScoreNormalization"] * 2, "use_mask_for_norm": [False] * 2}
+    figures = plans["foreground_intensity_properties_per_channel"]
+    figures["1"] = figures["0"]
+
+folder = small.write_results(Path(sys.argv[1]))
+small.change(folder / small.PLANS, two)
+small.change(folder / small.DATASET, lambda dataset: dataset.update(channel_names={"0": "T1", "1": "T2"}))
+for fold in ("0", "1"):
+    weights = small.some_weights(int(fold), channels=2)
+    torch.save(small.a_checkpoint(weights), folder / f"fold_{fold}" / "checkpoint_final.pth")
+print(folder)
+"""
+
+
+@needs_engine
+def test_nnu_net_s_results_of_two_channels_are_imported_and_run_by_the_real_engine(served, tmp_path):
+    user = served
+    made = subprocess.run(
+        [ENGINE_PYTHON, "-c", MAKE_RESULTS, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    host.answer(str(Path(made.stdout.strip()) / "plans.json"), qt.QDialog.Accepted)
+    user.ui.importButton.click()
+    host.process_until(lambda: user.ui.importButton.enabled, 90.0, "The import")
+    name = "Tiny-3d_fullres"
+    assert user.status() == f"Imported: {name}."
+    for called in ("p1_t1", "p1_t2"):
+        volume = samples.volume_node(head(1, (16, 16, 4), (2.0, 2.0, 10.0)).volume, called)
+    slicer.app.processEvents()
+    combo = user.ui.modelCombo
+    combo.currentIndex = combo.findData(name)
+    user.ui.segmentButton.click()
+    host.process_until(lambda: user.ui.segmentButton.enabled, 90.0, "The result")
+    host.process_until(lambda: user.rows(), 10.0, "The table")
+    assert user.status().startswith("Done in"), user.status()
+    segmentation = user.chosen.resultSegmentation
+    ids = segmentation.GetSegmentation().GetSegmentIDs()
+    assert ids == (f"{name}.edema", f"{name}.core")
+    assert sum(voxels(segmentation, volume, each).sum() for each in ids) > 0
+    assert "torch" not in sys.modules
 
 
 @needs_engine

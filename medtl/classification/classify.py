@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..decision import check_finite
 from ..errors import InputError, memory_errors
 from ..measurement import largest_part
 from ..model.card import ModelCard
 from ..model.device import check_threads, limited_threads, memory_advice
 from ..preprocess import in_order, orient, turn, turn_back
 from ..progress import Progress, Stopwatch, no_progress
-from ..segmentation import check_finite
+from ..results import Feature
 from ..volume import Volume, check_voxels
 from .abstention import abstention_reasons, weak_evidence
 from .frames import acquired_plane
 from .network import heat_maps, run_network
-from .shape import Feature, predict, shape_features
+from .shape import predict, shape_features
 from .slices import (
     describe_mean,
     frame_slices,

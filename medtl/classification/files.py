@@ -1,8 +1,8 @@
 """Classify a file: an image and a model in, the record of `medtl classify --json` and a heat map out."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,64 +15,13 @@ from ..io.isolated import Reader
 from ..io.write import Write, check_output, store_image, write_together
 from ..model.card import ModelCard
 from ..progress import Progress, Stopwatch, no_progress
+from ..results import ClassifiedFile, ImageRecord, SliceRecord
 from ..volume import Volume, voxels_sha256
 from .classify import Classification, ClassifyOptions, classify
 from .region import read_region
-from .shape import Feature
 
 if TYPE_CHECKING:
     from ..model.bundle import Model
-
-
-@dataclass(frozen=True)
-class SliceRecord:
-    """A slice's index, its weight in the mean, and its probabilities by class id."""
-
-    index: int
-    weight: float
-    probabilities: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """The image that was classified; `spacing` (x, y, z) is None where it is not real."""
-
-    sha256: str
-    size: tuple[int, int, int]
-    spacing: tuple[float, float, float] | None
-    modality: str | None
-    description: str | None
-
-
-@dataclass(frozen=True)
-class FileClassification:
-    """The classification of a file, with numbers rounded to 4 decimals: one result of `medtl classify --json`.
-
-    `class_id` and `name` are those of the most probable class, also where the model abstains; `votes` are the slices by
-    their most probable class.
-    """
-
-    class_id: str = field(metadata={"key": "class"})
-    name: str
-    probabilities: Mapping[str, float]
-    abstained: bool
-    reasons: tuple[str, ...]
-    score: float | None
-    threshold: float | None
-    plane: str | None
-    votes: Mapping[str, int]
-    slices: tuple[SliceRecord, ...]
-    rule: str
-    features: tuple[Feature, ...]
-    interval: tuple[float, ...] | None
-    prevalence: float | None
-    image: ImageRecord
-    input: str
-    segmentation: str | None
-    segment: str | None
-    heatmap: str | None
-    warnings: tuple[str, ...]
-    seconds: Mapping[str, float]
 
 
 def classify_file(
@@ -81,7 +30,7 @@ def classify_file(
     options: ClassifyOptions | None = None,
     progress: Progress = no_progress,
     reader: Reader = read,
-) -> FileClassification:
+) -> ClassifiedFile:
     """The classification of one input; the heat map is written whole or not at all.
 
     Raises: MedTLError as reading, classifying and writing do; InputError when the heat map exists and not `force`.
@@ -116,7 +65,7 @@ def classify_file(
 
 def record_of(
     result: Classification, source: Path, volume: Volume, card: ModelCard, options: ClassifyOptions
-) -> FileClassification:
+) -> ClassifiedFile:
     """The record of a classification."""
     ids = [tumour_class.id for tumour_class in card.classes]
     votes = Counter(ids[int(np.argmax(p))] for p in result.slices.values())
@@ -124,7 +73,7 @@ def record_of(
     def by_class(probabilities: Sequence[float]) -> dict[str, float]:
         return {name: round(p, 4) for name, p in zip(ids, probabilities, strict=True)}
 
-    return FileClassification(
+    return ClassifiedFile(
         class_id=ids[result.best],
         name=card.classes[result.best].name,
         probabilities=by_class(result.probabilities),

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from ..decision import check_finite
 from ..model.card import ModelCard
 from ..progress import Progress
-from ..segmentation import check_finite
 from .frames import Framed
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def _safe(cell: Any) -> Any:
     return f"'{cell}" if cell.lstrip(" \u00a0\u3000").startswith(FORMULA_STARTS) else cell
 
 
-def usual_probability(record: Mapping[str, Any], class_id: str) -> float | None:
-    """The share of a class in training, to compare its probability in a record with; None where it is not stated."""
-    share: float | None = record.get("prevalence")  # of the second class
-    return share if share is None or class_id == list(record["probabilities"])[1] else 1 - share
+def usual_probability(prevalence: float | None, classes: Iterable[str], class_id: str) -> float | None:
+    """The share of a class in training, to compare its probability with; `prevalence` is that of the second of the
+    `classes`, None where it is not stated."""
+    return prevalence if prevalence is None or class_id == list(classes)[1] else 1 - prevalence

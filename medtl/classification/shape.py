@@ -15,6 +15,7 @@ from scipy.special import expit
 from ..errors import InputError, ModelError
 from ..measurement import components, part_warning
 from ..model.card import Coefficients
+from ..results import Feature
 from ..volume import Geometry, to_sitk
 
 # Names of the features, and how they are shown. A model's term `log_NAME` takes the natural logarithm of NAME.
@@ -40,16 +41,6 @@ class Shape:
 
     values: Mapping[str, float]
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Feature:
-    """A feature of a model: `contribution` is what it adds to the log-odds of the second class."""
-
-    name: str
-    label: str
-    value: float
-    contribution: float
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from ..errors import STOPPABLE, Cancelled, InputError, MedTLError, explain
-from ..results import SegmentFigures
+from ..results import FailedInput, SegmentFigures
 
 READER_GONE = 141
 # What a message adds for the option that resolves its error, where the command has that option.
@@ -32,6 +32,7 @@ HINTS = {
     "series": "Use --series UID.",
     "segmentation": "Use --segmentation FILE.",
     "segment": "Use --segment ID.",
+    "data_outside": "Use --data-outside if you trust the header.",
 }
 
 
@@ -188,6 +189,14 @@ def print_error(error: BaseException, args: argparse.Namespace | None = None, ab
         print_messages(*"".join(traceback.format_exception(error)).splitlines())
     print_messages(f"medtl: {about}: {text}" if str(about) and str(about) not in text else f"medtl: {text}")
     return text
+
+
+def report_failure(
+    error: BaseException, args: argparse.Namespace, source: object = None, several: bool = False
+) -> FailedInput:
+    """The record of an error for --json. The error is printed, after the input where there are `several`."""
+    about = source if source is not None and several else ""
+    return FailedInput(None if source is None else str(source), print_error(error, args, about))
 
 
 def exit_status(error: BaseException) -> int:

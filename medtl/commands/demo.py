@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..io import read
+from ..io.isolated import IsolatedReader, Reader
 from ..progress import Progress, Stopwatch, TerminalProgress, no_progress, rounded_seconds
 from ..results import SegmentedFile
 from .console import Parser, path_argument, print_lines, print_messages, print_warnings, run_command, volume_text
@@ -33,7 +35,11 @@ class DemoResult:
 
 
 def run(
-    output: Path, case: Path | None = None, model: str = "glioma-flair", progress: Progress = no_progress
+    output: Path,
+    case: Path | None = None,
+    model: str = "glioma-flair",
+    progress: Progress = no_progress,
+    reader: Reader = read,
 ) -> DemoResult:
     """The result on a synthetic head, or on the user's `case`, whose truth is not known.
 
@@ -43,7 +49,6 @@ def run(
     """
     from ..evaluation.metrics import count
     from ..io.files import stem_of
-    from ..io.read import read_labelmap, read_volume
     from ..io.write import write_labelmap
     from ..model.bundle import load_model
     from ..segmentation import OutputOptions, segment_file
@@ -60,11 +65,11 @@ def run(
     watch.stop()
     files = tuple(output / f"{stem_of(case)}-demo{suffix}" for suffix in (".seg.nrrd", ".nrrd", ".png"))
     segmentation, labels, picture = files
-    result = segment_file(case, loaded, OutputOptions(segmentation, force=True), progress=progress)
+    result = segment_file(case, loaded, OutputOptions(segmentation, force=True), progress=progress, reader=reader)
     watch("preview", 0.0)
-    predicted = read_labelmap(segmentation)
+    predicted = read.read_labelmap(segmentation)
     inexact = write_labelmap(labels, predicted)
-    write_preview(picture, read_volume(case), predicted, truth)
+    write_preview(picture, reader.read_volume(case), predicted, truth)
     watch.stop()
     seconds = rounded_seconds("demo", {**result.seconds, **watch.seconds})
     warnings = (*result.warnings, *predicted.warnings, *inexact)
@@ -122,7 +127,8 @@ def command(argv: list[str] | None) -> int:
     args = parser.parse_args(argv)
     progress = TerminalProgress()
     try:
-        shown = run(args.output, args.case, args.model, progress)
+        with IsolatedReader() as reader:
+            shown = run(args.output, args.case, args.model, progress, reader)
     finally:
         progress.close()
     print_warnings(shown.warnings)

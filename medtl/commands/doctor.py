@@ -8,12 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .. import __version__
 from ..io.limits import free_memory
 from ..model.store import list_models, user_store
+from ..typed_json import SPREAD
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "segmentation-models-pytorch", "monai", "SimpleITK", "numpy", "safetensors"),
@@ -35,67 +37,101 @@ ONE_SOURCE = (
 NEEDED_GB = 2.0
 
 
-Part = tuple[dict[str, Any], list[str]]  # a part of the state, and a line for each thing that is broken
+@dataclass(frozen=True)
+class Torch:
+    """The device that torch finds; None where torch cannot be imported."""
+
+    device: str | None = None
+    device_name: str = ""
+    threads: int | None = None
 
 
-def examine() -> dict[str, Any]:
-    """The state, ready for JSON; `problems` has one line for each thing that is broken, with what to do."""
-    state: dict[str, Any] = {
-        "medtl": __version__,
-        "python": platform.python_version(),
-        "executable": sys.executable,
-        "platform": platform.platform(),
-    }
-    problems: list[str] = []
-    for part in (packages_and_device(), model_store(), memory(), models()):
-        state |= part[0]
-        problems += part[1]
-    return state | {"problems": problems}
+@dataclass(frozen=True)
+class Store:
+    """The folder of the user's models, and the free space of its disk."""
+
+    model_store: str
+    model_store_writable: bool
+    free_disk_gb: float
 
 
-def packages_and_device() -> Part:
-    """Versions of packages, and the device of torch."""
+@dataclass(frozen=True)
+class InstalledModel:
+    """A model that is shipped or the user's; `problem` is None where it can be used."""
+
+    name: str
+    source: str
+    folder: str
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The state, as `medtl doctor --json` prints it; `problems` has one line for each thing that is broken, with what
+    to do."""
+
+    medtl: str
+    python: str
+    executable: str
+    platform: str
+    packages: Mapping[str, str | None]
+    torch: Torch = field(metadata=SPREAD)
+    bf16: str
+    store: Store = field(metadata=SPREAD)
+    free_memory_gb: float | None
+    models: tuple[InstalledModel, ...]
+    problems: tuple[str, ...]
+
+
+def examine() -> Installation:
+    """The state of this installation."""
     packages = {name: version_of(name) for name in PACKAGES}
-    missing = [name for name, version in packages.items() if version is None]
-    problems = [f"Missing packages: {', '.join(missing)}. Run: pip install {' '.join(missing)}"] if missing else []
-    torch = {"device": None, "device_name": "", "threads": None}
-    if packages["torch"] and packages["torchvision"]:
-        device, problem = probe()
-        torch |= device
-        problems += [problem] if problem else []
-    return {"packages": packages, **torch, "bf16": "decided by a short probe each time a model is loaded"}, problems
+    torch, problem = probe() if packages["torch"] and packages["torchvision"] else (Torch(), "")
+    store, free = model_store(), free_memory_gb()
+    models = tuple(InstalledModel(m.name, m.source, str(m.folder), m.problem or None) for m in list_models())
+    return Installation(
+        __version__,
+        platform.python_version(),
+        sys.executable,
+        platform.platform(),
+        packages,
+        torch,
+        "decided by a short probe each time a model is loaded",
+        store,
+        None if free is None else round(free, 1),
+        models,
+        tuple(problems_of(packages, problem, store, free, models)),
+    )
 
 
-def model_store() -> Part:
-    """The folder of the user's models, and its free space."""
+def model_store() -> Store:
+    """The folder of the user's models, which may have to be made."""
     store = user_store()
     folder = nearest(store)
-    writable = os.access(folder, os.W_OK)
-    advice = f"The model store {store} cannot be written. Set MEDTL_HOME to a folder that you may write to."
-    free = round(shutil.disk_usage(folder).free / 1e9, 1)
-    state = {"model_store": str(store), "model_store_writable": writable, "free_disk_gb": free}
-    return state, [] if writable else [advice]
+    return Store(str(store), os.access(folder, os.W_OK), round(shutil.disk_usage(folder).free / 1e9, 1))
 
 
-def memory() -> Part:
-    """Free memory, compared with what a large volume needs."""
-    free = free_memory_gb()
-    if free is None or free >= NEEDED_GB:
-        return {"free_memory_gb": None if free is None else round(free, 1)}, []
-    advice = f"Only {free:.1f} GB of memory are free, {NEEDED_GB:.0f} are needed. Close other programs."
-    return {"free_memory_gb": round(free, 1)}, [advice]
-
-
-def models() -> Part:
-    """The shipped models and those of the user."""
-    entries = [
-        {"name": m.name, "source": m.source, "folder": str(m.folder), "problem": m.problem or None}
-        for m in list_models()
-    ]
-    problems = [f"Model {m['name']}: {m['problem']}" for m in entries if m["problem"]]
-    if len(problems) == len(entries):
-        problems.append("No usable model. Install MedTL again, or add one: medtl import PATH")
-    return {"models": entries}, problems
+def problems_of(
+    packages: Mapping[str, str | None],
+    torch_problem: str,
+    store: Store,
+    free_memory: float | None,
+    models: Sequence[InstalledModel],
+) -> Iterator[str]:
+    """A line for each thing that is broken, with what to do; `free_memory` is in GB."""
+    if missing := [name for name, version in packages.items() if version is None]:
+        yield f"Missing packages: {', '.join(missing)}. Run: pip install {' '.join(missing)}"
+    if torch_problem:
+        yield torch_problem
+    if not store.model_store_writable:
+        advice = "Set MEDTL_HOME to a folder that you may write to."
+        yield f"The model store {store.model_store} cannot be written. {advice}"
+    if free_memory is not None and free_memory < NEEDED_GB:
+        yield f"Only {free_memory:.1f} GB of memory are free, {NEEDED_GB:.0f} are needed. Close other programs."
+    damaged = [model for model in models if model.problem]
+    yield from (f"Model {model.name}: {model.problem}" for model in damaged)
+    if len(damaged) == len(models):
+        yield "No usable model. Install MedTL again, or add one: medtl import PATH"
 
 
 def version_of(package: str) -> str | None:
@@ -106,19 +142,18 @@ def version_of(package: str) -> str | None:
         return None
 
 
-def probe() -> tuple[dict[str, Any], str]:
+def probe() -> tuple[Torch, str]:
     """The device that torch finds, and the problem of torch and torchvision; empty when there is none."""
     try:
         done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=300, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return {}, f"torch could not be tried: {error}. Try again, or install torch again."
+        return Torch(), f"torch could not be tried: {error}. Try again, or install torch again."
     if done.returncode == 0:
-        device: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return device, ""
+        return Torch(**json.loads(done.stdout.splitlines()[-1])), ""
     reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     if MISMATCH.search(done.stderr):
-        return {}, f"torch and torchvision do not match ({reason}). {ONE_SOURCE}"
-    return {}, f"torch or torchvision cannot be imported ({reason}). {ONE_SOURCE}"
+        return Torch(), f"torch and torchvision do not match ({reason}). {ONE_SOURCE}"
+    return Torch(), f"torch or torchvision cannot be imported ({reason}). {ONE_SOURCE}"
 
 
 def nearest(path: Path) -> Path:
@@ -137,17 +172,18 @@ def free_memory_gb() -> float | None:
     return None if free is None else free / 1e9
 
 
-def describe(state: dict[str, Any]) -> list[str]:
+def describe(state: Installation) -> list[str]:
     """The state in lines for people, the problems last."""
-    memory = "unknown" if state["free_memory_gb"] is None else f"{state['free_memory_gb']:.1f} GB"
+    memory = "unknown" if state.free_memory_gb is None else f"{state.free_memory_gb:.1f} GB"
+    torch, store = state.torch, state.store
     lines = [
-        f"medtl {state['medtl']}, Python {state['python']} ({state['executable']}), {state['platform']}",
-        "packages: " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in state["packages"].items()),
-        f"device: {state['device'] or 'unknown'} {state['device_name']}".rstrip()
-        + (f", {state['threads']} CPU threads" if state["threads"] else ""),
-        f"bf16: {state['bf16']}",
-        f"free memory: {memory}, free disk: {state['free_disk_gb']:.1f} GB",
-        f"model store: {state['model_store']} ({'writable' if state['model_store_writable'] else 'NOT WRITABLE'})",
-        *(f"model {m['name']} ({m['source']}): {'DAMAGED' if m['problem'] else 'ok'}" for m in state["models"]),
+        f"medtl {state.medtl}, Python {state.python} ({state.executable}), {state.platform}",
+        "packages: " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in state.packages.items()),
+        f"device: {torch.device or 'unknown'} {torch.device_name}".rstrip()
+        + (f", {torch.threads} CPU threads" if torch.threads else ""),
+        f"bf16: {state.bf16}",
+        f"free memory: {memory}, free disk: {store.free_disk_gb:.1f} GB",
+        f"model store: {store.model_store} ({'writable' if store.model_store_writable else 'NOT WRITABLE'})",
+        *(f"model {m.name} ({m.source}): {'DAMAGED' if m.problem else 'ok'}" for m in state.models),
     ]
-    return lines + ([f"problem: {text}" for text in state["problems"]] or ["Nothing is broken."])
+    return lines + ([f"problem: {text}" for text in state.problems] or ["Nothing is broken."])

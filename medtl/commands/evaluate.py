@@ -40,7 +40,7 @@ def evaluate_cases(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
     from ..model.bundle import load_model
 
     progress("load", 0.0)
-    with IsolatedReader() as reader:
+    with IsolatedReader(data_outside=args.data_outside) as reader:
         model = load_model(args.model, args.device, None)
         return evaluate_with(model, reader, args, progress, failed)
 

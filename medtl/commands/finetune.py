@@ -3,10 +3,14 @@
 import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..progress import TerminalProgress
+from ..typed_json import encode
 from .console import print_json, print_lines, print_warnings
+
+if TYPE_CHECKING:
+    from ..finetuning.files import TuningResult
 
 
 @dataclass(frozen=True)
@@ -48,67 +52,85 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
         args.parser.error("--plane and --window belong to --new-structure")
     if args.new_structure is not None and (args.guard or args.strength != 1.0):
         args.parser.error("a new structure knows nothing yet: leave --guard and --strength out")
-    from ..finetuning.files import CaseInput, TuningFiles, finetune_files
-    from ..finetuning.new_structure import Structure
     from ..finetuning.run import FinetuneOptions, TimeBudget
-    from ..model.bundle import load_model
+    from ..io.isolated import IsolatedReader
 
     budget = TimeBudget(args.budget)
     chosen = {name: getattr(args, name) for name in ("budget", "strength", "guard", "result", "device", "threads")}
     options = FinetuneOptions(**chosen, force=args.force)
-    structure = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
-    cases = tuple(CaseInput(case.image, case.label, case.slices) for case in args.cases)
-    files = TuningFiles(args.output, cases, args.seeds, structure)
     progress = TerminalProgress()
     try:
-        progress("load", 0.0)
-        model = load_model(args.model, args.device)
-        record = finetune_files(model, files, options, progress, budget=budget)
+        # Before torch is imported: the reader gets ready meanwhile.
+        with IsolatedReader(data_outside=args.data_outside) as reader:
+            from ..channels import split_input
+            from ..finetuning.files import CaseInput, TuningFiles, finetune_files
+            from ..finetuning.new_structure import Structure
+            from ..model.bundle import load_model
+
+            structure = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
+            progress("load", 0.0)
+            model = load_model(args.model, args.device)
+            images = [split_input(case.image, model.card) for case in args.cases]
+            cases = tuple(
+                CaseInput(first, case.label, case.slices, tuple(further))
+                for case, (first, *further) in zip(args.cases, images, strict=True)
+            )
+            files = TuningFiles(args.output, cases, args.seeds, structure)
+            tuned = finetune_files(model, files, options, progress, budget=budget, reader=reader)
     finally:
         progress.close()
-    print_warnings(record["notes"])
+    print_warnings(tuned.outcome.notes)
     if args.json:
-        print_json(out, record)
+        print_json(out, encode(tuned))
     else:
-        print_lines(out, *verdict_lines(record))
+        print_lines(out, *verdict_lines(tuned))
     return 0
 
 
-def verdict_lines(record: dict[str, Any]) -> list[str]:
+def verdict_lines(tuned: "TuningResult") -> list[str]:
     """What came of a tuning, in words."""
-    words = {"same": "neither better nor worse"}.get(record["verdict"], record["verdict"])
-    if record["verdict"] == "new":
-        dice, count = record["after"]["seeds"], record["change"]["seeds"]["n"]
-        scored = f", Dice {dice:.3f} on held-out SEED slices (n = {count})" if count else ""
-        return [f"{record['output']}: new{scored}, {record['seconds']:.0f} s"]
-    lines = [f"{record['output']}: {words} than {record['parent']['name']}, {record['seconds']:.0f} s"]
-    for key, name in (("seeds", "held-out SEED slices"), ("guard", record["change"]["guard"]["kind"])):
-        about = record["change"][key]
-        if about["n"]:
-            error = "" if about["error"] is None else f" ± {about['error']:.3f}"
-            before, after = record["before"][key], record["after"][key]
-            change = f"{about['mean']:+.3f}{error}"
-            lines.append(f"{name} (n = {about['n']}): Dice {before:.3f} before, {after:.3f} after, change {change}")
+    outcome = tuned.outcome
+    before, after, change = outcome.before, outcome.after, outcome.change
+    if outcome.verdict == "new":
+        count = change.seeds.n
+        scored = f", Dice {after.seeds:.3f} on held-out SEED slices (n = {count})" if count else ""
+        return [f"{tuned.output}: new{scored}, {outcome.seconds:.0f} s"]
+    words = {"same": "neither better nor worse"}.get(outcome.verdict, outcome.verdict)
+    lines = [f"{tuned.output}: {words} than {tuned.parent.name}, {outcome.seconds:.0f} s"]
+    for name, old, new, figures in (
+        ("held-out SEED slices", before.seeds, after.seeds, change.seeds),
+        (change.guard.kind, before.guard, after.guard, change.guard),
+    ):
+        if figures.n:
+            error = "" if figures.error is None else f" ± {figures.error:.3f}"
+            dice = f"Dice {old:.3f} before, {new:.3f} after, change {figures.mean:+.3f}{error}"
+            lines.append(f"{name} (n = {figures.n}): {dice}")
     return lines
 
 
 def suggest(args: argparse.Namespace, out: TextIO) -> int:
     """Print the slices to correct next."""
-    from ..finetuning.suggest import suggest_file
-    from ..model.bundle import load_model
-    from ..segmentation import InferenceOptions
+    from ..io.isolated import IsolatedReader
 
     progress = TerminalProgress()
     try:
-        progress("load", 0.0)
-        model = load_model(args.model, args.device)
-        options = InferenceOptions(threads=args.threads)
-        record = suggest_file(args.image, model, args.count, options, progress)
+        # Before torch is imported: the reader gets ready meanwhile.
+        with IsolatedReader(data_outside=args.data_outside) as reader:
+            from ..channels import split_input
+            from ..finetuning.suggest import suggest_file
+            from ..model.bundle import load_model
+            from ..segmentation import InferenceOptions
+
+            progress("load", 0.0)
+            model = load_model(args.model, args.device)
+            options = InferenceOptions(threads=args.threads)
+            images = split_input(args.image, model.card)
+            suggested = suggest_file(images, model, args.count, options, progress, reader)
     finally:
         progress.close()
-    print_warnings(record["warnings"])
+    print_warnings(suggested.suggestion.warnings)
     if args.json:
-        print_json(out, record)
+        print_json(out, encode(suggested))
     else:
-        print_lines(out, *(suggested["index"] for suggested in record["slices"]))
+        print_lines(out, *(one.index for one in suggested.suggestion.slices))
     return 0

@@ -3,6 +3,9 @@
 import argparse
 from typing import TextIO
 
+from ..progress import TerminalProgress
+from ..results import ImportedModel
+from ..typed_json import encode
 from .console import print_json, print_lines, print_messages
 
 
@@ -35,10 +38,21 @@ def models(args: argparse.Namespace, out: TextIO) -> int:
 
 
 def import_(args: argparse.Namespace, out: TextIO) -> int:
-    """Copy a bundle into the user's store and print its folder there."""
-    from ..model.store import import_bundle
+    """Bring a model into the user's store and print its folder there."""
+    from ..model.import_model import import_model
+    from ..model.nnunet import ImportOptions
 
-    print_lines(out, import_bundle(args.path))
+    orientation = "RAS" if args.orientation == "ras" else args.orientation
+    options = ImportOptions(args.configuration, args.folds, args.name, args.channels, orientation)
+    progress = TerminalProgress()
+    try:
+        folder = import_model(args.path, options, progress)
+    finally:
+        progress.close()
+    if args.json:
+        print_json(out, encode(ImportedModel(folder.name, str(folder))))
+    else:
+        print_lines(out, folder)
     return 0
 
 

@@ -5,25 +5,32 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, TextIO
 
 from ..errors import FAILURES, STOPPABLE, Cancelled, InputError
 from ..progress import Stopwatch, TerminalProgress, rounded_seconds
 from ..results import FailedInput, SegmentedBatch, SegmentedFile
 from ..typed_json import encode
-from .console import exit_status, print_error, print_json, print_lines, print_warnings, volume_text
+from .console import exit_status, print_json, print_lines, print_warnings, report_failure, volume_text
 
 if TYPE_CHECKING:
+    from ..cases import ListedImages
+    from ..model.card import ModelCard
     from ..segmentation import InferenceOptions, ReadOptions
 
 
 @dataclass(frozen=True)
 class Job:
-    """An input and the labelmap that will be written."""
+    """The files of an input, one a channel of the model, and the labelmap that will be written."""
 
-    source: Path
+    sources: tuple[Path, ...]
     output: Path
+
+    @property
+    def source(self) -> str:
+        """The input as the results name it."""
+        return ",".join(map(str, self.sources))
 
 
 @dataclass
@@ -42,9 +49,11 @@ class Run:
 
 def segment(args: argparse.Namespace, out: TextIO) -> int:
     """Segment every input; one that fails does not stop the others."""
-    jobs, folder = plan_jobs(args)
+    check_usage(args)
+    folder = output_folder(args)
     run = Run(args.model)
     try:
+        jobs = plan_jobs(args, folder, run)
         check_names(jobs, args)
         with new_folder(folder):
             status = segment_all(usable_jobs(jobs, args, run), args, run, out)
@@ -59,16 +68,25 @@ def segment(args: argparse.Namespace, out: TextIO) -> int:
 # --- before any work ---
 
 
-def plan_jobs(args: argparse.Namespace) -> tuple[list[Job], Path | None]:
-    """Each input with its output file, and the output folder where --output means one. Wrong usage ends the command."""
-    from ..io.files import OUTPUTS, stem_of, suffix_of
+def is_list(given: Path) -> bool:
+    """True for an input that lists cases."""
+    return given.suffix.lower() == ".csv"
 
-    check_usage(args)
+
+def has_several(args: argparse.Namespace) -> bool:
+    """True where several results may come."""
+    return len(args.inputs) > 1 or is_list(args.inputs[0])
+
+
+def output_folder(args: argparse.Namespace) -> Path | None:
+    """The folder, where --output means one. Wrong usage ends the command."""
+    from ..io.files import OUTPUTS, suffix_of
+
     output = Path(args.output)
     if output.is_dir() or args.output.endswith(("/", os.sep)):
         folder = True
     else:
-        folder = len(args.inputs) > 1
+        folder = has_several(args)
         suffix = suffix_of(output)
         if folder and (suffix in OUTPUTS or output.exists()):
             args.parser.error(f"several inputs need a folder as --output, found the file {output}")
@@ -78,10 +96,63 @@ def plan_jobs(args: argparse.Namespace) -> tuple[list[Job], Path | None]:
             )
         if not folder and args.format not in (None, suffix):
             args.parser.error(f"--format {args.format} contradicts --output {output}: leave one of them out")
-    if not folder:
-        return [Job(args.inputs[0], output)], None
+    return output if folder else None
+
+
+def plan_jobs(args: argparse.Namespace, folder: Path | None, run: Run) -> list[Job]:
+    """Each input with its output file. Inputs that lack a channel are errors of the run.
+
+    Raises: InputError for a list that cannot be used; ModelError where its columns, or an input with commas, need the
+    card of a model that cannot be read.
+    """
+    from ..io.files import OUTPUTS, stem_of
+
     suffix = args.format or OUTPUTS[0]
-    return [Job(path, output / f"{stem_of(path)}{suffix}") for path in args.inputs], output
+    jobs = []
+    for given in args.inputs:
+        if is_list(given):
+            assert folder is not None
+            jobs += [Job(one.images, folder / f"{file_name(one.case, given)}{suffix}") for one in listed(given, args)]
+            continue
+        try:
+            sources = sources_of(given, args)
+        except InputError as error:
+            run.errors.append(report_failure(error, args, given, has_several(args)))
+            continue
+        jobs.append(Job(sources, folder / f"{stem_of(sources[0])}{suffix}" if folder else Path(args.output)))
+    return jobs
+
+
+def sources_of(given: Path, args: argparse.Namespace) -> tuple[Path, ...]:
+    """The files that an input names, see `medtl.channels.split_input`; without a comma or "=" it is one, whatever the
+    model is."""
+    if not {",", "="} & set(str(given)):
+        return (given,)
+    from ..channels import split_input
+
+    return split_input(given, card_of(args.model))
+
+
+def listed(given: Path, args: argparse.Namespace) -> "tuple[ListedImages, ...]":
+    """The cases of a CSV file."""
+    from ..cases import read_images
+
+    return read_images(given, card_of(args.model).input.channels)
+
+
+def card_of(model: str) -> "ModelCard":
+    """The card of a model by its name or folder."""
+    from ..model.card import load_card
+    from ..model.store import find_model
+
+    return load_card(find_model(model))
+
+
+def file_name(case: str, given: Path) -> str:
+    """The name of a case, for a file. Raises: InputError where it is no name of a file."""
+    if not case.isprintable() or case != PurePosixPath(case).name or case != PureWindowsPath(case).name:
+        raise InputError(f"Expected a case's name that a file can have in {given}, found {case!r}. Rename it.")
+    return case
 
 
 def check_usage(args: argparse.Namespace) -> None:
@@ -91,7 +162,7 @@ def check_usage(args: argparse.Namespace) -> None:
     if args.format not in (None, *OUTPUTS):
         args.parser.error(f"expected one of {', '.join(OUTPUTS)} as --format, found {args.format}")
     for extra in (args.probabilities, args.uncertainty):
-        if extra is not None and len(args.inputs) > 1:
+        if extra is not None and has_several(args):
             args.parser.error("--probabilities and --uncertainty go with one input: run the inputs one by one")
         if extra is not None and suffix_of(extra) not in (".nrrd", ".nii.gz"):
             args.parser.error(f"expected a file ending in .nrrd or .nii.gz, found {extra}")
@@ -102,7 +173,7 @@ def check_names(jobs: list[Job], args: argparse.Namespace) -> None:
     from ..io.write import check_different
 
     for output in {job.output for job in jobs}:
-        sources = [str(job.source) for job in jobs if job.output == output]
+        sources = [job.source for job in jobs if job.output == output]
         if len(sources) > 1:
             raise InputError(
                 f"{' and '.join(sources)} would both be written to {output}. Rename one or run them one by one."
@@ -134,13 +205,13 @@ def usable_jobs(jobs: list[Job], args: argparse.Namespace, run: Run) -> list[Job
     inputs: set[tuple[int, int]] = set()
     for job in jobs:
         with contextlib.suppress(*FAILURES):  # reading this input will give the reason
-            inputs |= identities([job.source])
+            inputs |= identities(job.sources)
     good = []
     for job in jobs:
         try:
             check_job(job, inputs, args)
         except FAILURES as error:
-            run.errors.append(report_failure(error, args, job.source))
+            run.errors.append(report_failure(error, args, job.source, has_several(args)))
         else:
             good.append(job)
     return good
@@ -150,8 +221,9 @@ def check_job(job: Job, inputs: set[tuple[int, int]], args: argparse.Namespace) 
     """Raise InputError when the job cannot be started; `inputs` are the files that no output may replace."""
     from ..io.write import check_output
 
-    if not job.source.exists():
-        raise InputError(f"Expected a volume file or a DICOM folder, found nothing at {job.source}. Check the path.")
+    for source in job.sources:
+        if not source.exists():
+            raise InputError(f"Expected a volume file or a DICOM folder, found nothing at {source}. Check the path.")
     for path in outputs_of(job.output, args):
         check_output(path, inputs, args.force)
 
@@ -168,28 +240,30 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, run: Run, out: TextIO
     """The exit status of segmenting the inputs; each result is printed as it comes."""
     if not jobs:  # before torch is imported, so that a mistyped path is answered at once
         return 1
-    from ..io.isolated import reader_of
-    from ..model.bundle import load_model
-    from ..segmentation import OutputOptions, segment_file
+    from ..io.isolated import IsolatedReader
 
-    reading, inference = options_of(args)
-    progress = TerminalProgress()
-    loading = Stopwatch(progress)
-    loading("load", 0.0)
-    try:
-        model = load_model(args.model, args.device)
-    finally:
-        progress.close()
-    loading.stop()
-    run.model, run.sha256 = model.card.name, model.sha256
-    with reader_of(len(jobs), progress) as reader:
+    # Before torch is imported: the reader gets ready meanwhile.
+    with IsolatedReader(data_outside=args.data_outside) as reader:
+        from ..model.bundle import load_model
+        from ..segmentation import OutputOptions, segment_file
+
+        reading, inference = options_of(args)
+        progress = TerminalProgress()
+        loading = Stopwatch(progress)
+        loading("load", 0.0)
+        try:
+            model = load_model(args.model, args.device)
+        finally:
+            progress.close()
+        loading.stop()
+        run.model, run.sha256 = model.card.name, model.sha256
         for job in jobs:
             outputs = OutputOptions(job.output, args.probabilities, args.uncertainty, args.force)
             try:
-                result = segment_file(job.source, model, outputs, reading, inference, progress, reader)
+                result = segment_file(job.sources, model, outputs, reading, inference, progress, reader)
             except STOPPABLE as error:
                 progress.close()
-                run.errors.append(report_failure(error, args, job.source))
+                run.errors.append(report_failure(error, args, job.source, has_several(args)))
                 if exit_status(error) == Cancelled.exit_code:
                     return Cancelled.exit_code
                 continue
@@ -205,20 +279,15 @@ def options_of(args: argparse.Namespace) -> "tuple[ReadOptions, InferenceOptions
     from ..segmentation import InferenceOptions, ReadOptions
 
     reading = ReadOptions(args.frame, args.component, args.series)
-    return reading, InferenceOptions(flip=args.flip, cleanup=not args.no_cleanup, threads=args.threads)
+    given = {"flip": args.flip, "mirror": not args.no_mirror, "cleanup": not args.no_cleanup}
+    return reading, InferenceOptions(**given, threads=args.threads)
 
 
 def print_result(result: SegmentedFile, args: argparse.Namespace, out: TextIO) -> None:
     """Print one result for people; its warnings go to standard error in any case."""
-    print_warnings(result.warnings, result.input if len(args.inputs) > 1 else "")
+    print_warnings(result.warnings, result.input if has_several(args) else "")
     if not args.json:
         lines = [volume_text(figures) for figures in result.segments]
         lines += [f"written: {path}" for path in outputs_of(Path(result.output), args)]
         lines.append("seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in result.seconds.items()))
         print_lines(out, *lines)
-
-
-def report_failure(error: BaseException, args: argparse.Namespace, source: Path | None = None) -> FailedInput:
-    """The record of an error for --json; the error is printed."""
-    about = "" if source is None or len(args.inputs) == 1 else source
-    return FailedInput(None if source is None else str(source), print_error(error, args, about))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..cases import CaseFiles, read_cases
+from ..channels import first_of, read_volumes
 from ..errors import FAILURES, Cancelled, InputError, explain
 from ..io import read
 from ..io.isolated import Reader
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from ..model.bundle import Model
     from ..segmentation import InferenceOptions, Segmentation
 
-Segmenter = Callable[[Volume, "Model", "InferenceOptions", Progress], "Segmentation"]
+Segmenter = Callable[[Volume | tuple[Volume, ...], "Model", "InferenceOptions", Progress], "Segmentation"]
 Failed = Callable[[str, BaseException], None]  # called at once with a case that cannot be evaluated
 
 FIGURES = (
@@ -152,7 +153,7 @@ def evaluate(
     """
     card = model.card
     _check_binary(binary, card)
-    listed = read_cases(cases)
+    listed = read_cases(cases, card.input.channels)
     run = segment or _default_segment()
     options = replace(options, keep_probabilities=True)
     outcomes, errors = [], []
@@ -163,9 +164,9 @@ def evaluate(
 
         try:
             inner("read", 0.0)
-            volume, labelmap = reader.read_volume(files.image), reader.read_labelmap(files.label)
-            truth = _truth(files, volume, labelmap, card, binary)
-            outcomes.append(_outcome(files, volume, truth, run(volume, model, options, inner), card))
+            volumes, labelmap = read_volumes(files.images, reader), reader.read_labelmap(files.label)
+            truth = _truth(files, first_of(volumes), labelmap, card, binary)
+            outcomes.append(_outcome(files, first_of(volumes), truth, run(volumes, model, options, inner), card))
         except Cancelled:
             raise
         except FAILURES as error:

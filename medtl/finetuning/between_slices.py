@@ -18,14 +18,24 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(mask, inside - 0.5, 0.5 - outside), dtype=np.float32)
 
 
-def interpolate_label(seeds: Mapping[int, np.ndarray], slices: Sequence[int], label: int) -> np.ndarray:
-    """Signed distance to a label on these slices, float32 (n, rows, columns), linear between the nearest SEEDs (slice
-    to classes), shrinking beyond the last ones and 0 from one mean gap of SEEDs on.
+def seed_distances(seeds: Mapping[int, np.ndarray], labels: int, regions: bool = False) -> dict[int, np.ndarray]:
+    """Signed distances to each label of each SEED (slice to classes), float32 (labels, rows, columns). With `regions`
+    a label is that class and all later ones, which lie inside it."""
+    numbers = range(1, labels + 1)
+    return {
+        k: np.stack([signed_distance(classes >= n if regions else classes == n) for n in numbers])
+        for k, classes in seeds.items()
+    }
+
+
+def interpolate(distances: Mapping[int, np.ndarray], slices: Sequence[int], rows: slice = slice(None)) -> np.ndarray:
+    """Signed distances to the labels on (some rows of) these slices, float32 (n, labels, rows, columns), linear between
+    the nearest SEEDs, shrinking beyond the last ones and 0 from one mean gap of SEEDs on.
 
     Source: Raya and Udupa, Shape-based interpolation of multidimensional objects, IEEE TMI 1990.
     """
-    known = sorted(seeds)
-    distances = {k: signed_distance(seeds[k] == label) for k in known}
+    known = sorted(distances)
+    cut = {k: distances[k][:, rows] for k in known}
     gap = float(np.mean(np.diff(known))) if len(known) > 1 else 8.0
     planes = []
     for k in slices:
@@ -33,25 +43,33 @@ def interpolate_label(seeds: Mapping[int, np.ndarray], slices: Sequence[int], la
         above = min((s for s in known if s >= k), default=None)
         if below is not None and above is not None:
             share = 0.0 if above == below else (k - below) / (above - below)
-            planes.append((1 - share) * distances[below] + share * distances[above])
+            planes.append((1 - share) * cut[below] + share * cut[above])
             continue
         last = known[0] if below is None else known[-1]
         # Evenly spaced SEEDs end about one step before the label does, so it shrinks to nothing in one step.
-        depth = max(float(distances[last].max()), 0.0)
-        shrunk = distances[last] - max(depth / gap, SHRINK_PIXELS) * abs(k - last)
+        depth = distances[last].max((1, 2), keepdims=True).clip(0.0)
+        shrunk = cut[last] - np.maximum(depth / gap, SHRINK_PIXELS) * abs(k - last)
         # The interpolation fades to 0 further on: all SEEDs may lie in one part of the label.
         planes.append(shrunk * max(0.0, 1.0 - abs(k - last) / gap))
-    return np.stack(planes) if planes else np.zeros((0, *next(iter(seeds.values())).shape), np.float32)
+    return (
+        np.stack(planes).astype(np.float32, copy=False) if planes else np.zeros((0, *cut[known[0]].shape), np.float32)
+    )
 
 
-def interpolate_labels(seeds: Mapping[int, np.ndarray], slices: Sequence[int], labels: int) -> np.ndarray:
-    """Signed distances of all labels, float32 (n, labels, rows, columns)."""
-    return np.stack([interpolate_label(seeds, slices, label) for label in range(1, labels + 1)], 1)
+def interpolate_labels(
+    seeds: Mapping[int, np.ndarray], slices: Sequence[int], labels: int, regions: bool = False
+) -> np.ndarray:
+    """Signed distances of all labels on these slices, float32 (n, labels, rows, columns), from the SEEDs' classes."""
+    return interpolate(seed_distances(seeds, labels, regions), slices)
 
 
-def blend_classes(logits: np.ndarray, distances: np.ndarray, weight: float) -> np.ndarray:
-    """The class of each pixel, int64 (n, rows, columns): logits (n, 1 + labels, …), background first, with the signed
-    distances (n, labels, …) in pixels, times `weight`, added to those of the labels."""
+def blend_classes(logits: np.ndarray, distances: np.ndarray, weight: float, regions: bool = False) -> np.ndarray:
+    """The class of each pixel, int64 (n, rows, columns): logits (n, outputs, …), background first but for `regions`,
+    with the signed distances (n, labels, …) in pixels, times `weight`, added to those of the labels."""
+    if regions:
+        numbers = np.arange(1, logits.shape[1] + 1)[:, None, None]
+        found: np.ndarray = ((logits + weight * distances > 0) * numbers).max(1)
+        return found
     odds = logits[:, 1:] - logits[:, :1] + weight * distances
     best = odds.argmax(1)
     return np.where(np.take_along_axis(odds, best[:, None], 1)[:, 0] > 0, best + 1, 0)

@@ -1,21 +1,26 @@
 """The tuned case's own result: SEEDs as drawn, between them the tuned network blended with their interpolation."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from ..decision import label_values_of
+from ..model.card import ModelCard
 from ..preprocess import restore
 from ..progress import Progress
-from ..segmentation import check_finite, decide, label_values_of, on_own_grid, segment_of
+from ..segmentation import segment_of
 from ..volume import Labelmap, Volume
-from .between_slices import blend_classes, interpolate_labels
-from .features import SeedCase, decode, dices, encode, turned_index, turned_mask
+from .between_slices import blend_classes, interpolate_labels, seed_distances
+from .blend import Blend, fill_slices
+from .features import Case, SeedCase, dices, turned_index, turned_mask
 from .finetune import Finetuned
 from .held_out import HeldOut
+from .run import TimeBudget
 from .seed import IGNORE, Seed, for_model
+from .window_blend import fill_windows
+from .window_case import WindowCase
 
 # Weights of the interpolation, in logits a pixel of signed distance.
 WEIGHTS = (0.5, 1.0, 2.0, 4.0)
@@ -23,62 +28,70 @@ DEFAULT_WEIGHT = 1.0
 # By this much Dice a weight twice or half as large must be better: few SEEDs are held out, and the gap around one is
 # twice as wide as it will be, which is unfavourable to the interpolation.
 MIN_GAIN = 0.02
+SLACK = 0.1  # of the budget, beyond which a result is cut down rather than late
 
 
-def blend_weight(held_out: Sequence[HeldOut], cases: Sequence[SeedCase], labels: int) -> float:
+def blend_weight(held_out: Sequence[HeldOut], cases: Sequence[Case], card: ModelCard) -> float:
     """The weight of the interpolation with the best Dice on the held-out SEEDs; a weight further from the default must
     be better by more."""
     if not held_out:
         return DEFAULT_WEIGHT
-    means = {}
+    labels, regions, means = len(card.labels), card.decision == "regions", {}
     for weight in WEIGHTS:
         scores = []
         for seed in held_out:
             truth = cases[seed.case].truth
             if seed.others:
                 rest = {k: truth[k] for k in seed.others}
-                classes = blend_classes(seed.logits[None], interpolate_labels(rest, [seed.slice], labels), weight)
+                distances = interpolate_labels(rest, [seed.slice], labels, regions)
+                classes = blend_classes(seed.logits[None], distances, weight, regions)
                 scores.append(dices(torch.from_numpy(classes), torch.from_numpy(truth[seed.slice][None]), labels)[0])
         means[weight] = float(np.mean(scores)) if scores else 0.0
     return max(WEIGHTS, key=lambda weight: means[weight] - MIN_GAIN * abs(float(np.log2(weight / DEFAULT_WEIGHT))))
 
 
-def case_result(tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], progress: Progress) -> tuple[Labelmap, float]:
-    """The labels of the first case on its volume's own grid, and the weight that its interpolation had.
+@dataclass(frozen=True)
+class CaseResult:
+    """The labels of a case on its volume's own grid, the weight that its interpolation had, and warnings."""
+
+    labelmap: Labelmap
+    weight: float
+    warnings: tuple[str, ...] = ()
+
+
+def case_result(
+    tuned: Finetuned, volume: Volume, seeds: Sequence[Seed], budget: TimeBudget, progress: Progress
+) -> CaseResult:
+    """The result of the first case; where time is short, only the slices nearest to SEEDs have the network's word.
 
     Raises: ModelError when the network's numbers are not finite; Cancelled.
     """
-    case, card = tuned.cases[0], tuned.model.card
-    labels = len(card.labels)
-    weight = blend_weight([seed for seed in tuned.held_out if seed.case == 0], tuned.cases, labels)
+    case, model, card = tuned.cases[0], tuned.model, tuned.model.card
+    weight = blend_weight([seed for seed in tuned.held_out if seed.case == 0], tuned.cases, card)
     tuned.weights.use(1.0)  # this case gets the tuned weights; the next ones get the guarded weights
     values = label_values_of(card)
     turned = np.zeros(case.prepared.turned_shape, values.dtype)
-    slices = np.flatnonzero(case.prepared.occupied)
-    for begin in range(0, len(slices), 8):
-        progress("result", begin / max(len(slices), 1))
-        chosen = [int(k) for k in slices[begin : begin + 8]]
-        probability, (rows, columns) = on_own_grid(_probability(tuned, case, chosen, weight), case.prepared)
-        turned[chosen, rows, columns] = values[decide(probability, card.calibration.threshold).cpu().numpy()]
+    blend = Blend(card, seed_distances(case.truth, len(card.labels), card.decision == "regions"), weight)
+    seconds = budget.until(1.0) + SLACK * budget.seconds
+    slices = int(min(seconds / max(tuned.slice_seconds, 1e-9), 1e9))
+    if isinstance(case, SeedCase):
+        filled = fill_slices(turned, case, model, blend, slices, progress)
+    else:
+        assert isinstance(case, WindowCase)
+        filled = fill_windows(turned, case, model, blend, slices, progress)
     tuned.weights.use(tuned.alpha)
     for seed in seeds:
-        drawn = turned_mask(for_model(seed, card).mask, case.prepared)
-        k = turned_index(seed.index, case.prepared)
-        turned[k] = np.where(drawn == IGNORE, turned[k], values[np.where(drawn == IGNORE, 0, drawn)])
+        drawn = turned_mask(for_model(seed, card).mask, case.prepared, case.axis)
+        plane = np.moveaxis(turned, case.axis, 0)[turned_index(seed.index, case.prepared, case.axis)]
+        plane[...] = np.where(drawn == IGNORE, plane, values[np.where(drawn == IGNORE, 0, drawn)])
     progress("result", 1.0)
     # It contains the user's own slices, so it is not all automatic.
     tag = {"DICOM.SegmentAlgorithmType": "SEMIAUTOMATIC"}
     predicted = [segment_of(card, label) for label in card.labels]
     segments = tuple(replace(segment, tags=tuple((dict(segment.tags) | tag).items())) for segment in predicted)
-    return Labelmap(restore(turned, case.prepared), volume.geometry, segments), weight
-
-
-@torch.inference_mode()
-def _probability(tuned: Finetuned, case: SeedCase, slices: Sequence[int], weight: float) -> Tensor:
-    """Blended probabilities (n, 1 + labels, h, w) on the padded box."""
-    model = tuned.model
-    logits = decode(model, encode(model, case.images(slices))) / model.card.calibration.temperature
-    check_finite(model.card, logits)
-    distances = torch.from_numpy(interpolate_labels(case.truth, slices, len(model.card.labels))).to(logits)
-    odds = logits[:, 1:] - logits[:, :1] + weight * distances
-    return torch.cat([torch.zeros_like(odds[:, :1]), odds], 1).softmax(1)
+    warnings = (
+        (f"Time was short: {filled} slices of the result are filled between the SEEDs, without the network.",)
+        if filled
+        else ()
+    )
+    return CaseResult(Labelmap(restore(turned, case.prepared), volume.geometry, segments), weight, warnings)

@@ -1,12 +1,12 @@
-"""Tuning of a decoder on SEED slices: the encoder's features are cached, then only the decoder is tuned.
+"""Tuning of a decoder on SEED slices: the encoder stays as it is.
 
 Batch statistics stay as they are, weights are pulled towards the start, and only SEED pixels count.
 """
 
 import math
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,9 +14,8 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..model.bundle import Model
-from ..training.loss import dice_and_cross_entropy
-from .features import EncodedSlices, decode
-from .seed import IGNORE
+from .features import decode
+from .run import TimeBudget
 
 
 @dataclass(frozen=True)
@@ -53,74 +52,112 @@ class Trained:
         )
 
 
-def decoder_parameters(model: Model, example: EncodedSlices) -> dict[str, torch.nn.Parameter]:
-    """The parameters that decoding depends on, by name; for any network."""
-    network = model.networks[0]
+class Examples(Protocol):
+    """SEED slices with augmented copies, as a model's decoders are tuned on them. `warnings` are for the user. The
+    networks take `slice_seconds` for each slice of the first case when they segment all of it, and `look_seconds` for
+    one slice alone."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def slice_seconds(self) -> float: ...
+    @property
+    def look_seconds(self) -> float: ...
+
+    def parameters(self) -> tuple[dict[str, torch.nn.Parameter], ...]:
+        """The parameters to tune of each fold, by name."""
+        ...
+
+    def loss(self, fold: int, random: np.random.Generator) -> Tensor:
+        """The loss of a fold on a random batch."""
+        ...
+
+    def without(self, held_out: Collection[tuple[int, int]]) -> "Examples":
+        """The examples without these SEEDs, (number of the case, slice)."""
+        ...
+
+
+def decoder_parameters(model: Model, features: Sequence[Tensor], fold: int = 0) -> dict[str, torch.nn.Parameter]:
+    """The parameters that decoding depends on, by name; for any network. The features, of any image, show which."""
+    network = model.networks[fold].requires_grad_(True)
     network.zero_grad(set_to_none=True)
-    decode(model, [f[:1] for f in example.features]).sum().backward()
+    decode(model, features, fold).sum().backward()
     parameters = {name: p for name, p in network.named_parameters() if p.grad is not None}
     network.zero_grad(set_to_none=True)
     return parameters
 
 
 class DecoderWeights:
-    """The weights of a decoder between the start of a tuning and its end; see `run.Weights`."""
+    """The weights of the decoders of all folds between the start of a tuning and its end; see `run.Weights`."""
 
-    def __init__(self, model: Model, example: EncodedSlices) -> None:
+    def __init__(self, model: Model, parameters: Sequence[Mapping[str, torch.nn.Parameter]]) -> None:
         self.model = model
-        self.parameters = decoder_parameters(model, example)
-        self.start = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.tuned = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.parameters = parameters
+        self.start = [copy_of(fold) for fold in parameters]
+        self.tuned = [copy_of(fold) for fold in parameters]
 
-    def state(self, alpha: float) -> dict[str, Tensor]:
-        """All weights of the network at `alpha`; the network stays as it is."""
-        state = dict(self.model.networks[0].state_dict())
-        return state | {name: torch.lerp(self.start[name], self.tuned[name], alpha) for name in self.parameters}
+    def states(self, alpha: float) -> tuple[dict[str, Tensor], ...]:
+        """All weights of each network at `alpha`; the networks stay as they are."""
+        folds = zip(self.model.networks, self.start, self.tuned, strict=True)
+        return tuple(
+            dict(network.state_dict()) | {name: torch.lerp(start[name], tuned[name], alpha) for name in start}
+            for network, start, tuned in folds
+        )
 
     @torch.no_grad()
     def use(self, alpha: float) -> None:
-        """Set the network's weights: 0 is the start, 1 the end of tuning."""
-        for name, parameter in self.parameters.items():
-            parameter.copy_(torch.lerp(self.start[name], self.tuned[name], alpha))
+        """Set the networks' weights: 0 is the start, 1 the end of tuning."""
+        for fold, start, tuned in zip(self.parameters, self.start, self.tuned, strict=True):
+            for name, parameter in fold.items():
+                parameter.copy_(torch.lerp(start[name], tuned[name], alpha))
+
+
+def copy_of(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, Tensor]:
+    """A copy of the values of parameters."""
+    return {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
 
 def tune(
     weights: DecoderWeights,
-    copies: Sequence[EncodedSlices],
+    examples: Examples,
     options: Tuning,
-    seconds: float,
+    budget: TimeBudget,
     step_done: Callable[[float, float], None],
 ) -> Trained:
-    """What was trained, from the start weights, in at most `seconds`. `step_done(share, loss)`, with the loss of the
-    SEEDs, is called after each step and may raise to stop: `weights.tuned` is then the average so far.
+    """What was trained, from the start weights, within the budget; folds take turns. `step_done(share, loss)`, with the
+    loss of the SEEDs, is called after each step and may raise to stop: `weights.tuned` is then the average so far.
 
     Raises: ModelError when the first step is not finite.
     """
-    began = time.perf_counter()
-    network = weights.model.networks[0]
     weights.use(0.0)
-    network.eval()  # a few slices give no batch statistics worth using
-    parameters = list(weights.parameters.values())
-    start = list(weights.start.values())
-    mean = [p.detach().clone() for p in start]
-    weights.tuned = dict(zip(weights.parameters, mean, strict=True))
-    optimizer = torch.optim.Adam(parameters, lr=options.rate)
+    for network in weights.model.networks:
+        network.eval()  # a few slices give no batch statistics worth using
+        network.requires_grad_(False)
+    for parameter in (parameter for each in weights.parameters for parameter in each.values()):
+        parameter.requires_grad_(True)
+    weights.tuned = [copy_of(fold) for fold in weights.parameters]
+    optimizer = torch.optim.Adam([p for fold in weights.parameters for p in fold.values()], lr=options.rate)
     random = np.random.default_rng(options.seed)
-    step, share = 0, 0.0
-    while share < 1.0 and step < options.steps:
-        share = max((time.perf_counter() - began) / seconds, step / options.steps)
-        optimizer.param_groups[0]["lr"] = learning_rate(options.rate, step, share)
-        features, truth = draw_batch(copies, options, network.multiple, random)
-        loss = dice_and_cross_entropy(decode(weights.model, features), truth, IGNORE)
-        pull = sum(((p - s) ** 2).sum() for p, s in zip(parameters, start, strict=True))
+    count = len(weights.parameters)
+    step, share, most = 0, 0.0, options.steps * count
+    while share < 1.0 and step < most:
+        share = max(budget.share, step / most)
+        optimizer.param_groups[0]["lr"] = learning_rate(options.rate, step // count, share)
+        fold = step % count
+        parameters, start, mean = weights.parameters[fold], weights.start[fold], weights.tuned[fold]
+        loss = examples.loss(fold, random)
+        pull = sum(((p - start[name]) ** 2).sum() for name, p in parameters.items())
         if not finite_step(optimizer, loss, loss + options.pull * pull, step):
             return Trained(step, diverged=True)
         step += 1
-        decay = min(options.average, step / (step + 9))
+        own = (step + count - 1) // count  # steps of this fold
+        decay = min(options.average, own / (own + 9))
         with torch.no_grad():
-            for average, parameter in zip(mean, parameters, strict=True):
-                average.lerp_(parameter, 1 - decay)
+            for name, parameter in parameters.items():
+                mean[name].lerp_(parameter, 1 - decay)
         step_done(min(share, 1.0), float(loss.detach()))
+        if budget.share * (step + 1) > step:  # another one would be late
+            break
     return Trained(step)
 
 
@@ -150,50 +187,7 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def learning_rate(peak: float, step: int, share: float) -> float:
-    """The learning rate: up to the peak over ten steps, then along a cosine down to a fiftieth of it."""
+    """The learning rate: up to the peak over ten steps, or a tenth of the time where there are few, then along a cosine
+    down to a fiftieth of it."""
     cosine = 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
-    return peak * min(1.0, (step + 1) / 10) * (0.02 + 0.98 * cosine)
-
-
-def draw_batch(
-    copies: Sequence[EncodedSlices], options: Tuning, multiple: int, random: np.random.Generator
-) -> tuple[list[Tensor], Tensor]:
-    """Features and classes of a batch: windows of slices of one size, each from a random copy."""
-    sizes = np.array([len(c) for c in copies], dtype=float)
-    first = copies[int(random.choice(len(copies), p=sizes / sizes.sum()))]
-    same_size = [c for c in copies if c.truth.shape[1:] == first.truth.shape[1:]]
-    levels: list[list[Tensor]] = [[] for _ in first.features]
-    truths = []
-    for number in random.integers(len(same_size), size=options.batch):
-        copy = same_size[int(number)]
-        k = int(random.integers(len(copy)))
-        rows, columns = draw_window(copy.truth[k], options.window, multiple, random)
-        truths.append(copy.truth[k, rows, columns])
-        for level, feature in zip(levels, copy.features, strict=True):
-            level.append(feature_window(feature[k], rows, columns, copy.truth.shape[1:]))
-    return [torch.stack(level) for level in levels], torch.stack(truths)
-
-
-def draw_window(truth: Tensor, size: int, multiple: int, random: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a window of a slice, on multiples of the network's: with a
-    probability of 2/3 over a labelled pixel, if there is any."""
-    labelled = torch.nonzero((truth > 0) & (truth != IGNORE))
-    near = len(labelled) > 0 and random.random() < 2 / 3
-    centre = labelled[int(random.integers(len(labelled)))].tolist() if near else None
-    sides = []
-    for axis, length in enumerate(truth.shape):
-        side = min(-(-size // multiple) * multiple, length)
-        low, high = 0, (length - side) // multiple
-        if centre is not None:
-            low = min(max(-(-(centre[axis] + 1 - side) // multiple), 0), high)
-            high = min(max(centre[axis] // multiple, low), high)
-        start = int(random.integers(low, high + 1)) * multiple
-        sides.append(slice(start, start + side))
-    return sides[0], sides[1]
-
-
-def feature_window(feature: Tensor, rows: slice, columns: slice, size: Sequence[int]) -> Tensor:
-    """The part of a feature (C, h, w) in a window of an image of that size."""
-    steps = (size[0] // feature.shape[1], size[1] // feature.shape[2])
-    inside = [slice(side.start // step, side.stop // step) for side, step in zip((rows, columns), steps, strict=True)]
-    return feature[:, inside[0], inside[1]]
+    return peak * min(1.0, max((step + 1) / 10, 10 * share)) * (0.02 + 0.98 * cosine)

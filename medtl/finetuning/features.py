@@ -1,17 +1,18 @@
 """The input of a network's decoder: the encoder's features of SEED slices and of augmented copies."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..decision import check_finite, decide_logits
 from ..evaluation.metrics import label_dice
 from ..model.bundle import Model
 from ..model.card import InputSpec, ModelCard
-from ..preprocess import Prepared, batch, from_tissue_units, neighbour_steps, prepare, to_tissue_units, turn
-from ..segmentation import check_finite, decide
+from ..preprocess import Prepared, Turned, batch, from_tissue_units, neighbour_steps, prepare, to_tissue_units, turn
 from ..training.augment import Augmentation, change_contrast, change_lesion, change_resolution, uniform, warp
 from ..volume import Volume
 from .seed import IGNORE, Seed, check_place
@@ -20,21 +21,66 @@ from .seed import IGNORE, Seed, check_place
 AUGMENTATION = Augmentation(rotation=15.0, zoom=0.15, stretch=0.05, shift=8.0, elastic=4.0, p_faint=0.5)
 
 
+class Shown(Protocol):
+    """Slices of one case with their classes `truth`, int64 (n, h, w); IGNORE is unknown."""
+
+    @property
+    def truth(self) -> Tensor: ...
+
+    def logits(self, model: Model) -> Iterator[Tensor]:
+        """The logits of the model with its present weights, float32 (n, outputs, h, w), a few slices at a time."""
+        ...
+
+
+class Case(Protocol):
+    """A case as its model sees it, with its `number` among the cases of a run.
+
+    SEEDs lie along the `axis` of the turned volume. `truth` maps each SEED (its slice) to the class of each pixel:
+    int64, 0 is background, IGNORE is unknown. `occupied` are the slices that show some of the body.
+    """
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def prepared(self) -> Turned: ...
+    @property
+    def axis(self) -> int: ...
+    @property
+    def truth(self) -> Mapping[int, np.ndarray]: ...
+    @property
+    def occupied(self) -> list[int]: ...
+
+    def show(self, model: Model, slices: Sequence[int], truth: Tensor | None = None) -> Shown:
+        """These slices, with their own truth where none is given."""
+        ...
+
+
 @dataclass(frozen=True)
 class SeedCase:
-    """A case in the model's plane, with its `number` among the cases of a run. `truth` maps each SEED (slice of that
-    plane) to the class of each pixel of the box, padded as the network's input is: int64, 0 is background, IGNORE is
-    unknown."""
+    """A case in the model's plane, for a network of slices; see `Case`. The truth is that of the box, padded as the
+    network's input is."""
 
     number: int
     prepared: Prepared
     steps: tuple[int, ...]
     multiple: int
     truth: dict[int, np.ndarray]
+    axis = 0
+
+    @property
+    def occupied(self) -> list[int]:
+        """The slices that show some of the body."""
+        return [int(k) for k in np.flatnonzero(self.prepared.occupied)]
 
     def images(self, slices: Sequence[int]) -> Tensor:
         """The network's input of these slices, float32 (n, channels, h, w)."""
         return torch.from_numpy(batch(self.prepared, slices, self.steps, self.multiple))
+
+    def show(self, model: Model, slices: Sequence[int], truth: Tensor | None = None) -> "EncodedSlices":
+        """The features of these slices, with their own truth where none is given."""
+        if truth is None:
+            truth = torch.from_numpy(np.stack([self.truth[k] for k in slices]))
+        return EncodedSlices(self.number, tuple(slices), encode(model, self.images(slices)), truth.to(model.device))
 
 
 @dataclass(frozen=True)
@@ -49,6 +95,12 @@ class EncodedSlices:
 
     def __len__(self) -> int:
         return len(self.slices)
+
+    @torch.inference_mode()
+    def logits(self, model: Model) -> Iterator[Tensor]:
+        """The logits of eight slices at a time; see `Shown`."""
+        for begin in range(0, len(self), 8):
+            yield decode(model, [f[begin : begin + 8] for f in self.features])
 
 
 def prepare_case(volume: Volume, seeds: Sequence[Seed], spec: InputSpec, multiple: int, number: int = 0) -> SeedCase:
@@ -70,14 +122,15 @@ def spread(slices: Sequence[int], count: int) -> list[int]:
     return [int(slices[place]) for place in np.unique(places)]
 
 
-def turned_index(index: int, prepared: Prepared) -> int:
-    """The slice in the model's plane of a slice of the volume's array."""
-    return prepared.turned_shape[0] - 1 - index if 0 in prepared.flips else index
+def turned_index(index: int, prepared: Turned, axis: int = 0) -> int:
+    """The slice along an axis of the turned volume of a slice of the volume's array."""
+    return prepared.turned_shape[axis] - 1 - index if axis in prepared.flips else index
 
 
-def turned_mask(mask: np.ndarray, prepared: Prepared) -> np.ndarray:
-    """A SEED's mask with rows and columns as the model's plane has them."""
-    return np.asarray(turn(np.expand_dims(mask, prepared.axes[0]), prepared.axes, prepared.flips)[0])
+def turned_mask(mask: np.ndarray, prepared: Turned, axis: int = 0) -> np.ndarray:
+    """A SEED's mask with rows and columns as slices along that axis of the turned volume have them."""
+    turned = turn(np.expand_dims(mask, prepared.axes[axis]), prepared.axes, prepared.flips)
+    return np.asarray(turned.take(0, axis))
 
 
 def on_box(mask: np.ndarray, prepared: Prepared, multiple: int) -> np.ndarray:
@@ -105,19 +158,13 @@ def encode(model: Model, images: Tensor) -> list[Tensor]:
     return [torch.cat(level) for level in zip(*parts, strict=True)]
 
 
-def encode_slices(model: Model, case: SeedCase, slices: Sequence[int]) -> EncodedSlices:
-    """The features of SEED slices as they are, with their classes."""
-    truth = torch.from_numpy(np.stack([case.truth[k] for k in slices])).to(model.device)
-    return EncodedSlices(case.number, tuple(slices), encode(model, case.images(slices)), truth)
-
-
 def augmented_copies(
     model: Model, case: SeedCase, slices: Sequence[int], count: int, random: torch.Generator
 ) -> Iterator[EncodedSlices]:
     """`count` copies of the SEED slices, the first as it is, the others augmented."""
     images = case.images(slices)
     truth = torch.from_numpy(np.stack([case.truth[k] for k in slices]))
-    yield encode_slices(model, case, slices)
+    yield case.show(model, slices)
     for _ in range(count - 1):
         image, classes = augment_seeds(images, truth, model.card.input, random)
         features = encode(model, image.clamp(*case.prepared.clip))
@@ -144,33 +191,30 @@ def augment_seeds(image: Tensor, truth: Tensor, spec: InputSpec, random: torch.G
     return from_tissue_units(lit + noise), torch.where(known, best, IGNORE)
 
 
-def decode(model: Model, features: Sequence[Tensor]) -> Tensor:
-    """Logits float32 (n, 1 + labels, h, w) of features."""
-    levels = [f.float().contiguous(memory_format=torch.channels_last) for f in features]
+def decode(model: Model, features: Sequence[Tensor], fold: int = 0) -> Tensor:
+    """Logits float32 (n, outputs, …) of features, by one fold."""
+    planar = features[0].ndim == 4
+    levels = [f.float().contiguous(memory_format=torch.channels_last) if planar else f.float() for f in features]
     with torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
-        return model.networks[0].decode(levels).float()
+        return model.networks[fold].decode(levels).float()
 
 
 @torch.inference_mode()
-def predict(model: Model, encoded: EncodedSlices) -> Tensor:
-    """The class of each pixel, int64 (n, h, w), by the model's own threshold.
+def predict(model: Model, shown: Shown) -> Tensor:
+    """The class of each pixel, int64 (n, h, w).
 
     Raises: ModelError when a logit is not finite.
     """
-    parts = []
-    for begin in range(0, len(encoded), 8):
-        logits = decode(model, [f[begin : begin + 8] for f in encoded.features])
-        parts.append(classes_of(logits, model.card))
-    return torch.cat(parts)
+    return torch.cat([classes_of(logits, model.card) for logits in shown.logits(model)])
 
 
 def classes_of(logits: Tensor, card: ModelCard) -> Tensor:
-    """The class of each pixel (n, h, w) from logits (n, 1 + labels, h, w), as `segment` decides.
+    """The class of each pixel (n, h, w) from logits (n, outputs, h, w), as `segment` decides.
 
     Raises: ModelError when a logit is not finite.
     """
     check_finite(card, logits)
-    return decide((logits / card.calibration.temperature).softmax(1), card.calibration.threshold)
+    return decide_logits(card, logits)
 
 
 def dices(prediction: Tensor, truth: Tensor, labels: int, pooled: bool = False) -> np.ndarray:

@@ -3,20 +3,22 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ..cases import read_cases as list_of_cases
+from ..channels import check_volumes, first_of, read_volumes, warnings_of
 from ..errors import Cancelled, InputError, MedTLError
+from ..io import read
 from ..io.files import identities, stem_of, suffix_of
 from ..io.into_place import check_parent
-from ..io.read import read_labelmap, read_volume
+from ..io.isolated import Reader
 from ..io.write import check_output, write_labelmap
 from ..model.bundle import Model
 from ..model.card import ModelCard, check_card, is_name
 from ..model.store import is_free, user_store
 from ..progress import Progress, no_progress
+from ..typed_json import OPTIONAL, SPREAD
 from ..volume import Labelmap, Volume, array_axis, check_same_grid, voxels_sha256
 from .case_result import case_result
 from .finetune import Finetuned, finetune
@@ -24,16 +26,29 @@ from .new_structure import Structure, start_model, structure_card, train_structu
 from .output import TuningOutput, free_folder
 from .run import FinetuneOptions, OnValues, Run, TimeBudget, Weights, ignore_values
 from .seed import Seed, by_image, read_seeds, seeds_of
-from .tuned_bundle import outcome_of, texts_of, trained_structure_card, tuned_card, tuning_record, write_bundle
+from .tuned_bundle import (
+    Origin,
+    Outcome,
+    Unfinished,
+    origin_of,
+    outcome_of,
+    texts_of,
+    trained_structure_card,
+    tuned_card,
+    tuning_record,
+    write_bundle,
+)
 
 
 @dataclass(frozen=True)
 class CaseInput:
-    """An image with its labelmap; `slices` are the SEEDs, None for every slice that holds a label."""
+    """An image with its labelmap; `slices` are the SEEDs, None for every slice that holds a label. Of a model of
+    several channels, `image` is that of the first, on whose grid the labelmap lies, and `channels` are the others."""
 
     image: Path
     label: Path
     slices: tuple[int, ...] | None = None
+    channels: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,10 +64,35 @@ class TuningFiles:
 
 @dataclass(frozen=True)
 class SeedCases:
-    """Volumes with their SEEDs, and the readers' warnings."""
+    """Volumes (of several channels a tuple of them) with their SEEDs, and the readers' warnings."""
 
-    cases: list[tuple[Volume, list[Seed]]]
+    cases: list[tuple[Volume | tuple[Volume, ...], list[Seed]]]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def single(self) -> list[tuple[Volume, list[Seed]]]:
+        """The cases of a new structure, which has one channel. Raises: InputError where there are several."""
+        single = [(volume, seeds) for volume, seeds in self.cases if isinstance(volume, Volume)]
+        if len(single) < len(self.cases):
+            raise InputError(
+                "Expected a model of one channel for a new structure, found one of several. Choose another."
+            )
+        return single
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What came of a tuning, as `medtl finetune --json` prints it: the bundle, `sha256` of its weights, and the outcome
+    with all warnings as its `notes`; the labelmap of the case and the weight of its interpolation, where one was
+    written."""
+
+    output: str
+    name: str
+    sha256: str
+    parent: Origin
+    outcome: Outcome = field(metadata=SPREAD)
+    result: str | None = field(default=None, metadata=OPTIONAL)
+    blend_weight: float | None = field(default=None, metadata=OPTIONAL)
 
 
 def finetune_files(
@@ -62,8 +102,9 @@ def finetune_files(
     progress: Progress = no_progress,
     on_values: OnValues = ignore_values,
     budget: TimeBudget | None = None,
-) -> dict[str, Any]:
-    """The record of a tuning, as `medtl finetune --json` prints it; the bundle is written whatever the verdict.
+    reader: Reader = read,
+) -> TuningResult:
+    """What came of a tuning; the bundle is written whatever the verdict.
 
     While it runs, the best model so far is a bundle beside the output, `NAME.best-N`; when it is cancelled, that
     becomes the output. Where something appears at the output meanwhile, the model goes to `NAME-2`, with a warning.
@@ -75,40 +116,47 @@ def finetune_files(
         progress("read", 0.0)
         name, structure = output.folder.name, files.structure
         card = model.card if structure is None else structure_card(model.card, name, structure)
-        seeds = read_cases(card, files.cases, files.seeds)
-        check_result(options, files, seeds)
+        seeds = read_cases(card, files.cases, files.seeds, reader)
+        check_result(options, files, seeds, card)
         progress("read", 1.0)
         write = bundle_writer(model, structure, seeds, options)
 
         def save_checkpoint(weights: Weights, alpha: float) -> None:
-            output.save(lambda folder: write(folder, name, weights, alpha, {"alpha": alpha, "unfinished": True}))
+            output.save(lambda folder: write(folder, name, weights, Unfinished(alpha)))
 
-        later = later_slices(seeds.cases[0][0], card) if options.result is not None else 0
-        run = Run(options, budget, progress, on_values, save_checkpoint, later_slices=later)
+        later = later_slices(first_of(seeds.cases[0][0]), card) if options.result is not None else 0
+        run = Run(options, budget, progress, on_values, save_checkpoint, later_slices=later, reader=reader)
         with checkpoint_as_output(output):
             tuned = tune_or_train(model, card, structure, seeds, run)
-            result = None if options.result is None else case_result(tuned, *seeds.cases[0], progress)
+            result = (
+                None
+                if options.result is None
+                else case_result(tuned, first_of(seeds.cases[0][0]), seeds.cases[0][1], budget, progress)
+            )
             progress("write", 0.0)
             outcome = outcome_of(tuned, budget.used)
             # From here on the model counts as written: a cancel comes before, not after.
             progress("write", 1.0)
-            place, card = write_model(output.folder, tuned, outcome, write)
+            place, card = write_model(output.folder, tuned.weights, outcome, write)
             output.drop()
-    record = {
-        "output": str(place),
-        "name": place.name,
-        "sha256": card.sha256,
-        "parent": {"name": model.card.name, "sha256": model.sha256},
-        **outcome,
-    }
     warnings = [*seeds.warnings, *tuned.guard_warnings, *tuned.warnings]
     if place != output.folder:
         warnings.append(f"{output.folder} appeared while the model was tuned, so the model is in {place}.")
+    written = None
     if result is not None and options.result is not None:
-        written, result_warnings = write_result(options.result, result[0], options.force)
+        warnings += result.warnings
+        written, result_warnings = write_result(options.result, result.labelmap, options.force)
         warnings += result_warnings
-        record |= {"result": str(written), "blend_weight": result[1]} if written else {}
-    return record | {"notes": warnings, "seconds": round(budget.used, 2)}
+    outcome = replace(outcome, seconds=round(budget.used, 2), notes=tuple(warnings))
+    return TuningResult(
+        str(place),
+        place.name,
+        card.sha256,
+        origin_of(model),
+        outcome,
+        result=str(written) if written else None,
+        blend_weight=result.weight if result and written else None,
+    )
 
 
 @contextmanager
@@ -134,11 +182,11 @@ def tune_or_train(model: Model, card: ModelCard, structure: Structure | None, se
     """The tuned model, or for a new structure (with this card) the model that was trained for it."""
     if structure is None:
         return finetune(model, seeds.cases, run)
-    own = start_model(model, card, seeds.cases[0][0], run.options.seed)
+    own = start_model(model, card, seeds.single[0][0], run.options.seed)
     # A card that cannot be written is an error before the work, not after it.
-    record = tuning_record(model, seeds.cases, run.options, {})
+    record = tuning_record(model, seeds.cases, run.options, Unfinished(1.0))
     check_card(trained_structure_card(own.card, card.name, record), card.name)
-    return train_structure(own, seeds.cases, run)
+    return train_structure(own, seeds.single, run)
 
 
 def later_slices(volume: Volume, card: ModelCard) -> int:
@@ -146,46 +194,47 @@ def later_slices(volume: Volume, card: ModelCard) -> int:
     return volume.geometry.shape[array_axis(volume.geometry, card.input.plane)]
 
 
-WriteBundle = Callable[[Path, str, Weights, float, dict[str, Any]], ModelCard]
+WriteBundle = Callable[[Path, str, Weights, Outcome | Unfinished], ModelCard]
 
 
 def bundle_writer(model: Model, structure: Structure | None, seeds: SeedCases, options: FinetuneOptions) -> WriteBundle:
-    """A function that writes a bundle made from the model: `write(folder, name, weights, alpha, outcome)`.
+    """A function that writes a bundle made from the model: `write(folder, name, weights, outcome)`.
 
     Raises: ModelError when the texts of the model cannot be read.
     """
     origin = texts_of(model)
     card_of = tuned_card if structure is None else trained_structure_card
 
-    def write(folder: Path, name: str, weights: Weights, alpha: float, outcome: dict[str, Any]) -> ModelCard:
+    def write(folder: Path, name: str, weights: Weights, outcome: Outcome | Unfinished) -> ModelCard:
         record = tuning_record(model, seeds.cases, options, outcome)
         card = card_of(weights.model.card, name, record)
-        return write_bundle(folder, card, weights.state(alpha), origin)
+        return write_bundle(folder, card, weights.states(outcome.alpha), origin)
 
     return write
 
 
-def write_model(folder: Path, tuned: Finetuned, outcome: dict[str, Any], write: WriteBundle) -> tuple[Path, ModelCard]:
+def write_model(folder: Path, weights: Weights, outcome: Outcome, write: WriteBundle) -> tuple[Path, ModelCard]:
     """The folder and the card of the final bundle, which is written beside the output when that exists."""
     while True:
         place = free_folder(folder)
         try:
-            return place, write(place, place.name, tuned.weights, tuned.alpha, outcome)
+            return place, write(place, place.name, weights, outcome)
         except InputError:
             if not os.path.lexists(place):  # else it appeared just now
                 raise
 
 
-def check_result(options: FinetuneOptions, files: TuningFiles, seeds: SeedCases) -> None:
+def check_result(options: FinetuneOptions, files: TuningFiles, seeds: SeedCases, card: ModelCard) -> None:
     """Raise InputError when the result cannot be written, or there are several cases."""
     if options.result is None:
         return
     if len(seeds.cases) != 1:
         raise InputError(f"Expected one case for a result, found {len(seeds.cases)}. Leave --result out.")
-    inputs = [file for case in files.cases for file in (case.image, case.label)]
-    inputs += [seed.image for _, group in seeds.cases for seed in group]
+    inputs = [file for case in files.cases for file in (case.image, *case.channels, case.label)]
+    inputs += [file for _, group in seeds.cases for seed in group for file in (seed.image, *seed.channels)]
     if options.guard is not None:
-        inputs += [file for case in list_of_cases(options.guard) for file in (case.image, case.label)]
+        guard = list_of_cases(options.guard, card.input.channels)
+        inputs += [file for case in guard for file in (*case.images, case.label)]
     check_output(options.result, identities(inputs), options.force)
 
 
@@ -239,32 +288,43 @@ def output_folder(output: str) -> Path:
     return store / output
 
 
-def read_cases(card: ModelCard, cases: Sequence[CaseInput], listed: Path | None) -> SeedCases:
+def read_cases(card: ModelCard, cases: Sequence[CaseInput], listed: Path | None, reader: Reader) -> SeedCases:
     """Each image with its SEEDs, from the cases and from the list.
 
     Raises: InputError when nothing is marked, a labelmap lies on another grid or an image is not the one marked.
     """
     seeds: list[Seed] = []
-    volumes: dict[str, Volume] = {}
+    volumes: dict[str, Volume | tuple[Volume, ...]] = {}
     warnings: list[str] = []
     for case in cases:
-        volume, labelmap = read_volume(case.image), read_labelmap(case.label)
-        check_same_grid(labelmap.geometry, volume.geometry, case.label, case.image)
-        sha256 = voxels_sha256(volume.array)
-        volumes[sha256] = volume
-        seeds += seeds_of(labelmap, card, case.image, sha256, case.slices)
-        warnings += (*volume.warnings, *labelmap.warnings)
+        shown, sha256, notes = _read_image(card, (case.image, *case.channels), reader)
+        labelmap = reader.read_labelmap(case.label)
+        check_same_grid(labelmap.geometry, first_of(shown).geometry, case.label, case.image)
+        volumes[sha256] = shown
+        seeds += seeds_of(labelmap, card, case.image, sha256, case.slices, channels=case.channels)
+        warnings += (*notes, *labelmap.warnings)
     for seed in read_seeds(listed) if listed is not None else ():
         if seed.sha256 not in volumes:
-            volume = read_volume(seed.image)
-            if voxels_sha256(volume.array) != seed.sha256:
+            volumes[seed.sha256], sha256, notes = _read_image(card, (seed.image, *seed.channels), reader)
+            if sha256 != seed.sha256:
                 raise InputError(
                     f"Expected at {seed.image} the image whose slices were marked, found another. Mark them again."
                 )
-            volumes[seed.sha256] = volume
-            warnings += volume.warnings
+            warnings += notes
         seeds.append(seed)
     if not seeds:
         raise InputError("Expected at least one SEED slice, found none. Mark a slice that is right as a whole.")
     groups = [(volumes[sha256], group) for sha256, group in by_image(seeds).items()]
     return SeedCases(groups, tuple(dict.fromkeys(warnings)))
+
+
+def _read_image(
+    card: ModelCard, files: Sequence[Path], reader: Reader
+) -> tuple[Volume | tuple[Volume, ...], str, tuple[str, ...]]:
+    """The volumes of an image, the SHA-256 of the first one's voxels, which identifies the image, and the warnings.
+
+    Raises: InputError when they are not one a channel, or as reading does.
+    """
+    check_volumes(card, len(files))
+    volumes = read_volumes(files, reader)
+    return volumes, voxels_sha256(first_of(volumes).array), warnings_of(volumes)

@@ -21,13 +21,14 @@ from ..model.device import limited_threads
 from ..preprocess import in_order, orient
 from ..training.loss import dice_and_cross_entropy
 from ..volume import PLANES, Volume
-from .decoder import Trained, draw_window, finite_step, learning_rate
-from .features import SeedCase, augment_seeds, classes_of, dices, spread
-from .finetune import Finetuned, prepare_cases, too_short
+from .decoder import Trained, finite_step, learning_rate
+from .features import SeedCase, augment_seeds, classes_of, dices, prepare_case, spread
+from .finetune import Finetuned, fitting_seeds
 from .guard import NO_CHANGE, Change
 from .held_out import HeldOut, hold_out
 from .run import Run
 from .seed import IGNORE, Seed
+from .slice_tuning import draw_window
 
 COLOURS = ((0.75, 0.41, 0.35), (0.95, 0.84, 0.57), (0.44, 0.72, 0.82), (0.56, 0.93, 0.56), (0.78, 0.56, 0.85))
 RATE = 5e-3
@@ -70,16 +71,24 @@ class NetworkWeights:
     def __init__(self, model: Model) -> None:
         self.model = model
 
-    def state(self, alpha: float) -> dict[str, Tensor]:
+    def states(self, alpha: float) -> tuple[dict[str, Tensor]]:
         """All weights of the network, whatever `alpha` is."""
-        return dict(self.model.networks[0].state_dict())
+        return (dict(self.model.networks[0].state_dict()),)
 
     def use(self, alpha: float) -> None:
         """Leave the network's weights as they are."""
 
 
 def structure_card(origin: ModelCard, name: str, structure: Structure) -> ModelCard:
-    """The card of a model of the origin's architecture for the new labels."""
+    """The card of a model of the origin's architecture for the new labels.
+
+    Raises: InputError for an origin that sees windows.
+    """
+    if origin.windows is not None:
+        raise InputError(
+            f"Expected a model of slices to start a new structure from, found {origin.name}, which sees windows. "
+            "Choose another."
+        )
     labels = tuple(
         Label(value, label_id, re.sub(r"[-_]", " ", label_id).capitalize(), COLOURS[(value - 1) % len(COLOURS)])
         for value, label_id in enumerate(structure.ids, start=1)
@@ -135,7 +144,10 @@ def train_structure(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]
     budget = run.budget
     with limited_threads(run.options.threads), memory_errors(advice):
         run.progress("prepare", 0.0)
-        prepared = prepare_cases(model, cases)
+        prepared = tuple(
+            prepare_case(volume, group, model.card.input, model.networks[0].multiple, number)
+            for number, (volume, group) in enumerate(fitting_seeds(model.card, cases))
+        )
         _check_labels(prepared, model.card)
         training = Training(model, prepared, run.options.seed)
         began = budget.used
@@ -143,7 +155,7 @@ def train_structure(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]
         each = (budget.used - began) / count
         reserve = run.reserve + 1.2 * each * (count + run.later_slices)
         if budget.used + 2 * reserve >= run.options.budget:
-            raise too_short("train", run, reserve)
+            raise too_short(run, reserve)
         run = replace(run, reserve=reserve)
         held_out = _score_held_out(training, run)
         weights = NetworkWeights(model)
@@ -151,7 +163,29 @@ def train_structure(model: Model, cases: Sequence[tuple[Volume, Sequence[Seed]]]
     seeds = Change(None, np.array([seed.dice[1.0] for seed in held_out]))
     few = () if held_out else ("Too few SEED slices to hold one out: check the result before you use it.",)
     warnings = (*trained.warnings, *few)
-    return Finetuned(model, weights, prepared, 1.0, "new", seeds, NO_CHANGE, "none", held_out, trained.steps, warnings)
+    return Finetuned(
+        model,
+        weights,
+        prepared,
+        1.0,
+        "new",
+        seeds,
+        NO_CHANGE,
+        "none",
+        held_out,
+        trained.steps,
+        warnings,
+        slice_seconds=each,
+    )
+
+
+def too_short(run: Run, reserve: float) -> InputError:
+    """The error for a time budget that preparation alone uses up."""
+    needed = run.budget.used + reserve
+    return InputError(
+        f"Expected a budget that leaves time to train, found {run.options.budget:g} s, of which preparing takes "
+        f"{needed:.0f} s. Allow {3 * needed:.0f} s."
+    )
 
 
 def _check_labels(cases: Sequence[SeedCase], card: ModelCard) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InputError
+from ..io import read
+from ..io.isolated import Reader
 from ..model.device import check_threads
 from ..progress import Progress, no_progress
 
@@ -45,32 +47,42 @@ class FinetuneOptions:
 
 @dataclass(frozen=True)
 class TimeBudget:
-    """The seconds that a run has; its stages end when their share is used up."""
+    """The seconds that a run has, by its clock; its stages end when their share is used up."""
 
     seconds: float
     began: float = field(default_factory=time.perf_counter)
+    clock: Callable[[], float] = time.perf_counter
 
     @property
     def used(self) -> float:
         """Seconds since the beginning."""
-        return time.perf_counter() - self.began
+        return self.clock() - self.began
+
+    @property
+    def share(self) -> float:
+        """The share of the seconds that is used."""
+        return self.used / self.seconds
 
     def until(self, share: float, reserve: float = 0.0) -> float:
         """Seconds until that share of the budget, less what is reserved at its end; at least 0.2."""
         return max(share * (self.seconds - reserve) - self.used, 0.2)
 
+    def part(self, seconds: float) -> "TimeBudget":
+        """A budget of so many seconds from now on."""
+        return TimeBudget(seconds, self.clock(), self.clock)
+
 
 class Weights(Protocol):
-    """The weights of a network between the start of a tuning (`alpha` 0) and its end (1)."""
+    """The weights of a model's networks between the start of a tuning (`alpha` 0) and its end (1)."""
 
     model: "Model"
 
-    def state(self, alpha: float) -> "dict[str, Tensor]":
-        """All weights at `alpha`; the network stays as it is."""
+    def states(self, alpha: float) -> "tuple[dict[str, Tensor], ...]":
+        """All weights of each network at `alpha`; the networks stay as they are."""
         ...
 
     def use(self, alpha: float) -> None:
-        """Set the network's weights to those at `alpha`."""
+        """Set the networks' weights to those at `alpha`."""
         ...
 
 
@@ -92,7 +104,8 @@ class Run:
 
     `on_values` gets figures to draw, such as {"loss": 0.4}; `save_checkpoint(weights, alpha)` is called with states
     worth keeping before the run ends. `reserve` are the seconds of the budget that the caller needs afterwards, and
-    `later_slices` the slices that it will run the network on then.
+    `later_slices` the slices that it will run the network on then. `reader`
+    reads the guard set.
     """
 
     options: FinetuneOptions
@@ -102,6 +115,7 @@ class Run:
     save_checkpoint: SaveCheckpoint = no_checkpoint
     reserve: float = 1.5
     later_slices: int = 0
+    reader: Reader = read
 
     def steps(self, stage: str, begin: float = 0.0, part: float = 1.0) -> Callable[[float, float], None]:
         """A function that a training loop calls after each step with the share done and the loss. The loop is `part` of

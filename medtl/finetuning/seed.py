@@ -37,7 +37,8 @@ MAX_MASKS_BYTES = 1_000_000_000
 class Seed:
     """One SEED slice. `mask` uint16 (rows, columns) has the classes of the image's array at `index` (0-based) along the
     array axis nearest the normal of `plane`; `labels` are label ids; `sha256` is that of the image's voxels, `image`
-    its path; `time` is when it was marked, ISO 8601 in UTC.
+    its path; `time` is when it was marked, ISO 8601 in UTC. Of a model of several channels, `image` is that of the
+    first, on whose grid the mask lies, and `channels` are the paths of the others.
 
     Raises: InputError when the mask holds what `labels` does not name, or index, plane or labels cannot be.
     """
@@ -50,6 +51,7 @@ class Seed:
     labels: tuple[str, ...]
     mask: np.ndarray
     time: str = ""
+    channels: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         top = int(self.mask[self.mask != IGNORE].max(initial=0))
@@ -64,7 +66,13 @@ class Seed:
 
 
 def seeds_of(
-    labelmap: Labelmap, card: ModelCard, image: Path, sha256: str, slices: Sequence[int] | None, when: str = ""
+    labelmap: Labelmap,
+    card: ModelCard,
+    image: Path,
+    sha256: str,
+    slices: Sequence[int] | None,
+    when: str = "",
+    channels: tuple[Path, ...] = (),
 ) -> tuple[Seed, ...]:
     """The SEEDs of a case: these slices of its labelmap, or (None) every slice that holds a label. Each label's segment
     is taken whole (see `medtl.labels`), also where a segment that is not the model's overlaps it.
@@ -94,7 +102,7 @@ def seeds_of(
                 f"Expected the labels {', '.join(ids)} of {card.name} in slice {k} of {image.name}, found "
                 f"{names.get(unknown, f'the value {unknown}')} too. Remove that label, or give it the model's name."
             )
-        seeds.append(Seed(image.name, image, sha256, card.input.plane, k, ids, planes[k].copy(), stamp))
+        seeds.append(Seed(image.name, image, sha256, card.input.plane, k, ids, planes[k].copy(), stamp, channels))
     return tuple(seeds)
 
 
@@ -142,6 +150,7 @@ def write_seeds(path: Path, seeds: Sequence[Seed]) -> None:
             "labels": list(s.labels),
             "time": s.time,
             "mask": hashlib.sha256(s.mask.tobytes()).hexdigest(),
+            **({"channels": [_relative(image, path.parent) for image in s.channels]} if s.channels else {}),
         }
         for s in seeds
     ]
@@ -230,11 +239,14 @@ def _read_mask(stream: IO[bytes], size: int) -> np.ndarray:
 
 
 def _seed(record: dict[str, Any], mask: np.ndarray, folder: Path) -> Seed:
-    index, names = record["index"], record["labels"]
-    if type(index) is not int or not isinstance(names, list) or "\0" in str(record["image"]):
+    index, names, further = record["index"], record["labels"], record.get("channels", [])
+    lists = isinstance(names, list) and isinstance(further, list)
+    if type(index) is not int or not lists or any("\0" in str(path) for path in (record["image"], *further)):
         raise ValueError(f"the slice {str(index)[:40]!r}, the labels {str(names)[:40]!r} or a path that cannot be")
+    channels = tuple(folder / str(path) for path in further)
     case, sha256, plane, when = (str(record[name]) for name in ("case", "sha256", "plane", "time"))
-    return Seed(case, folder / str(record["image"]), sha256, plane, index, tuple(map(str, names)), mask, when)
+    labels = tuple(map(str, names))
+    return Seed(case, folder / str(record["image"]), sha256, plane, index, labels, mask, when, channels)
 
 
 def for_model(seed: Seed, card: ModelCard) -> Seed:

@@ -1,17 +1,19 @@
 """Which slices to correct next: evenly spaced over what the model segments. Choosing by uncertainty did not do better
 (`Testing/benchmarks/finetune_seeds.py`)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ..io.read import read_volume
+from ..channels import check_volumes, first_of, read_volumes
+from ..io import read
+from ..io.isolated import Reader
 from ..model.bundle import Model
 from ..progress import Progress, no_progress
 from ..segmentation import InferenceOptions, segment
-from ..typed_json import encode
+from ..typed_json import SPREAD
 from ..volume import Volume, array_axis
 
 
@@ -32,15 +34,28 @@ class Suggestion:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class SuggestedFile:
+    """The slices of a file to correct next, as `medtl suggest --json` prints them."""
+
+    input: str
+    model: str
+    suggestion: Suggestion = field(metadata=SPREAD)
+
+
 def suggest(
-    volume: Volume, model: Model, count: int, options: InferenceOptions, progress: Progress = no_progress
+    volumes: Volume | Sequence[Volume],
+    model: Model,
+    count: int,
+    options: InferenceOptions,
+    progress: Progress = no_progress,
 ) -> Suggestion:
-    """Up to `count` slices to correct.
+    """Up to `count` slices to correct, of the first volume where there are several.
 
     Raises: as `segment` does.
     """
-    result = segment(volume, model, options, progress)
-    planes = np.moveaxis(result.labelmap.array, array_axis(volume.geometry, model.card.input.plane), 0)
+    result = segment(volumes, model, options, progress)
+    planes = np.moveaxis(result.labelmap.array, array_axis(first_of(volumes).geometry, model.card.input.plane), 0)
     labelled = np.flatnonzero(planes.any(axis=(1, 2)))
     first, last = (int(labelled[0]), int(labelled[-1])) if len(labelled) else (0, len(planes) - 1)
     return Suggestion(evenly_spaced(first, last, count), result.warnings)
@@ -59,12 +74,19 @@ def evenly_spaced(first: int, last: int, count: int) -> tuple[SuggestedSlice, ..
 
 
 def suggest_file(
-    image: Path, model: Model, count: int, options: InferenceOptions, progress: Progress = no_progress
-) -> dict[str, Any]:
-    """The object of `medtl suggest --json`.
+    sources: Path | Sequence[Path],
+    model: Model,
+    count: int,
+    options: InferenceOptions,
+    progress: Progress = no_progress,
+    reader: Reader = read,
+) -> SuggestedFile:
+    """The slices of an image file, or of several, one a channel of the model, to correct next.
 
     Raises: as reading and `segment` do.
     """
+    files = (sources,) if isinstance(sources, Path) else tuple(sources)
+    check_volumes(model.card, len(files))
     progress("read", 0.0)
-    suggestion = suggest(read_volume(image), model, count, options, progress)
-    return {"input": str(image), "model": model.card.name, **encode(suggestion)}
+    suggestion = suggest(read_volumes(files, reader), model, count, options, progress)
+    return SuggestedFile(",".join(map(str, files)), model.card.name, suggestion)

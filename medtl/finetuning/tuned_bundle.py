@@ -4,9 +4,9 @@ Cases are numbered in it: a bundle contains no name of an image file and no hash
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..model.bundle import Model, save_bundle
 from ..model.card import ModelCard, Parent, read_metadata
 from ..model.files import read_text_file
 from ..model.tuning_records import anonymise_training
-from ..volume import Volume
+from ..typed_json import OPTIONAL, SPREAD, encode
 from .finetune import Finetuned
 from .guard import Change
 from .run import FinetuneOptions
@@ -23,32 +23,104 @@ from .seed import Seed
 
 MAX_NAMES = 400  # characters of labels' names in a description
 FACTS = ("authors", "copyright", "data_source", "intended_use", "references")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model that a tuning started from; `sha256` is that of its weights."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Watched(Generic[Value]):
+    """A value of the held-out SEEDs and one of the guard set."""
+
+    seeds: Value
+    guard: Value
+
+
+@dataclass(frozen=True)
+class ChangeFigures:
+    """Mean change of Dice, its standard error and the number of slices or cases; `kind` is that of the guard set."""
+
+    kind: str | None = field(metadata=OPTIONAL)
+    mean: float | None
+    error: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The figures of a tuning; `before` and `after` are mean Dice, `alpha` lies between the old weights (0) and the
+    tuned ones (1)."""
+
+    verdict: str
+    before: Watched[float | None]
+    after: Watched[float | None]
+    change: Watched[ChangeFigures]
+    alpha: float
+    steps: int
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What is known of a tuning that stopped before the guard."""
+
+    alpha: float
+    unfinished: bool = True
+
+
+@dataclass(frozen=True)
+class SeedRecord:
+    """A SEED slice; `case` is a number, as in "case 1"."""
+
+    case: str
+    slice: int
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TuningRecord:
+    """A tuning or training from another model: an entry of `training.tuned` in the new card."""
+
+    parent: Origin
+    medtl: str
+    budget: float
+    strength: float
+    seed: int
+    seeds: tuple[SeedRecord, ...]
+    outcome: Outcome | Unfinished = field(metadata=SPREAD)
 
 
 def tuning_record(
-    origin: Model, cases: Sequence[tuple[Volume, list[Seed]]], options: FinetuneOptions, outcome: dict[str, Any]
-) -> dict[str, Any]:
-    """The record of a tuning or training from another model: an entry of `training.tuned` in the new card."""
-    seeds = [
-        {"case": f"case {number}", "slice": seed.index, "labels": list(seed.labels)}
+    origin: Model,
+    cases: Sequence[tuple[object, Sequence[Seed]]],
+    options: FinetuneOptions,
+    outcome: Outcome | Unfinished,
+) -> TuningRecord:
+    """The record of a tuning on these cases."""
+    seeds = tuple(
+        SeedRecord(f"case {number}", seed.index, seed.labels)
         for number, (_, group) in enumerate(cases, start=1)
         for seed in group
-    ]
-    return {
-        "parent": {"name": origin.card.name, "sha256": origin.sha256},
-        "medtl": __version__,
-        "budget": options.budget,
-        "strength": options.strength,
-        "seed": options.seed,
-        "seeds": seeds,
-        **outcome,
-    }
+    )
+    return TuningRecord(origin_of(origin), __version__, options.budget, options.strength, options.seed, seeds, outcome)
 
 
-def tuned_card(parent: ModelCard, name: str, record: dict[str, Any]) -> ModelCard:
+def origin_of(model: Model) -> Origin:
+    """The model, as the record of a tuning names it."""
+    return Origin(model.card.name, model.sha256)
+
+
+def tuned_card(parent: ModelCard, name: str, record: TuningRecord) -> ModelCard:
     """The card of the tuned model: its parent's inputs and labels, and how it was tuned."""
     training = {key: value for key, value in anonymise_training(parent.training).items() if key != "figures"}
-    training["tuned"] = [*training.get("tuned", ()), record]
+    training["tuned"] = [*training.get("tuned", ()), encode(record)]
     return replace(
         parent,
         name=name,
@@ -59,34 +131,32 @@ def tuned_card(parent: ModelCard, name: str, record: dict[str, Any]) -> ModelCar
     )
 
 
-def trained_structure_card(card: ModelCard, name: str, record: dict[str, Any]) -> ModelCard:
+def trained_structure_card(card: ModelCard, name: str, record: TuningRecord) -> ModelCard:
     """The card of a model that was trained on SEEDs alone. It has no parent: its labels are its own."""
     names = ", ".join(label.name for label in card.labels)
     names = names if len(names) <= MAX_NAMES else f"{len(card.labels)} structures"
     description = f"{names}, trained on {_seeds(record)}; research use, not for diagnosis."
-    return replace(card, name=name, description=description, training={"tuned": [record]})
+    return replace(card, name=name, description=description, training={"tuned": [encode(record)]})
 
 
-def _seeds(record: dict[str, Any]) -> str:
-    unfinished = " (unfinished: stopped before the guard)" if record.get("unfinished") else ""
-    return f"{len(record['seeds'])} SEED slices{unfinished}"
+def _seeds(record: TuningRecord) -> str:
+    unfinished = " (unfinished: stopped before the guard)" if isinstance(record.outcome, Unfinished) else ""
+    return f"{len(record.seeds)} SEED slices{unfinished}"
 
 
-def outcome_of(tuned: Finetuned, seconds: float) -> dict[str, Any]:
-    """The figures of a tuning, as its record and `medtl finetune --json` have them."""
-    return {
-        "verdict": tuned.verdict,
-        "before": {"seeds": mean(tuned.seeds.before), "guard": mean(tuned.guard.before)},
-        "after": {"seeds": mean(tuned.seeds.after), "guard": mean(tuned.guard.after)},
-        "change": {
-            "seeds": change(tuned.seeds),
-            "guard": {"kind": tuned.guard_kind, **change(tuned.guard)},
-        },
-        "alpha": tuned.alpha,
-        "steps": tuned.steps,
-        "seconds": round(seconds, 2),
-        "notes": list(tuned.warnings),
-    }
+def outcome_of(tuned: Finetuned, seconds: float) -> Outcome:
+    """The figures of a tuning that took this time."""
+    seeds, guard = tuned.seeds, tuned.guard
+    return Outcome(
+        tuned.verdict,
+        Watched(mean(seeds.before), mean(guard.before)),
+        Watched(mean(seeds.after), mean(guard.after)),
+        Watched(change_figures(seeds), change_figures(guard, tuned.guard_kind)),
+        tuned.alpha,
+        tuned.steps,
+        round(seconds, 2),
+        tuned.warnings,
+    )
 
 
 def mean(values: np.ndarray | None) -> float | None:
@@ -94,14 +164,10 @@ def mean(values: np.ndarray | None) -> float | None:
     return None if values is None or not len(values) else round(float(values.mean()), 4)
 
 
-def change(values: Change) -> dict[str, Any]:
-    """Mean change, its standard error and the number of slices or cases."""
-    error = values.error
-    return {
-        "mean": mean(values.differences),
-        "error": None if error is None else round(error, 4),
-        "n": len(values.after),
-    }
+def change_figures(change: Change, kind: str | None = None) -> ChangeFigures:
+    """The figures of a change, to four decimals."""
+    error = change.error
+    return ChangeFigures(kind, mean(change.differences), None if error is None else round(error, 4), len(change.after))
 
 
 @dataclass(frozen=True)
@@ -121,13 +187,14 @@ def texts_of(origin: Model) -> OriginTexts:
     return OriginTexts(read_text_file(origin.folder, "LICENSE"), {key: facts[key] for key in FACTS if key in facts})
 
 
-def write_bundle(folder: Path, card: ModelCard, state: dict[str, Any], origin: OriginTexts) -> ModelCard:
-    """Write the bundle of a model that came from another, under the other's licence; its card with the weights' hash.
+def write_bundle(folder: Path, card: ModelCard, states: Sequence[dict[str, Any]], origin: OriginTexts) -> ModelCard:
+    """Write the bundle of a model that came from another, with the weights of each of its networks, under the other's
+    licence; its card with the weights' hash.
 
     Raises: InputError when it cannot be written.
     """
-    prefix = card.networks[0].prefix
-    weights = {prefix + key: value for key, value in state.items()}
+    folds = zip(card.networks, states, strict=True)
+    weights = {fold.prefix + key: value for fold, state in folds for key, value in state.items()}
     # The origin's intended use does not hold for a new structure.
     facts = {key: value for key, value in origin.facts.items() if card.parent or key != "intended_use"}
     return save_bundle(folder, card, weights, readme_of(card), origin.licence, facts)

@@ -21,7 +21,7 @@ from .limits import LARGEST_HEADER, MOST_LINES
 MOST_AXES = 5
 LARGEST_NUMBER = 1e18  # larger numbers in a header are damage, and their squares may be infinite
 LARGEST_WIDTH = 9  # digits of a number in the name of a data file
-ALLOW_OUTSIDE = "MEDTL_DATA_OUTSIDE"  # set to 1: detached data may lie outside the folder of the header
+ALLOW_OUTSIDE = "MEDTL_DATA_OUTSIDE"  # set to 1, as --data-outside does: detached data may lie outside the folder
 
 
 NO_THICKNESS = "The header gives no slice thickness; 1 mm is assumed."
@@ -259,8 +259,7 @@ def data_paths(names: Sequence[str], path: Path) -> tuple[Path, ...]:
         for file in files:
             if not file.resolve().is_relative_to(folder):
                 raise InputError(
-                    f"Expected data files in the folder of {path}, found {file}. Move it there, or set the "
-                    f"environment variable {ALLOW_OUTSIDE}=1 where you trust the header."
+                    f"Expected data files in the folder of {path}, found {file}. Move it there.", option="data_outside"
                 )
     return files
 

@@ -1,4 +1,7 @@
-"""Reading in a child process: a file on which a library crashes or hangs is one error and does not end the batch.
+"""Reading in a child process: a file on which a library crashes or hangs is one error and does not end the program.
+
+All files of the command line, and the images of a tuning, are read so. A file that this program wrote, or that 3D
+Slicer wrote for one job, is read without.
 
 The process is `python -P -m medtl.io.isolated FOLDER`: one JSON object a line in and out, arrays as .npy files in the
 folder, nothing pickled. It ends, and removes the folder, when its input ends.
@@ -19,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
@@ -31,6 +34,7 @@ from ..progress import Progress, json_line, no_progress
 from ..typed_json import decode, encode
 from ..volume import Labelmap, Volume
 from . import read
+from .header import ALLOW_OUTSIDE
 
 READ_SECONDS = 900.0  # for one input, before it counts as hanging
 START_SECONDS = 120.0  # for the process to import its libraries
@@ -51,33 +55,32 @@ class Reader(Protocol):
         """See `medtl.io.read.read_labelmap`."""
 
 
-@contextlib.contextmanager
-def reader_of(count: int, progress: Progress = no_progress) -> Iterator[Reader]:
-    """A reader for `count` inputs. Several inputs are read in a child process."""
-    if count < 2:
-        yield read
-        return
-    with IsolatedReader(progress) as reader:
-        yield reader
-
-
 class IsolatedReader:
     """Reads volumes and labelmaps one after another in a child process, which is started again after a crash.
 
     `progress` is called several times a second while the child reads; what it raises, such as Cancelled, stops the
-    child. `command` is the program to start, `seconds` the time for one input.
+    child. `data_outside` lets headers name data outside their folder. `command` is the program to start, `seconds` the
+    time for one input.
+
+    Enter it before torch is imported: then the child is ready by the first input, and costs next to no time.
     """
 
     def __init__(
-        self, progress: Progress = no_progress, command: Sequence[str] | None = None, seconds: float = READ_SECONDS
+        self,
+        progress: Progress = no_progress,
+        command: Sequence[str] | None = None,
+        seconds: float = READ_SECONDS,
+        *,
+        data_outside: bool = False,
     ) -> None:
         self._progress = progress
         self._command = command or (sys.executable, "-P", "-m", "medtl.io.isolated")
+        self._variables = {ALLOW_OUTSIDE: "1"} if data_outside else {}
         self._seconds = seconds
         self._child: _Child | None = None
 
     def __enter__(self) -> "IsolatedReader":
-        self._child = _Child(self._command)  # it imports its libraries while the caller prepares
+        self._child = _Child(self._command, self._variables)  # it imports its libraries while the caller prepares
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,7 +102,7 @@ class IsolatedReader:
     def _read(self, kind: type[Value], path: Path, options: dict[str, Any]) -> Value:
         if self._child is None or self._child.has_ended():
             self._stop()
-            self._child = _Child(self._command)
+            self._child = _Child(self._command, self._variables)
         request = {"read": kind.__name__.lower(), "path": str(path), "options": options}
         try:
             answer = self._child.ask(request, path, self._seconds, self._progress)
@@ -121,18 +124,18 @@ class IsolatedReader:
 class _Child:
     """The reading process as its parent sees it."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], variables: Mapping[str, str]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="medtl-read-"))
         package = str(Path(__file__).resolve().parents[2])
         inherited = os.environ.get("PYTHONPATH")
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, *([inherited] if inherited else [])])}
+        path = os.pathsep.join([package, *([inherited] if inherited else [])])
         try:
             self._process = subprocess.Popen(
                 [*command, str(self._folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # what libraries print when they crash
-                env=environment,
+                env={**os.environ, "PYTHONPATH": path, **variables},
             )
         except OSError as error:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -229,7 +232,7 @@ class _Child:
 
 
 def _not_started(reason: str) -> MedTLError:
-    return MedTLError(f"The process that reads several inputs did not start ({reason}). Give one input at a time.")
+    return MedTLError(f"The process that reads the inputs did not start ({reason}). Try again, or install MedTL again.")
 
 
 # --- in the child ---

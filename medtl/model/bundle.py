@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import InputError, ModelError, memory_errors
 from ..io.into_place import check_parent, move_into_place, temporary_folder
 from ..typed_json import encode
-from .card import METADATA, SCHEMA, ModelCard, check_card, load_card
+from .card import METADATA, SCHEMAS, ModelCard, check_card, load_card
 from .card_text import escape_invisible
 from .device import choose_device
 from .files import open_file, parse_json, reason_of
@@ -20,7 +20,7 @@ from .store import MAX_BUNDLE_BYTES, WEIGHTS, check_weights, find_model, sha256_
 if TYPE_CHECKING:
     import torch
 
-    from .networks import Network
+    from .network import Network
 
 MONAI_SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
 MAX_HEADER_BYTES = 8_000_000
@@ -39,7 +39,8 @@ class TensorFacts(NamedTuple):
 class Model:
     """A loaded model: its card, its folder, and its networks on a device, in evaluation mode.
 
-    `bf16` is True where bfloat16 was measured to be faster. A model of plain numbers has no network.
+    `bf16` is True where bfloat16 was measured to be faster and the card allows it. A model of plain numbers has no
+    network.
     """
 
     card: ModelCard
@@ -76,19 +77,23 @@ def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segme
     from . import networks
 
     chosen = choose_device(device)
-    (spec,) = card.networks
+    spec = card.networks[0]  # that of all folds
     # The bundle has its own weights: none are fetched from a hub.
     arguments = {key: value for key, value in spec.arguments.items() if key != "encoder_weights"}
-    stored = weights_header(folder)
-    shapes = {key.removeprefix(spec.prefix): stored[key] for key in stored if key.startswith(spec.prefix)}
-    check_weights_fit(shapes, networks.shapes(spec.name, arguments), card)
+    wanted, stored = networks.shapes(spec.name, arguments), weights_header(folder)
+    prefixes = [fold.prefix for fold in card.networks]
+    for prefix in prefixes:
+        check_weights_fit({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}, wanted, card)
     with memory_errors(f"Not enough memory on {chosen} for {card.name}. Close other programs or use --device cpu."):
-        network = networks.build(spec.name, arguments)
-        network.load_state_dict(load_weights(folder, spec.prefix))
-        check_fit(network.eval(), card)
-        network = networks.place(network, chosen)
-    bf16 = chosen == "cpu" and networks.bf16_pays(network, input_channels(card))
-    return Model(card, folder, (network,), chosen, bf16)
+        folds = []
+        for prefix in prefixes:
+            network = networks.build(spec.name, arguments)
+            network.load_state_dict(load_weights(folder, prefix))
+            check_fit(network.eval(), card)
+            folds.append(networks.place(network, chosen))
+    allowed = card.windows is None or card.windows.bf16
+    bf16 = allowed and chosen == "cpu" and networks.bf16_pays(folds[0], input_channels(card))
+    return Model(card, folder, tuple(folds), chosen, bf16)
 
 
 def weights_header(folder: Path) -> dict[str, TensorFacts]:
@@ -139,18 +144,17 @@ def load_weights(folder: Path, prefix: str) -> dict[str, "torch.Tensor"]:
 
     Raises: ModelError when they cannot be read, or are not all finite numbers.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        stored = load_file(folder / WEIGHTS)
+        with safe_open(folder / WEIGHTS, framework="pt") as stored:
+            tensors = {key: stored.get_tensor(key) for key in stored.keys() if key.startswith(prefix)}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         reason = reason_of(error)
         raise ModelError(f"The weights in {folder} cannot be read: {reason}. Import the model again.") from error
     weights = {
         key.removeprefix(prefix): value.float() if value.is_floating_point() else value
-        for key, value in stored.items()
-        if key.startswith(prefix)
+        for key, value in tensors.items()
     }
     if wrong := [key for key, value in weights.items() if not value.isfinite().all()]:
         raise ModelError(
@@ -161,25 +165,24 @@ def load_weights(folder: Path, prefix: str) -> dict[str, "torch.Tensor"]:
 
 
 def check_fit(network: "Network", card: ModelCard) -> None:
-    """Raise ModelError when the network does not take the card's channels or does not give its labels or classes, or
-    the score by which the card abstains."""
+    """Raise ModelError when the network does not take the card's channels or windows, or does not give its labels or
+    classes, or the score by which the card abstains."""
     import torch
 
-    # A classifier takes pictures of one size, a U-Net of any.
-    channels, wanted, side = input_channels(card), outputs(card), card.input.side or 2 * network.multiple
+    channels, wanted, size = input_channels(card), outputs(card), size_of_fit(network, card)
     try:
         with torch.inference_mode():
-            logits = network(torch.zeros((1, channels, side, side)))
-    except (RuntimeError, IndexError) as error:
+            logits = network(torch.zeros((1, channels, *size)))
+    except (RuntimeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"The network of {card.name} does not take the card's {channels} channels: {reason}"
         ) from error
-    expected = (1, wanted) if card.task == "classification" else (1, wanted, side, side)
+    expected = (1, wanted) if card.task == "classification" else (1, wanted, *size)
     if tuple(logits.shape) != expected:
         raise ModelError(
             f"{card.name} has {len(card.labels or card.classes)} {'labels' if card.labels else 'classes'}, which need "
-            f"{wanted} outputs of its network, found {tuple(logits.shape)[1:]}. "
+            f"{wanted} outputs of its network at the size of its input, {size}, found {tuple(logits.shape)[1:]}. "
             "Import the model again."
         )
     if card.abstention and card.abstention.score == "mahalanobis" and not len(getattr(network, "usual", ())):
@@ -189,6 +192,28 @@ def check_fit(network: "Network", card: ModelCard) -> None:
         )
     if not logits.isfinite().all():
         raise ModelError(f"The network of {card.name} gives no finite numbers: the model is damaged. Get it again.")
+
+
+def size_of_fit(network: "Network", card: ModelCard) -> tuple[int, ...]:
+    """The size of an input that shows whether the network fits the card; for windows the smallest, as it runs for each
+    fold: one multiple along each axis, and two along one, because a norm needs more than one value.
+
+    Raises: ModelError when the card's images or windows have other axes than the network's, or no multiples of its.
+    """
+    windows, multiples = card.windows, network.multiples
+    whole = windows.patch if windows else (card.input.side or 2 * network.multiple,) * 2
+    if len(whole) != len(multiples) or (
+        windows and any(side % step for side, step in zip(whole, multiples, strict=True))
+    ):
+        raise ModelError(
+            f"{card.name} has windows of {' x '.join(map(str, whole))}, and its network takes multiples of "
+            f"{' x '.join(map(str, multiples))}. Import the model again."
+        )
+    if windows is None:  # a classifier takes pictures of one size, a U-Net of any
+        return whole
+    steps = [side // step for side, step in zip(whole, multiples, strict=True)]
+    longest = steps.index(max(steps))
+    return tuple(step * min(2, steps[k]) if k == longest else step for k, step in enumerate(multiples))
 
 
 def save_bundle(
@@ -250,7 +275,7 @@ def write_texts(folder: Path, card: ModelCard, readme: str, licence: str, facts:
     """Write metadata.json, the card for people and the licence into the bundle folder."""
     metadata = monai_metadata(card) | dict(facts)
     block = {k: v for k, v in encode(card).items() if k not in ("version", "description")}
-    metadata["medtl"] = {"schema": SCHEMA, **block}
+    metadata["medtl"] = {"schema": SCHEMAS[-1], **block}
     (folder / METADATA).write_text(json.dumps(metadata, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     (folder / "docs" / "README.md").write_text(readme, encoding="utf-8", errors="replace")
     (folder / "LICENSE").write_text(licence, encoding="utf-8", errors="replace")
@@ -262,8 +287,17 @@ def input_channels(card: ModelCard) -> int:
 
 
 def outputs(card: ModelCard) -> int:
-    """Channels of the network's output: background and labels, or classes."""
-    return len(card.classes) if card.task == "classification" else 1 + len(card.labels)
+    """Channels of the network's output: background and labels, or regions, or classes."""
+    if card.task == "classification":
+        return len(card.classes)
+    return len(card.labels) if card.decision == "regions" else 1 + len(card.labels)
+
+
+def spatial_shape(card: ModelCard) -> list[Any]:
+    """The size of the network's input: of a window, or of a slice, which may have any size where it has no side."""
+    if card.windows is not None:
+        return list(card.windows.patch)
+    return [card.input.side] * 2 if card.input.side else ["32 * n", "32 * n"]
 
 
 def monai_metadata(card: ModelCard) -> dict[str, Any]:
@@ -271,7 +305,7 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
     tensor: dict[str, Any] = {
         "type": "image",
         "num_channels": input_channels(card),
-        "spatial_shape": [card.input.side] * 2 if card.input.side else ["32 * n", "32 * n"],
+        "spatial_shape": spatial_shape(card),
         "dtype": "float32",
     }
     image = tensor | {"format": "magnitude", "value_range": [-1, 1 if card.input.side else 2.2]}
@@ -285,7 +319,8 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
     else:
         named = {"0": "background"} | {str(label.value): label.name for label in card.labels}
         output = tensor | {"type": "image", "format": "segmentation"}
-    output |= {"num_channels": len(named), "value_range": [0, 1], "is_patch_data": False, "channel_def": named}
+    patches = card.windows is not None
+    output |= {"num_channels": len(named), "value_range": [0, 1], "is_patch_data": patches, "channel_def": named}
     return {
         "schema": MONAI_SCHEMA,
         "version": card.version,
@@ -299,7 +334,7 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
         "authors": "The MedTL authors",
         "copyright": "See LICENSE",
         "network_data_format": {
-            "inputs": {"image": image | {"is_patch_data": False}},
+            "inputs": {"image": image | {"is_patch_data": patches}},
             "outputs": {"pred": output},
         },
     }

@@ -19,14 +19,20 @@ from .files import open_file, parse_json, reason_of
 from .series_name import MAX_PHRASES, is_phrase, phrases_of_pattern
 from .tuning_records import records_of
 
-SCHEMA = 1
+SCHEMAS = (1, 2)  # of cards that this MedTL reads; it writes the last
 METADATA = "configs/metadata.json"
 MAX_METADATA_BYTES = 8_000_000
 TASKS = ("segmentation", "classification")
 NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?"  # of a model: also of its folder and its segments
 RESERVED = r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?"  # names of devices on Windows
 MAX_CHANNELS, MAX_LABELS, MAX_RESAMPLE_NUMBERS = 16, 255, 1_000_000
+MAX_NETWORKS, MAX_PATCH_VOXELS, MAX_RESCALINGS = 20, 512**3, 8
 MAX_STRING = 4_000  # characters of any text of a card
+DECISIONS = ("threshold", "argmax", "regions")
+SCHEMES = ("zscore", "range", "fixed")
+PLACEMENTS, WEIGHTINGS, PADDINGS = ("even", "fixed"), ("gaussian", "centred", "constant"), ("constant", "edge")
+RESAMPLINGS, MIXTURES = ("areas", "points"), ("logits", "probabilities")
+STORED = "stored"
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,86 @@ class InputSpec:
     neighbours: int = 0
     neighbour_mm: float = 0.0
     side: int | None = None
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How the values of a channel are scaled: clipped to `limits`, then `(value - shift) / scale`.
+
+    `scheme`: "zscore" takes the mean and the standard deviation of the image, "range" its lowest value and its range,
+    "fixed" the numbers given. With `masked`, only the body (what is not 0 in any channel, with its holes) counts and is
+    scaled; without `filled`, what is not 0 in this channel.
+    """
+
+    scheme: str = "zscore"
+    masked: bool = False
+    filled: bool = True
+    limits: tuple[float, float] | None = None
+    shift: float = 0.0
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """The input of a network that sees windows of the resampled volume, several channels of it.
+
+    `orientation`: the anatomical directions in which the x, y and z indices grow, such as "RAS"; "stored" takes the
+    array as the file has it. `axes`: the (Z, Y, X) array axes in the network's order. `spacing` (mm) and `patch`
+    (voxels of a window) along these; two numbers each for a network of slices, which lie along the first axis and keep
+    its spacing. Without a `spacing` the volume keeps its own. `mirror`: axes of the window along which mirrored windows
+    are averaged.
+
+    Windows lie evenly and at most `step` of a patch apart, or, with the `placement` "fixed", in steps of that many
+    whole voxels, the last one moved inside. `weights` of a window's voxels: "gaussian", of the deviation `sigma`
+    (share of the patch) around the voxel behind the middle; "centred", around the middle and not below 0.001;
+    "constant". A volume smaller than the patch is padded around it, by `fill` or with the `padding` "edge" by its
+    border.
+
+    `normalisation`: one a channel; each channel is scaled by all of `rescaling` after it. Both come before resampling,
+    or after it without `normalise_first`. With `crop`, only the box around what is not 0 in any channel of the volume
+    is computed; with `foreground`, only that around what exceeds 0 in any channel of the network's input.
+
+    `order` and `logits_order` (0 or 1) are the degrees of the splines that resample the input and the output, and
+    `thick_order` (0 or 1) that of both along an axis of thick slices: the longest spacing where it is over
+    `thick_ratio` times the shortest (None: no axis is). By `resampling` the grids have the same outer borders
+    ("areas"), or as in MONAI ("points") the same first voxel, or the same middle where the axes in a file are not
+    exactly orthogonal; then `order` is 1, and no slices count as thick. `mixed`: what is interpolated between the
+    voxels of the network.
+
+    `bf16` allows bfloat16 where it is faster: it changes labels near borders.
+
+    Source: Isensee et al. 2021 (nnU-Net); MONAI's `SlidingWindowInferer` and `Spacing` for what is not the default.
+    """
+
+    patch: tuple[int, ...]
+    spacing: tuple[float, ...]
+    normalisation: tuple[Normalisation, ...]
+    orientation: str = STORED
+    axes: tuple[int, int, int] = (0, 1, 2)
+    step: float = 0.5
+    mirror: tuple[int, ...] = ()
+    crop: bool = True
+    order: int = 3
+    logits_order: int = 1
+    thick_order: int = 0
+    thick_ratio: float | None = 3.0
+    bf16: bool = False
+    placement: str = "even"
+    weights: str = "gaussian"
+    sigma: float = 0.125
+    padding: str = "constant"
+    fill: float = 0.0
+    rescaling: tuple[Normalisation, ...] = ()
+    normalise_first: bool = True
+    foreground: bool = False
+    resampling: str = "areas"
+    mixed: str = "logits"
+
+    @property
+    def window(self) -> tuple[int, int, int]:
+        """The voxels of a window along the three axes; a slice is one voxel deep."""
+        height, width = self.patch[-2:]
+        return (1 if len(self.patch) == 2 else self.patch[0]), height, width
 
 
 @dataclass(frozen=True)
@@ -162,7 +248,14 @@ class Parent:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The card of a model: the block `medtl` of metadata.json, with MONAI's version and description."""
+    """The card of a model: the block `medtl` of metadata.json, with MONAI's version and description.
+
+    `windows` is for a network that sees windows; of `input`, only `channels` and `plane` (that of SEED slices) count
+    then. Several `networks` are folds: they differ in their weights alone, and their logits are averaged. `decision`:
+    "threshold" takes the likeliest label where all foreground together exceeds the threshold, "argmax" the likeliest
+    class, "regions" (one output a label, no background) each label whose probability exceeds the threshold, the later
+    one where regions overlap.
+    """
 
     name: str
     version: str
@@ -180,12 +273,20 @@ class ModelCard:
     classes: tuple[TumourClass, ...] = ()
     coefficients: Coefficients | None = None
     abstention: Abstention | None = None
+    windows: WindowSpec | None = None
+    decision: str = "threshold"
 
     @property
     def unfinished(self) -> bool:
         """True for the best model so far of a tuning that was stopped."""
         records = records_of(self.training)
         return bool(records) and isinstance(records[-1], Mapping) and bool(records[-1].get("unfinished"))
+
+    @property
+    def imported(self) -> Mapping[str, Any] | None:
+        """Where a model comes from that another program trained; None for a model of MedTL's own."""
+        about = self.training.get("imported")
+        return about if isinstance(about, Mapping) else None
 
     @property
     def family(self) -> str:
@@ -204,8 +305,10 @@ def load_card(folder: Path) -> ModelCard:
     if not isinstance(block, dict):
         raise ModelError(f"{path} has no block 'medtl': a MONAI bundle, but not one that MedTL can run.")
     schema = block.get("schema")
-    if type(schema) is not int or schema != SCHEMA:
-        raise ModelError(f"{path} has schema {str(schema)[:40]}, expected {SCHEMA}. Update MedTL or the model.")
+    if type(schema) is not int or schema not in SCHEMAS:
+        raise ModelError(
+            f"{path} has schema {str(schema)[:40]}, expected {SCHEMAS[0]} to {SCHEMAS[-1]}. Update MedTL or the model."
+        )
     values = {key: value for key, value in block.items() if key != "schema"}
     values |= {key: metadata.get(key) for key in ("version", "description")}
     if isinstance(values.get("gate"), dict):
@@ -294,6 +397,8 @@ def strings_of(value: Any) -> Iterator[str]:
 
 def segmentation_problem(card: ModelCard) -> str:
     """What is wrong with the card of a model that segments; empty when nothing is."""
+    if card.classes or card.coefficients or card.abstention:
+        return "classes, coefficients or an abstention; those belong to the task 'classification'"
     values = [label.value for label in card.labels]
     ids = [label.id.casefold() for label in card.labels]
     if not 1 <= len(values) <= MAX_LABELS:
@@ -304,22 +409,73 @@ def segmentation_problem(card: ModelCard) -> str:
         return "a label value or id twice; they must be unique"
     if unclear := [one.id for one in card.labels if not (one.id.strip() and one.name.strip()) or "|" in one.id]:
         return f"the label {unclear[0][:40]!r}; a label has an id and a name, and no '|' in its id"
-    if len(card.networks) != 1:
-        return f"{len(card.networks)} networks; this MedTL runs models of one network"
+    if card.decision not in DECISIONS:
+        return f"the decision {card.decision[:40]!r}; it is one of {', '.join(DECISIONS)}"
+    if card.windows is not None:
+        return windows_problem(card, card.windows)
+    if len(card.networks) != 1 or card.decision == "regions":
+        return f"{len(card.networks)} networks or regions; a model of slices has one network, and no regions"
     if card.input.scaling not in ("tissue", "window") or (
         (card.input.scaling == "window") != (card.input.window is not None)
     ):
         return f"the scaling {card.input.scaling[:40]!r}; it is 'tissue', or 'window' with a window in HU"
-    if card.classes or card.coefficients or card.abstention:
-        return "classes, coefficients or an abstention; those belong to the task 'classification'"
     return ""
+
+
+def windows_problem(card: ModelCard, spec: WindowSpec) -> str:
+    """What is wrong with the windows and the networks of the card; empty when nothing is."""
+    dimensions = len(spec.patch)
+    if dimensions not in (2, 3) or len(spec.spacing) not in (0, dimensions):
+        return f"a patch of {dimensions} and a spacing of {len(spec.spacing)} axes; both have 2, or both 3"
+    if min(spec.patch) < 1 or math.prod(spec.patch) > MAX_PATCH_VOXELS:
+        return f"a patch of {' x '.join(map(str, spec.patch))[:60]} voxels; it has 1 to {MAX_PATCH_VOXELS:,}"
+    if sorted(spec.axes) != [0, 1, 2] or not set(spec.mirror) <= set(range(dimensions)):
+        return "axes that are no order of 0, 1, 2, or a mirrored axis that the patch does not have"
+    if spec.orientation != STORED and not is_orientation(spec.orientation):
+        return f"the orientation {spec.orientation[:40]!r}; it is {STORED!r}, or three letters such as 'RAS'"
+    if len(spec.normalisation) != len(card.input.channels):
+        return f"{len(spec.normalisation)} normalisations for {len(card.input.channels)} channels; each needs one"
+    scalings = (*spec.normalisation, *spec.rescaling)
+    if len(spec.rescaling) > MAX_RESCALINGS:
+        return f"{len(spec.rescaling)} further scalings; it has at most {MAX_RESCALINGS}"
+    if wrong := [one.scheme for one in scalings if one.scheme not in SCHEMES]:
+        return f"the normalisation {wrong[0][:40]!r}; it is one of {', '.join(SCHEMES)}"
+    if not all(is_range(one.limits) for one in scalings):
+        return "limits of a normalisation that are no range; the lower limit comes first"
+    for what, value, known in (
+        ("placement", spec.placement, PLACEMENTS),
+        ("weights", spec.weights, WEIGHTINGS),
+        ("padding", spec.padding, PADDINGS),
+        ("resampling", spec.resampling, RESAMPLINGS),
+        ("mixed outputs", spec.mixed, MIXTURES),
+    ):
+        if value not in known:
+            return f"{value[:40]!r} for the {what} of windows; known are {', '.join(known)}"
+    if spec.resampling == "points" and (spec.order != 1 or spec.logits_order > 1 or spec.thick_ratio is not None):
+        return "splines of another degree than 1 or thick slices, which the resampling by points does not have"
+    if not 1 <= len(card.networks) <= MAX_NETWORKS:
+        return f"{len(card.networks)} networks; a model that segments has 1 to {MAX_NETWORKS}"
+    first = card.networks[0]
+    if any((one.name, one.arguments) != (first.name, first.arguments) for one in card.networks):
+        return "networks that differ; folds have one name and the same arguments"
+    if len({one.prefix for one in card.networks}) < len(card.networks):
+        return "the same prefix for two networks; each has its own weights"
+    return ""
+
+
+def is_orientation(text: str) -> bool:
+    """True for one letter of each of the pairs R and L, A and P, S and I."""
+    return len(text) == 3 and all(sum(letter in text for letter in pair) == 1 for pair in ("RL", "AP", "SI"))
 
 
 def classification_problem(card: ModelCard) -> str:
     """What is wrong with the card of a model that classifies; empty when nothing is."""
     ids = [tumour_class.id for tumour_class in card.classes]
-    if not 2 <= len(ids) <= MAX_LABELS or len(set(ids)) < len(ids) or card.labels:
-        return f"{len(ids)} classes and {len(card.labels)} labels; it needs 2 classes or more, unique, and no labels"
+    if not 2 <= len(ids) <= MAX_LABELS or len(set(ids)) < len(ids) or card.labels or card.windows:
+        return (
+            f"{len(ids)} classes and {len(card.labels)} labels; it needs 2 classes or more, unique, and no labels or "
+            "windows"
+        )
     if (len(card.networks), card.coefficients is not None) not in ((1, False), (0, True)):
         return f"{len(card.networks)} networks; a model that classifies has one, or coefficients and none"
     if wrong := [one.id for one in card.classes if not one.id.strip() or not one.name.strip()]:
@@ -347,6 +503,8 @@ def common_problem(card: ModelCard) -> str:
         return "a window or an extent that is no range; the lower limit comes first"
     if not 1 <= len(spec.channels) <= MAX_CHANNELS:
         return f"{len(spec.channels)} channels; use 1 to {MAX_CHANNELS}"
+    if len(spec.channels) > 1 and card.windows is None:
+        return f"{len(spec.channels)} channels; only a model that sees windows has several"
     if not 0 < card.calibration.threshold < 1:
         return f"the threshold {card.calibration.threshold:g}; it lies between 0 and 1"
     phrases = (*card.gate.sequence, *card.gate.not_sequence)
@@ -375,6 +533,18 @@ def ranges(card: ModelCard) -> Iterator[tuple[str, Sequence[float], float, float
     yield "width of the window", () if spec.window is None else (spec.window[1] - spec.window[0],), 0.001, 2e5  # HU
     yield "number of neighbours", (spec.neighbours,), 0, 16
     yield "distance of neighbours", (spec.neighbour_mm,), 0, 1000
+    if (windows := card.windows) is not None:
+        yield "spacing", windows.spacing, 0.001, 1000  # mm
+        yield "step of the windows", (windows.step,), 0.1, 1
+        yield "order of a spline", (windows.order,), 0, 5
+        yield "order of a spline of logits", (windows.logits_order, windows.thick_order), 0, 1
+        yield "ratio of thick slices", () if windows.thick_ratio is None else (windows.thick_ratio,), 1, 1000
+        yield "deviation of the weights", (windows.sigma,), 0.01, 10
+        yield "value around the volume", (windows.fill,), -1e9, 1e9
+        for one in (*windows.normalisation, *windows.rescaling):
+            yield "limit of a normalisation", one.limits or (), -1e9, 1e9
+            yield "shift of a normalisation", (one.shift,), -1e9, 1e9
+            yield "scale of a normalisation", (one.scale,), 1e-9, 1e9
     yield "side", () if spec.side is None else (spec.side,), 32, 1024
     yield "temperature", (card.calibration.temperature,), 0.001, 1000
     yield "smallest volume in mL", (cleanup.min_ml,), 0, 1e5

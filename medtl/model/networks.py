@@ -15,10 +15,6 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 import torch.nn.functional as functional
-from monai.networks.nets.basic_unet import BasicUNet
-from monai.networks.nets.swin_unetr import SwinUNETR
-from monai.networks.nets.unetr import UNETR
-from monai.networks.nets.vnet import VNet
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import adapt_input_conv
@@ -26,26 +22,19 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ModelError
-
-
-class Network(nn.Module):
-    """Images (B, C, H, W) in, logits (B, 1 + labels, H, W) out, background first; H, W multiples of `multiple`.
-
-    One that classifies gives logits (B, classes) for each image.
-    """
-
-    multiple = 32
-
-    def encode(self, x: Tensor) -> list[Tensor]:
-        """The features that the decoder needs, finest first."""
-        raise NotImplementedError
-
-    def decode(self, features: list[Tensor]) -> Tensor:
-        """Logits from the features of `encode`."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decode(self.encode(x))
+from .monai_networks import (
+    BasicUNet2d,
+    DynUNet3d,
+    SegResNet3d,
+    SwinUnetr2d,
+    SwinUnetr3d,
+    UNet3d,
+    Unetr2d,
+    VNet2d,
+    VNet3d,
+)
+from .network import Network
+from .unets import PlainUNet, ResidualUNet
 
 
 class UNet2d(Network):
@@ -81,126 +70,6 @@ class UNet2d(Network):
 
     def decode(self, features: list[Tensor]) -> Tensor:
         logits: Tensor = self.unet.segmentation_head(self.unet.decoder(features))
-        return logits
-
-
-# Not MONAI's instance norm: the statistics of a slice that is mostly air mean little, and those of the windows used in
-# tuning differ from those of the whole slices.
-NORM = "batch"
-
-
-class BasicUNet2d(Network):
-    """MONAI's BasicUNet in 2D; the cut is between its contracting and its expanding half."""
-
-    multiple = 16
-
-    def __init__(self, channels: int, labels: int, features: tuple[int, ...] = (32, 32, 64, 128, 256, 32)) -> None:
-        super().__init__()
-        self.unet = BasicUNet(2, channels, labels + 1, tuple(features), norm=NORM)
-
-    def encode(self, x: Tensor) -> list[Tensor]:
-        features = [self.unet.conv_0(x)]
-        for down in (self.unet.down_1, self.unet.down_2, self.unet.down_3, self.unet.down_4):
-            features.append(down(features[-1]))
-        return features
-
-    def decode(self, features: list[Tensor]) -> Tensor:
-        x0, x1, x2, x3, x4 = features
-        up = self.unet.upcat_3(self.unet.upcat_4(x4, x3), x2)
-        logits: Tensor = self.unet.final_conv(self.unet.upcat_1(self.unet.upcat_2(up, x1), x0))
-        return logits
-
-
-class VNet2d(Network):
-    """MONAI's VNet in 2D (Milletari 2016), cut between its two halves; 16 must be a multiple of `channels`.
-
-    `dropout` is that of the two lowest levels and of what the decoder takes from the encoder, while training.
-    """
-
-    multiple = 16
-
-    def __init__(self, channels: int, labels: int, dropout: float = 0.5) -> None:
-        super().__init__()
-        up = (dropout, dropout)
-        self.vnet = VNet(2, channels, labels + 1, dropout_prob_down=dropout, dropout_prob_up=up, dropout_dim=2)
-
-    def encode(self, x: Tensor) -> list[Tensor]:
-        features = [self.vnet.in_tr(x)]
-        for down in (self.vnet.down_tr32, self.vnet.down_tr64, self.vnet.down_tr128, self.vnet.down_tr256):
-            features.append(down(features[-1]))
-        return features
-
-    def decode(self, features: list[Tensor]) -> Tensor:
-        x0, x1, x2, x3, x4 = features
-        up = self.vnet.up_tr128(self.vnet.up_tr256(x4, x3), x2)
-        logits: Tensor = self.vnet.out_tr(self.vnet.up_tr32(self.vnet.up_tr64(up, x1), x0))
-        return logits
-
-
-class Unetr2d(Network):
-    """MONAI's UNETR in 2D (Hatamizadeh 2022): a transformer over patches of 16 pixels, four of whose layers a
-    convolutional decoder takes up; the cut is before that decoder.
-
-    The position embedding is learned for images of `size` pixels a side; for others it is resampled, so that it
-    always spans the image.
-    """
-
-    multiple = 16
-
-    def __init__(
-        self, channels: int, labels: int, size: int = 256, features: int = 16, hidden: int = 256, heads: int = 8
-    ) -> None:
-        super().__init__()
-        self.unetr = UNETR(
-            channels, labels + 1, size, features, hidden, 4 * hidden, heads, norm_name=NORM, spatial_dims=2
-        )
-
-    def encode(self, x: Tensor) -> list[Tensor]:
-        patches = self.unetr.vit.patch_embedding.patch_embeddings(x)
-        rows, columns = patches.shape[2:]
-        tokens = patches.flatten(2).transpose(1, 2) + self.positions(rows, columns)
-        layers = []
-        for block in self.unetr.vit.blocks:
-            tokens = block(tokens)
-            layers.append(tokens)
-        layers.append(self.unetr.vit.norm(tokens))
-        maps = [layers[k].transpose(1, 2).unflatten(2, (rows, columns)).contiguous() for k in (3, 6, 9, -1)]
-        skips = (self.unetr.encoder2, self.unetr.encoder3, self.unetr.encoder4)
-        return [self.unetr.encoder1(x), *(skip(m) for skip, m in zip(skips, maps, strict=False)), maps[-1]]
-
-    def positions(self, rows: int, columns: int) -> Tensor:
-        """The position embedding (1, rows × columns, hidden)."""
-        learned: Tensor = self.unetr.vit.patch_embedding.position_embeddings
-        if (rows, columns) == self.unetr.feat_size:
-            return learned
-        grid = learned.transpose(1, 2).unflatten(2, self.unetr.feat_size)
-        resampled = functional.interpolate(grid, size=(rows, columns), mode="bilinear", align_corners=False)
-        return resampled.flatten(2).transpose(1, 2)
-
-    def decode(self, features: list[Tensor]) -> Tensor:
-        x0, x1, x2, x3, x4 = features
-        up = self.unetr.decoder4(self.unetr.decoder5(x4, x3), x2)
-        logits: Tensor = self.unetr.out(self.unetr.decoder2(self.unetr.decoder3(up, x1), x0))
-        return logits
-
-
-class SwinUnetr2d(Network):
-    """MONAI's Swin-UNETR in 2D (Hatamizadeh 2022): attention in shifted windows, and a convolutional decoder, before
-    which the cut is."""
-
-    def __init__(self, channels: int, labels: int, features: int = 24) -> None:
-        super().__init__()
-        self.swin = SwinUNETR(channels, labels + 1, feature_size=features, norm_name=NORM, spatial_dims=2)
-
-    def encode(self, x: Tensor) -> list[Tensor]:
-        swin = self.swin
-        x1, x2, x3, x4, x5 = swin.swinViT(x, swin.normalize)
-        return [swin.encoder1(x), swin.encoder2(x1), swin.encoder3(x2), swin.encoder4(x3), x4, swin.encoder10(x5)]
-
-    def decode(self, features: list[Tensor]) -> Tensor:
-        x0, x1, x2, x3, x4, x5 = features
-        up = self.swin.decoder3(self.swin.decoder4(self.swin.decoder5(x5, x4), x3), x2)
-        logits: Tensor = self.swin.out(self.swin.decoder1(self.swin.decoder2(up, x1), x0))
         return logits
 
 
@@ -299,10 +168,17 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "unetr2d": Unetr2d,
     "swinunetr2d": SwinUnetr2d,
     "classifier2d": Classifier2d,
+    "plainunet": PlainUNet,
+    "residualunet": ResidualUNet,
+    "unet3d": UNet3d,
+    "segresnet3d": SegResNet3d,
+    "vnet3d": VNet3d,
+    "swinunetr3d": SwinUnetr3d,
+    "dynunet3d": DynUNet3d,
 }
-# The lowest and highest value of whole-number arguments of networks.
+# The lowest and highest value of arguments of networks: of a number, or of each entry of a list, or of a list of lists.
 RANGES = {
-    "channels": (1, 528),  # of a card: 16 with 16 neighbours on each side
+    "channels": (1, 4096),
     "labels": (1, 255),
     "classes": (2, 255),
     "features": (1, 4096),
@@ -310,7 +186,40 @@ RANGES = {
     "hidden": (1, 8192),
     "heads": (1, 64),
     "mixed": (1, 8192),
+    "outputs": (1, 256),
+    "kernels": (1, 15),
+    "strides": (1, 16),
+    "blocks": (1, 32),
+    "decoder_blocks": (1, 32),
+    # MONAI's
+    "spatial_dims": (2, 3),
+    "in_channels": (1, 528),
+    "out_channels": (1, 256),
+    "img_size": (1, 4096),
+    "kernel_size": (1, 15),
+    "up_kernel_size": (1, 15),
+    "upsample_kernel_size": (1, 15),
+    "num_res_units": (0, 32),
+    "init_filters": (1, 4096),
+    "filters": (1, 4096),
+    "feature_size": (1, 4096),
+    "blocks_down": (1, 32),
+    "blocks_up": (1, 32),
+    "depths": (1, 32),
+    "num_heads": (1, 64),
+    "deep_supr_num": (1, 12),
+    "dropout_dim": (1, 3),
 }
+MAX_STAGES = 12  # entries of a list
+SHARES = (
+    *("dropout", "dropout_prob", "dropout_prob_down", "dropout_prob_up"),
+    *("drop_rate", "attn_drop_rate", "dropout_path_rate"),
+)
+SWITCHES = (
+    *("frozen", "strangeness", "bias", "use_conv_final", "normalize", "use_checkpoint", "use_v2"),
+    *("deep_supervision", "res_block", "trans_bias"),
+)
+LAYERS = ("act", "act_name", "norm", "norm_name")
 
 
 def build(name: str, arguments: Mapping[str, Any]) -> Network:
@@ -340,17 +249,24 @@ def build(name: str, arguments: Mapping[str, Any]) -> Network:
         ) from error
 
 
-def is_plausible(key: str, value: Any) -> bool:
-    """True where an argument of a network has the type and size that it can have."""
-    if key == "features" and isinstance(value, list | tuple):
-        return len(value) == 6 and all(is_plausible(key, each) for each in value)
+def is_plausible(key: str, value: Any, depth: int = 2) -> bool:
+    """True where an argument of a network has the type and size that it can have; lists are nested `depth` times."""
+    if isinstance(value, list | tuple) and key not in LAYERS:
+        return depth > 0 and len(value) <= MAX_STAGES and all(is_plausible(key, one, depth - 1) for one in value)
     if key in RANGES:
         return type(value) is int and RANGES[key][0] <= value <= RANGES[key][1]
-    if key == "dropout":
-        return isinstance(value, float | int) and 0 <= value < 1
-    if key in ("frozen", "strangeness"):
+    if key in SHARES:
+        return value is None or (type(value) in (float, int) and 0 <= value < 1)
+    if key in SWITCHES:
         return isinstance(value, bool)
+    if key in LAYERS and isinstance(value, list | tuple):  # the name and its arguments
+        return len(value) == 2 and isinstance(value[0], str) and is_plain(value[1])
     return isinstance(value, str) or (key == "encoder_weights" and value is None)
+
+
+def is_plain(arguments: Any) -> bool:
+    """True for arguments of a layer that are numbers."""
+    return isinstance(arguments, dict) and all(isinstance(value, bool | int | float) for value in arguments.values())
 
 
 def shapes(name: str, arguments: Mapping[str, Any]) -> dict[str, tuple[bool, tuple[int, ...]]]:
@@ -420,24 +336,36 @@ def parameter_count(network: nn.Module) -> int:
 
 
 def place(network: Network, device: str) -> Network:
-    """The network on the device, channels last: 1.2 to 1.6 times faster for convolutions on a CPU."""
-    placed: Network = network.to(device).to(memory_format=torch.channels_last)
-    return placed
+    """The network on the device; one of slices channels last: 1.2 to 1.6 times faster for convolutions on a CPU, where
+    those of volumes gain nothing."""
+    placed: Network = network.to(device)
+    return placed.to(memory_format=torch.channels_last) if placed.dimensions == 2 else placed
 
 
 def bf16_pays(network: Network, channels: int, gain: float = 1.3) -> bool:
     """True where this processor runs the network at least `gain` times faster in bfloat16 than in float32.
 
-    Measured, because processors without native bfloat16 run it up to eleven times slower and do not report it.
+    Measured, because processors without native bfloat16 run it up to eleven times slower and do not report it. Of a
+    network of volumes one convolution is measured, the first with overlapping kernels that takes features: the whole
+    takes seconds for the smallest window, and most of these for the weights of levels that hardly count in a real one.
     """
-    image = torch.zeros((2, channels, 128, 128)).contiguous(memory_format=torch.channels_last)
+    probe: nn.Module = network
+    if network.dimensions == 2:
+        rows, columns = network.multiples
+        size = (rows * max(2, 128 // rows), columns * max(1, 128 // columns))  # a norm needs more than one value
+        image = torch.zeros((2, channels, *size)).contiguous(memory_format=torch.channels_last)
+    else:
+        convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv3d)]
+        overlapping = (c for c in convolutions if c.in_channels > channels and c.kernel_size > c.stride)
+        probe = next(overlapping, convolutions[-1])
+        image = torch.zeros((2, int(probe.in_channels), 16, 16, 16))
 
     def seconds(enabled: bool) -> float:
         best = math.inf
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             for attempt in range(4):
                 began = time.perf_counter()
-                network(image)
+                probe(image)
                 if attempt:  # the first run chooses kernels
                     best = min(best, time.perf_counter() - began)
         return best

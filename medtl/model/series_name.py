@@ -25,6 +25,39 @@ _OLD_PATTERNS = {
     ),
 }
 
+_FLAIR, _CONTRAST = _OLD_PATTERNS.values()
+# The sequences that channels are named after, and the names of series of each; the first that matches counts.
+_SEQUENCES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("T1", ("*t1* non*", "*t1* pre*", "*t1* without*", "*t1* native*")),
+    ("T1c", _CONTRAST),
+    ("FLAIR", _FLAIR),
+    ("SWI", ("*swi*", "*t2* star*")),
+    ("T2", ("*t2*",)),
+    ("T1", ("*t1*",)),
+    ("ADC", ("*adc*",)),
+    ("DWI", ("*dwi*", "*diff*", "*trace*")),
+    ("PET", ("pet*", "suv*")),
+    ("CT", ("ct*",)),
+)
+
+
+def sequence_of(name: str) -> str:
+    """The sequence that the name of a series or of a channel tells; empty where it tells none."""
+    return next((sequence for sequence, phrases in _SEQUENCES if matches(phrases, name)), "")
+
+
+def is_channel(channel: str, name: str) -> bool:
+    """True where a series of this name is one of the channel: of the channel's sequence; of a channel that is named
+    after none, one whose name has all its words."""
+    wanted = sequence_of(channel)
+    return sequence_of(name) == wanted if wanted else has_words(channel, name)
+
+
+def has_words(channel: str, name: str) -> bool:
+    """True where the name of a series has all words of the channel's name."""
+    words, there = (_WORD.findall(text[:MAX_NAME].lower()) for text in (channel, name))
+    return bool(words) and set(words) <= set(there)
+
 
 def matches(phrases: Sequence[str], name: str) -> bool:
     """True where the name of a series contains one of the phrases."""

@@ -1,6 +1,7 @@
 """The model store: lists, imports, exports and deletes the bundles on this computer. Needs no torch.
 
-A model is a MONAI bundle folder. Nothing in it is evaluated, no pickle is ever loaded.
+A model is a MONAI bundle folder. Nothing in it is evaluated, no pickle is ever loaded. The one pickle that MedTL reads
+is the checkpoint of a foreign model, once, when it is imported, in a process of its own: `medtl.model.checkpoint`.
 
 <name>/configs/metadata.json     MONAI's schema, and one block `medtl`, see `medtl.model.card`
 <name>/models/model.safetensors  weights, fp16; none in a model of plain numbers
@@ -16,7 +17,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,7 @@ from typing import IO
 from ..errors import InputError, ModelError
 from ..io.into_place import already_exists, move_into_place, temporary_folder
 from ..io.limits import open_zip
+from ..progress import Progress, no_progress
 from ..typed_json import encode
 from .card import (
     MAX_METADATA_BYTES,
@@ -40,9 +42,10 @@ from .tuning_records import anonymise_readme, anonymise_training
 
 WEIGHTS = "models/model.safetensors"
 FILES = ("LICENSE", METADATA, WEIGHTS)  # and texts in docs
-MAX_BUNDLE_BYTES = 500_000_000
+MAX_BUNDLE_BYTES = 4_000_000_000  # five folds of a large network
 MAX_BUNDLE_FILES = 200
 BLOCK = 1 << 20
+Choose = Callable[[Sequence[PurePosixPath]], dict[PurePosixPath, PurePosixPath]]
 
 
 @dataclass(frozen=True)
@@ -166,11 +169,27 @@ def check_weights(folder: Path, card: ModelCard) -> None:
         )
 
 
-def import_bundle(source: Path) -> Path:
+def import_bundle(source: Path, progress: Progress = no_progress) -> Path:
     """The folder of a model imported from a bundle folder or zip into the user's store.
 
     Raises: ModelError when it is no bundle, is damaged, holds paths that lead out of it, is too large, or a model of
-    that name is there already.
+    that name is there already; what `progress` raises.
+    """
+
+    def fill(part: Path) -> None:
+        progress("read", 0.0)
+        (copy_folder if source.is_dir() else unpack_bundle)(source, part)
+        progress("write", 1.0)
+
+    return install(source, fill)
+
+
+def install(source: Path, fill: Callable[[Path], None]) -> Path:
+    """The folder in the user's store of the bundle that `fill` makes of `source`, in the new folder that it is given.
+    That folder lies in a temporary one, which takes other files, too. The bundle appears whole or not at all.
+
+    Raises: ModelError when there is no source, the bundle is damaged, or a model of its name is there already; what
+    `fill` raises.
     """
     store = user_store()
     try:
@@ -179,15 +198,13 @@ def import_bundle(source: Path) -> Path:
         store.mkdir(parents=True, exist_ok=True)
         with temporary_folder(store, ".part-") as temporary:
             part = temporary / "bundle"
-            part.mkdir()
-            (copy_folder if source.is_dir() else unpack)(source, part)
+            fill(part)
             try:
                 card = load_card(part)
                 check_weights(part, card)
             except ModelError as error:  # it names the copy, which the user does not know
                 raise ModelError(str(error).replace(str(part), str(source))) from error
-            if not is_free(card.name):
-                raise name_is_taken(card.name)
+            check_free(card.name)
             try:
                 move_into_place(part, store / card.name, replace=False)
             except InputError as error:
@@ -197,6 +214,12 @@ def import_bundle(source: Path) -> Path:
         raise ModelError(
             f"Could not import {source} into {store}: {reason_of(error)}. Check space and rights."
         ) from error
+
+
+def check_free(name: str) -> None:
+    """Raise ModelError when a model of that name exists."""
+    if not is_free(name):
+        raise name_is_taken(name)
 
 
 def is_free(name: str) -> bool:
@@ -237,7 +260,7 @@ def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:
     def write(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             unchanged = [name for name in names if name not in texts]
-            copy_files(folder, unchanged, lambda name: archive.open(f"{card.name}/{name}", "w"))
+            copy_files(folder, unchanged, lambda name: archive.open(f"{card.name}/{name}", "w", force_zip64=True))
             for name, text in texts.items():
                 archive.writestr(f"{card.name}/{name}", text)
 
@@ -330,29 +353,57 @@ def new_file(part: Path, name: str) -> IO[bytes]:
     return target.open("xb")
 
 
-def unpack(source: Path, part: Path) -> None:
+def unpack_bundle(source: Path, part: Path) -> None:
     """Unpack a zip that holds a bundle, at its top or in one folder."""
+
+    def choose(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
+        tops = [path.parents[1] for path in paths if path.match(METADATA) and len(path.parts) <= 3]
+        if not tops:
+            foreign = any(path.name == "plans.json" for path in paths)
+            found = "a model of nnU-Net. Import it by the command `medtl import`" if foreign else "none"
+            raise ModelError(f"Expected {METADATA} at the top of {source} or in one folder of it, found {found}.")
+        top = min(tops, key=lambda path: len(path.parts))
+        inside = {path: path.relative_to(top) for path in paths if path.is_relative_to(top)}
+        return {path: name for path, name in inside.items() if is_wanted(name)}
+
+    unpack(source, part, choose)
+
+
+def unpack(source: Path, part: Path, choose: Choose) -> None:
+    """Unpack the files of a zip that `choose` names, of the paths of all files, each with its path in the folder."""
     if not source.is_file():
         raise ModelError(f"Expected a bundle folder or a zip, {source} is neither. Choose another.")
     check_size(1, source.stat().st_size, source)
     with bad_zips(source), open_zip(source) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
-        for member in members:
-            check_member(member, source)
-        check_size(len(members), sum(member.file_size for member in members), source)
-        paths = [PurePosixPath(member.filename).parts for member in members]
-        if len({"/".join(path).casefold() for path in paths}) < len(paths):
-            raise ModelError(f"{source} holds two files of one name. Do not trust it.")
-        tops = [path[:-2] for path in paths if "/".join(path[-2:]) == METADATA and len(path) <= 3]
-        if not tops:
-            raise ModelError(f"Expected {METADATA} at the top of {source} or in one folder of it, found none.")
-        top = min(tops, key=len)
+        members = {PurePosixPath(member.filename): member for member in members_of(archive, source)}
+        chosen = choose(tuple(members))
+        check_size(len(chosen), sum(members[path].file_size for path in chosen), source)
         left = MAX_BUNDLE_BYTES
-        for member, path in zip(members, paths, strict=True):
-            inside = PurePosixPath(*path[len(top) :])
-            if path[: len(top)] == top and is_wanted(inside):
-                with archive.open(member) as stream, new_file(part, str(inside)) as out:
-                    left -= copy(stream, out, member.filename, min(left, member.file_size))
+        for path, name in chosen.items():
+            with archive.open(members[path]) as stream, new_file(part, str(name)) as out:
+                left -= copy(stream, out, str(path), min(left, members[path].file_size))
+
+
+def paths_in(source: Path) -> tuple[PurePosixPath, ...]:
+    """The paths of the files of a zip.
+
+    Raises: ModelError when it is none, or not to be trusted.
+    """
+    with bad_zips(source), open_zip(source) as archive:
+        return tuple(PurePosixPath(member.filename) for member in members_of(archive, source))
+
+
+def members_of(archive: zipfile.ZipFile, source: Path) -> list[zipfile.ZipInfo]:
+    """The files of a zip, all checked.
+
+    Raises: ModelError as `check_member` does, or when two have one name.
+    """
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    for member in members:
+        check_member(member, source)
+    if len({str(PurePosixPath(member.filename)).casefold() for member in members}) < len(members):
+        raise ModelError(f"{source} holds two files of one name. Do not trust it.")
+    return members
 
 
 def check_member(member: zipfile.ZipInfo, source: Path) -> None:

@@ -52,8 +52,8 @@ def augment(
 
 
 def uniform(like: Tensor, random: torch.Generator, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """One number a slice, (B, 1, 1, 1)."""
-    return low + (high - low) * torch.rand((len(like), 1, 1, 1), generator=random)
+    """One number for each slice or window, (B, 1, …)."""
+    return low + (high - low) * torch.rand((len(like), *(1,) * (like.ndim - 1)), generator=random)
 
 
 def choose_randomly(like: Tensor, probability: float, random: torch.Generator) -> Tensor:

@@ -21,6 +21,8 @@ from torch import Tensor
 from ..cases import read_classified
 from ..classification.network import energy
 from ..errors import InputError
+from ..io import read
+from ..io.isolated import Reader
 from ..model.bundle import save_bundle
 from ..model.card import Abstention, Calibration, ModelCard
 from ..model.networks import Classifier2d
@@ -72,7 +74,7 @@ class ClassificationRecipe:
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def train(self, run: TrainingRun, progress: Progress = no_progress) -> TrainedBundle:
+    def train(self, run: TrainingRun, progress: Progress = no_progress, reader: Reader = read) -> TrainedBundle:
         """The bundle in the folder `run.output`/NAME. Only cases of the split "train", or of none, are read. Fold 0 of
         them gives temperature and limits; the network is trained on the rest.
 
@@ -82,7 +84,7 @@ class ClassificationRecipe:
         if run.fold is not None:
             raise InputError(f"{card.name} takes its folds from the case list's column 'fold': leave --fold out.")
         bundle = bundle_folder(card, run)
-        training_set, calibration_set = self._read(run, progress)
+        training_set, calibration_set = self._read(run, progress, reader)
         torch.manual_seed(self.fit.seed)
         network = untrained_network(card, run, self.encoder_weights)
         assert isinstance(network, Classifier2d)
@@ -105,11 +107,11 @@ class ClassificationRecipe:
         save_bundle(bundle, replace(finished, training=training), weights, self.readme, self.licence, self.facts)
         return TrainedBundle(bundle, training_set.warnings)
 
-    def _read(self, run: TrainingRun, progress: Progress) -> tuple[Pictures, Pictures]:
+    def _read(self, run: TrainingRun, progress: Progress, reader: Reader) -> tuple[Pictures, Pictures]:
         """The pictures to train on, and those for temperature and limits."""
         ids = tuple(tumour_class.id for tumour_class in self.card.classes)
         listed = [case for case in read_classified(run.cases, ids) if case.split in ("", "train")]
-        pictures = prepare_pictures(listed, ids, self.card.input.side or 224, run.output / "cache", progress)
+        pictures = prepare_pictures(listed, ids, self.card.input.side or 224, run.output / "cache", progress, reader)
         held_out = np.array([case.fold == CALIBRATION_FOLD for case in pictures.files])
         parts = pictures.of(~held_out), pictures.of(held_out)
         missing = [number for number in range(len(ids)) if any(number not in part.classes for part in parts)]

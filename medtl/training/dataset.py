@@ -15,7 +15,8 @@ from scipy import ndimage
 
 from ..cases import CaseFiles
 from ..errors import InputError
-from ..io.read import read_labelmap, read_volume
+from ..io import read
+from ..io.isolated import Reader
 from ..labels import label_numbers, label_segments, label_values, unknown_values
 from ..model.card import ModelCard
 from ..preprocess import prepare, to_tissue_units, turn
@@ -42,7 +43,12 @@ class CachedCase:
 
 
 def prepare_cases(
-    cases: tuple[CaseFiles, ...], card: ModelCard, cache: Path, binary: bool = True, progress: Progress = no_progress
+    cases: tuple[CaseFiles, ...],
+    card: ModelCard,
+    cache: Path,
+    binary: bool = True,
+    progress: Progress = no_progress,
+    reader: Reader = read,
 ) -> tuple[CachedCase, ...]:
     """All cases prepared for the model of this card, from the cache where it is up to date, else read and cached.
     `medtl.labels` finds the labels; `binary`: where no segment is the label's, every value above 0 is.
@@ -57,7 +63,7 @@ def prepare_cases(
         key = cache_key(case, card, binary)
         cached = load(path, key)
         if cached is None:
-            cached = prepare_case(case, card, binary)
+            cached = prepare_case(case, card, binary, reader)
             store(path, cached, key)
         # Patient and site come from the case list, where they may have been corrected.
         prepared.append(replace(cached, patient=case.patient, site=case.site))
@@ -65,10 +71,10 @@ def prepare_cases(
     return tuple(prepared)
 
 
-def prepare_case(case: CaseFiles, card: ModelCard, binary: bool) -> CachedCase:
+def prepare_case(case: CaseFiles, card: ModelCard, binary: bool, reader: Reader = read) -> CachedCase:
     """One case, read from its files and turned into the model's plane."""
     spec = card.input
-    volume, truth = read_volume(case.image), read_labelmap(case.label)
+    volume, truth = reader.read_volume(case.image), reader.read_labelmap(case.label)
     check_same_grid(truth.geometry, volume.geometry, case.label, case.image)
     prepared = prepare(volume, spec)
     if prepared.resampled:

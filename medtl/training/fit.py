@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import InputError, ModelError
 from ..model.card import InputSpec
-from ..model.networks import Network
+from ..model.network import Network
+from ..model.networks import place
 from ..preprocess import AIR, TISSUE_CLIP, from_tissue_units, neighbour_steps, to_tissue_units
 from ..progress import Progress, no_progress
 from .augment import Augmentation, augment
@@ -109,7 +110,7 @@ def start(network: Network, options: Schedule, resume_from: Path | None = None) 
 
     Raises: InputError when there is no checkpoint to resume from, or it is damaged or that of another network.
     """
-    network = network.to(memory_format=torch.channels_last)
+    network = place(network, "cpu")
     encoder = [p for n, p in network.named_parameters() if "encoder." in n and p.requires_grad]
     rest = [p for n, p in network.named_parameters() if "encoder." not in n and p.requires_grad]
     groups = [
@@ -146,7 +147,7 @@ def train_epoch(
         for group in state.optimizer.param_groups:
             group["lr"] = group["peak"] * one_cycle(share)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(state.network, image.contiguous(memory_format=torch.channels_last), label)
+            loss = loss_of(state.network, laid_out(image), label)
         if not torch.isfinite(loss):
             raise ModelError(
                 f"Expected a finite loss, found {float(loss.detach())} in epoch {state.epoch + 1}. Lower the learning "
@@ -161,6 +162,11 @@ def train_epoch(
         average(state, options.average)
         losses.append(float(loss.detach()))
     return float(np.mean(losses))
+
+
+def laid_out(image: Tensor) -> Tensor:
+    """Images as `place` has the network: those of slices channels last."""
+    return image.contiguous(memory_format=torch.channels_last) if image.ndim == 4 else image.contiguous()
 
 
 class DepthwiseInFloat32(TorchDispatchMode):

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..cases import ClassifiedFile
 from ..classification.frames import BODY, frame_slice, resample_to_frame
 from ..errors import InputError
-from ..io.read import read_labelmap, read_volume
+from ..io import read
+from ..io.isolated import Reader
 from ..progress import Progress, no_progress
 from ..volume import voxels_sha256
 from .augment import Augmentation, augment, choose_randomly, uniform
@@ -59,7 +60,12 @@ class PreparedPicture:
 
 
 def prepare_pictures(
-    cases: Sequence[ClassifiedFile], ids: Sequence[str], side: int, cache: Path, progress: Progress = no_progress
+    cases: Sequence[ClassifiedFile],
+    ids: Sequence[str],
+    side: int,
+    cache: Path,
+    progress: Progress = no_progress,
+    reader: Reader = read,
 ) -> Pictures:
     """All pictures in their frames, from the cache where it is up to date.
 
@@ -75,7 +81,7 @@ def prepare_pictures(
     ready = []
     for number, case in enumerate(cases):
         progress("prepare", number / len(cases))
-        ready.append(prepare_picture(case, side))
+        ready.append(prepare_picture(case, side, reader))
     pictures = Pictures(
         np.stack([picture.image for picture in ready]),
         np.stack([picture.tumour for picture in ready]),
@@ -120,9 +126,9 @@ def store_pictures(path: Path, pictures: Pictures, key: str) -> None:
     part.replace(path)
 
 
-def prepare_picture(case: ClassifiedFile, side: int) -> PreparedPicture:
+def prepare_picture(case: ClassifiedFile, side: int, reader: Reader) -> PreparedPicture:
     """One picture, read and put into its frame."""
-    volume = read_volume(case.image)
+    volume = reader.read_volume(case.image)
     if len(volume.array) > 1:
         raise InputError(f"Expected pictures to train on, found a volume: {case.image}. List single slices.")
     frame = frame_slice(volume.array[0], side)
@@ -130,7 +136,7 @@ def prepare_picture(case: ClassifiedFile, side: int) -> PreparedPicture:
         raise InputError(f"Expected a picture that shows a head, found an empty one: {case.image}. Remove it.")
     tumour, warnings = np.zeros((side, side), bool), volume.warnings
     if case.mask is not None:
-        labelmap = read_labelmap(case.mask)
+        labelmap = reader.read_labelmap(case.mask)
         mask, warnings = labelmap.array, (*warnings, *labelmap.warnings)
         if mask.shape != volume.array.shape:
             raise InputError(

@@ -8,8 +8,10 @@ from typing import Protocol
 
 from ..errors import InputError
 from ..io.into_place import check_parent
+from ..io.isolated import Reader
 from ..model.card import ModelCard
-from ..model.networks import Network, build
+from ..model.network import Network
+from ..model.networks import build
 from ..progress import Progress
 from .fit import CHECKPOINT
 
@@ -48,7 +50,7 @@ class Recipe(Protocol):
     @property
     def card(self) -> ModelCard: ...
 
-    def train(self, run: TrainingRun, progress: Progress) -> TrainedBundle:
+    def train(self, run: TrainingRun, progress: Progress, reader: Reader) -> TrainedBundle:
         """The bundle in the folder `run.output`/NAME.
 
         Raises: InputError for cases or options that cannot be used, or an output that is taken.

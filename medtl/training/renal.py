@@ -24,7 +24,8 @@ from ..classification.shape import feature_value, shape_features
 from ..errors import InputError
 from ..evaluation.metrics import draw_patients, rows_by_patient
 from ..evaluation.reliability import INTERVAL_RESAMPLES, bootstrap, log_loss, reliability, scores
-from ..io.read import read_labelmap
+from ..io import read
+from ..io.isolated import Reader
 from ..model.bundle import save_bundle
 from ..model.card import Coefficients, ModelCard, Term
 from ..progress import Progress, no_progress
@@ -85,7 +86,7 @@ class ShapeRecipe:
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def train(self, run: TrainingRun, progress: Progress = no_progress) -> TrainedBundle:
+    def train(self, run: TrainingRun, progress: Progress = no_progress, reader: Reader = read) -> TrainedBundle:
         """The bundle in the folder `run.output`/NAME, fitted to all cases of a CSV file, with its figures from nested
         cross-validation. The columns are image (the labelmap), label (the class) and patient.
 
@@ -99,7 +100,7 @@ class ShapeRecipe:
                 "Expected the package scikit-learn for this training. Install it: pip install 'medtl[renal]'."
             )
         bundle = bundle_folder(self.card, run)
-        table = self.read_table(run.cases, progress).only(*self.features)
+        table = self.read_table(run.cases, progress, reader).only(*self.features)
         check_table(table)
         models = fold_models(table, REPEATS, progress=progress)
         measured_figures = figures(table, *out_of_fold(models, table.values), progress)
@@ -111,7 +112,7 @@ class ShapeRecipe:
         save_bundle(bundle, card, {}, readme, self.licence, self.facts)
         return TrainedBundle(bundle, table.warnings)
 
-    def read_table(self, cases: Path, progress: Progress = no_progress) -> Table:
+    def read_table(self, cases: Path, progress: Progress = no_progress, reader: Reader = read) -> Table:
         """All shape features of the tumours of a CSV file's labelmaps.
 
         Raises: InputError naming the labelmap that cannot be used.
@@ -122,7 +123,7 @@ class ShapeRecipe:
         warnings: list[str] = []
         for done, case in enumerate(listed):
             progress("measure", done / len(listed))
-            labels = read_labelmap(case.image)
+            labels = reader.read_labelmap(case.image)
             try:
                 shapes.append(shape_features(region_of(labels, None, self.values), labels.geometry).values)
             except InputError as error:

@@ -5,18 +5,20 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from ..cases import CaseFiles, read_cases
 from ..errors import InputError
+from ..io import read
+from ..io.isolated import Reader
 from ..model.bundle import save_bundle
 from ..model.card import Gate, ModelCard
 from ..progress import Progress, no_progress
 from ..typed_json import encode
-from .dataset import CachedCase, prepare_cases
-from .fit import Fit, fit, start
+from .dataset import prepare_cases
+from .fit import Fit, Schedule, fit, start
 from .recipe import TrainedBundle, TrainingRun, bundle_folder, named_warnings, untrained_network
 from .split import folds, hold_out
 
@@ -40,7 +42,7 @@ class SegmentationRecipe:
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def train(self, run: TrainingRun, progress: Progress = no_progress) -> TrainedBundle:
+    def train(self, run: TrainingRun, progress: Progress = no_progress, reader: Reader = read) -> TrainedBundle:
         """The bundle in the folder `run.output`/NAME. `run.output` also has the cache of prepared cases and the
         checkpoint.
 
@@ -49,7 +51,7 @@ class SegmentationRecipe:
         bundle = bundle_folder(self.card, run)
         listed = read_cases(run.cases)
         held = held_out_patients(self, listed, run.fold)
-        prepared = prepare_cases(listed, self.card, run.output / "cache", self.binary, progress)
+        prepared = prepare_cases(listed, self.card, run.output / "cache", self.binary, progress, reader)
         chosen = [case for case in prepared if case.patient not in held]
         torch.manual_seed(self.fit.seed)
         network = untrained_network(self.card, run, self.encoder_weights)
@@ -62,7 +64,40 @@ class SegmentationRecipe:
         return TrainedBundle(bundle, tuple(warnings))
 
 
-def held_out_patients(recipe: SegmentationRecipe, cases: Sequence[CaseFiles], fold: int | None) -> frozenset[str]:
+class HeldOut(Protocol):
+    """What decides who is held out, of any recipe."""
+
+    @property
+    def test_share(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def folds(self) -> int: ...
+
+
+class Trainable(HeldOut, Protocol):
+    """What a recipe's card is finished with."""
+
+    @property
+    def card(self) -> ModelCard: ...
+    @property
+    def fit(self) -> Schedule: ...
+
+
+class TrainingCase(Protocol):
+    """What a card states of a case."""
+
+    @property
+    def case(self) -> str: ...
+    @property
+    def patient(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def statistics(self) -> Mapping[str, float]: ...
+
+
+def held_out_patients(recipe: HeldOut, cases: Sequence[CaseFiles], fold: int | None) -> frozenset[str]:
     """The patients that are never trained on."""
     patients = [(case.patient, case.site) for case in cases]
     if fold is None:
@@ -73,7 +108,7 @@ def held_out_patients(recipe: SegmentationRecipe, cases: Sequence[CaseFiles], fo
 
 
 def finished_card(
-    recipe: SegmentationRecipe, cases: Sequence[CachedCase], held: frozenset[str], fold: int | None
+    recipe: Trainable, cases: Sequence[TrainingCase], held: frozenset[str], fold: int | None
 ) -> ModelCard:
     """The recipe's card with the split, the hashes of every image and the ranges for the input gate."""
     trained = [case for case in cases if case.patient not in held]
@@ -92,7 +127,7 @@ def finished_card(
     return replace(recipe.card, training=training, gate=with_ranges(recipe.card.gate, trained))
 
 
-def with_ranges(gate: Gate, cases: Sequence[CachedCase]) -> Gate:
+def with_ranges(gate: Gate, cases: Sequence[TrainingCase]) -> Gate:
     """The gate with the range of each statistic that it leaves open: that of the training cases, a quarter wider on
     each side."""
     ranges: dict[str, tuple[float, float]] = {}

@@ -209,6 +209,15 @@ def volumes_of(segmentation: Any, open_volume: Any = None) -> tuple[Any, ...]:
     return tuple(v for v in dict.fromkeys((open_volume, *others)) if v is not None)
 
 
+def why_not_tunable(card: ModelCard) -> str:
+    """Why the model cannot be tuned, whatever is marked; empty when it can."""
+    if len(card.input.channels) > 1:
+        return str(_("{name} sees several channels: tune it by the command medtl finetune.").format(name=card.name))
+    if card.windows is not None and card.windows.foreground:
+        return str(_("{name} cannot be tuned: it sees a part of the volume that it chooses.").format(name=card.name))
+    return ""
+
+
 def free_name(family: str) -> str:
     """The first name "<family>-tuned-N" that no model has, and no state that a stopped job left."""
     for number in itertools.count(1):

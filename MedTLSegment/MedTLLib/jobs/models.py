@@ -1,4 +1,4 @@
-"""The installed models of one task: which fit a volume, which the user prefers; import, export, deletion. No Qt."""
+"""The installed models of one task: which fit a volume, which the user prefers; export, deletion. No Qt."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
-from medtl.model.store import ModelEntry, delete_bundle, export_bundle, import_bundle, list_models, stores
+from medtl.model.store import ModelEntry, delete_bundle, export_bundle, list_models, stores
 from medtl.volume import Geometry
 
 from ..mrml import scene
@@ -58,18 +58,6 @@ class InstalledModels:
         preferred = str(slicer.app.userSettings().value(f"{PREFERRED}/{entry.card.family}") or "")
         return preferred if preferred in names else entry.name
 
-    def import_from(self, chosen: str) -> str:
-        """Import the bundle that the user chose: a .zip, or a folder's metadata.json. The message for the user."""
-        try:
-            folder = import_bundle(bundle_of(chosen))
-        except MedTLError as error:
-            return str(error)
-        self.read()
-        text = _("Imported: {name}.").format(name=folder.name)
-        if self.entry(folder.name) is None:
-            text += " " + _("It is for the other MedTL module.")
-        return str(text)
-
     def suggested_export(self, entry: ModelEntry) -> Path:
         """Where the model is exported to unless the user chooses another place."""
         return save_path.suggested(entry.name, ".zip")
@@ -100,12 +88,6 @@ class InstalledModels:
         self.read()
         parent = self.entry(entry.card.parent.name) if entry.card and entry.card.parent else None
         return parent.name if parent and parent.card else ""
-
-
-def bundle_of(chosen: str) -> Path:
-    """The bundle that the user chose: a .zip, or the folder of the metadata.json that was chosen."""
-    path = Path(chosen)
-    return path.parents[1] if path.name == "metadata.json" else path
 
 
 def reason_against(entry: ModelEntry, facts: scene.Facts | None, geometry: Geometry | None) -> str:

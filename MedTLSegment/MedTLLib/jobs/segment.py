@@ -23,21 +23,23 @@ from ..results.volume_table import SPACING, table_of
 from . import regions
 from .blocking import check_packages, run_blocking
 from .job import Ending, Job, Step, discard, new_folder
+from .labels import only_wanted
 from .packages import Packages
 from .run import Engine
 
-IMAGE, RESULT = "image.nrrd", "result.seg.nrrd"
+IMAGE, CHANNEL, RESULT = "image.nrrd", "channel-{}.nrrd", "result.seg.nrrd"
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose for a job; `threads` 0 means all."""
+    """What the user chose for a job; `threads` 0 means all. `labels` are the ids of those to write, None for all."""
 
     model: str
     replace_edits: bool = False
     flip: bool = False
     device: str = "auto"
     threads: int = 0
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,18 @@ class SegmentJob(Job):
     only: np.ndarray | None  # bool (Z, Y, X), where the result may be written; None for everywhere
     folder: Path
     started: float
+    channels: int = 1  # of the model: each has a file, that of the volume is the first
 
     @property
     def request(self) -> dict[str, Any]:
+        further = [f"{self.folder.name}/{CHANNEL.format(number)}" for number in range(1, self.channels)]
         options: dict[str, Any] = {"flip": self.choices.flip, "device": self.choices.device}
         if self.choices.threads:
             options["threads"] = self.choices.threads
         return {
             "job": "segment",
             "model": self.choices.model,
-            "input": f"{self.folder.name}/{IMAGE}",
+            "input": [f"{self.folder.name}/{IMAGE}", *further] if further else f"{self.folder.name}/{IMAGE}",
             "output": f"{self.folder.name}/{RESULT}",
             "options": options,
         }
@@ -117,14 +121,25 @@ def hardened_copy(node: Any) -> Any:
     return copy
 
 
-def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarray | None = None) -> SegmentJob:
-    """A job whose folder below `root` holds the whole volume, because the model scales by all intensities.
+def begin(
+    volume: Any,
+    target: Any,
+    choices: Choices,
+    root: Path,
+    only: np.ndarray | None = None,
+    further: Sequence[Any] = (),
+) -> SegmentJob:
+    """A job whose folder below `root` holds the whole volume, because the model scales by all intensities, and those of
+    the `further` channels.
 
-    Raises: InputError when the volume cannot be segmented or the folder cannot be written.
+    Raises: InputError when a volume cannot be segmented or the folder cannot be written.
     """
-    scene.check_volume(volume)
+    for each in (volume, *further):
+        scene.check_volume(each)
     with new_folder(root) as folder:
         scene.write_volume(volume, folder / IMAGE)
+        for number, each in enumerate(further, start=1):
+            scene.write_volume(each, folder / CHANNEL.format(number))
     return SegmentJob(
         reference_to(volume),
         volume.GetName(),
@@ -135,15 +150,17 @@ def begin(volume: Any, target: Any, choices: Choices, root: Path, only: np.ndarr
         only,
         folder,
         time.monotonic(),
+        1 + len(further),
     )
 
 
 def read(job: SegmentJob) -> Labelmap:
-    """The labels that the engine has written.
+    """The labels that the engine has written, of which the user wants.
 
     Raises: InputError when they cannot be read.
     """
-    return read_labelmap(job.folder / RESULT)
+    labelmap, wanted = read_labelmap(job.folder / RESULT), job.choices.labels
+    return labelmap if wanted is None else only_wanted(labelmap, wanted)
 
 
 def finish(job: SegmentJob, labelmap: Labelmap, result: Mapping[str, Any]) -> Finished:

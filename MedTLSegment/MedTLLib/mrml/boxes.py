@@ -48,6 +48,12 @@ def shifted(box: Box, start: tuple[int, int, int]) -> Box:
     return z, y, x
 
 
+def within(box: Box, outer: Box) -> Box:
+    """A box of the grid as the indices of an array of the outer box, which it lies in."""
+    z, y, x = start_of(outer)
+    return shifted(box, (-z, -y, -x))
+
+
 def shape_of(box: Box) -> tuple[int, int, int]:
     """The number of voxels, (z, y, x)."""
     z, y, x = (part.stop - part.start for part in box)

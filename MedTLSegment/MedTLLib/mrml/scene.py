@@ -125,11 +125,15 @@ def facts_of(node: Any) -> Facts:
 
 
 def mismatches_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> tuple[str, ...]:
-    """The reasons why a volume with these facts does not fit the model; none where it fits."""
+    """The reasons why a volume with these facts does not fit the model; none where it fits.
+
+    The sequence counts where the model has one channel: of several, any may be this volume.
+    """
+    sequence = facts.description or facts.name.replace("_", " ")  # a file's name often contains the sequence
     return mismatches(
         card,
         modality=facts.modality,
-        description=facts.description or facts.name.replace("_", " "),  # a file's name often contains the sequence
+        description=sequence if len(card.input.channels) == 1 else "",
         size=facts.size,
         spacing=facts.spacing,
         direction=geometry.direction if geometry else None,

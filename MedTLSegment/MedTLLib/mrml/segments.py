@@ -130,3 +130,13 @@ def bounds(segmentation: Any, segment_id: str, geometry: Geometry) -> Box | None
         return None
     values_and_start = placed(image, geometry)
     return box_of(*values_and_start) if values_and_start else whole(geometry.shape)
+
+
+def mask_of(segmentation: Any, segment_id: str, geometry: Geometry) -> tuple[np.ndarray, Box]:
+    """Where the segment is in the box of the grid around it: bool (Z, Y, X), a new array, and the box; the grid's first
+    voxel for an empty segment.
+
+    Raises: InputError when there is no such segment.
+    """
+    box = around([bounds(segmentation, segment_id, geometry)], geometry.shape)
+    return array_on(segmentation, segment_id, geometry, box), box

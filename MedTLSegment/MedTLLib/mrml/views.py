@@ -151,10 +151,12 @@ def outline(segmentation: Any, segment_ids: tuple[str, ...]) -> None:
     if display is None:
         segmentation.CreateDefaultDisplayNodes()
         display = segmentation.GetDisplayNode()
+    modified = display.StartModify()
     for segment_id in segment_ids:
         display.SetSegmentVisibility2DFill(segment_id, False)
         display.SetSegmentVisibility2DOutline(segment_id, True)
         display.SetSegmentVisibility(segment_id, True)
+    display.EndModify(modified)
 
 
 def set_window(volume: Any, window: tuple[float, float] | None) -> None:

@@ -11,6 +11,7 @@ import qt
 from slicer.i18n import tr as _
 
 from medtl.errors import ModelError
+from medtl.model.card import STORED, ModelCard
 from medtl.model.card_text import MAX_CHARACTERS, printable, safe_markdown
 from medtl.model.files import read_text_file
 from medtl.model.store import ModelEntry
@@ -25,11 +26,36 @@ def cardText(entry: ModelEntry) -> str:
     version = _("Version {version}.").format(version=entry.card.version)
     parts = (
         f"**{_('Research use, not for diagnosis.')}** {plainMarkdown(f'{version} {entry.card.description}')}",
+        *importedParts(entry.card),
         safe_markdown(textOf(entry.folder, "docs/README.md")),
         f"### {_('Licence of the weights')}",
         plainMarkdown(textOf(entry.folder, "LICENSE")) or _("not stated"),
     )
     return "\n\n".join(parts)
+
+
+def importedParts(card: ModelCard) -> tuple[str, ...]:
+    """What is known of a model that another program trained, as Markdown; empty for a model of MedTL's own."""
+    about = card.imported
+    if about is None:
+        return ()
+    origin = [str(about[key]) for key in ("from", "folder", "dataset") if about.get(key)]
+    facts = (
+        (_("From"), ", ".join(dict.fromkeys(origin)) or _("not stated")),
+        (_("Channels"), ", ".join(card.input.channels)),
+        (_("Orientation"), _orientationText(card)),
+        (_("Labels"), f"{len(card.labels)}: " + ", ".join(label.name for label in card.labels)),
+    )
+    lines = "\n".join(f"- **{name}**: {plainMarkdown(text)}" for name, text in facts)
+    return f"**{_('Imported, not validated by MedTL.')}**", lines
+
+
+def _orientationText(card: ModelCard) -> str:
+    if card.windows is None:
+        return str(_("slices in the {plane} plane").format(plane=card.input.plane))
+    if card.windows.orientation == STORED:
+        return str(_("volumes are taken as their file stores them; one that lies otherwise is segmented worse"))
+    return str(_("volumes are turned to {letters} first").format(letters=card.windows.orientation))
 
 
 def plainMarkdown(text: str) -> str:

@@ -9,7 +9,16 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from MedTLLib.jobs.finetune import Case, Choices, FinetuneJob, MarkedCases, begin, volumes_of, why_nothing_to_learn
+from MedTLLib.jobs.finetune import (
+    Case,
+    Choices,
+    FinetuneJob,
+    MarkedCases,
+    begin,
+    volumes_of,
+    why_not_tunable,
+    why_nothing_to_learn,
+)
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import Finished
 
@@ -35,7 +44,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         self._soon = qt.QTimer(ui.finetuneBox)
         self._soon.setSingleShot(True)
         self._soon.connect("timeout()", self.update)
-        self.progress = RunProgress(run, FinetuneJob, ui.tuneStatusLabel, ui.tuneProgressBar, self.onState)
+        self.progress = RunProgress(run, (FinetuneJob,), ui.tuneStatusLabel, ui.tuneProgressBar, self.onState)
         run.observe(self.showCurve)
         segment.followers.append(self.updateSoon)
         ui.finetuneBox.connect("contentsCollapsed(bool)", self.updateSoon)
@@ -91,7 +100,9 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
     def cases(self) -> tuple[Case, ...]:
         """The marked cases of the scene, for the chosen model."""
         entry = self.segment.models.chosen() if self.parameters else None
-        return self.markedCases.cases(entry.card, self.parameters.inputVolume) if entry and entry.card else ()
+        if entry is None or entry.card is None or why_not_tunable(entry.card):
+            return ()
+        return self.markedCases.cases(entry.card, self.parameters.inputVolume)
 
     def _reason(self, cases: tuple[Case, ...]) -> str:
         """Why Fine-tune cannot be pressed; empty when it can."""
@@ -102,6 +113,9 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
             return str(_("Python packages are missing. Install them above."))
         if not self.parameters or not self.parameters.modelName:
             return str(models.whyNone())
+        entry = models.chosen()
+        if entry and entry.card and (reason := why_not_tunable(entry.card)):
+            return reason
         return models.reason(self.ui.modelCombo.currentIndex) or why_nothing_to_learn(cases)
 
     def _watch(self) -> None:

@@ -66,8 +66,7 @@ class ModelPanel:
         for entry in self.installed.entries:
             reason = reason_against(entry, facts, geometry)
             if everything or not reason:
-                text = _("{name} (does not fit)") if entry.card else _("{name} (cannot be used)")
-                combo.addItem(text.format(name=entry.name) if reason else entry.name)
+                combo.addItem(listedText(entry, reason))
                 combo.setItemData(combo.count - 1, entry.name)
                 combo.setItemData(combo.count - 1, reason, REASON)
                 combo.setItemData(combo.count - 1, plainTip(reason), qt.Qt.ToolTipRole)
@@ -128,3 +127,12 @@ class ModelPanel:
             showText(self.ui.statusLabel, str(error))
             return
         showText(self.ui.statusLabel, _("Deleted: {name}.").format(name=entry.name))
+
+
+def listedText(entry: ModelEntry, reason: str) -> str:
+    """A model in the list: its name, and in parentheses what is special; `reason` is why it does not fit."""
+    if entry.card is None:
+        return str(_("{name} (cannot be used)").format(name=entry.name))
+    remarks = [_("imported")] if entry.card.imported else []
+    remarks += [_("does not fit")] if reason else []
+    return f"{entry.name} ({', '.join(remarks)})" if remarks else entry.name

@@ -9,11 +9,15 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from medtl.errors import MedTLError
+from MedTLLib.jobs import imports
+from MedTLLib.jobs.imports import ImportJob
 from MedTLLib.jobs.job import Job
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import hardened_copy
 from MedTLLib.mrml import scene, views
 
+from .choice import askChoice
 from .form import confirm, enable, showText
 from .models import ModelPanel
 from .texts import factsText
@@ -30,18 +34,20 @@ NODE_EVENTS = (
 
 
 class RunProgress:
-    """Shows the jobs of one kind: a sentence, a bar. `onState` is called when a job of any kind begins or ends."""
+    """Shows the jobs of some kinds: a sentence, a bar. `onState` is called when a job of any kind begins or ends."""
 
-    def __init__(self, run: JobRun, kind: type[Job], label: Any, bar: Any, onState: Callable[[], None]) -> None:
-        self.run, self.kind, self.label, self.bar, self.onState = run, kind, label, bar, onState
+    def __init__(
+        self, run: JobRun, kinds: tuple[type[Job], ...], label: Any, bar: Any, onState: Callable[[], None]
+    ) -> None:
+        self.run, self.kinds, self.label, self.bar, self.onState = run, kinds, label, bar, onState
         self._state: tuple[object, ...] = ()
         self.showMessage("")
         run.observe(self.update)
 
     @property
     def running(self) -> bool:
-        """Whether a job of this kind runs."""
-        return self.run.job is not None and self.run.kind is self.kind
+        """Whether a job of these kinds runs."""
+        return self.run.job is not None and self.run.kind in self.kinds
 
     @property
     def cancelling(self) -> bool:
@@ -49,7 +55,7 @@ class RunProgress:
 
     def update(self) -> None:
         """Show the progress of the job."""
-        if self.run.kind is self.kind:
+        if self.run.kind in self.kinds:
             self.showMessage(self.run.text)
             self.label.repaint()  # the next step may block the event loop for a while
             self.bar.setRange(0, 0 if self.run.fraction is None else 100)
@@ -69,14 +75,14 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def __init__(self, ui: Any, run: JobRun, kind: type[Job], task: str) -> None:
         VTKObservationMixin.__init__(self)
-        self.ui, self.run = ui, run
+        self.ui, self.run, self.task = ui, run, task
         self._watched: tuple[Any, ...] = ()
         self._followed = ""
         self.parameters: Any = None
         self.setupNeeded = False
         self.followers: list[Callable[[], None]] = []  # called after each update
         self.models = ModelPanel(ui, run, task)
-        self.progress = RunProgress(run, kind, ui.statusLabel, ui.progressBar, self.update)
+        self.progress = RunProgress(run, (kind, ImportJob), ui.statusLabel, ui.progressBar, self.update)
         self.showMessage = self.progress.showMessage
         ui.cancelButton.connect("clicked()", run.cancel)
         ui.importButton.connect("clicked()", self.onImport)
@@ -109,6 +115,9 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         idle = "" if running else _("No job is running.")
         idle = _("The job is being cancelled.") if self.progress.cancelling else idle
         enable(self.ui.cancelButton, idle, _("Stop the job. Nothing is changed."))
+        missing = _("Python packages are missing. Install them above.") if self.setupNeeded else ""
+        what = _("A model of MedTL (folder or .zip), or what nnU-Net 2 trained: plans.json of its results, or a .zip.")
+        enable(self.ui.importButton, self.run.why_busy or missing, what)
         self.ui.progressBar.visible = running
         self.ui.runBox.visible = running or not self.setupNeeded
         self.ui.setupBox.visible = self.setupNeeded and not running
@@ -116,10 +125,11 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
             follow()
 
     def _watch(self, *nodes: Any) -> None:
-        if nodes != self._watched:
-            self._watched = nodes
+        watched = tuple(dict.fromkeys(nodes))
+        if watched != self._watched:
+            self._watched = watched
             self.removeObservers()  # all of them: removing those of one method would keep the nodes
-            for node, event in ((node, event) for node in nodes if node for event in NODE_EVENTS):
+            for node, event in ((node, event) for node in watched if node for event in NODE_EVENTS):
                 self.addObserver(node, event, self.update)
 
     def readModels(self) -> None:
@@ -134,12 +144,28 @@ class RunPanel(VTKObservationMixin):  # type: ignore[misc]
         self.followRed()
 
     def onImport(self) -> None:
-        """Import a model from a .zip or the metadata.json of a bundle folder."""
-        kinds = _("MedTL model ({patterns})").format(patterns="*.zip metadata.json")
+        """Import a model from a .zip, the metadata.json of a bundle folder, or the plans.json of nnU-Net's results."""
+        kinds = _("Model ({patterns})").format(patterns="*.zip metadata.json plans.json")
         chosen = qt.QFileDialog.getOpenFileName(self.ui.importButton, _("Import model"), "", kinds)
-        if chosen:
-            self.showMessage(self.models.installed.import_from(chosen))
+        if not chosen:
+            return
+        source = imports.source_of(chosen)
+        try:
+            offers = imports.offers(source)
+        except MedTLError as error:
+            self.showMessage(str(error))
+            return
+        question = _("Which part of {name} shall be imported?").format(name=source.name)
+        number = askChoice(self.ui.importButton, question, [text for text, _choices in offers])
+        if number is not None:
+            choices = offers[number][1]
+            self.run.begin(ImportJob, lambda root: imports.begin(source, choices, self.task, root), self.onImported)
             self.update()
+
+    def onImported(self, name: str | None) -> None:
+        """List the new model."""
+        if name is not None:
+            self.readModels()
 
     # The input of a job
 

@@ -13,6 +13,8 @@ from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import Choices, Finished, SegmentJob, begin, problem_of, why_not_target
 from MedTLLib.mrml import views
 
+from .channels import ChannelsPanel
+from .labels import LabelsPanel
 from .protection import ProtectionPanel
 from .run import RunPanel
 
@@ -25,6 +27,8 @@ class SegmentPanel(RunPanel):
         self.onFinished = onFinished
         self._volume = ""
         self.protection = ProtectionPanel(ui)
+        self.channels = ChannelsPanel(ui, self.update)
+        self.labels = LabelsPanel(ui, self.update)
         ui.segmentButton.connect("clicked()", self.onSegment)
 
     # What can be chosen
@@ -36,9 +40,14 @@ class SegmentPanel(RunPanel):
             self.parameters.targetSegmentation = None  # it was chosen for another volume, perhaps of another patient
         self._volume = volume.GetID() if volume else ""
         target = self.parameters.targetSegmentation if self.parameters else None
-        self._watch(volume, target)
         problem = problem_of(volume)
         self.showVolume(volume, problem)
+        entry = self.models.chosen()
+        self.labels.update(entry.card if entry else None)
+        self.channels.update(self.parameters, entry.card if entry else None)
+        if self.parameters and self.parameters.inputVolume is not volume:
+            return  # another volume was found for the first channel, and is shown
+        self._watch(*(self.channels.volumes() if self.parameters else ()), target)
         self.protection.update(target)
         self.ui.replaceEditsCheckBox.visible = bool(target)
         self.showRun(self.ui.segmentButton, self._reason(problem), _("Segment the volume with the chosen model."))
@@ -49,19 +58,27 @@ class SegmentPanel(RunPanel):
             return reason
         if not self.parameters.modelName:
             return self.models.whyNone()
-        return why_not_target(self.parameters.targetSegmentation)
+        return self.channels.whyNot() or self.labels.whyNot() or why_not_target(self.parameters.targetSegmentation)
+
+    def followRed(self) -> None:
+        """Make the volume in the Red view the input, unless the user chose another one or it is another channel's."""
+        if not self.parameters or views.volume_in_view() not in self.channels.volumes()[1:]:
+            super().followRed()
 
     # The job
 
     def onSegment(self) -> None:
         """Hand the volume over and start the job."""
         p = self.parameters
-        choices = Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads)  # a copy may change the list
+        # A hardened copy may change the list of models.
+        choices = Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads, self.labels.wanted())
+        further = self.channels.volumes()[1:]
 
         def make(root: Path) -> SegmentJob:
             volume = self.withoutTransform(p.inputVolume)
+            self.channels.choose(further)  # also for a hardened copy
             only = regions.inside(volume, redSlice(p.onlySlice), p.onlyRegion) if p.onlySlice or p.onlyRegion else None
-            return begin(volume, p.targetSegmentation, choices, root, only)
+            return begin(volume, p.targetSegmentation, choices, root, only, further)
 
         self.run.begin(SegmentJob, make, self.onEnd)
         self.update()

@@ -1,6 +1,7 @@
 """The slices that the user edited since the prediction. No Qt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ from ..mrml.segments import bounds
 from ..mrml.tags import MODEL_TAG, tag_of
 from . import snapshots
 from .snapshots import Snapshot
+
+
+@dataclass(frozen=True)
+class Part:
+    """A segment as it is: bool (Z, Y, X) in a box of the grid that holds it, and its older predictions."""
+
+    array: np.ndarray
+    box: Box
 
 
 def edited_slices(segmentation: Any, volume: Any, segment_ids: Sequence[str]) -> tuple[int, ...]:
@@ -31,29 +40,40 @@ def edited_slices(segmentation: Any, volume: Any, segment_ids: Sequence[str]) ->
             models.setdefault(tag_of(segment, MODEL_TAG), []).append(segment_id)
     for model, ids in models.items():
         past = snapshots.history(segmentation, model, geometry)
-        box = box_around(segmentation, ids, geometry, past)
-        now = segments_in(segmentation, ids, geometry, box)
+        boxes = boxes_around(segmentation, ids, geometry, past)
+        box = around(boxes.values(), geometry.shape)
+        now = segments_in(segmentation, boxes, geometry)
         edited = closest_prediction(past or [snapshots.empty(geometry)], now, box)[1]
         slices |= {*indices(edited, box)}
     return tuple(sorted(slices))
 
 
-def box_around(
-    segmentation: Any, ids: Sequence[str], geometry: Geometry, past: list[Snapshot], *more: Box | None
-) -> Box:
-    """The box of the grid that holds these segments as they are, were predicted, and will be (`more`)."""
-    own = (bounds(segmentation, segment_id, geometry) for segment_id in ids)
-    return around([*more, *own, *(each.box for each in past)], geometry.shape)
+def boxes_around(
+    segmentation: Any,
+    ids: Sequence[str],
+    geometry: Geometry,
+    past: Sequence[Snapshot],
+    more: Mapping[str, Box | None] = {},
+) -> dict[str, Box]:
+    """The box of the grid that holds each of these segments as it is, was predicted, and will be (`more`), by id."""
+    return {
+        each: around(
+            [bounds(segmentation, each, geometry), more.get(each), *(one.boxes.get(each) for one in past)],
+            geometry.shape,
+        )
+        for each in ids
+    }
 
 
-def segments_in(segmentation: Any, ids: Sequence[str], geometry: Geometry, box: Box) -> dict[str, np.ndarray]:
-    """The segments that exist, bool (Z, Y, X) in the box, by id."""
-    there = (each for each in ids if segmentation.GetSegmentation().GetSegment(each) is not None)
-    return {each: array_on(segmentation, each, geometry, box) for each in there}
+def segments_in(segmentation: Any, boxes: Mapping[str, Box], geometry: Geometry) -> dict[str, Part]:
+    """The segments that exist, each in its box, by id."""
+    there = [each for each in boxes if segmentation.GetSegmentation().GetSegment(each) is not None]
+    return {each: Part(array_on(segmentation, each, geometry, boxes[each]), boxes[each]) for each in there}
 
 
-def closest_prediction(past: list[Snapshot], now: dict[str, np.ndarray], box: Box) -> tuple[Snapshot, np.ndarray]:
-    """The prediction most similar to the segments as they are now, and the slices of the box in which they differ.
+def closest_prediction(past: list[Snapshot], now: Mapping[str, Part], box: Box) -> tuple[Snapshot, np.ndarray]:
+    """The prediction most similar to the segments as they are now, and the slices of the box, which holds them all, in
+    which they differ.
 
     `past` is not empty, the last one first. The Segment Editor's Undo restores a prediction as a whole, so a single
     slice that equals an older prediction may still be an edit of the last one.
@@ -61,8 +81,10 @@ def closest_prediction(past: list[Snapshot], now: dict[str, np.ndarray], box: Bo
     candidates: list[tuple[Snapshot, np.ndarray]] = []
     for snapshot in past:
         edited = np.zeros(shape_of(box)[0], dtype=bool)
-        for segment_id, array in now.items():
-            edited |= (array ^ snapshot.mask(segment_id, box)).any(axis=(1, 2))
+        for segment_id, part in now.items():
+            first = part.box[0].start - box[0].start
+            changed = (part.array ^ snapshot.mask(segment_id, part.box)).any(axis=(1, 2))
+            edited[first : first + len(changed)] |= changed
         candidates.append((snapshot, edited))
         if not edited.any():
             break

@@ -9,14 +9,15 @@ Several are stored, because the Segment Editor's Undo restores older predictions
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import slicer
 
-from medtl.volume import Geometry
+from medtl.volume import Geometry, label_boxes
 
-from ..mrml.boxes import Box, around, box_of, pasted, shape_of, shifted, start_of, whole
+from ..mrml.boxes import Box, around, box_of, pasted, shape_of, shifted, start_of, whole, within
 from ..mrml.scene import add_hidden, geometry_of, ras_of, values_of
 from ..mrml.tags import MODEL_TAG
 
@@ -49,12 +50,19 @@ class Snapshot:
         labels[self.box] = self.part
         return labels
 
+    @cached_property
+    def boxes(self) -> dict[str, Box]:
+        """The box of the grid around each segment that was not empty, by id."""
+        boxes = label_boxes(self.part)
+        return {self.segment_ids[value - 1]: shifted(box, start_of(self.box)) for value, box in boxes.items()}
+
     def mask(self, segment_id: str, box: Box | None = None) -> np.ndarray:
         """Where the segment was, on the grid or in a box of it: bool (Z, Y, X)."""
-        box = box or whole(self.geometry.shape)
-        if segment_id not in self.segment_ids:
+        box, own = box or whole(self.geometry.shape), self.boxes.get(segment_id)
+        if own is None:
             return np.zeros(shape_of(box), dtype=bool)
-        return pasted(self.part == self.segment_ids.index(segment_id) + 1, start_of(self.box), box)
+        value = self.segment_ids.index(segment_id) + 1
+        return pasted(self.part[within(own, self.box)] == value, start_of(own), box)
 
 
 def empty(geometry: Geometry, segment_ids: Iterable[str] = ()) -> Snapshot:

@@ -6,7 +6,7 @@ voxels and may overlap with the model's, whatever overwrite mode the Segment Edi
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,14 +15,14 @@ import vtk
 
 from medtl.errors import InputError
 from medtl.labels import family_of
-from medtl.volume import Geometry, Labelmap
+from medtl.volume import Geometry, Labelmap, label_boxes
 
-from ..mrml.boxes import Box, box_of, start_of, whole
+from ..mrml.boxes import Box, around, shape_of, within
 from ..mrml.scene import array_on, check_volume, geometry_of, image_of, labelmap_image
-from ..mrml.segments import add, check_place, check_target, new_segmentation, put, replace, stamp
+from ..mrml.segments import add, bounds, check_place, check_target, new_segmentation, put, replace, stamp
 from ..mrml.tags import PROTECTED_TAG
 from . import snapshots
-from .edits import box_around, closest_prediction, edited_slices, indices, segments_in
+from .edits import boxes_around, closest_prediction, edited_slices, indices, segments_in
 from .masks import outside_editor_masks, protected_segments, union
 from .snapshots import Snapshot, empty, remove_segmentation
 
@@ -63,13 +63,22 @@ class Change:
 
     segmentation: Any  # a vtkWeakReference, so that an undo does not keep a deleted node alive
     geometry: Geometry
-    box: Box  # of the grid: holds the segments before and after
     model: str
     run: str
     made: bool  # the prediction made the segmentation
     first: bool  # there was no prediction before
     added: list[str] = field(default_factory=list)  # the segments that the prediction added
-    voxels: dict[str, tuple[Any, np.ndarray]] = field(default_factory=dict)  # by id: indices in the box, values since
+    parts: dict[str, "Changed"] = field(default_factory=dict)  # by segment id
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a prediction did to a segment in a box of the grid: bool (Z, Y, X), the voxels that it changed, and the
+    segment since."""
+
+    box: Box
+    voxels: np.ndarray
+    since: np.ndarray
 
 
 def write(
@@ -89,7 +98,7 @@ def write(
     if volume is not None or segmentation is not None:
         check_volume(volume)
         geometry = geometry_of(volume)
-    used = box_of(labelmap.array)
+    used = label_boxes(labelmap.array)
     model = _check_labels(labelmap, used, geometry, volume)
     ids = tuple(segment.id for segment in labelmap.segments)
     made = segmentation is None
@@ -101,14 +110,15 @@ def write(
         check_target(segmentation, ids, model, geometry, volume)
     first = snapshots.read(segmentation, model) is None
     past = snapshots.history(segmentation, model, geometry)
-    box = box_around(segmentation, ids, geometry, past, used)
+    predicted = {segment.id: used.get(segment.value) for segment in labelmap.segments}
+    boxes = boxes_around(segmentation, ids, geometry, past, predicted)
     reference = vtk.vtkWeakReference()
     reference.Set(segmentation)
-    change = Change(reference, geometry, box, model, uuid.uuid4().hex, made, first)
+    change = Change(reference, geometry, model, uuid.uuid4().hex, made, first)
     before: dict[str, Any] = {}
     modified = segmentation.StartModify()
     try:
-        return _write(labelmap, volume, segmentation, options or Options(), change, past, before)
+        return _write(labelmap, volume, segmentation, options or Options(), change, past, boxes, before)
     except BaseException:  # also KeyboardInterrupt: the user's voxels are restored first
         _restore(segmentation, change, before)
         raise
@@ -123,13 +133,16 @@ def _write(
     options: Options,
     change: Change,
     past: list[Snapshot],
+    boxes: Mapping[str, Box],
     before: dict[str, Any],
 ) -> Written:
-    geometry, box = change.geometry, change.box
+    """`boxes` hold each segment before and after; each is written in its own, for there may be a hundred."""
+    geometry = change.geometry
     ids = tuple(segment.id for segment in labelmap.segments)
-    now = segments_in(segmentation, ids, geometry, box)
+    box = around([*boxes.values(), *(one.box for one in past)], geometry.shape)
+    now = segments_in(segmentation, boxes, geometry)
     last, edited = closest_prediction(past or [empty(geometry)], now, box)
-    lost = any(name not in last.segment_ids and array.any() for name, array in now.items())
+    lost = any(name not in last.segment_ids and part.array.any() for name, part in now.items())
     if options.replace_edits:
         edited, lost = np.zeros_like(edited), False
     kept = indices(edited, box)
@@ -145,40 +158,42 @@ def _write(
     all_ids = tuple(dict.fromkeys((*last.segment_ids, *ids)))
     labels = np.zeros(masked.shape, np.uint8 if len(all_ids) < 256 else np.uint16)
     for segment_id in last.segment_ids:
-        if segment_id not in ids or segment_id in spared:
-            np.copyto(labels, all_ids.index(segment_id) + 1, where=last.mask(segment_id, box))
+        if (segment_id not in ids or segment_id in spared) and (own := last.boxes.get(segment_id)):
+            part = labels[within(own, box)]
+            np.copyto(part, all_ids.index(segment_id) + 1, where=last.mask(segment_id, own))
     protected_voxels = masked_voxels = 0
     some_frozen, free = bool(frozen.any()), ~(frozen | protected)
     for segment in labelmap.segments:
         if segment.id in spared:
             continue
-        old = now.get(segment.id, np.zeros(masked.shape, dtype=bool))
-        predicted = labelmap.array[box] == segment.value
-        wanted = predicted & free
+        own, number = boxes[segment.id], all_ids.index(segment.id) + 1
+        here = within(own, box)
+        old = now[segment.id].array if segment.id in now else np.zeros(shape_of(own), dtype=bool)
+        predicted = labelmap.array[own] == segment.value
+        wanted = predicted & free[here]
         # Voxels that are not written keep their snapshot, so that an edit stays an edit. The model's segments
         # overlap only where the user edited them, so that counts as edited, too.
-        np.copyto(labels, all_ids.index(segment.id) + 1, where=wanted)
+        np.copyto(labels[here], number, where=wanted)
         if some_frozen:
-            wanted |= old & frozen
-            masked_voxels += int(np.count_nonzero((predicted != old) & masked))
-            np.copyto(labels, all_ids.index(segment.id) + 1, where=last.mask(segment.id, box) & frozen)
+            wanted |= old & frozen[here]
+            masked_voxels += int(np.count_nonzero((predicted != old) & masked[here]))
+            np.copyto(labels[here], number, where=last.mask(segment.id, own) & frozen[here])
         if spared:
-            protected_voxels += int(np.count_nonzero(predicted & protected & ~frozen))
+            protected_voxels += int(np.count_nonzero(predicted & protected[here] & ~frozen[here]))
         if segment.id in now:
-            before[segment.id] = labelmap_image(old, geometry, box)
+            before[segment.id] = labelmap_image(old, geometry, own)
         else:
             change.added.append(segment.id)
             add(segmentation, segment, change.model)
-        put(segmentation, segment.id, wanted, geometry, box)
-        voxels = np.nonzero(old ^ wanted)
-        change.voxels[segment.id] = (voxels, wanted[voxels])
+        put(segmentation, segment.id, wanted, geometry, own)
+        change.parts[segment.id] = Changed(own, old ^ wanted, wanted)
     for segment in labelmap.segments:
         if segment.id not in spared:
             stamp(segmentation, segment)
     snapshots.store(segmentation, change.model, Snapshot(labels, box, geometry, all_ids, change.run))
     names = [segment.name for segment in labelmap.segments if segment.id in spared]
     warnings = tuple(_warnings(kept, lost, names, protected_voxels, masked_voxels))
-    return Written(segmentation.GetID(), tuple(change.voxels), kept, protected_voxels, warnings, change)
+    return Written(segmentation.GetID(), tuple(change.parts), kept, protected_voxels, warnings, change)
 
 
 def _warnings(kept: Sequence[int], lost: bool, spared: list[str], protected: int, masked: int) -> list[str]:
@@ -210,32 +225,31 @@ def undo(written: Written) -> tuple[int, int]:
     if segmentation is None or segmentation.GetScene() is None:
         raise InputError("Expected the segmentation of this prediction, found it deleted. There is nothing to undo.")
     segments = segmentation.GetSegmentation()
-    for segment_id in change.voxels:
+    for segment_id in change.parts:
         if segments.GetSegment(segment_id) is None:
             raise InputError(
                 f"Expected the segment {segment_id} in {segmentation.GetName()}, found it deleted. "
                 "Undo is possible only while all segments of the prediction are there."
             )
-    check_place(segmentation, list(change.voxels), change.geometry)
+    check_place(segmentation, list(change.parts), change.geometry)
     last = snapshots.read(segmentation, change.model)
     if last is not None and last.run != change.run:
         raise InputError(
             f"Expected the last prediction, found a later one in {segmentation.GetName()}. Undo that one first."
         )
     spared = protected_segments(segmentation)
-    box = box_around(segmentation, tuple(change.voxels), change.geometry, [], change.box)
-    moved = tuple(inner - outer for inner, outer in zip(start_of(change.box), start_of(box)))
     reverted = left = 0
     before: dict[str, Any] = {}
     try:
-        for segment_id, (voxels, since) in change.voxels.items():
+        for segment_id, part in change.parts.items():
+            box = around([part.box, bounds(segmentation, segment_id, change.geometry)], change.geometry.shape)
             array = array_on(segmentation, segment_id, change.geometry, box)
             before[segment_id] = labelmap_image(array, change.geometry, box)
-            voxels = tuple(axis + step for axis, step in zip(voxels, moved))
-            mine = (array[voxels] == since) & (segment_id not in spared)
-            array[tuple(axis[mine] for axis in voxels)] ^= True
+            there = array[within(part.box, box)]
+            mine = part.voxels & (there == part.since) & (segment_id not in spared)
+            there ^= mine
             reverted += int(np.count_nonzero(mine))
-            left += int(np.count_nonzero(~mine))
+            left += int(np.count_nonzero(part.voxels & ~mine))
             put(segmentation, segment_id, array, change.geometry, box)
     except BaseException:  # as in `write`
         for segment_id, image in before.items():
@@ -245,7 +259,7 @@ def undo(written: Written) -> tuple[int, int]:
         if segment_id not in spared and image_of(segmentation, segment_id) is None:
             segments.RemoveSegment(segment_id)
     if change.first:
-        snapshots.store(segmentation, change.model, empty(change.geometry, change.voxels))
+        snapshots.store(segmentation, change.model, empty(change.geometry, change.parts))
     elif last is not None:
         snapshots.step_back(segmentation, change.model)
     if change.made and segments.GetNumberOfSegments() == 0:
@@ -253,16 +267,14 @@ def undo(written: Written) -> tuple[int, int]:
     return reverted, left
 
 
-def _check_labels(labelmap: Labelmap, used: Box | None, geometry: Geometry, volume: Any) -> str:
-    """The model that the labels are of; `used` is the box around them."""
+def _check_labels(labelmap: Labelmap, used: Iterable[int], geometry: Geometry, volume: Any) -> str:
+    """The model that the labels are of; `used` are the values of the voxels."""
     if not labelmap.geometry.close_to(geometry):
         raise InputError(
             f"Expected labels on the grid of {volume.GetName()}, found another grid: the volume was changed or moved "
             "meanwhile. Segment it again."
         )
-    known = np.zeros(65536, dtype=bool)
-    known[[0, *(segment.value for segment in labelmap.segments)]] = True
-    if not labelmap.segments or not known[labelmap.array[used or whole(geometry.shape)]].all():
+    if not labelmap.segments or not set(used) <= {segment.value for segment in labelmap.segments}:
         raise InputError("Expected a name for every label, found labels without. Segment the volume again.")
     models = {family_of(segment) for segment in labelmap.segments}
     if len(models) != 1:

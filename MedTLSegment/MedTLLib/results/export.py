@@ -22,7 +22,8 @@ from medtl.labels import candidates
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry, Labelmap, Segment
 
-from ..mrml.scene import array_of, check_segmentation, check_volume, geometry_of, image_of, placed, values_of
+from ..mrml.scene import check_segmentation, check_volume, geometry_of, image_of, placed, values_of
+from ..mrml.segments import mask_of
 from ..prediction.masks import protected_segments
 from . import save_path
 
@@ -111,9 +112,10 @@ def merge(segmentation: Any, volume: Any, card: ModelCard | None = None) -> Merg
     warnings: list[str] = []
     protected = protected_segments(segmentation)
     for segment in sorted(numbered, key=lambda one: one.id not in protected):  # stable: then the earlier one
-        mask = array_of(segmentation, segment.id, volume)
-        overlap += int(np.count_nonzero(array[mask]))
-        array[mask & (array == 0)] = segment.value
+        mask, box = mask_of(segmentation, segment.id, geometry)
+        part = array[box]
+        overlap += int(np.count_nonzero(part[mask]))
+        part[mask & (part == 0)] = segment.value
         warnings += _lost_by_export(segmentation, segment, mask, geometry)
     if overlap:
         warnings.append(

@@ -14,8 +14,9 @@ from slicer.i18n import tr as _
 from medtl.errors import InputError
 from medtl.measurement import lesions
 
-from ..mrml.scene import array_of, check_segmentation, geometry_of, place_beside
-from ..mrml.segments import check_place
+from ..mrml.boxes import start_of
+from ..mrml.scene import check_segmentation, check_volume, geometry_of, place_beside
+from ..mrml.segments import check_place, mask_of
 
 ALL = "all"
 COLUMNS = ("Segment", "Lesion", "Volume mL", "Largest diameter mm", "R", "A", "S")
@@ -45,11 +46,13 @@ def rows_of(segmentation: Any, volume: Any, real_spacing: bool = True) -> list[R
     Raises: InputError when either lies under a transform or the volume cannot be segmented.
     """
     check_segmentation(segmentation)
-    segments = segmentation.GetSegmentation()
+    check_volume(volume)
+    segments, geometry = segmentation.GetSegmentation(), geometry_of(volume)
     rows = []
     for segment_id in segments.GetSegmentIDs():
         name = segments.GetSegment(segment_id).GetName()
-        parts = lesions(array_of(segmentation, segment_id, volume), geometry_of(volume), real_spacing)
+        mask, box = mask_of(segmentation, segment_id, geometry)
+        parts = lesions(mask, geometry, real_spacing, start_of(box))
         lesion_rows = [
             Row(segment_id, name, one.number, one.volume_ml, one.diameter_mm, _ras(one.centre)) for one in parts
         ]

@@ -22,11 +22,11 @@ from medtl.io.read import read_volume
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry, array_axis, slice_axis, voxels_sha256
 
-from ..mrml.boxes import Box
+from ..mrml.boxes import Box, around
 from ..mrml.scene import check_segmentation, check_volume, geometry_of, ras_of, values_of
 from ..mrml.tags import MODEL_TAG, own_ids, tag_of
 from ..prediction import snapshots
-from ..prediction.edits import box_around, closest_prediction, segments_in
+from ..prediction.edits import boxes_around, closest_prediction, segments_in
 from . import storage
 from .slices import Slices, slices_of
 
@@ -138,13 +138,12 @@ def edited(segmentation: Any, volume: Any, card: ModelCard) -> tuple[int, ...]:
     check_volume(volume)
     geometry, ids = geometry_of(volume), own_ids(segmentation, card)
     past = snapshots.history(segmentation, card.family, geometry) if ids else []
-    box = box_around(segmentation, ids, geometry, past)
-    now = segments_in(segmentation, ids, geometry, box)
+    boxes = boxes_around(segmentation, ids, geometry, past)
+    box, now = around(boxes.values(), geometry.shape), segments_in(segmentation, boxes, geometry)
     last = closest_prediction(past or [snapshots.empty(geometry)], now, box)[0]
     axis, edited_slices = array_axis(geometry, card.input.plane), set()
-    for segment_id, array in now.items():
-        array ^= last.mask(segment_id, box)
-        edited_slices |= {*_used(array, axis, box)}
+    for segment_id, part in now.items():
+        edited_slices |= {*_used(part.array ^ last.mask(segment_id, part.box), axis, part.box)}
     return tuple(sorted(edited_slices))
 
 
@@ -164,9 +163,8 @@ def proposals(
     last = _last_prediction(segmentation, card, geometry)
     used = _used(last.part, axis, last.box) if last else ()
     if not used:
-        box = box_around(segmentation, there, geometry, [])
-        now = segments_in(segmentation, there, geometry, box)
-        used = tuple(sorted({k for array in now.values() for k in _used(array, axis, box)}))
+        now = segments_in(segmentation, boxes_around(segmentation, there, geometry, []), geometry)
+        used = tuple(sorted({k for part in now.values() for k in _used(part.array, axis, part.box)}))
     used = used or tuple(range(geometry.shape[axis]))
     first, length = used[0], used[-1] - used[0] + 1
     count = min(count, length)

@@ -55,9 +55,9 @@ def test_a_report_of_another_suffix_is_refused(tmp_path):
 
 
 def test_the_usual_probability_is_the_share_of_that_class():
-    shape = {**RESULT, "prevalence": 0.25}
-    assert (usual_probability(shape, "glioma"), usual_probability(shape, "notumor")) == (0.75, 0.25)
-    assert usual_probability(RESULT, "glioma") is None
+    classes = ("glioma", "notumor")
+    assert [usual_probability(0.25, classes, each) for each in classes] == [0.75, 0.25]
+    assert usual_probability(None, classes, "glioma") is None
 
 
 def test_blanks_and_wide_signs_before_a_formula_do_not_hide_it():

@@ -17,6 +17,7 @@ from medtl.commands import segment as batch_segment
 from medtl.errors import Cancelled, InputError, ModelError
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_labelmap
+from medtl.model.nnunet import ImportOptions
 from medtl.results import LesionFigures, SegmentedFile, SegmentFigures
 from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions
 from medtl.training.recipe import TrainedBundle
@@ -38,7 +39,8 @@ class Engine:
             raise self.load_error
         return SimpleNamespace(card=CARD, sha256="abc", folder=Path("fake"))
 
-    def segment_file(self, source, model, outputs, reading, options, progress, reader):
+    def segment_file(self, sources, model, outputs, reading, options, progress, reader):
+        (source,) = sources
         sys.stdout.write("a library prints\n")
         self.calls.append((source, outputs, reading, options))
         content = source.read_text()
@@ -267,7 +269,8 @@ def test_a_folder_of_dicom_gives_its_whole_name(folder, engine, capsys, monkeypa
     Path("T1.3.2").mkdir()
     monkeypatch.setattr(engine, "segment_file", None)
     args = cli.build_parser().parse_args((SEGMENT + "T1.3.2 --output out").split())
-    assert batch_segment.plan_jobs(args)[0] == [batch_segment.Job(Path("T1.3.2"), Path("out/T1.3.2.seg.nrrd"))]
+    jobs = batch_segment.plan_jobs(args, batch_segment.output_folder(args), batch_segment.Run("fake"))
+    assert jobs == [batch_segment.Job((Path("T1.3.2"),), Path("out/T1.3.2.seg.nrrd"))]
 
 
 def test_a_read_only_folder_is_refused_before_any_work(folder, engine, capsys, monkeypatch):
@@ -304,12 +307,12 @@ def test_debug_before_or_after_the_verb_shows_the_traceback(line, folder, engine
 
 def test_options_reach_the_engine(folder, engine, capsys):
     image = "a.nrrd --output x.nrrd --frame 2 --component 1 --series 1.2"
-    assert run(SEGMENT + image + " --flip --no-cleanup --device cpu --threads 3 --force", capsys)[0] == 0
+    assert run(SEGMENT + image + " --flip --no-mirror --no-cleanup --device cpu --threads 3 --force", capsys)[0] == 0
     assert engine.loaded == [("fake", "cpu")]
     assert engine.calls[0][1:] == (
         OutputOptions(Path("x.nrrd"), force=True),
         ReadOptions(2, 1, "1.2"),
-        InferenceOptions(flip=True, cleanup=False, threads=3),
+        InferenceOptions(flip=True, mirror=False, cleanup=False, threads=3),
     )
 
 
@@ -387,7 +390,7 @@ def test_train_prints_the_bundle_folder(monkeypatch, capsys):
     module = ModuleType("medtl.training.train")
     asked = []
 
-    def train(recipe, run, progress):
+    def train(recipe, run, progress, reader):
         asked.append((recipe, run.fold, run.resume))
         return TrainedBundle(run.output / recipe)
 
@@ -413,13 +416,18 @@ def test_models_lists_damaged_ones_with_the_problem(monkeypatch, capsys):
 
 
 def test_import_prints_where_the_bundle_went(monkeypatch, capsys):
-    def import_bundle(path):
+    def import_model(path, options, progress):
         if path.name == "bad.zip":
             raise ModelError("bad.zip is no bundle.")
+        asked.append(options)
         return Path("store") / path.stem
 
-    monkeypatch.setattr("medtl.model.store.import_bundle", import_bundle)
+    asked = []
+    monkeypatch.setattr("medtl.model.import_model.import_model", import_model)
     assert run("import my.zip", capsys)[:2] == (0, str(Path("store/my")) + "\n")
+    more = "--configuration 2d --folds 0,1 --name mine --channels FLAIR,T2 --orientation ras --json"
+    assert json.loads(run(f"import my {more}", capsys)[1]) == {"model": "my", "folder": str(Path("store/my"))}
+    assert asked == [ImportOptions(), ImportOptions("2d", ("0", "1"), "mine", ("FLAIR", "T2"), "RAS")]
     assert run("import bad.zip", capsys) == (1, "", "medtl: bad.zip is no bundle.\n")
 
 
@@ -476,14 +484,18 @@ def test_phantom_writes_a_case_list(tmp_path, capsys):
     assert len(list((tmp_path / "heads").glob("*.nrrd"))) == 2
 
 
-@pytest.mark.parametrize("problems", [[], ["No usable model. Add one."]])
+@pytest.mark.parametrize("problems", [(), ("No usable model. Add one.",)])
 def test_doctor_says_what_is_broken_by_its_exit_status(problems, monkeypatch, capsys):
     from medtl.commands import doctor
 
-    monkeypatch.setattr(doctor, "examine", lambda: {"problems": problems})
-    monkeypatch.setattr(doctor, "describe", lambda state: ["state", *state["problems"]])
-    assert run("doctor --json", capsys)[:2] == (bool(problems), json.dumps({"problems": problems}) + "\n")
-    assert run("doctor", capsys)[1].splitlines() == ["state", *problems]
+    store = doctor.Store("models", True, 9.5)
+    state = doctor.Installation("0.1", "3.12", "python", "Linux", {}, doctor.Torch(), "", store, None, (), problems)
+    monkeypatch.setattr(doctor, "examine", lambda: state)
+    status, out, _ = run("doctor --json", capsys)
+    assert (status, json.loads(out)["problems"]) == (bool(problems), list(problems))
+    status, out, _ = run("doctor", capsys)
+    last = f"problem: {problems[0]}" if problems else "Nothing is broken."
+    assert (status, out.splitlines()[-1]) == (bool(problems), last)
 
 
 def test_what_a_library_writes_to_the_real_standard_output_goes_to_standard_error():

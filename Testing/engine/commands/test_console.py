@@ -1,12 +1,14 @@
 """What all commands share: what they print, how they end, and what they leave behind."""
 
 import argparse
+import functools
 import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from small_model import bands
 
 from medtl.commands import cli, console
 from medtl.errors import InputError
+from medtl.io.header import ALLOW_OUTSIDE
 from medtl.io.isolated import IsolatedReader
 from medtl.io.write import write_labelmap
 from medtl.volume import Geometry, Labelmap, Segment
@@ -100,7 +103,7 @@ def test_with_debug_the_traceback_is_printed_without_control_characters(tmp_path
 
 @pytest.mark.parametrize(("option", "hint"), console.HINTS.items())
 def test_a_hint_names_its_option(option, hint):
-    assert f"--{option} " in hint
+    assert f"--{option.replace('_', '-')} " in hint
 
 
 def test_the_option_that_resolves_an_error_is_named_where_the_command_has_it(capsys):
@@ -227,7 +230,7 @@ def test_an_input_ends_in_a_sentence_whatever_is_raised_and_the_others_go_on(
     work = getattr(module, f"{verb}_file")
 
     def failing(source, *rest):
-        if source == odd:
+        if odd in (source if isinstance(source, tuple) else (source,)):  # segment takes a volume a channel
             raise error
         return work(source, *rest)
 
@@ -241,12 +244,14 @@ def test_an_input_ends_in_a_sentence_whatever_is_raised_and_the_others_go_on(
     assert "Traceback" not in done.err
 
 
+failing = functools.partial(IsolatedReader, command=failing_reader.COMMAND)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize("verb", ["segment", "classify"])
 def test_a_file_that_crashes_the_reader_is_one_sentence_and_the_others_go_on(verb, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: bands() if verb == "segment" else spots())
-    reader = IsolatedReader(command=failing_reader.COMMAND)
-    monkeypatch.setattr("medtl.io.isolated.reader_of", lambda *_: reader)
+    monkeypatch.setattr("medtl.io.isolated.IsolatedReader", failing)
     first, crash, last = (picture(tmp_path / f"{name}.nrrd") for name in ("first", "crash", "last"))
     output = ["--output", str(tmp_path / "out/")] if verb == "segment" else []
     assert cli.main([verb, str(first), str(crash), str(last), "--model", "m", "--json", *output]) == 1
@@ -255,6 +260,60 @@ def test_a_file_that_crashes_the_reader_is_one_sentence_and_the_others_go_on(ver
     assert [one["input"] for one in answer["results"]] == [str(first), str(last)]
     assert "the reader crashed (SIGSEGV)" in answer["errors"][0]["message"]
     assert [line for line in done.err.splitlines() if "crash" in line] == [f"medtl: {answer['errors'][0]['message']}"]
+
+
+READING_VERBS = ["segment", "classify", "finetune", "suggest", "evaluate", "train", "export"]
+
+
+def arguments_of(verb: str, image: Path, folder: Path) -> list[str]:
+    """The arguments of a verb that reads the image; its outputs are in the folder."""
+    labels = labelled(folder / "labels.seg.nrrd")
+    (folder / "cases.csv").write_text(f"image,label\n{image},{labels}\n")
+    return {
+        "segment": [str(image), "--model", "m", "--output", str(folder / "out.nrrd")],
+        "classify": [str(image), "--model", "m"],
+        "finetune": ["--case", str(image), str(labels), "--model", "m", "--output", str(folder / "out")],
+        "suggest": [str(image), "--model", "m"],
+        "evaluate": ["--cases", str(folder / "cases.csv"), "--model", "m"],
+        "train": ["glioma-flair", "--cases", str(folder / "cases.csv"), "--output", str(folder / "run")],
+        "export": [str(image), "--output", str(folder / "out.nrrd")],
+    }[verb]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("verb", READING_VERBS)
+def test_the_only_input_may_crash_the_reader_too(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: spots() if verb == "classify" else bands())
+    monkeypatch.setattr("medtl.io.isolated.IsolatedReader", failing)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    crash = picture(tmp_path / "crash.nrrd")
+    assert cli.main([verb, *arguments_of(verb, crash, tmp_path)]) == 1
+    done = capsys.readouterr()
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    assert line.startswith("medtl: ")
+    assert f"found one on which the reader crashed (SIGSEGV): {crash}." in line
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(("out", "."))] == []
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", READING_VERBS)
+def test_data_outside_the_folder_of_a_header_are_read_with_the_option_that_the_error_names(
+    verb, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv(ALLOW_OUTSIDE, raising=False)
+    monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: spots() if verb == "classify" else bands())
+    (tmp_path / "case").mkdir()
+    (tmp_path / "a.raw").write_bytes(bytes(64 * 64 * 4))  # alike everywhere, which an image may not be
+    header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 64 64 4\nencoding: raw\ndata file: ../a.raw\n"
+    (tmp_path / "case" / "a.nhdr").write_text(header)
+    line = [verb, *arguments_of(verb, tmp_path / "case" / "a.nhdr", tmp_path)]
+    assert cli.main(line) == 1
+    assert capsys.readouterr().err.endswith("Move it there. Use --data-outside if you trust the header.\n")
+    assert cli.main([*line, "--data-outside"]) == (0 if verb == "export" else 1)
+    err = capsys.readouterr().err
+    assert err == "" if verb == "export" else "found the value 0 in every voxel" in err
 
 
 @pytest.mark.parametrize("verb", ["segment", "classify", "suggest", "evaluate"])
@@ -349,7 +408,7 @@ def test_export_prints_the_warnings_of_reading_and_of_writing(tmp_path, capsys):
 def test_a_file_of_several_frames_is_refused_with_the_option_that_the_verb_has(
     verb, words, tmp_path, monkeypatch, capsys
 ):
-    """Of several inputs each is read in another process; the option is named all the same."""
+    """It is read in another process; the option is named all the same."""
     monkeypatch.setattr("medtl.model.bundle.load_model", lambda *_: spots() if verb == "classify" else bands())
     image = sitk.ReadImage(str(picture(tmp_path / "a.nrrd")))
     sitk.WriteImage(sitk.JoinSeries([image, image + 1]), str(tmp_path / "two.nii.gz"))

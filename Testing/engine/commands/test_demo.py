@@ -8,7 +8,7 @@ import pytest
 from medtl import phantom
 from medtl.commands import demo
 from medtl.errors import ModelError
-from medtl.io.read import read_labelmap, read_volume
+from medtl.io.read import read_labelmap
 from medtl.io.write import write_image, write_labelmap
 from medtl.results import SegmentedFile, SegmentFigures
 from medtl.volume import Labelmap, Segment
@@ -24,8 +24,8 @@ def engine(monkeypatch):
             raise ModelError("Expected a model, found 'none'.")
         return name
 
-    def segment_file(source, model, outputs, progress):
-        volume = read_volume(source)
+    def segment_file(source, model, outputs, progress, reader):
+        volume = reader.read_volume(source)
         truth = phantom.head(size=volume.geometry.size).labelmap.array
         labels = Labelmap(np.roll(truth, fake.shift, axis=2), volume.geometry, (Segment(1, "fake.t", "Tumour"),))
         write_labelmap(outputs.labelmap, labels)

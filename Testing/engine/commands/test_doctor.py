@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from medtl.commands import doctor
+from medtl.typed_json import encode
 
 HEALTHY = json.dumps({"device": "cpu", "device_name": "", "threads": 2})
 
@@ -28,9 +29,9 @@ def computer(monkeypatch, tmp_path):
 
 def test_a_healthy_computer_has_no_problems(computer, tmp_path):
     state = doctor.examine()
-    assert state["problems"] == []
-    assert (state["device"], state["model_store"]) == ("cpu", str(tmp_path / "models"))
-    assert json.loads(json.dumps(state)) == state
+    assert state.problems == ()
+    assert (state.torch.device, state.store.model_store) == ("cpu", str(tmp_path / "models"))
+    assert json.loads(json.dumps(encode(state))) == encode(state)
     lines = doctor.describe(state)
     assert "device: cpu, 2 CPU threads" in lines
     assert "model fake (shipped): ok" in lines
@@ -49,7 +50,7 @@ def test_a_healthy_computer_has_no_problems(computer, tmp_path):
 )
 def test_torch_that_does_not_import_is_explained(stderr, message, computer):
     computer.returncode, computer.stderr = 1, stderr
-    (problem,) = doctor.examine()["problems"]
+    (problem,) = doctor.examine().problems
     assert message in problem
     assert "Install both from one index" in problem
 
@@ -59,24 +60,24 @@ def test_torch_that_never_answers_is_a_problem_too(computer, monkeypatch):
         raise subprocess.TimeoutExpired("python", 300)
 
     monkeypatch.setattr(doctor.subprocess, "run", hang)
-    (problem,) = doctor.examine()["problems"]
+    (problem,) = doctor.examine().problems
     assert "could not be tried" in problem
 
 
 def test_damaged_and_missing_models_are_named(computer):
     computer.models.append(SimpleNamespace(name="torn", source="user", folder=Path("t"), problem="weights are damaged"))
     state = doctor.examine()
-    assert state["problems"] == ["Model torn: weights are damaged"]
+    assert state.problems == ("Model torn: weights are damaged",)
     assert "problem: Model torn: weights are damaged" in doctor.describe(state)
     computer.models.clear()
-    assert doctor.examine()["problems"] == ["No usable model. Install MedTL again, or add one: medtl import PATH"]
+    assert doctor.examine().problems == ("No usable model. Install MedTL again, or add one: medtl import PATH",)
 
 
 def test_missing_packages_little_memory_and_a_locked_store_are_problems(computer, monkeypatch):
     monkeypatch.setattr(doctor, "version_of", lambda name: None if name == "torchvision" else "1.0")
     monkeypatch.setattr(doctor, "free_memory_gb", lambda: 0.5)
     monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
-    problems = doctor.examine()["problems"]
+    problems = doctor.examine().problems
     assert [text.split()[0] for text in problems] == ["Missing", "The", "Only"]
     assert "pip install torchvision" in problems[0]
     assert "MEDTL_HOME" in problems[1]
@@ -85,7 +86,7 @@ def test_missing_packages_little_memory_and_a_locked_store_are_problems(computer
 def test_a_memory_that_is_unknown_is_no_problem(computer, monkeypatch):
     monkeypatch.setattr(doctor, "free_memory_gb", lambda: None)
     state = doctor.examine()
-    assert state["problems"] == []
+    assert state.problems == ()
     assert any("free memory: unknown" in line for line in doctor.describe(state))
 
 

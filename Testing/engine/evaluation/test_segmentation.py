@@ -1,6 +1,6 @@
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from medtl.errors import Cancelled, InputError
 from medtl.evaluation import metrics, segmentation
 from medtl.io.write import write_image, write_labelmap
+from medtl.model.card import InputSpec
 from medtl.typed_json import encode
 from medtl.volume import Geometry, Labelmap, Segment, to_sitk
 
@@ -28,6 +29,7 @@ class Card:
     name: str = "fake"
     sha256: str = "00ff"
     family: str = "fake"
+    input: InputSpec = field(default_factory=InputSpec)
 
 
 @dataclass(frozen=True)
@@ -330,3 +332,20 @@ def test_progress_goes_up_to_the_end_and_can_stop_the_work(three_cases):
 
     with pytest.raises(Cancelled):
         evaluate(ONE, three_cases, Options(), stop, segment=thresholds)
+
+
+def test_a_model_of_several_channels_gets_them_in_its_order_and_is_compared_on_the_first_ones_grid(tmp_path):
+    image, label = random_pair(0)
+    cases_of(tmp_path, [(image, label, "p", "A")])
+    write_image(tmp_path / "dark.nrrd", (image // 2).astype(np.int16), GEOMETRY)
+    (tmp_path / "cases.csv").write_text("FLAIR,T2,label\ndark.nrrd,c0.nrrd,c0-label.nrrd\n")
+    model = Model(replace(ONE.card, input=InputSpec(channels=("T2", "FLAIR"))))
+
+    def brightest(volumes, model, options, report):
+        first, second = volumes
+        assert (first.array // 2 == second.array).all()
+        return thresholds(first, model, options, report)
+
+    found = evaluate(model, tmp_path / "cases.csv", Options(), segment=brightest)
+    alone = evaluate(ONE, cases_of(tmp_path, [(image, label, "p", "A")]), Options(), segment=thresholds)
+    assert (found["n"], found["errors"], found["dice"]) == (1, [], alone["dice"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medtl.finetuning.between_slices import blend_classes, interpolate_label, interpolate_labels, signed_distance
+from medtl.finetuning.between_slices import blend_classes, interpolate_labels, signed_distance
 
 
 def disc(radius: float, size: int = 41) -> np.ndarray:
@@ -20,14 +20,14 @@ def test_the_distance_is_zero_at_the_border_and_grows_inwards():
 
 
 def test_between_two_discs_lies_one_of_the_size_between():
-    found = interpolate_label({0: disc(6), 10: disc(16)}, range(11), 1) > 0
+    found = interpolate_labels({0: disc(6), 10: disc(16)}, range(11), 1)[:, 0] > 0
     assert (found[0] == (disc(6) > 0)).all()
     assert (found[10] == (disc(16) > 0)).all()
     assert found[5].sum() == pytest.approx(np.pi * 11**2, rel=0.1)
 
 
 def test_beyond_the_last_seeds_a_label_shrinks_and_ends():
-    found = interpolate_label({10: disc(12), 14: disc(12)}, range(25), 1) > 0
+    found = interpolate_labels({10: disc(12), 14: disc(12)}, range(25), 1)[:, 0] > 0
     areas = found.sum((1, 2))
     assert (np.diff(areas[14:]) <= 0).all()
     assert areas[16] > 0
@@ -45,7 +45,7 @@ def test_where_all_seeds_lie_in_one_part_of_a_label_the_network_has_the_word_in_
 
 
 def test_an_empty_seed_ends_a_label_before_it():
-    found = interpolate_label({0: disc(8), 4: disc(0) * 0}, range(5), 1) > 0
+    found = interpolate_labels({0: disc(8), 4: disc(0) * 0}, range(5), 1)[:, 0] > 0
     assert found[0].any()
     assert found[1].sum() < found[0].sum()
     assert not found[4].any()

@@ -8,9 +8,11 @@ import small_model
 import torch
 
 from medtl.finetuning import features
-from medtl.finetuning.decoder import DecoderWeights, Tuning, draw_window, feature_window, tune
+from medtl.finetuning.decoder import DecoderWeights, Tuning, tune
 from medtl.finetuning.features import EncodedSlices, augment_seeds, classes_of, dices, encode
+from medtl.finetuning.run import TimeBudget
 from medtl.finetuning.seed import IGNORE
+from medtl.finetuning.slice_tuning import SliceExamples, draw_window, feature_window
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import InputSpec
 from medtl.worker import JobProgress
@@ -97,9 +99,11 @@ def test_a_window_of_features_shows_what_the_window_of_the_image_shows():
 
 def test_weights_go_back_to_where_they_began(model):
     before = {k: v.clone() for k, v in model.networks[0].state_dict().items()}
-    tuned = DecoderWeights(model, a_cache(model))
-    steps = tune(tuned, [a_cache(model)], Tuning(steps=4, rate=1e-2), 60.0, lambda share, loss: None).steps
-    half = tuned.state(0.5)
+    options = Tuning(steps=4, rate=1e-2)
+    examples = SliceExamples(model, [a_cache(model)], options)
+    tuned = DecoderWeights(model, examples.parameters())
+    steps = tune(tuned, examples, options, TimeBudget(60.0), lambda share, loss: None).steps
+    (half,) = tuned.states(0.5)
     tuned.use(1.0)
     full = {k: v.clone() for k, v in model.networks[0].state_dict().items()}
     tuned.use(0.0)
@@ -110,8 +114,9 @@ def test_weights_go_back_to_where_they_began(model):
 
 
 def test_time_ends_a_tuning_after_one_step_at_the_least(model):
-    tuned = DecoderWeights(model, a_cache(model))
-    assert tune(tuned, [a_cache(model)], Tuning(), 1e-9, lambda share, loss: None).steps == 1
+    examples = SliceExamples(model, [a_cache(model)], Tuning())
+    tuned = DecoderWeights(model, examples.parameters())
+    assert tune(tuned, examples, Tuning(), TimeBudget(1e-9), lambda share, loss: None).steps == 1
     tuned.use(0.0)
 
 

@@ -14,15 +14,23 @@ from medtl.errors import Cancelled, InputError, ModelError
 from medtl.finetuning import files as files_module
 from medtl.finetuning import new_structure
 from medtl.finetuning.features import prepare_case
-from medtl.finetuning.files import CaseInput, TuningFiles, finetune_files
+from medtl.finetuning.files import CaseInput, TuningFiles, TuningResult, finetune_files
 from medtl.finetuning.new_structure import Structure, estimate_statistics, start_model, structure_card
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
-from medtl.finetuning.tuned_bundle import trained_structure_card
+from medtl.finetuning.tuned_bundle import (
+    Origin,
+    SeedRecord,
+    TuningRecord,
+    Unfinished,
+    Watched,
+    trained_structure_card,
+)
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import InputSpec, NetworkSpec, load_card
 from medtl.segmentation import segment
+from medtl.typed_json import encode
 from medtl.volume import Geometry, Labelmap, Volume
 
 BONE, MUSCLE = 700, 60
@@ -72,7 +80,7 @@ def model(bundle: Path) -> Model:
     return load_model(str(bundle), "cpu")
 
 
-def learned(model: Model, case: CaseInput, output: Path, new: Structure, **more: object) -> dict:
+def learned(model: Model, case: CaseInput, output: Path, new: Structure, **more: object) -> TuningResult:
     files = TuningFiles(str(output), (case,), structure=new)
     return finetune_files(model, files, FinetuneOptions(600.0, **more))
 
@@ -109,7 +117,7 @@ def test_its_card_is_its_own_and_names_where_it_came_from(model, case, tmp_path)
     assert [(label.value, label.id, label.name) for label in card.labels] == [(1, "muscle", "Muscle")]
     assert card.input == InputSpec(("CT",), "axial", 2.0, scaling="window", window=(-160.0, 240.0))
     (entry,) = card.training["tuned"]
-    assert entry["parent"] == {"name": "heads", "sha256": model.sha256} == record["parent"]
+    assert entry["parent"] == {"name": "heads", "sha256": model.sha256} == encode(record.parent)
     assert [seed["slice"] for seed in entry["seeds"]] == list(SLICES)
     assert "figures" not in card.training
     assert "data" not in card.training
@@ -175,9 +183,9 @@ def test_several_labels_are_learned_together(model, case, tmp_path):
 
 def test_two_seeds_are_enough_and_none_is_left_out(model, case, tmp_path):
     record = learned(model, replace(case, slices=(3, 10)), tmp_path / "legs", Structure(("muscle",)))
-    assert record["change"]["seeds"]["n"] == 0
-    assert record["after"]["seeds"] is None
-    assert "check the result" in " ".join(record["notes"])
+    assert record.outcome.change.seeds.n == 0
+    assert record.outcome.after.seeds is None
+    assert "check the result" in " ".join(record.outcome.notes)
 
 
 def test_a_cancel_keeps_the_best_so_far(model, case, tmp_path):
@@ -202,8 +210,8 @@ def test_a_training_that_diverges_ends_with_the_last_good_weights_and_says_so(mo
 
     monkeypatch.setattr(new_structure, "dice_and_cross_entropy", loss)
     record = learned(model, replace(case, slices=(3, 10)), tmp_path / "legs", Structure(("muscle",)))
-    assert record["steps"] == 5
-    assert "The loss was not finite after 5 steps" in " ".join(record["notes"])
+    assert record.outcome.steps == 5
+    assert "The loss was not finite after 5 steps" in " ".join(record.outcome.notes)
     state = load_model(str(tmp_path / "legs"), "cpu").networks[0].state_dict()
     assert all(torch.isfinite(value).all() for value in state.values())
 
@@ -218,9 +226,9 @@ def test_a_training_whose_first_step_is_not_finite_leaves_no_model(model, case, 
 
 def test_a_new_model_states_no_figures_of_a_model_before_it(model, case, tmp_path):
     record = learned(model, case, tmp_path / "legs", Structure(("muscle",)))
-    assert record["before"] == {"seeds": None, "guard": None}
-    assert record["change"]["seeds"] == {"mean": None, "error": None, "n": 1}
-    assert 0 < record["after"]["seeds"] <= 1
+    assert record.outcome.before == Watched(None, None)
+    assert encode(record.outcome.change.seeds) == {"mean": None, "error": None, "n": 1}
+    assert 0 < record.outcome.after.seeds <= 1
 
 
 @pytest.mark.parametrize(
@@ -293,6 +301,7 @@ def test_a_card_that_cannot_be_written_is_an_error_before_the_training(model, ca
 
 def test_a_model_of_many_structures_counts_them_in_its_description():
     card = structure_card(small_model.a_card(), "many", Structure(tuple(f"{'x' * 20}-{n}" for n in range(200))))
-    assert trained_structure_card(card, "many", {"seeds": [1, 2]}).description.startswith(
-        "200 structures, trained on 2"
-    )
+    seeds = (SeedRecord("case 1", 3, ("x",)), SeedRecord("case 1", 5, ("x",)))
+    record = TuningRecord(Origin("small", "ab"), "0.1.0", 60.0, 1.0, 0, seeds, Unfinished(1.0))
+    described = trained_structure_card(card, "many", record).description
+    assert described.startswith("200 structures, trained on 2 SEED slices (unfinished")

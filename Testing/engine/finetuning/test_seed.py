@@ -31,10 +31,10 @@ def a_labelmap(values: dict[int, int], segments: tuple[Segment, ...] = (), **mor
     return Labelmap(array, GRID, segments, **more)
 
 
-def a_seed(index: int = 2, **more: object) -> Seed:
+def a_seed(index: int = 2, image: Path = Path("image.nrrd"), **more: object) -> Seed:
     mask = np.zeros((5, 4), np.uint16)
     mask[1, 2], mask[0] = 1, IGNORE
-    return Seed("case", Path("image.nrrd"), "ab", "axial", index, ("lesion",), mask, "2026-01-01T00:00:00Z", **more)
+    return Seed("case", image, "ab", "axial", index, ("lesion",), mask, "2026-01-01T00:00:00Z", **more)
 
 
 def same(one: Seed, other: Seed) -> bool:
@@ -54,6 +54,20 @@ def test_an_image_in_the_folder_of_the_list_moves_with_it(tmp_path):
     write_seeds(tmp_path / "a" / "seeds.json", [replace(a_seed(), image=tmp_path / "a" / "image.nrrd")])
     (tmp_path / "a").rename(tmp_path / "b")
     assert read_seeds(tmp_path / "b" / "seeds.json")[0].image == tmp_path / "b" / "image.nrrd"
+
+
+def test_the_further_channels_of_an_image_are_listed_and_move_with_it(tmp_path):
+    (tmp_path / "a").mkdir()
+    inside, outside = tmp_path / "a" / "flair.nrrd", tmp_path / "t1.nrrd"
+    given = a_seed(image=tmp_path / "a" / "t2.nrrd", channels=(inside, outside))
+    write_seeds(tmp_path / "a" / "seeds.json", [given, a_seed(3)])
+    first, second = json.loads((tmp_path / "a" / "seeds.json").read_text())["seeds"]
+    assert first["channels"] == ["flair.nrrd", str(outside)]
+    assert "channels" not in second  # a list of one channel is as older programs write it
+    (tmp_path / "a").rename(tmp_path / "b")
+    one, other = read_seeds(tmp_path / "b" / "seeds.json")
+    assert one.channels == (tmp_path / "b" / "flair.nrrd", outside)
+    assert other.channels == ()
 
 
 def test_a_write_that_is_cut_short_between_its_two_files_loses_nothing(tmp_path, monkeypatch):
@@ -292,6 +306,9 @@ def test_many_seeds_of_one_mask_read_it_once_and_too_many_are_refused(tmp_path, 
         {"labels": ["lesion"] * 70000},
         {"labels": ["lesion", "lesion"]},
         {"image": "a\0b"},
+        {"channels": ["a", "a\0b"]},
+        {"channels": "a"},
+        {"channels": None},
         {"plane": "x"},
         {"mask": None},
     ],

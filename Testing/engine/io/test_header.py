@@ -84,8 +84,9 @@ def test_data_outside_the_folder_of_the_header_are_read_only_where_that_is_allow
     path = tmp_path / "case" / "a.nhdr"
     path.write_text(NRRD.format(f"data file: {name}"))
     monkeypatch.delenv(ALLOW_OUTSIDE, raising=False)
-    with pytest.raises(InputError, match=r"data files in the folder of .*MEDTL_DATA_OUTSIDE=1"):
+    with pytest.raises(InputError, match=r"data files in the folder of .*, found .*\. Move it there\.$") as caught:
         read_volume(path)
+    assert caught.value.option == "data_outside"
     monkeypatch.setenv(ALLOW_OUTSIDE, "1")
     np.testing.assert_array_equal(read_volume(path).array, NOISE)
     assert identities([data]) < identities([path])  # such a file is never overwritten by an output

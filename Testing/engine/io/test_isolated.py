@@ -15,7 +15,8 @@ from PIL import Image
 
 from medtl.errors import Cancelled, InputError, MedTLError
 from medtl.io import read
-from medtl.io.isolated import IsolatedReader, reader_of
+from medtl.io.header import ALLOW_OUTSIDE
+from medtl.io.isolated import IsolatedReader
 from medtl.io.write import write_labelmap
 from medtl.volume import Geometry, Labelmap, Segment
 
@@ -164,8 +165,18 @@ wait $!
     os.close(alive)
 
 
-def test_one_input_is_read_here_and_several_in_a_child() -> None:
-    with reader_of(1) as reader:
-        assert reader is read
-    with reader_of(2) as reader:
-        assert isinstance(reader, IsolatedReader)
+@pytest.mark.parametrize("allowed", [False, True])
+def test_data_outside_the_folder_of_a_header_are_read_where_the_reader_may(
+    allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ALLOW_OUTSIDE, raising=False)
+    (tmp_path / "a.raw").write_bytes(GREY.tobytes())
+    (tmp_path / "case").mkdir()
+    header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 8 6 1\nencoding: raw\ndata file: ../a.raw\n"
+    (tmp_path / "case" / "a.nhdr").write_text(header)
+    with IsolatedReader(command=FAILING, data_outside=allowed) as reader:
+        volumes(reader, tmp_path / "exit.png")  # the next child may as much as the first
+        (result,) = volumes(reader, tmp_path / "case" / "a.nhdr")
+    assert (result == "ok") == allowed
+    assert allowed or "Expected data files in the folder" in result
+    assert ALLOW_OUTSIDE not in os.environ

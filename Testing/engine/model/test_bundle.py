@@ -7,6 +7,7 @@ import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,20 @@ from small_classifier import classifier_card
 from small_model import a_card, edit, save
 
 from medtl.errors import DeviceError, InputError, ModelError
-from medtl.model import bundle
+from medtl.model import bundle, networks
 from medtl.model.bundle import load_model
-from medtl.model.card import METADATA, Abstention, Calibration, InputSpec, Label, ModelCard, NetworkSpec, Parent
+from medtl.model.card import (
+    METADATA,
+    Abstention,
+    Calibration,
+    InputSpec,
+    Label,
+    ModelCard,
+    NetworkSpec,
+    Normalisation,
+    Parent,
+    WindowSpec,
+)
 from medtl.model.device import choose_device
 from medtl.model.store import WEIGHTS, sha256_of
 from medtl.segmentation import segment
@@ -103,7 +115,7 @@ def test_metadata_is_valid_by_monai_s_schema(card, tmp_path):
     image, pred = metadata["network_data_format"]["inputs"]["image"], metadata["network_data_format"]["outputs"]["pred"]
     assert image["num_channels"] == card.networks[0].arguments["channels"]
     assert pred["num_channels"] == 1 + len(card.labels)
-    assert metadata["medtl"]["schema"] == 1
+    assert metadata["medtl"]["schema"] == 2
 
 
 def test_saving_never_replaces_anything_and_leaves_nothing_half_written(tmp_path, monkeypatch):
@@ -237,11 +249,90 @@ def test_names_of_files_in_what_a_model_learned_from_may_hold_anything(tmp_path)
     assert "e\\u202e" in found
 
 
+WINDOWED = {
+    "channels": 1,
+    "outputs": 2,
+    "features": [4, 4, 8],
+    "kernels": [[1, 3, 3], [3, 3, 3], [3, 3, 3]],
+    "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
+    "blocks": [1, 1, 1],
+    "decoder_blocks": [1, 1],
+}
+
+
+def folds(count: int = 2, patch: tuple[int, ...] = (6, 16, 8), decision: str = "argmax", **change: Any) -> ModelCard:
+    """The card of a model that sees windows, with that many folds."""
+    specs = tuple(NetworkSpec("plainunet", WINDOWED | change, f"fold_{k}.") for k in range(count))
+    windows = WindowSpec(patch, (1.0,) * len(patch), (Normalisation(),))
+    return replace(a_card(), networks=specs, windows=windows, decision=decision)
+
+
+def test_all_folds_are_loaded_each_with_its_own_weights(tmp_path):
+    save(tmp_path / "m", folds(11))  # "fold_1." begins no name of "fold_10."
+    model = load_model(str(tmp_path / "m"), "cpu")
+    stored = safetensors.torch.load_file(tmp_path / "m" / WEIGHTS)
+    assert len(model.networks) == 11
+    for k, network in enumerate(model.networks):
+        assert not network.training
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, stored[f"fold_{k}.{key}"].float())
+    first, second = (network.encoder.stages[0][0].convs[0].conv.weight for network in model.networks[:2])
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_networks_of_windows_compute_in_float32_unless_their_card_allows_less(allowed, tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "bf16_pays", lambda network, channels: True)
+    card = folds(1)
+    save(tmp_path / "m", replace(card, windows=replace(card.windows, bf16=allowed)))
+    assert load_model(str(tmp_path / "m"), "cpu").bf16 is allowed
+
+
+def test_regions_need_one_output_each(tmp_path):
+    save(tmp_path / "m", folds(decision="regions", outputs=1))
+    assert len(load_model(str(tmp_path / "m"), "cpu").networks) == 2
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        (folds(outputs=3), "small has 1 labels, which need 2 outputs"),
+        (folds(outputs=2, decision="regions"), "small has 1 labels, which need 1 outputs"),
+        (folds(channels=2), "does not take the card's 1 channels"),
+        (folds(patch=(6, 16, 10)), "windows of 6 x 16 x 10, and its network takes multiples of 2 x 4 x 4"),
+        (folds(patch=(16, 16)), "windows of 16 x 16, and its network takes multiples of 2 x 4 x 4"),
+        (folds(strides=[[1, 2, 2], [1, 1, 1], [2, 2, 2]]), r"need 2 outputs .* of its input, \(2, 8, 4\), found"),
+        (replace(folds(1), windows=None), "windows of 8 x 8, and its network takes multiples"),
+    ],
+)
+def test_windows_that_the_network_does_not_take_are_refused(card, message, tmp_path):
+    save(tmp_path / "m", replace(card, decision="threshold") if card.windows is None else card)
+    with pytest.raises(ModelError, match=message):
+        load_model(str(tmp_path / "m"), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("fold_1.decoder.seg_layers.0.bias"), "do not fit its network plainunet: 1 layers missing"),
+        (lambda w: w["fold_1.decoder.seg_layers.1.bias"].fill_(math.nan), "no finite numbers in 1 of"),
+    ],
+)
+def test_one_damaged_fold_is_an_error(change, message, tmp_path):
+    save(tmp_path / "m", folds())
+    change_weights(tmp_path / "m", change)
+    with pytest.raises(ModelError, match=message):
+        load_model(str(tmp_path / "m"), "cpu")
+
+
 GIANTS = {
     "features": ("basicunet2d", {"channels": 1, "labels": 1, "features": [2048] * 6}),
     "hidden": ("unetr2d", {"channels": 1, "labels": 1, "hidden": 8192, "size": 64}),
     "encoder": ("unet2d", {"encoder": "convnext_xxlarge", "channels": 1, "labels": 1}),
     "mixed": ("classifier2d", {"encoder": "vit_giant_patch14_dinov2", "channels": 1, "classes": 2}),
+    "stages": ("plainunet", WINDOWED | {"features": [4096] * 3}),
+    "blocks": ("residualunet", WINDOWED | {"features": [512] * 3, "blocks": [32] * 3}),
+    "volumes": ("swinunetr3d", {"in_channels": 1, "out_channels": 2, "feature_size": 480}),
 }
 
 

@@ -122,13 +122,58 @@ CLASSIFIER = {
 TERM = {"feature": "volume", "mean": 1, "deviation": 2, "weight": 3}
 NUMBERS = {"intercept": 0.5, "terms": [TERM], "resamples": [[0.1, 0.2]], "values": [2]}
 PLAIN = CLASSIFIER | {"networks": [], "coefficients": NUMBERS}
+SCALED = {"scheme": "zscore"}
+WINDOWS = {"patch": [16, 32, 32], "spacing": [3, 1, 1], "normalisation": [SCALED]}
+
+
+def windows(**change: object) -> dict:
+    """Entries of a card whose network sees windows, some of them changed."""
+    return {"windows": WINDOWS | change}
+
+
+FOLD = {"name": "plainunet", "arguments": {"channels": 1}, "prefix": "fold_0."}
+
+
 CONTRADICTIONS = {
+    "another decision": ({"decision": "mood"}, "the decision 'mood'"),
+    "regions of slices": ({"decision": "regions"}, "no regions"),
+    "a patch of four axes": (windows(patch=[8, 8, 8, 8]), "a patch of 4 and a spacing of 3 axes"),
+    "a spacing of two axes": (windows(spacing=[1, 1]), "a patch of 3 and a spacing of 2 axes"),
+    "a giant patch": (windows(patch=[4096, 4096, 4096]), "a patch of 4096 x 4096 x 4096 voxels"),
+    "a patch of nothing": (windows(patch=[0, 8, 8]), "a patch of 0 x 8 x 8"),
+    "axes twice": (windows(axes=[0, 0, 2]), "no order of 0, 1, 2"),
+    "a mirrored axis too many": (windows(patch=[8, 8], spacing=[1, 1], mirror=[2]), "the patch does not have"),
+    "an orientation of two letters": (windows(orientation="RA"), "the orientation 'RA'"),
+    "an orientation along one axis": (windows(orientation="RLA"), "the orientation 'RLA'"),
+    "a normalisation too many": (windows(normalisation=[SCALED, SCALED]), "2 normalisations for 1 channels"),
+    "another normalisation": (windows(normalisation=[{"scheme": "mood"}]), "the normalisation 'mood'"),
+    "limits upside down": (windows(normalisation=[SCALED | {"limits": [1, 0]}]), "limits of a normalisation"),
+    "a scale of 0": (windows(normalisation=[SCALED | {"scale": 0}]), "the scale of a normalisation 0"),
+    "a spacing of 0": (windows(spacing=[0, 1, 1]), "the spacing 0"),
+    "a step of 0": (windows(step=0), "the step of the windows 0"),
+    "a spline of degree 9": (windows(order=9), "the order of a spline 9"),
+    "cubic logits": (windows(logits_order=3), "the order of a spline of logits 3"),
+    "windows without a network": (windows() | {"networks": []}, "0 networks"),
+    "folds that differ": (windows() | {"networks": [FOLD, FOLD | {"arguments": {}}]}, "networks that differ"),
+    "folds of one prefix": (windows() | {"networks": [FOLD, FOLD]}, "the same prefix"),
+    "windows of a classifier": (CLASSIFIER | windows(), "no labels or windows"),
     "no name": ({"name": ""}, "the name ''"),
     "a name that leads elsewhere": ({"name": "../../evil"}, "the name"),
     "a hidden name": ({"name": ".hidden"}, "the name"),
     "a name with a line break": ({"name": "a\n"}, "the name"),
     "too long a name": ({"name": "a" * 65}, "the name"),
     "another task": ({"task": "detection"}, "the task 'detection'"),
+    "windows placed at random": (windows(placement="random"), "'random' for the placement of windows; known are even"),
+    "weights of another kind": (windows(weights="cosine"), "'cosine' for the weights of windows"),
+    "another padding": (windows(padding="reflect"), "'reflect' for the padding of windows"),
+    "another resampling": (windows(resampling="lanczos"), "'lanczos' for the resampling of windows"),
+    "another mixture": (windows(mixed="labels"), "'labels' for the mixed outputs of windows"),
+    "cubic splines between points": (windows(resampling="points"), "splines of another degree than 1"),
+    "weights that are a spike": (windows(sigma=0.001), "the deviation of the weights 0.001"),
+    "a filling without end": (windows(fill=1e300), "the value around the volume 1e"),
+    "a hundred scalings": (windows(rescaling=[{}] * 100), "100 further scalings; it has at most 8"),
+    "a scaling of another kind": (windows(rescaling=[{"scheme": "log"}]), "the normalisation 'log'"),
+    "a spacing of one axis": (windows(spacing=[1]), "a spacing of 1 axes"),
     "classes of a segmentation": ({"classes": [CLASS, CLASS | {"id": "b"}]}, "belong to the task 'classification'"),
     "labels of a classification": ({"task": "classification"}, "needs 2 classes or more, unique, and no labels"),
     "one class": (CLASSIFIER | {"classes": [CLASS]}, "1 classes"),
@@ -190,6 +235,7 @@ CONTRADICTIONS = {
     "a colour above 1": ({"labels": [LABEL, LABEL_B | {"colour": [0, 1.5, 0]}]}, "the colour 1.5; .* between 0 and 1"),
     "a colour below 0": ({"labels": [LABEL | {"colour": [0, -5, 0]}]}, "the colour -5"),
     "a thousand channels": ({"input": {"channels": ["x"] * 1000}}, "1000 channels; use 1 to 16"),
+    "two channels of slices": ({"input": {"channels": ["T2", "FLAIR"]}}, "2 channels; only a model that sees windows"),
     "a spacing of kilometres": ({"input": {"spacing": 1e9}}, "the spacing 1000000000.0; it lies between 0.001 and 100"),
     "a spacing of nanometres": ({"input": {"spacing": 1e-9}}, "the spacing 1e-09"),
     "a tolerance without end": ({"input": {"spacing_tolerance": 1e300}}, "the spacing tolerance 1e"),
@@ -255,7 +301,8 @@ def test_a_card_that_contradicts_itself_is_refused(change, message, tmp_path):
         (b"{}", "has no block 'medtl'"),
         (b'{"medtl": [1]}', "has no block 'medtl'"),
         (b'{"medtl": {}}', "has schema None, expected 1"),
-        (b'{"medtl": {"schema": 2}}', "has schema 2, expected 1. Update MedTL"),
+        (b'{"medtl": {"schema": 3}}', "has schema 3, expected 1 to 2. Update MedTL"),
+        (b'{"medtl": {"schema": 2}}', "version: expected str, found 'None'"),
         (b'{"medtl": {"schema": 1}}', "version: expected str, found 'None'"),
     ],
 )

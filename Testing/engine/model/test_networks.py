@@ -14,9 +14,12 @@ from safetensors.torch import load_file, save_file
 from medtl.errors import ModelError
 from medtl.finetuning.decoder import DecoderWeights, Tuning, tune
 from medtl.finetuning.features import EncodedSlices, decode, encode
+from medtl.finetuning.run import TimeBudget
+from medtl.finetuning.slice_tuning import SliceExamples
 from medtl.model import networks
 from medtl.model.bundle import Model, load_model
 from medtl.model.card import NetworkSpec
+from medtl.model.network import Network
 from medtl.model.networks import NETWORKS, bf16_pays, build
 from medtl.phantom import head
 from medtl.segmentation import InferenceOptions, segment
@@ -41,6 +44,20 @@ TINY = {
 }
 # The network called whole: MONAI's own forward, which knows of no cut.
 TWINS = {"basicunet2d": "unet", "vnet2d": "vnet", "unetr2d": "unetr", "swinunetr2d": "swin"}
+
+
+# Arguments of networks that see windows.
+PLAIN = {
+    "channels": 1,
+    "outputs": 2,
+    "features": [4, 8],
+    "kernels": [[3, 3], [3, 3]],
+    "strides": [[1, 1], [2, 2]],
+    "blocks": [2, 2],
+    "decoder_blocks": [1],
+}
+VOLUMES = PLAIN | {"kernels": [[3, 3, 3]] * 2, "strides": [[1, 1, 1], [2, 2, 2]]}
+ZOO = {"in_channels": 1, "out_channels": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +114,7 @@ def test_an_encoder_that_is_not_frozen_learns():
     assert any("running_mean" in n for n in names)
 
 
-def tiny(name: str, channels: int = 1, labels: int = 1) -> networks.Network:
+def tiny(name: str, channels: int = 1, labels: int = 1) -> Network:
     """A small network of that name, with seeded weights and batch statistics of its own."""
     torch.manual_seed(3)
     network = build(name, {"channels": channels, "labels": labels, **TINY[name]})
@@ -108,9 +125,10 @@ def tiny(name: str, channels: int = 1, labels: int = 1) -> networks.Network:
     return network.eval()
 
 
-def test_every_network_is_looked_at_here():
-    assert set(TINY) == set(NETWORKS) - {"classifier2d"}
-    assert set(TWINS) == set(NETWORKS) - {"unet2d", "classifier2d"}
+def test_every_network_of_slices_is_looked_at_here():
+    slices = {name for name in NETWORKS if name.endswith("2d")}
+    assert set(TINY) == slices - {"classifier2d"}
+    assert set(TWINS) == slices - {"unet2d", "classifier2d"}
 
 
 def test_a_classifier_has_a_cut_before_it_decides_where_to_look():
@@ -240,12 +258,14 @@ def tuned_once(model: Model) -> None:
     truth[:, 20:60, 30:90] = 1
     example = EncodedSlices(0, (0, 1), encode(model, torch.randn(2, 1, 96, 128)), truth)
     before, features = snapshot(network), network.encode(torch.ones(1, 1, 64, 64))
-    tuned = DecoderWeights(model, example)
-    tune(tuned, [example], Tuning(steps=2, batch=2, window=64), 60.0, lambda share, loss: None)
+    options = Tuning(steps=2, batch=2, window=64)
+    examples = SliceExamples(model, [example], options)
+    tuned = DecoderWeights(model, examples.parameters())
+    tune(tuned, examples, options, TimeBudget(60.0), lambda share, loss: None)
     tuned.use(1.0)
     names = changed(before, network)
     assert names
-    assert set(names) <= set(tuned.parameters)
+    assert set(names) <= set(tuned.parameters[0])
     assert torch.isfinite(decode(model, example.features)).all()
     for one, other in zip(features, network.encode(torch.ones(1, 1, 64, 64)), strict=True):
         assert torch.equal(one, other)
@@ -338,7 +358,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("nnunet", {}, r"Expected a network of unet2d, .*classifier2d, found 'nnunet'"),
+        ("nnunet", {}, r"Expected a network of unet2d, .*plainunet, .*, found 'nnunet'"),
         ("unet2d", {"channels": 1, "labels": 1}, "does not take the arguments"),
         ("unet2d", {"encoder": "vgg_none", "channels": 1, "labels": 1}, "does not take the arguments"),
         ("unet2d", {"encoder": 7, "channels": 1, "labels": 1}, "does not take the arguments"),
@@ -352,6 +372,22 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         ("unetr2d", {"channels": 1, "labels": 1, "heads": 0}, "does not take the arguments"),
         ("unetr2d", {"channels": 1, "labels": 1, "size": 8}, "does not take the arguments"),
         ("swinunetr2d", {"channels": 1, "labels": 1, "features": 20}, "divisible by 12"),
+        ("plainunet", PLAIN | {"features": [10**9, 8]}, "'features' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"features": [8] * 13}, "'features' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"outputs": 10**9}, "'outputs' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"kernels": [[3, 3], [3, 999]]}, "'kernels' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"kernels": [[[3]], [[3]]]}, "'kernels' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"strides": [[1, 1], [0, 2]]}, "'strides' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"blocks": [2, True]}, "'blocks' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"bias": 1}, "'bias' is unknown or has a value that cannot be"),
+        ("plainunet", PLAIN | {"blocks": [2]}, "does not take the arguments"),
+        ("residualunet", PLAIN | {"kernels": [[3] * 4] * 2}, "does not take the arguments"),
+        ("unet3d", ZOO | {"channels": [8, 10**9], "strides": [2]}, "'channels' is unknown or has a value"),
+        ("unet3d", ZOO | {"channels": [8], "strides": [2]}, "no less than 2"),
+        ("segresnet3d", ZOO | {"norm": ["group", {"num_groups": "8"}]}, "'norm' is unknown or has a value"),
+        ("segresnet3d", ZOO | {"norm": ["group", {"num_groups": 8}, 1]}, "'norm' is unknown or has a value"),
+        ("segresnet3d", ZOO | {"dropout_prob": 1.5}, "'dropout_prob' is unknown or has a value"),
+        ("segresnet3d", ZOO | {"spatial_dims": 1}, "'spatial_dims' is unknown or has a value"),
     ],
 )
 def test_unknown_networks_and_arguments_are_refused(name, arguments, message):
@@ -381,7 +417,15 @@ def test_placing_keeps_what_the_network_says():
         assert torch.allclose(placed(x.contiguous(memory_format=torch.channels_last)), before, atol=1e-5)
 
 
-class Timed(networks.Network):
+def test_a_network_of_volumes_can_be_placed():
+    network = build("residualunet", VOLUMES).eval()
+    x = torch.randn(1, 1, 4, 4, 4)
+    with torch.no_grad():
+        before = network(x)
+        assert torch.equal(networks.place(network, "cpu")(x), before)
+
+
+class Timed(Network):
     """Takes as long as it is told to, on a clock of its own."""
 
     def __init__(self, fp32: float, bf16: float) -> None:
@@ -403,6 +447,37 @@ def test_bf16_pays_where_it_is_a_third_faster_by_the_clock(fp32, bf16, pays, mon
     monkeypatch.setattr(networks, "time", SimpleNamespace(perf_counter=lambda: network.now))
     assert bf16_pays(network, 3) is pays
     assert {shape[1] for shape in network.shapes} == {3}
+
+
+@pytest.mark.parametrize(("fp32", "bf16", "pays"), [(1.0, 0.5, True), (1.0, 0.9, False)])
+def test_a_network_of_volumes_is_probed_by_one_convolution_of_features(fp32, bf16, pays, monkeypatch):
+    network, seen = build("plainunet", VOLUMES | {"features": [32, 320], "channels": 3}).eval(), []
+    clock = SimpleNamespace(now=0.0)
+
+    def run(layer, inputs):
+        seen.append((layer, tuple(inputs[0].shape)))
+        clock.now += (fp32, bf16)[torch.is_autocast_enabled("cpu")]
+
+    for layer in network.modules():
+        layer.register_forward_pre_hook(run)
+    monkeypatch.setattr(networks, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    assert bf16_pays(network, 3) is pays
+    assert {layer for layer, _ in seen} == {network.encoder.stages[0][0].convs[1].conv}
+    assert {shape for _, shape in seen} == {(2, 32, 16, 16, 16)}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        VOLUMES,
+        VOLUMES | {"channels": 500},
+        VOLUMES | {"kernels": [[1, 1, 1]] * 2},
+        PLAIN | {"strides": [[8, 16], [16, 8]]},  # 128, where one value would be left
+        PLAIN | {"strides": [[1, 1], [3, 5]]},
+    ],
+)
+def test_any_network_that_sees_windows_can_be_probed(arguments):
+    assert bf16_pays(build("plainunet", arguments).eval(), arguments["channels"]) in (True, False)
 
 
 def test_a_real_network_can_be_probed():

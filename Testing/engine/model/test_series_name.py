@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from medtl.gate import mismatches
 from medtl.model.card import load_card
-from medtl.model.series_name import is_phrase, matches, phrases_of_pattern
+from medtl.model.series_name import is_channel, is_phrase, matches, phrases_of_pattern, sequence_of
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,43 @@ def test_a_shipped_model_takes_the_names_of_its_sequence(name, models):
         if not mismatches(card, modality="MR", description=name, size=(224, 224, 20), spacing=(1.0, 1.0, 5.0)):
             fitting.append(model)
     assert fitting == models.split()
+
+
+@pytest.mark.parametrize(
+    ("name", "sequence"),
+    [
+        ("BraTS19_2013_2_1_t1ce", "T1c"),
+        ("p7_T1_post_contrast", "T1c"),
+        ("T1-Gd", "T1c"),
+        ("AX T1 non contrast", "T1"),
+        ("t1w", "T1"),
+        ("AX T1 FLAIR", "T1"),
+        ("t2_tirm_tra_dark-fluid", "FLAIR"),
+        ("T2-FLAIR", "FLAIR"),
+        ("T2w", "T2"),
+        ("ep2d_diff_ADC", "ADC"),
+        ("dwi b1000", "DWI"),
+        ("CT thorax", "CT"),
+        ("noNorm", ""),
+        ("", ""),
+    ],
+)
+def test_the_name_of_a_series_or_a_channel_tells_its_sequence(name, sequence):
+    assert sequence_of(name) == sequence
+
+
+@pytest.mark.parametrize(
+    ("channel", "name", "found"),
+    [
+        ("T1Gd", "BraTS_t1ce", True),
+        ("T1", "BraTS_t1ce", False),
+        ("T1", "BraTS_t1", True),
+        ("T2", "BraTS_flair", False),
+        ("fat fraction", "thigh_fraction_fat", True),
+        ("fat fraction", "thigh_fat", False),
+        ("+", "T1", False),
+        ("-", "T1", False),
+    ],
+)
+def test_a_series_is_of_a_channel_by_its_sequence_or_by_all_words(channel, name, found):
+    assert is_channel(channel, name) is found

@@ -69,7 +69,7 @@ def cases(tmp_path_factory):
 class Warned:
     """A recipe that trains nothing and whose cases were read with a warning."""
 
-    def train(self, run, progress):
+    def train(self, run, progress, reader):
         return TrainedBundle(run.output / "tiny", named_warnings("p0", ["3 voxels were NaN"]))
 
 

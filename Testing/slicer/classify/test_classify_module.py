@@ -49,12 +49,18 @@ def test_opening_the_panel_starts_no_process_and_asks_nothing(tmp_path, monkeypa
     assert "torch" not in sys.modules
 
 
-@pytest.mark.parametrize("models", ["none", "some"])
-def test_the_self_test_of_the_module_passes_with_and_without_a_model(user, models):
-    if models == "some":
-        install(card(BRAIN), renal())
-        user.widget.enter()
-    sys.modules["MedTLClassify"].MedTLClassifyTest().runTest()
+@pytest.mark.parametrize(
+    ("models", "why"), [((), "no model for classification is installed, so none"), ((card(BRAIN), renal()), "no model")]
+)
+def test_the_self_test_of_the_module_passes_with_and_without_a_model(user, models, why, monkeypatch):
+    install(*models)
+    user.widget.enter()
+    selfTest, said = sys.modules["MedTLClassify"].MedTLClassifyTest, []
+    monkeypatch.setattr(selfTest, "delayDisplay", lambda self, text: said.append(text))
+    before = len(host.dialogs.shown)
+    selfTest().runTest()
+    assert said == [f"Test passed; {why} was tried"]
+    assert len(host.dialogs.shown) == before
 
 
 def test_both_modules_share_one_engine_that_ends_with_the_last_of_them(user):

@@ -95,6 +95,7 @@ def test_each_module_lists_the_models_of_its_task_alone(user, monkeypatch):
 def test_a_model_of_the_other_task_is_imported_and_the_panel_says_where_it_is(user):
     host.answer(str(ROOT / "Resources" / "Models" / "glioma-flair" / "configs" / "metadata.json"))
     user.ui.importButton.click()
+    user.worker.imports()
     assert user.status() == "Imported: glioma-flair. It is for the other MedTL module."
 
 

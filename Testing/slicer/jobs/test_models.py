@@ -9,7 +9,7 @@ from panel_user import MODEL, FakeWorker
 from tuning_user import TUNED, bundle
 
 from medtl.model.store import user_store
-from MedTLLib.jobs.models import InstalledModels, bundle_of
+from MedTLLib.jobs.models import InstalledModels
 from MedTLLib.jobs.run import JobRun
 
 
@@ -48,12 +48,6 @@ def test_a_model_that_another_module_adds_or_removes_is_noticed(models):
     assert models.entry("glioma-flair-tuned-2") is not None
 
 
-def test_an_export_or_import_that_fails_is_a_sentence(models, tmp_path):
+def test_an_export_that_fails_is_a_sentence(models, tmp_path):
     assert models.suggested_export(models.entry(TUNED)).name == f"{TUNED}.zip"
     assert "does not exist" in models.export(models.entry(TUNED), tmp_path / "none" / "model.zip")
-    assert models.import_from(str(tmp_path / "none.zip")).startswith("Expected")
-
-
-def test_a_bundle_is_chosen_by_its_zip_or_its_metadata():
-    assert bundle_of("models/tuned.zip") == Path("models/tuned.zip")
-    assert bundle_of("models/tuned/configs/metadata.json") == Path("models/tuned")

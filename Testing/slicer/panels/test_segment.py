@@ -957,6 +957,7 @@ def test_an_imported_model_that_is_none_is_refused_with_the_reason(user, tmp_pat
     path.write_bytes(b"no zip")
     host.answer(str(path))
     user.ui.importButton.click()
+    assert user.worker.requests == []
     assert "neither" in user.status()
 
 
@@ -995,6 +996,7 @@ def test_a_model_goes_out_as_a_zip_is_deleted_and_comes_back(user, tmp_path):
     assert user.ui.modelCombo.findData("tuned") == -1
     host.answer(str(tmp_path / "tuned.zip"))
     user.ui.importButton.click()
+    user.worker.imports()
     assert user.status() == "Imported: tuned."
     choose(user, "tuned")
 
@@ -1370,7 +1372,7 @@ def test_the_window_of_the_card_is_the_window_of_the_volume(user):
     metadata["medtl"]["input"] |= {"scaling": "window", "window": [-160.0, 240.0]}
     del metadata["medtl"]["parent"]
     path.write_text(json.dumps(metadata), encoding="utf-8")
-    user.worker.segment = replace(SEGMENT, tags=((MODEL_TAG, "ct-lesion"),))
+    user.worker.segments = (replace(SEGMENT, tags=((MODEL_TAG, "ct-lesion"),)),)
     volume = user.load()
     user.segment()
     display = volume.GetDisplayNode()
