@@ -139,8 +139,7 @@ class Effort:
 
 
 def effort_of(model: Model, budget: TimeBudget) -> Effort:
-    """The effort to tune the decoders, measured on a smaller window and scaled. Tuning only the finest layers takes
-    three quarters of the time and changes less."""
+    """The effort to tune the decoders, measured on a smaller window and scaled."""
     spec = model.card.windows
     assert spec is not None
     multiples = model.networks[0].multiples
