@@ -29,6 +29,7 @@ from typing import BinaryIO, NoReturn
 from . import __version__
 from .errors import Cancelled, InputError, MedTLError
 from .io.into_place import remove_temporary_folders
+from .memory import keep_freed_memory, release_freed_memory
 from .progress import Remaining, json_line
 from .typed_json import encode
 from .worker_jobs import JOBS, JobFunction, Request, warm_up
@@ -209,12 +210,14 @@ def main(jobs: Mapping[str, JobFunction] = JOBS, prepare: Callable[[], None] = w
     queue = JobQueue(stream)
     path = str(Path(__file__).resolve().parents[1])
     shut_down_on_signals(queue)
+    keep_freed_memory()
     queue.send({"event": "ready", "pid": os.getpid(), "version": __version__, "path": path})
     threading.Thread(target=read_requests, args=(commands, queue, jobs), daemon=True).start()
     run_job(prepare)
     while True:
         request = queue.next_job()
         queue.finish(run_job(functools.partial(jobs[request["job"]], request, JobProgress(queue))))
+        release_freed_memory()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Fine-tuning on five SEED slices of one case for a minute: the effect on that case, the next ones and the source.
 
-    python Testing/benchmarks/finetune_mri.py --model glioma-flair --target CSV --source CSV --work DIR
-        [--budget 60] [--cases N] [--only NAME…] [--exclude PATTERN…] [--quick]
+    python Testing/benchmarks/finetune_mri.py --model NAME|DIR --target CSV --source CSV --work DIR
+        [--budget 60] [--cases N] [--exclude PATTERN…] [--no-plain] [--quick]
 
-Each target case is tuned on once, with 5 evenly spaced SEED slices of its own labels. Output: the Dice before and
-after, with the 95 % interval over cases, of the rest of that case, of the other target cases (same site and other sites
-separately) and of the source's held-out patients (those that the card names; `--source-site` takes other ones).
-Compared with: plain fine-tuning of all weights in the same time, batch statistics estimated from the unlabelled volume,
-and filling between the slices without a network. `DIR/finetune_mri.jsonl` holds a line for each finished case; an
-interrupted run continues from there. `--quick` takes 2 cases for 20 s each; its figures have no meaning.
+The model has one label, and sees slices or windows. Each target case is tuned on once, with 5 evenly spaced SEED slices
+of its own labels. Output: the Dice before and after, with the 95 % interval over cases, of the rest of that case, of
+the other target cases (same site and other sites separately) and of the source's held-out patients (those that the card
+names; `--source-site` takes other ones). Compared with filling between the slices without a network, and in the same
+time with plain fine-tuning of all weights and with that of norms and the first filters alone; for a network with batch
+norms also with batch statistics of the unlabelled volume. A model of windows is scored without mirrored ones.
+`DIR/finetune_mri.jsonl` holds a line for each finished case; an interrupted run continues from there. `--quick` takes 2
+cases for 20 s each; its figures have no meaning.
 """
 
 import argparse
@@ -36,6 +38,8 @@ from medtl.finetuning.finetune import finetune
 from medtl.finetuning.run import FinetuneOptions, Run, TimeBudget
 from medtl.finetuning.seed import IGNORE, Seed, seeds_of
 from medtl.finetuning.suggest import evenly_spaced
+from medtl.finetuning.window_case import prepare_window_case
+from medtl.finetuning.window_tuning import draw_window, seed_loss
 from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model, load_model
 from medtl.segmentation import InferenceOptions, segment
@@ -43,6 +47,8 @@ from medtl.training.loss import dice_and_cross_entropy
 from medtl.volume import Labelmap, Volume, array_axis
 
 SEEDS = 5
+PLAIN_WAYS = ("plain", "norms")  # fine-tuning of all weights, and of norms and the first filters
+OTHER_WAYS = (*PLAIN_WAYS, "statistics")
 Loaded = tuple[CaseFiles, Volume, np.ndarray]  # the truth as 0 and 1, (Z, Y, X)
 
 
@@ -60,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--target-site", nargs="*", metavar="SITE", help="target cases of these sites alone")
     parser.add_argument("--source-site", nargs="*", metavar="SITE", help="source cases of these sites, held out or not")
     parser.add_argument("--exclude", nargs="*", default=[], metavar="PATTERN", help="cases that are never looked at")
-    parser.add_argument("--no-plain", action="store_true", help="without fine-tuning of all weights")
+    parser.add_argument("--no-plain", action="store_true", help="without the two plain ways of fine-tuning")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args(argv)
     if args.quick:
@@ -109,8 +115,8 @@ def run(model: Model, target: list[Loaded], source: list[Loaded], args: argparse
     old = {one[0].case: dice_of(model, one) for one in [*target, *source]}
     print(f"before: target {np.mean([old[o[0].case] for o in target]):.3f}, ", end="")
     print(f"source {np.mean([old[o[0].case] for o in source]):.3f}", flush=True)
-    head = ["case", "rest: before", "tuned", "result", "filled", "plain", "statistics", "others", "plain", "source"]
-    print(*header([*head, "plain", "verdict", "alpha", "steps", "s"]), sep="\n", flush=True)
+    head = ["case", "rest: before", "tuned", "result", "filled", *OTHER_WAYS, "others", *PLAIN_WAYS, "source"]
+    print(*header([*head, *PLAIN_WAYS, "verdict", "alpha", "steps", "s"]), sep="\n", flush=True)
     for one in chosen:
         row = next((r for r in rows if r["case"] == one[0].case), None)
         if row is None:
@@ -140,7 +146,7 @@ def seeds_for(model: Model, one: Loaded) -> tuple[Seed, ...]:
 
 def dice_of(model: Model, one: Loaded, without: Sequence[int] = (), labels: np.ndarray | None = None) -> float:
     """Dice of the whole case, or of it without some slices, by the model or of `labels`."""
-    found = segment(one[1], model, InferenceOptions()).labelmap.array if labels is None else labels
+    found = segment(one[1], model, InferenceOptions(mirror=False)).labelmap.array if labels is None else labels
     axis = array_axis(one[1].geometry, model.card.input.plane)
     return dice(*(np.delete(part, list(without), axis) for part in (one[2], found)))
 
@@ -174,13 +180,14 @@ def measure(
         "tuned": dice_of(done.model, one, slices),
         "result": dice_of(model, one, slices, result.labelmap.array),
         "filled": dice_of(model, one, slices, fill(model, one, seeds)),
-        "statistics": dice_of(estimated(model, one), one, slices),
     }
+    if any(is_batch_norm(module) for module in model.networks[0].modules()):
+        row["statistics"] = dice_of(estimated(model, one), one, slices)
     row |= elsewhere(done.model, others, source, old, one[0].site, "")
-    if not args.no_plain:
-        plain = plainly_tuned(model, one, seeds, args.budget)
-        row["plain"] = dice_of(plain, one, slices)
-        row |= elsewhere(plain, others, source, old, one[0].site, "plain_")
+    for way in () if args.no_plain else PLAIN_WAYS:
+        other = plainly_tuned(model, one, seeds, args.budget, way)
+        row[way] = dice_of(other, one, slices)
+        row |= elsewhere(other, others, source, old, one[0].site, f"{way}_")
     return row
 
 
@@ -204,11 +211,15 @@ def fill(model: Model, one: Loaded, seeds: Sequence[Seed]) -> np.ndarray:
     return np.moveaxis(found, 0, axis)
 
 
+def is_batch_norm(module: torch.nn.Module) -> bool:
+    """True for a norm with the statistics of training."""
+    return isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+
+
 def estimated(model: Model, one: Loaded) -> Model:
-    """The model with batch statistics of this volume: no labels at all."""
+    """The model of slices with batch statistics of this volume: no labels at all."""
     network = copy.deepcopy(model.networks[0])
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
+    for norm in filter(is_batch_norm, network.modules()):
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.train()
@@ -220,43 +231,68 @@ def estimated(model: Model, one: Loaded) -> Model:
     return replace(model, networks=(network.eval(),))
 
 
-def plainly_tuned(model: Model, one: Loaded, seeds: Sequence[Seed], budget: float) -> Model:
-    """All weights tuned on the same SEEDs for the same time."""
+def plainly_tuned(model: Model, one: Loaded, seeds: Sequence[Seed], budget: float, way: str = "plain") -> Model:
+    """All weights, or with the way "norms" those of norms and the first filters, tuned on the same SEEDs for the same
+    time."""
     began = time.perf_counter()
-    own = replace(model, networks=(copy.deepcopy(model.networks[0]).train(),))
-    for _ in plain_steps(own, one, seeds):
+    own = replace(model, networks=tuple(copy.deepcopy(network) for network in model.networks[:1]))
+    for _ in plain_steps(own, one, seeds, way):
         if time.perf_counter() - began >= budget:
             break
     return replace(own, networks=(own.networks[0].eval(),))
 
 
-def plain_steps(model: Model, one: Loaded, seeds: Sequence[Seed]) -> Iterator[None]:
-    """Tune the model's network as one would at first, a step a time: Adam on all weights, augmented slices, whole loss,
+def plain_steps(model: Model, one: Loaded, seeds: Sequence[Seed], way: str = "plain") -> Iterator[None]:
+    """Tune the model's network as one would at first, a step a time: Adam, augmented slices or windows, whole loss,
     batch statistics of the batches."""
     network = model.networks[0].train()
-    case = prepare_case(one[1], seeds, model.card.input, network.multiple)
-    slices = sorted(case.truth)
-    images, truth = case.images(slices), torch.from_numpy(np.stack([case.truth[k] for k in slices]))
-    random = torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    while True:
-        image, classes = augment_seeds(images, truth, model.card.input, random)
-        image = image.clamp(*case.prepared.clip).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=model.bf16):
-            logits = network(image)
-        loss = dice_and_cross_entropy(logits.float(), classes, IGNORE)
+    parameters = list(network.parameters()) if way == "plain" else norms_and_first_filters(network)
+    optimizer = torch.optim.Adam(parameters, lr=1e-4 if way == "plain" else 1e-3)
+    losses = slice_losses(model, one, seeds) if model.card.windows is None else window_losses(model, one, seeds)
+    for loss in losses:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         yield
 
 
+def norms_and_first_filters(network: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The parameters of norms and of the first convolution."""
+    norms = [module for module in network.modules() if "Norm" in type(module).__name__]
+    first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d))
+    return [parameter for module in (first, *norms) for parameter in module.parameters(recurse=False)]
+
+
+def slice_losses(model: Model, one: Loaded, seeds: Sequence[Seed]) -> Iterator[torch.Tensor]:
+    """The losses of batches of augmented SEED slices."""
+    network, random = model.networks[0], torch.Generator().manual_seed(0)
+    case = prepare_case(one[1], seeds, model.card.input, network.multiple)
+    slices = sorted(case.truth)
+    images, truth = case.images(slices), torch.from_numpy(np.stack([case.truth[k] for k in slices]))
+    while True:
+        image, classes = augment_seeds(images, truth, model.card.input, random)
+        image = image.clamp(*case.prepared.clip).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=model.bf16):
+            logits = network(image)
+        yield dice_and_cross_entropy(logits.float(), classes, IGNORE)
+
+
+def window_losses(model: Model, one: Loaded, seeds: Sequence[Seed]) -> Iterator[torch.Tensor]:
+    """The losses of two augmented windows around SEEDs."""
+    assert model.card.windows is not None
+    network, random = model.networks[0], np.random.default_rng(0)
+    case = prepare_window_case((one[1],), seeds, model.card, model.card.windows)
+    while True:
+        windows, images = zip(*(draw_window((case,), (), random) for _ in range(2)), strict=True)
+        yield seed_loss(network(torch.stack(images)).float(), windows, (), model.card.decision)
+
+
 def cells(row: dict[str, Any]) -> list[str]:
     """The row of a case."""
-    names = ("before", "tuned", "result", "filled", "plain", "statistics")
+    names = ("before", "tuned", "result", "filled", *OTHER_WAYS)
     text = [row["case"], *(f"{row[n]:.3f}" if n in row else "-" for n in names)]
     for name in ("others", "source"):
-        for prefix in ("", "plain_"):
+        for prefix in ("", *(f"{way}_" for way in PLAIN_WAYS)):
             values = changes(row, name, prefix)
             text.append(f"{np.mean(values):+.3f}" if values else "-")
     return [*text, row["verdict"], f"{row['alpha']:.2f}", str(row["steps"]), f"{row['seconds']:.0f}"]
@@ -271,17 +307,18 @@ def changes(row: dict[str, Any], name: str, prefix: str) -> list[float]:
 def summarise(rows: Sequence[dict[str, Any]]) -> None:
     """Means over the tuned cases with their 95 % intervals, and what the guard foretold."""
     print(f"\nMean over n = {len(rows)} tuned cases [95 % interval, bootstrap over them]\n")
-    print(*header(["figure", "ours", "plain fine-tuning"]), sep="\n")
+    print(*header(["figure", "ours", "all weights", "norms and first filters"]), sep="\n")
     for name in ("before", "tuned", "result", "filled", "statistics"):
-        other = [r["plain"] for r in rows if "plain" in r] if name == "tuned" else []
-        print(line([f"rest of the case: {name}", mean_interval([r[name] for r in rows]), mean_interval(other)]))
-    best = [r["result"] - max(r[n] for n in ("tuned", "filled", "statistics", "plain") if n in r) for r in rows]
-    print(line(["result minus the best of the others, paired", mean_interval(best), ""]))
+        figures = [mean_interval([r[name] for r in rows if name in r])]
+        figures += [mean_interval([r[w] for r in rows if w in r and name == "tuned"]) for w in PLAIN_WAYS]
+        print(line([f"rest of the case: {name}", *figures]))
+    best = [r["result"] - max(r[n] for n in ("tuned", "filled", *OTHER_WAYS) if n in r) for r in rows]
+    print(line(["result minus the best of the others, paired", mean_interval(best), "", ""]))
     filled_gain = [r["result"] - r["filled"] for r in rows]
-    print(line(["result minus filled, paired", mean_interval(filled_gain), ""]))
+    print(line(["result minus filled, paired", mean_interval(filled_gain), "", ""]))
     for name in ("same_site", "other_sites", "others", "source"):
         figures = []
-        for prefix in ("", "plain_"):
+        for prefix in ("", *(f"{way}_" for way in PLAIN_WAYS)):
             figures.append(mean_interval([float(np.mean(v)) for r in rows if (v := changes(r, name, prefix))]))
         print(line([f"change: {name.replace('_', ' ')}", *figures]))
     print("\nThe guard against the source, a row a verdict\n")

@@ -16,7 +16,7 @@ PACKAGES = {"medtl": "medtl", "MedTLLib": "MedTLSegment/MedTLLib", "MedTLClassif
 # From the bottom up: a file may import what stands on lower lines. A name is a folder or a file of `medtl`; files of
 # one folder may import each other where WITHIN says nothing else.
 LAYERS = (
-    {"errors"},
+    {"errors", "memory"},
     {"progress", "results", "typed_json"},
     {"volume"},
     {"io"},
@@ -86,7 +86,8 @@ WITHIN = {
 }
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
-    *("errors", "progress", "results", "typed_json", "volume", "io", "phantom", "cases", "channels", "gate", "labels"),
+    *("errors", "memory", "progress", "results", "typed_json", "volume", "io", "phantom", "cases"),
+    *("channels", "gate", "labels"),
     *(
         "measurement",
         "worker",

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from .. import __version__
 from ..errors import STOPPABLE
+from ..memory import keep_freed_memory
 from ..progress import TerminalProgress
 from .console import (
     Parser,
@@ -30,6 +31,7 @@ from .models import delete_model, export_model, import_, models
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status of the command given by `argv` (default: the process's own arguments)."""
+    keep_freed_memory()
     return run_command(lambda: command(argv), "--debug" in (sys.argv if argv is None else argv))
 
 

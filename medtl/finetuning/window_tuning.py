@@ -31,13 +31,19 @@ ENOUGH_STEPS = 20  # fewer change little
 
 @dataclass(frozen=True)
 class SeedWindow:
-    """A window around SEEDs: where it begins on the case's grid, the axes along which it is mirrored, its SEEDs, and
-    its features float16 by fold, finest first."""
+    """A window around SEEDs: where it begins on the case's grid, the axes along which it is mirrored, and its SEEDs."""
 
     case: WindowCase
     start: Place
     flips: tuple[int, ...]
     seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EncodedWindow:
+    """A window around SEEDs with its features float16 by fold, finest first."""
+
+    place: SeedWindow
     features: list[list[Tensor]]
 
 
@@ -50,7 +56,7 @@ class WindowExamples:
     cases: Sequence[WindowCase]
     held_out: frozenset[tuple[int, int]]
     batch: int
-    cached: Sequence[SeedWindow]
+    cached: Sequence[EncodedWindow]
     tuned: tuple[dict[str, torch.nn.Parameter], ...]
     slice_seconds: float
     look_seconds: float
@@ -69,27 +75,35 @@ class WindowExamples:
         windows = self._draw(random)
         count = len(windows[0].features[fold])
         features = [torch.stack([w.features[fold][level] for w in windows]) for level in range(count)]
-        output = decode(self.model, features, fold)
-        parts, truths = [], []
-        for logits, window in zip(output, windows, strict=True):
-            for k in self._shown(window):
-                part, truth = slice_of(window, logits, k)
-                parts.append(part.flatten(1))
-                truths.append(truth.flatten())
-        logits, truth = torch.cat(parts, 1)[None, :, None], torch.cat(truths)[None, None].to(output.device)
-        regions = self.model.card.decision == "regions"
-        return (region_dice_and_cross_entropy if regions else dice_and_cross_entropy)(logits, truth, IGNORE)
+        places = [window.place for window in windows]
+        return seed_loss(decode(self.model, features, fold), places, self.held_out, self.model.card.decision)
 
-    def _shown(self, window: SeedWindow) -> list[int]:
-        """The SEEDs of a window that are not held out."""
-        return [k for k in window.seeds if (window.case.number, k) not in self.held_out]
-
-    def _draw(self, random: np.random.Generator) -> list[SeedWindow]:
+    def _draw(self, random: np.random.Generator) -> list[EncodedWindow]:
         """The windows of a step."""
-        usable = [window for window in self.cached if self._shown(window)]
+        usable = [window for window in self.cached if shown_seeds(window.place, self.held_out)]
         if usable:
             return [usable[int(n)] for n in random.integers(len(usable), size=self.batch)]
-        return [draw_window(self.model, self.cases, self.held_out, random) for _ in range(self.batch)]
+        return [encoded_window(self.model, self.cases, self.held_out, random) for _ in range(self.batch)]
+
+
+def seed_loss(
+    output: Tensor, windows: Sequence[SeedWindow], held_out: Collection[tuple[int, int]], decision: str
+) -> Tensor:
+    """The loss of the logits (n, outputs, patch) of windows on their SEEDs that are not held out."""
+    parts, truths = [], []
+    for logits, window in zip(output, windows, strict=True):
+        for k in shown_seeds(window, held_out):
+            part, truth = slice_of(window, logits, k)
+            parts.append(part.flatten(1))
+            truths.append(truth.flatten())
+    logits, truth = torch.cat(parts, 1)[None, :, None], torch.cat(truths)[None, None].to(output.device)
+    loss = region_dice_and_cross_entropy if decision == "regions" else dice_and_cross_entropy
+    return loss(logits, truth, IGNORE)
+
+
+def shown_seeds(window: SeedWindow, held_out: Collection[tuple[int, int]]) -> list[int]:
+    """The SEEDs of a window that are not held out."""
+    return [k for k in window.seeds if (window.case.number, k) not in held_out]
 
 
 def slice_of(window: SeedWindow, logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -114,10 +128,10 @@ def window_examples(model: Model, cases: Sequence[WindowCase], tuning: Tuning, r
     effort = effort_of(model, budget)
     batch, warnings = affordable_windows(model, effort, most, run)
     wanted = WINDOWS_A_SEED * sum(len(case.truth) for case in cases)
-    until, cached = budget.used + budget.seconds / 8, list[SeedWindow]()
+    until, cached = budget.used + budget.seconds / 8, list[EncodedWindow]()
     while not cached or (len(cached) < wanted and budget.used < until):
         run.progress("encode", len(cached) / wanted)
-        cached.append(draw_window(model, cases, frozenset(), random))
+        cached.append(encoded_window(model, cases, frozenset(), random))
         if len(cached) * window_bytes(cached[0]) > MAX_CACHE_BYTES:
             break
     if len(cached) < min(wanted / WINDOWS_A_SEED, 8):
@@ -223,15 +237,23 @@ def windows_along(case: WindowCase) -> list[int]:
     return [len(window_starts(n, side, 1.0 if side == 1 else case.spec.step)) for n, side in grid]
 
 
-def window_bytes(window: SeedWindow) -> int:
+def window_bytes(window: EncodedWindow) -> int:
     """Bytes of the features."""
     return sum(f.numel() * f.element_size() for fold in window.features for f in fold)
 
 
-def draw_window(
+def encoded_window(
     model: Model, cases: Sequence[WindowCase], held_out: Collection[tuple[int, int]], random: np.random.Generator
-) -> SeedWindow:
-    """A window around a random SEED that is not held out, changed at random, with its features."""
+) -> EncodedWindow:
+    """A window of `draw_window` with its features."""
+    window, image = draw_window(cases, held_out, random)
+    return EncodedWindow(window, encode(model, image))
+
+
+def draw_window(
+    cases: Sequence[WindowCase], held_out: Collection[tuple[int, int]], random: np.random.Generator
+) -> tuple[SeedWindow, Tensor]:
+    """A window around a random SEED that is not held out, and its image (channels, D, H, W), changed at random."""
     seeds = [(case, k) for case in cases for k in case.truth if (case.number, k) not in held_out]
     case, k = seeds[int(random.integers(len(seeds)))]
     start = draw_start(case, k, random)
@@ -241,7 +263,7 @@ def draw_window(
     flips = tuple(axis + offset for axis in case.spec.mirror if random.random() < 0.5)
     z, y, x = (slice(at, at + n) for at, n in zip(start, side, strict=True))
     image = change_intensity(case.image[:, z, y, x].flip([1 + axis for axis in flips]), random)
-    return SeedWindow(case, start, flips, tuple(s for s in sorted(case.truth) if s in shown), encode(model, image))
+    return SeedWindow(case, start, flips, tuple(s for s in sorted(case.truth) if s in shown)), image
 
 
 def draw_start(case: WindowCase, k: int, random: np.random.Generator) -> Place:

@@ -2,7 +2,7 @@
 
 from ...errors import InputError
 from ..recipe import Recipe
-from . import brain_tumour_4class, glioma_flair, renal_malignancy, tumour_t1c
+from . import brain_tumour_4class, glioma_flair, renal_malignancy, sarcoma_mr, tumour_t1c
 
 RECIPES: dict[str, Recipe] = {
     recipe.card.name: recipe
@@ -11,6 +11,7 @@ RECIPES: dict[str, Recipe] = {
         tumour_t1c.RECIPE,
         brain_tumour_4class.RECIPE,
         renal_malignancy.RECIPE,
+        sarcoma_mr.RECIPE,
     )
 }
 

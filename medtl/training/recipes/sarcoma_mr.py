@@ -1,0 +1,68 @@
+"""`sarcoma-mr`: a soft-tissue tumour of limbs or trunk on T1 MR, in volumes (after Ryu et al. 2022)."""
+
+from types import MappingProxyType
+
+from ...model.card import Cleanup, Gate, InputSpec, Label, ModelCard, NetworkSpec, Normalisation, WindowSpec
+from ..recipe import text_of
+from ..windows import WindowFit, WindowRecipe
+
+SARCOMA = (
+    "Segmentation category and type - 3D Slicer General Anatomy list"
+    "~SCT^49755003^Morphologically Altered Structure~SCT^4147007^Mass~^^"
+    "~Anatomic codes - DICOM master list~SCT^87784001^Soft tissue~^^"
+)
+
+# Slices are 3.27 mm thick, so the first level keeps their number.
+ARGUMENTS = {
+    "channels": 1,
+    "outputs": 2,
+    "features": [12, 24, 48, 96],
+    "kernels": [[1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]],
+    "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2]],
+    "blocks": [2, 2, 2, 2],
+    "decoder_blocks": [2, 2, 2],
+}
+
+CARD = ModelCard(
+    name="sarcoma-mr",
+    version="1.0.0",
+    description="Soft-tissue tumours of limbs and trunk on T1 MR, in 3D; research use, not for diagnosis.",
+    task="segmentation",
+    labels=(Label(1, "tumour", "Soft-tissue tumour", (0.85, 0.45, 0.2), SARCOMA),),
+    networks=(NetworkSpec("plainunet", MappingProxyType(ARGUMENTS), "unet3d."),),
+    input=InputSpec(channels=("T1",), plane="axial"),
+    windows=WindowSpec(
+        patch=(24, 80, 80),
+        spacing=(3.27, 1.5, 1.5),
+        normalisation=(Normalisation("zscore", masked=True),),
+        orientation="LPS",
+        mirror=(0, 1, 2),
+        order=1,
+        thick_ratio=None,
+    ),
+    sha256="",
+    decision="argmax",
+    cleanup=Cleanup(min_share=0.05),
+    gate=Gate(
+        modality="MR",
+        sequence=("*t1*",),
+        not_sequence=("t2*", "*flair*", "*stir*", "*tirm*", "dwi", "*diff*", "adc", "swi", "pd", "ct", "tof", "*perf*"),
+    ),
+)
+
+RECIPE = WindowRecipe(
+    card=CARD,
+    fit=WindowFit(epochs=50, windows=200),
+    test_share=0.25,
+    seed=0,
+    folds=5,
+    binary=True,
+    readme=text_of("sarcoma_mr.md"),
+    licence=text_of("sarcoma_mr_licence.txt"),
+    facts={
+        "authors": "The MedTL authors",
+        "copyright": "CC BY 3.0, see LICENSE",
+        "data_source": "Soft-tissue-Sarcoma, The Cancer Imaging Archive (Vallières 2015), as prepared by the IBSI",
+        "intended_use": "Research on segmentation of soft-tissue tumours. Not for diagnosis.",
+    },
+)
