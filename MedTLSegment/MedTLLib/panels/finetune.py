@@ -16,6 +16,7 @@ from MedTLLib.jobs.finetune import (
     MarkedCases,
     begin,
     volumes_of,
+    why_no_channel,
     why_not_tunable,
     why_nothing_to_learn,
 )
@@ -71,8 +72,8 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
 
     def update(self) -> None:
         """Show what the scene and the parameter node say."""
-        self._watch()
         cases = self.cases()
+        self._watch(cases)
         running, p = self.progress.running, self.parameters
         seconds = p.tuneBudget if p else 60
         self.ui.tuneButton.text = _("Fine-tune ({time})").format(time=budgetText(seconds))
@@ -102,7 +103,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         entry = self.segment.models.chosen() if self.parameters else None
         if entry is None or entry.card is None or why_not_tunable(entry.card):
             return ()
-        return self.markedCases.cases(entry.card, self.parameters.inputVolume)
+        return self.markedCases.cases(entry.card, self.segment.channels.volumes())
 
     def _reason(self, cases: tuple[Case, ...]) -> str:
         """Why Fine-tune cannot be pressed; empty when it can."""
@@ -114,14 +115,18 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         if not self.parameters or not self.parameters.modelName:
             return str(models.whyNone())
         entry = models.chosen()
-        if entry and entry.card and (reason := why_not_tunable(entry.card)):
+        card = entry.card if entry else None
+        if card and (reason := why_not_tunable(card)):
             return reason
-        return models.reason(self.ui.modelCombo.currentIndex) or why_nothing_to_learn(cases)
+        if reason := models.reason(self.ui.modelCombo.currentIndex) or why_nothing_to_learn(cases):
+            return reason
+        return why_no_channel(cases, card, self.parameters.inputVolume) if card else ""
 
-    def _watch(self) -> None:
+    def _watch(self, cases: tuple[Case, ...]) -> None:
         """Observe marks and edits in every segmentation, and nodes that come and go."""
         shown = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if not n.GetHideFromEditors()]
         watched = [slicer.mrmlScene, *shown, *(volume for node in shown for volume in volumes_of(node))]
+        watched += [volume for case in cases for volume in case.further if volume is not None]
         if watched != self._watched:
             self._watched = watched
             self.removeObservers()  # all of them: removing those of one method would keep the nodes
