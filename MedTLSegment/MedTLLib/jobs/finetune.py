@@ -1,6 +1,7 @@
 """A job of Fine-tune: from the marked slices of all cases to a new model. No Qt."""
 
 import itertools
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -110,8 +111,10 @@ class FinetuneJob(Job):
             _("Stopped. The best model so far is kept.") if best else _("Stopped. Nothing was changed."), best
         )
 
-    def after_failure(self) -> "Tuned | None":
-        return recover_best(self)
+    def after_failure(self, advice: Mapping[str, float]) -> "Tuned | TooShort | None":
+        """The best model so far; where the time was too short to begin, the time that would do."""
+        best = recover_best(self)
+        return best if best or "budget" not in advice else TooShort(advice["budget"])
 
     def after_drop(self) -> None:
         """The engine may still read the folder, and keeps the best model so far as it ends."""
@@ -155,6 +158,18 @@ class Tuned:
     used: tuple[UsedCase, ...] = ()
     labelmap: Labelmap | None = None
     seconds: float = 0.0
+
+    @property
+    def advised_budget(self) -> float | None:
+        """The seconds that would do, where there was time for few steps only."""
+        return self.record.get("advised_budget")
+
+
+@dataclass(frozen=True)
+class TooShort:
+    """The outcome of a job whose time is too short to begin: the seconds that would do."""
+
+    advised_budget: float
 
 
 class MarkedCases:
@@ -305,6 +320,13 @@ def _states_left(name: str) -> list[Path]:
     """The bundles that a job keeps beside its output while it improves, the last one first."""
     states = user_store().glob(f"{name}.best-*")
     return sorted(states, key=lambda folder: (len(folder.name), folder.name), reverse=True)
+
+
+def round_budget(seconds: float) -> int:
+    """At least this time in seconds, a time that a person would choose: whole minutes, above ten minutes every five,
+    above an hour every thirty."""
+    step = next((step for step, until in ((60, 600), (300, 3600)) if seconds <= until), 1800)
+    return math.ceil(seconds / step) * step
 
 
 def why_nothing_to_learn(cases: Sequence[Case]) -> str:

@@ -14,7 +14,10 @@ from MedTLLib.jobs.finetune import (
     Choices,
     FinetuneJob,
     MarkedCases,
+    TooShort,
+    Tuned,
     begin,
+    round_budget,
     volumes_of,
     why_no_channel,
     why_not_tunable,
@@ -41,6 +44,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         self.markedCases = MarkedCases()
         self.after = TunedPanel(ui, segment, onFinished)
         self.entered = False
+        self._offer = ("", 0)  # a model, and the seconds with which it can be tuned better
         self._watched: list[Any] = []
         self._soon = qt.QTimer(ui.finetuneBox)
         self._soon.setSingleShot(True)
@@ -50,6 +54,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         segment.followers.append(self.updateSoon)
         ui.finetuneBox.connect("contentsCollapsed(bool)", self.updateSoon)
         ui.tuneButton.connect("clicked()", self.onTune)
+        ui.longerButton.connect("clicked()", self.onLonger)
         ui.tuneCancelButton.connect("clicked()", run.cancel)
 
     @property
@@ -79,6 +84,11 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui.tuneButton.text = _("Fine-tune ({time})").format(time=budgetText(seconds))
         reason = self._reason(cases)
         enable(self.ui.tuneButton, reason, _("Make a new model from the slices that you marked as right."))
+        model, longer = self._offer
+        offered = p is not None and p.modelName == model and p.tuneBudget < longer <= self.ui.budgetSpinBox.maximum
+        self.ui.longerButton.visible = offered and not running
+        self.ui.longerButton.text = _("Fine-tune for {time}").format(time=budgetText(longer))
+        enable(self.ui.longerButton, reason, _("Start again with the time that this model needs on this computer."))
         showText(self.ui.tuneReasonLabel, "" if running else reason)
         showText(self.ui.seedsUsedLabel, seedsText(cases))
         idle = "" if running else _("Fine-tune is not running.")
@@ -150,8 +160,17 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
             self.after.show(None)
             return job
 
-        self.run.begin(FinetuneJob, make, self.after.show)
+        def onEnd(outcome: Tuned | TooShort | None) -> None:
+            self._offer = (choices.model, round_budget((outcome and outcome.advised_budget) or 0))
+            self.after.show(outcome if isinstance(outcome, Tuned) else None)
+
+        self.run.begin(FinetuneJob, make, onEnd)
         self.update()
+
+    def onLonger(self) -> None:
+        """Allow the time that is offered from now on, and start."""
+        self.parameters.tuneBudget = self._offer[1]
+        self.onTune()
 
     # The module
 
