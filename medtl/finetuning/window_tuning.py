@@ -197,7 +197,7 @@ def affordable_windows(model: Model, effort: Effort, most: int, run: Run) -> tup
     enough = math.ceil(used + ENOUGH_STEPS * effort.seconds * len(model.networks))
     if used + effort.seconds > run.budget.seconds:
         raise InputError(
-            f"Expected a budget in which {name} can be tuned, found {run.budget.seconds:g} s: one step takes "
+            f"Expected enough time to tune {name}, found {run.budget.seconds:g} s: one step takes "
             f"{effort.seconds:.0f} s on this computer. Allow {enough} s, or at least "
             f"{math.ceil(used + effort.seconds)} s.",
             advice={"budget": enough},

@@ -342,8 +342,9 @@ def why_no_channel(cases: Sequence[Case], card: ModelCard, opened: Any = None) -
     volume that the user looks at."""
     for case in cases:
         if case.fresh and (reason := channels.why_not(card, [case.volume, *case.further])):
-            then = "" if opened in (None, case.volume) else _("Choose this volume first, and press Segment after it.")
-            return f"{case.volume.GetName()}: {reason} {then}".strip()
+            if None in case.further and opened not in (None, case.volume):
+                reason += " " + _("Select this volume above to choose them, then press Segment.")
+            return f"{case.volume.GetName()}: {reason}"
     return ""
 
 

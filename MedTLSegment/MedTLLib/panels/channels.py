@@ -35,6 +35,8 @@ class ChannelsPanel:
         self.ui.inputCaption.text = _("{channel}:").format(channel=_caption(names[0])) if names else _("&Volume:")
         self._showRows(names[1:])
         first = parameters.inputVolume if parameters else None
+        if parameters is None:  # the scene is closed: a volume of the next one may have the same ID
+            self._filled = ("", "")
         if self.card is not None and first is not None:
             self._fill(self.card, first)
         for number, (_label, selector) in enumerate(self._rows, start=1):

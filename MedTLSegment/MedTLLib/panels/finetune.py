@@ -102,6 +102,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         job, curves = self.run.job, tuple(self.run.losses.values())
         if not isinstance(job, FinetuneJob):
             return
+        self.ui.curveLabel.visible = bool(curves)
         if curves:
             text = _("Loss {value}").format(value=f"{curves[-1][-1][1]:.3f}")
             draw(self.ui.curveLabel, curves, job.choices.budget, text)

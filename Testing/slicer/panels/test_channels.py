@@ -241,6 +241,20 @@ def test_closing_the_scene_empties_the_selectors(user):
     assert chosen(user) == ["p3_t1", "p3_t2"]
 
 
+def test_in_the_next_scene_the_channels_are_found_again_for_a_volume_of_the_same_id(user):
+    first, _second = add("p1_t1", "p1_t2")
+    choose(user)
+    before = first.GetID()
+    slicer.mrmlScene.Clear()
+    user.ui.allModelsCheckBox.click()
+    (first,) = add("p3_t1")
+    choose(user, MODEL)
+    add("p3_t2")
+    choose(user)
+    assert first.GetID() == before
+    assert chosen(user) == ["p3_t1", "p3_t2"]
+
+
 # Fine-tune
 
 
@@ -290,7 +304,7 @@ def test_fine_tune_names_the_channel_that_a_case_lacks(user):
     slicer.mrmlScene.RemoveNode(pairs[0][1])
     wait(user)
     # The only T2 that is left is another patient's.
-    assert user.ui.tuneReasonLabel.text.startswith("p1_t1: Choose the volume of each channel. Missing: T2. Choose this")
+    assert user.ui.tuneReasonLabel.text.startswith("p1_t1: Choose the volume of each channel. Missing: T2. Select this")
     user.ui.inputSelector.setCurrentNode(pairs[0][0])
     (other,) = add("something")
     selectors(user)["T2:"].setCurrentNode(other)
