@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -67,7 +68,7 @@ class MedTLSegmentParameterNode:
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     threads: Annotated[int, WithinRange(0, 256)] = 0  # of the model; 0 means all
     flip: bool = False  # average with the mirrored image
-    tuneBudget: Annotated[int, WithinRange(10, 3600)] = 60  # time budget of Fine-tune in seconds
+    tuneBudget: Annotated[int, WithinRange(10, 86400)] = 60  # time budget of Fine-tune in seconds
     tuneStrength: Annotated[float, WithinRange(0.1, 2.0)] = 1.0  # how far Fine-tune may go from the model
 
 
@@ -130,19 +131,21 @@ class MedTLSegmentLogic(ModuleLogic):
 
     def process(
         self,
-        volumeNode: vtkMRMLScalarVolumeNode,
+        volumeNode: vtkMRMLScalarVolumeNode | Sequence[vtkMRMLScalarVolumeNode],
         modelName: str,
         segmentationNode: vtkMRMLSegmentationNode | None = None,
     ) -> vtkMRMLSegmentationNode:
         """
         Segment a volume and return the segmentation; Slicer keeps processing events meanwhile.
-        :param volumeNode: volume to be segmented
+        :param volumeNode: volume to be segmented; for a model of several channels a list of one a channel, in the
+            order of the model's card. The result lies on the grid of the first.
         :param modelName: name of a model, "glioma-flair" for instance
         :param segmentationNode: segmentation to write into; by default a new one
         Raises ValueError on bad input and RuntimeError when the engine cannot run.
         """
-        segmentJob.check(volumeNode, self.packages)
-        return segmentJob.run(self.engine, volumeNode, segmentationNode, segmentJob.Choices(modelName))
+        volumes = volumeNode if isinstance(volumeNode, Sequence) else [volumeNode]
+        segmentJob.check(volumes, self.packages)
+        return segmentJob.run(self.engine, volumes, segmentationNode, segmentJob.Choices(modelName))
 
 
 #

@@ -10,7 +10,7 @@ A message says what was expected, what was found and what to do, in one line.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 MAX_MESSAGE = 2_000  # characters
@@ -33,12 +33,14 @@ class InputError(MedTLError):
     """A file, volume or option cannot be used.
 
     `option` names the setting that resolves it, as the command's arguments call it: "frame", "data_outside". The
-    message does not name it: the command line adds the option where its command has it.
+    message does not name it: the command line adds the option where its command has it. `advice` has numbers of the
+    message for a program to offer: a value by the name of the option, {"budget": 1041.0}.
     """
 
-    def __init__(self, message: str = "", *, option: str = "") -> None:
+    def __init__(self, message: str = "", *, option: str = "", advice: Mapping[str, float] = {}) -> None:
         super().__init__(message)
         self.option = option
+        self.advice = dict(advice)
 
 
 class ModelError(MedTLError):

@@ -19,6 +19,7 @@ LABEL_TAG = "MedTL.label"
 SEEDS_TAG = "MedTL.seeds"  # SEED marks, as JSON
 PROTECTED_TAG = "MedTL.locked"  # set, and not "0": no prediction changes the segment
 TUMOUR_WORDS = ("tumour", "tumor", "lesion")
+LESION_WORDS = (*TUMOUR_WORDS, "cyst", "metasta", "nodule")
 
 Match = Callable[[Segment, Label, ModelCard], bool]
 
@@ -167,6 +168,13 @@ def tumour_segments(segments: Sequence[Segment]) -> list[Segment]:
         or exact
         or [segment for segment in segments if any(word in segment.name.casefold() for word in TUMOUR_WORDS)]
     )
+
+
+def has_lesions(segment_id: str, name: str) -> bool:
+    """True for a segment whose parts are lesions, each to be counted and measured, by its label's id or its name; not
+    for an organ, which counts as a whole."""
+    text = f"{segment_id.rpartition('.')[2]} {name}".casefold()
+    return any(word in text for word in LESION_WORDS)
 
 
 def all_segments(labelmap: Labelmap) -> tuple[Segment, ...]:

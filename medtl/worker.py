@@ -6,7 +6,8 @@ In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cance
      "options"; and "job": "import", "input", "options".
 Out: {"event": "ready", "pid", "version", "path"}; for each job {"id", "event": "progress", "stage", "fraction",
      "seconds_left"}, with "values" (name to number) where there is something to draw, and at last {"id", "event":
-     "done", "result"} or {"id", "event": "error", "kind", "message"}.
+     "done", "result"} or {"id", "event": "error", "kind", "message"}, with "advice" (name of an option to number) where
+     the error has some.
      A line that is no request is answered by an error; its id may be null.
 
 The main thread works, one job at a time. A second thread reads the requests, so that a cancel or the end of input is
@@ -120,7 +121,8 @@ def error_event(error: Exception) -> Request:
     """The error event; the kind of errors that are no MedTLError is "InternalError"."""
     meant = isinstance(error, MedTLError)
     message = " ".join((str(error) if meant else repr(error)).split())
-    return {"event": "error", "kind": type(error).__name__ if meant else "InternalError", "message": message}
+    advice = {"advice": error.advice} if isinstance(error, InputError) and error.advice else {}
+    return {"event": "error", "kind": type(error).__name__ if meant else "InternalError", "message": message, **advice}
 
 
 def run_job(work: Callable[[], object]) -> Request:

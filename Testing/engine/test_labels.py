@@ -17,6 +17,7 @@ from medtl.labels import (
     MODEL_TAG,
     candidates,
     family_of,
+    has_lesions,
     id_of,
     is_own,
     label_segments,
@@ -145,6 +146,21 @@ def test_the_tumour_is_the_segment_that_is_called_so():
     assert tumour_segment([kidney]) is None
     with pytest.raises(InputError, match="one segment of a tumour, found 2"):
         tumour_segment([replace(tumour, name="Left tumour"), replace(tumour, id="s3", name="Right tumour")])
+
+
+@pytest.mark.parametrize(
+    ("segment_id", "name", "lesions"),
+    [
+        ("glioma-flair.lesion", "Glioma (FLAIR abnormality)", True),
+        ("organs.liver_tumor", "liver_tumor", True),
+        ("Segment_1", "Kidney cyst", True),
+        ("organs.liver", "Liver", False),
+        ("liver-tumour.liver", "Liver", False),  # the family says nothing about one of its labels
+        ("Segment_2", "Segment_2", False),
+    ],
+)
+def test_a_tumour_has_lesions_and_an_organ_has_not(segment_id, name, lesions):
+    assert has_lesions(segment_id, name) == lesions
 
 
 def test_only_what_the_model_wrote_is_its_own():

@@ -85,7 +85,7 @@ def talk(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 def fail(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     if request["options"].get("expected"):
-        raise InputError("Expected a volume,\nfound none. Choose one.")
+        raise InputError("Expected a volume,\nfound none. Choose one.", advice=request["options"].get("advice", {}))
     raise KeyError("no\nsuch key")
 
 
@@ -493,6 +493,8 @@ def test_a_job_that_fails_is_answered_on_one_line_and_the_next_one_works(client:
     client.send({"id": 1, "job": "fail", "options": {"expected": True}})
     message = "Expected a volume, found none. Choose one."
     assert client.read() == {"id": 1, "event": "error", "kind": "InputError", "message": message}
+    client.send({"id": 5, "job": "fail", "options": {"expected": True, "advice": {"budget": 30.0}}})
+    assert client.read()["advice"] == {"budget": 30.0}
     client.send({"id": 2, "job": "fail", "options": {}})
     record = client.read()
     assert (record["kind"], record["message"]) == ("InternalError", r"KeyError('no\nsuch key')")

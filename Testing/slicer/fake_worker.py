@@ -47,7 +47,9 @@ def do(request: dict[str, Any]) -> None:
     if job == "warn":
         sys.stderr.write("a warning\n")
         sys.stderr.flush()
-    if job != "sit":  # until it is cancelled
+    if job == "advise":
+        send(id=job_id, event="error", kind="InputError", message="Allow 30 s.", advice={"budget": 30})
+    elif job != "sit":  # until it is cancelled
         send(id=job_id, event="done", result={"job": job, "folder": str(Path.cwd()), "pid": os.getpid()})
 
 

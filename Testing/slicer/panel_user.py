@@ -87,7 +87,7 @@ class FakeWorker:
         if job_id in self.jobs and self.answers_cancel:
             on_error = self.jobs.pop(job_id)[2]
             slicer.app.processEvents()
-            on_error("Cancelled", "The job was cancelled.")
+            on_error("Cancelled", "The job was cancelled.", {})
 
     def stop(self) -> None:
         self.state = "stopped"
@@ -131,8 +131,8 @@ class FakeWorker:
         for _turn in range(4):  # the panel reads, fills and shows in turns of the event loop
             slicer.app.processEvents()
 
-    def error(self, kind: str, message: str) -> None:
-        self.jobs.pop(min(self.jobs))[2](kind, message)
+    def error(self, kind: str, message: str, **advice: float) -> None:
+        self.jobs.pop(min(self.jobs))[2](kind, message, advice)
 
 
 class FakePackages:

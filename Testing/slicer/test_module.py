@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from panel_user import LESION, MODEL, MODULE, PHANTOM, ROOT, FakeWorker, User, voxels
+from panel_user import LESION, MODEL, MODULE, PHANTOM, ROOT, FakeWorker, User, paint, voxels
 
 from medtl.io.read import read_volume
+from medtl.model.card import load_card
+from medtl.model.store import find_model
 from medtl.phantom import head
 from MedTLLib import samples
 from MedTLLib.jobs import packages
 from MedTLLib.jobs.worker import Worker
 from MedTLLib.module import ModuleWidget
+from MedTLLib.seeds import marks
 
 ENGINE_PYTHON = os.environ.get("MEDTL_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
 needs_engine = pytest.mark.skipif(
@@ -249,7 +252,7 @@ print(folder)
 
 
 @needs_engine
-def test_nnu_net_s_results_of_two_channels_are_imported_and_run_by_the_real_engine(served, tmp_path):
+def test_nnu_net_s_results_of_two_channels_are_imported_run_and_fine_tuned_by_the_real_engine(served, tmp_path):
     user = served
     made = subprocess.run(
         [ENGINE_PYTHON, "-c", MAKE_RESULTS, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
@@ -260,8 +263,8 @@ def test_nnu_net_s_results_of_two_channels_are_imported_and_run_by_the_real_engi
     host.process_until(lambda: user.ui.importButton.enabled, 90.0, "The import")
     name = "Tiny-3d_fullres"
     assert user.status() == f"Imported: {name}."
-    for called in ("p1_t1", "p1_t2"):
-        volume = samples.volume_node(head(1, (16, 16, 4), (2.0, 2.0, 10.0)).volume, called)
+    for number, called in enumerate(("p1_t2", "p1_t1")):
+        volume = samples.volume_node(head(number, (16, 16, 4), (2.0, 2.0, 10.0)).volume, called)
     slicer.app.processEvents()
     combo = user.ui.modelCombo
     combo.currentIndex = combo.findData(name)
@@ -273,6 +276,28 @@ def test_nnu_net_s_results_of_two_channels_are_imported_and_run_by_the_real_engi
     ids = segmentation.GetSegmentation().GetSegmentIDs()
     assert ids == (f"{name}.edema", f"{name}.core")
     assert sum(voxels(segmentation, volume, each).sum() for each in ids) > 0
+
+    card = load_card(find_model(name))
+    corrected = {each: np.zeros((4, 16, 16), bool) for each in ids}
+    corrected[ids[0]][1:3, 4:12, 4:8] = True
+    corrected[ids[1]][1:3, 4:12, 8:12] = True
+    for each, mask in corrected.items():
+        paint(segmentation, volume, mask, each)
+    for k in (1, 2):
+        marks.mark(segmentation, volume, card, k)
+    user.ui.finetuneBox.collapsed = False
+    user.ui.budgetSpinBox.value = 20
+    host.process_until(lambda: user.ui.tuneButton.enabled, 10.0, "The marks")
+    user.ui.tuneButton.click()
+    host.process_until(lambda: user.ui.tuneButton.enabled, 120.0, "The tuned model")
+    assert user.ui.tuneStatusLabel.text.startswith("Done in"), user.ui.tuneStatusLabel.text
+    assert user.ui.compareBox.visible
+    user.ui.putButton.click()
+    for each, mask in corrected.items():
+        np.testing.assert_array_equal(voxels(segmentation, volume, each)[1:3], mask[1:3])
+    user.ui.useButton.click()
+    assert user.chosen.modelName == f"{name}-tuned-1"
+    assert not user.ui.reasonLabel.visible, user.ui.reasonLabel.text
     assert "torch" not in sys.modules
 
 

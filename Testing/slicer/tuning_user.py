@@ -68,12 +68,12 @@ class TuningWorker(FakeWorker):
     def values(self, **values: float) -> None:
         self.jobs[min(self.jobs)][3](values)
 
-    def tuned(self, mask: np.ndarray | None = TRUTH, **facts: Any) -> None:
-        """The job's output is a new model and, for one case, this mask (Z, Y, X)."""
+    def tuned(self, mask: np.ndarray | None = TRUTH, advised: float | None = None, **facts: Any) -> None:
+        """The job's output is a new model and, for one case, this mask (Z, Y, X); it advises a longer time."""
         request = self.requests[min(self.jobs) - 1]
         name = request["output"]
         bundle(name, request["model"])
-        answer = record(name, **facts)
+        answer = record(name, **facts) | ({"advised_budget": advised} if advised else {})
         if "result" in request["options"] and mask is not None:
             path = self.folder / request["options"]["result"]
             geometry = read_volume(path.parent / "image-0.nrrd").geometry

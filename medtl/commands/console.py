@@ -216,7 +216,9 @@ def without_nan(value: Any) -> Any:
 
 
 def volume_text(segment: SegmentFigures) -> str:
-    """The volume of a segment in words: mL, where the spacing is real, and its largest lesion."""
+    """The volume of a segment in words: mL, where the spacing is real, and its largest part."""
+    from ..labels import has_lesions
+
     ml, lesions = segment.volume_ml, segment.lesions
     if ml is None:
         return f"{segment.name}: volume unknown, no real spacing"
@@ -225,7 +227,8 @@ def volume_text(segment: SegmentFigures) -> str:
         return f"{line}, largest diameter {lesions[0].diameter_mm:.0f} mm"
     if lesions:
         first = lesions[0]
-        line += f" in {len(lesions)} lesions, the largest {first.volume_ml:.1f} mL, {first.diameter_mm:.0f} mm"
+        parts = "lesions" if has_lesions(segment.id, segment.name) else "parts"
+        line += f" in {len(lesions)} {parts}, the largest {first.volume_ml:.1f} mL, {first.diameter_mm:.0f} mm"
     return line
 
 

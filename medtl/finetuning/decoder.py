@@ -53,12 +53,15 @@ class Trained:
 
 
 class Examples(Protocol):
-    """SEED slices with augmented copies, as a model's decoders are tuned on them. `warnings` are for the user. The
-    networks take `slice_seconds` for each slice of the first case when they segment all of it, and `look_seconds` for
-    one slice alone."""
+    """SEED slices with augmented copies, as a model's decoders are tuned on them. `warnings` are for the user;
+    `advised_budget` are the seconds that would do, where the time suffices for few steps only. The networks take
+    `slice_seconds` for each slice of the first case when they segment all of it, and `look_seconds` for one slice
+    alone."""
 
     @property
     def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def advised_budget(self) -> float | None: ...
     @property
     def slice_seconds(self) -> float: ...
     @property

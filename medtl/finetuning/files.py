@@ -84,7 +84,7 @@ class SeedCases:
 class TuningResult:
     """What came of a tuning, as `medtl finetune --json` prints it: the bundle, `sha256` of its weights, and the outcome
     with all warnings as its `notes`; the labelmap of the case and the weight of its interpolation, where one was
-    written."""
+    written; `advised_budget` in seconds, where there was time for few steps."""
 
     output: str
     name: str
@@ -93,6 +93,7 @@ class TuningResult:
     outcome: Outcome = field(metadata=SPREAD)
     result: str | None = field(default=None, metadata=OPTIONAL)
     blend_weight: float | None = field(default=None, metadata=OPTIONAL)
+    advised_budget: float | None = field(default=None, metadata=OPTIONAL)
 
 
 def finetune_files(
@@ -156,6 +157,7 @@ def finetune_files(
         outcome,
         result=str(written) if written else None,
         blend_weight=result.weight if result and written else None,
+        advised_budget=tuned.advised_budget,
     )
 
 

@@ -42,7 +42,7 @@ DEFAULT_ALPHA = 0.5  # half-way to the tuned weights, where the next cases gain 
 class Finetuned:
     """A tuned model, its weights in place: `alpha` lies between the old ones (0) and the tuned ones (1). `warnings` are
     the run's own, `guard_warnings` those of the readers of the guard set; `slice_seconds` is what the networks take for
-    a slice of the first case."""
+    a slice of the first case. Where there was time for few steps, `advised_budget` are the seconds that would do."""
 
     model: Model
     weights: Weights
@@ -57,6 +57,7 @@ class Finetuned:
     warnings: tuple[str, ...] = ()
     guard_warnings: tuple[str, ...] = ()
     slice_seconds: float = 0.0
+    advised_budget: float | None = None
 
 
 Volumes = TypeVar("Volumes", bound=Volume | Sequence[Volume])
@@ -118,6 +119,7 @@ def finetune(model: Model, cases: Marked, run: Run) -> Finetuned:
         warnings,
         guard.warnings,
         examples.slice_seconds,
+        examples.advised_budget,
     )
 
 

@@ -33,6 +33,11 @@ class SliceExamples:
         """The seconds that the network takes for a slice."""
         return self.slice_seconds
 
+    @property
+    def advised_budget(self) -> float | None:
+        """None: a step on slices is short."""
+        return None
+
     def parameters(self) -> tuple[dict[str, torch.nn.Parameter], ...]:
         """The decoder's parameters, by name, of the one network."""
         return (decoder_parameters(self.model, [f[:1] for f in self.copies[0].features]),)

@@ -61,6 +61,7 @@ class WindowExamples:
     slice_seconds: float
     look_seconds: float
     warnings: tuple[str, ...] = ()
+    advised_budget: float | None = None
 
     def parameters(self) -> tuple[dict[str, torch.nn.Parameter], ...]:
         """The parameters to tune of each fold, by name."""
@@ -126,7 +127,7 @@ def window_examples(model: Model, cases: Sequence[WindowCase], tuning: Tuning, r
     planar = len(spec.patch) == 2
     most = max(1, min(tuning.batch, BATCH_PIXELS // math.prod(spec.patch))) if planar else BATCH_WINDOWS
     effort = effort_of(model, budget)
-    batch, warnings = affordable_windows(model, effort, most, run)
+    batch, warnings, advised = affordable_windows(model, effort, most, run)
     wanted = WINDOWS_A_SEED * sum(len(case.truth) for case in cases)
     until, cached = budget.used + budget.seconds / 8, list[EncodedWindow]()
     while not cached or (len(cached) < wanted and budget.used < until):
@@ -140,7 +141,7 @@ def window_examples(model: Model, cases: Sequence[WindowCase], tuning: Tuning, r
     counts = windows_along(cases[0])
     look = forward * math.prod(n for axis, n in enumerate(counts) if axis != cases[0].axis)
     whole = 1.5 * forward * math.prod(counts) / len(cases[0].occupied)  # with what comes after the network
-    return WindowExamples(model, cases, frozenset(), batch, cached, effort.tuned, whole, look, warnings)
+    return WindowExamples(model, cases, frozenset(), batch, cached, effort.tuned, whole, look, warnings, advised)
 
 
 @dataclass(frozen=True)
@@ -194,9 +195,9 @@ def measure_step(
     return budget.used - began, kept
 
 
-def affordable_windows(model: Model, effort: Effort, most: int, run: Run) -> tuple[int, tuple[str, ...]]:
+def affordable_windows(model: Model, effort: Effort, most: int, run: Run) -> tuple[int, tuple[str, ...], float | None]:
     """The windows of a step: as many as ENOUGH_STEPS of each fold fit into the time that is left, within free memory;
-    one where that is too much for the time, with a warning.
+    one where that is too much for the time, with a warning and the budget that would do.
 
     Raises: InputError when the time does not suffice for one step, DeviceError when memory does not.
     """
@@ -207,17 +208,18 @@ def affordable_windows(model: Model, effort: Effort, most: int, run: Run) -> tup
             f"Expected {effort.bytes / 1e9:.1f} GB of free memory to tune {name}, found {free / 1e9:.1f} GB. Close "
             "other programs, or tune a smaller network."
         )
+    enough = math.ceil(used + ENOUGH_STEPS * effort.seconds * len(model.networks))
     if used + effort.seconds > run.budget.seconds:
-        enough = used + ENOUGH_STEPS * effort.seconds * len(model.networks)
         raise InputError(
-            f"Expected a budget in which {name} can be tuned, found {run.budget.seconds:g} s: one step takes "
-            f"{effort.seconds:.0f} s on this computer. Allow {enough:.0f} s, or at least "
-            f"{used + effort.seconds:.0f} s."
+            f"Expected enough time to tune {name}, found {run.budget.seconds:g} s: one step takes "
+            f"{effort.seconds:.0f} s on this computer. Allow {enough} s, or at least "
+            f"{math.ceil(used + effort.seconds)} s.",
+            advice={"budget": enough},
         )
     steps = (run.budget.seconds - used) / max(effort.seconds, 1e-9) / len(model.networks)
     count = min(most, int(steps / ENOUGH_STEPS), most if free is None else int(free / max(effort.bytes, 1)))
     slow = f"This computer is slow for {name}: there was time for about {steps:.0f} steps. Allow more."
-    return max(count, 1), () if count else (slow,)
+    return (count, (), None) if count else (1, (slow,), enough)
 
 
 def time_forward(model: Model, case: WindowCase, budget: TimeBudget) -> float:

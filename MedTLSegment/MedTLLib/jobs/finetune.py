@@ -1,6 +1,7 @@
 """A job of Fine-tune: from the marked slices of all cases to a new model. No Qt."""
 
 import itertools
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,13 +26,13 @@ from ..mrml.tags import own_ids, tag_of
 from ..mrml.views import LABEL_MAP
 from ..prediction import writer
 from ..seeds import marks, storage
-from . import regions
+from . import channels, regions
 from .job import Ending, Job, Step, discard, new_folder, stage_text
-from .segment import Finished
+from .segment import Finished, channels_of
 
 ReadMarks = Callable[[Any, Any, ModelCard], Any]  # what `marks.read_marks` does
 
-SEEDS, RESULT = "seeds.json", "result.seg.nrrd"
+IMAGE, CHANNEL, SEEDS, RESULT = "image-{}.nrrd", "image-{}-channel-{}.nrrd", "seeds.json", "result.seg.nrrd"
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,15 @@ class Choices:
 
 @dataclass(frozen=True)
 class Case:
-    """A segmentation with marks, the volume that they are on, and the numbers of fresh and of stale marks."""
+    """A segmentation with marks, the volume that they are on, and the numbers of fresh and of stale marks. `further`
+    are the volumes of the other channels of the model, None for one that is missing."""
 
     segmentation: Any
     volume: Any
     fresh: int
     stale: int
     warnings: tuple[str, ...] = ()
+    further: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,10 @@ class FinetuneJob(Job):
             _("Stopped. The best model so far is kept.") if best else _("Stopped. Nothing was changed."), best
         )
 
-    def after_failure(self) -> "Tuned | None":
-        return recover_best(self)
+    def after_failure(self, advice: Mapping[str, float]) -> "Tuned | TooShort | None":
+        """The best model so far; where the time was too short to begin, the time that would do."""
+        best = recover_best(self)
+        return best if best or "budget" not in advice else TooShort(advice["budget"])
 
     def after_drop(self) -> None:
         """The engine may still read the folder, and keeps the best model so far as it ends."""
@@ -154,6 +159,18 @@ class Tuned:
     labelmap: Labelmap | None = None
     seconds: float = 0.0
 
+    @property
+    def advised_budget(self) -> float | None:
+        """The seconds that would do, where there was time for few steps only."""
+        return self.record.get("advised_budget")
+
+
+@dataclass(frozen=True)
+class TooShort:
+    """The outcome of a job whose time is too short to begin: the seconds that would do."""
+
+    advised_budget: float
+
 
 class MarkedCases:
     """The marked cases of the scene. A case is read again only after a change, because a large one takes a while."""
@@ -162,9 +179,10 @@ class MarkedCases:
         self._read_marks = read_marks
         self._read: dict[str, tuple[tuple[object, ...], Case]] = {}
 
-    def cases(self, card: ModelCard, open_volume: Any = None) -> tuple[Case, ...]:
+    def cases(self, card: ModelCard, chosen: Sequence[Any] = (None,)) -> tuple[Case, ...]:
         """Every segmentation with marks of the model's family. Its volume is the first of `volumes_of` with a fresh
-        mark; without one nothing is fresh.
+        mark; without one nothing is fresh. `chosen` are the volumes that the user chose, one a channel; see
+        `further_of` for those of other cases.
         """
         read: dict[str, tuple[tuple[object, ...], Case]] = {}
         for segmentation in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
@@ -172,7 +190,7 @@ class MarkedCases:
             tags = tuple(tag_of(segmentation.GetSegmentation().GetSegment(i), storage.TAG) for i in ids)
             if segmentation.GetHideFromEditors() or not any(tags):
                 continue
-            volumes = volumes_of(segmentation, open_volume)
+            volumes = volumes_of(segmentation, chosen[0])
             places = tuple((volume.GetID(), volume_state(volume)) for volume in volumes)
             state = (card.family, tags, segmentation_state(segmentation), places)
             before = self._read.get(segmentation.GetID())
@@ -180,7 +198,7 @@ class MarkedCases:
                 before = (state, self._case(segmentation, volumes, card))
             read[segmentation.GetID()] = before
         self._read = read
-        return tuple(case for _, case in read.values())
+        return tuple(replace(case, further=further_of(case, card, chosen)) for _, case in read.values())
 
     def _case(self, segmentation: Any, volumes: Sequence[Any], card: ModelCard) -> Case:
         cases = []
@@ -209,10 +227,14 @@ def volumes_of(segmentation: Any, open_volume: Any = None) -> tuple[Any, ...]:
     return tuple(v for v in dict.fromkeys((open_volume, *others)) if v is not None)
 
 
+def further_of(case: Case, card: ModelCard, chosen: Sequence[Any]) -> tuple[Any, ...]:
+    """The volumes of the case for all channels but the first: those `chosen` where the case is open, else those of its
+    last prediction; None for one that is not known. None is found by its name: the user would not see it."""
+    return tuple(chosen[1:] if case.volume is chosen[0] else channels_of(case.segmentation, card))
+
+
 def why_not_tunable(card: ModelCard) -> str:
     """Why the model cannot be tuned, whatever is marked; empty when it can."""
-    if len(card.input.channels) > 1:
-        return str(_("{name} sees several channels: tune it by the command medtl finetune.").format(name=card.name))
     if card.windows is not None and card.windows.foreground:
         return str(_("{name} cannot be tuned: it sees a part of the volume that it chooses.").format(name=card.name))
     return ""
@@ -231,18 +253,25 @@ def free_name(family: str) -> str:
 def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) -> FinetuneJob:
     """A job whose folder below `root` holds the images and the fresh SEEDs of the cases, as they are now.
 
-    Raises: InputError when nothing is marked, a case does not fit, or the folder cannot be written.
+    Raises: InputError when nothing is marked, a case does not fit or lacks a channel, or the folder cannot be written.
     """
     marked = [case for case in cases if case.fresh]
+    if reason := why_no_channel(marked, card):
+        raise InputError(reason)
     with new_folder(root) as folder:
-        given = []
+        given, further = [], dict[Path, tuple[Path, ...]]()
         for number, case in enumerate(marked):
-            path = folder / f"image-{number}.nrrd"
+            path = folder / IMAGE.format(number)
             scene.write_volume(case.volume, path)
             given.append((case.segmentation, case.volume, path))
-        collected = marks.collect(given, card)
+            further[path] = tuple(folder / CHANNEL.format(number, n) for n, _volume in enumerate(case.further, start=1))
+            for volume, channel in zip(case.further, further[path], strict=True):
+                scene.write_volume(volume, channel)
         # A bundle lists its cases, and the name of a volume may be a patient's.
-        write_seeds(folder / SEEDS, [replace(seed, case=seed.image.stem) for seed in collected])
+        collected = [
+            replace(seed, case=seed.image.stem, channels=further[seed.image]) for seed in marks.collect(given, card)
+        ]
+        write_seeds(folder / SEEDS, collected)
     used = tuple(
         UsedCase(reference_to(case.segmentation), reference_to(case.volume), volume_state(case.volume))
         for case in marked
@@ -293,12 +322,30 @@ def _states_left(name: str) -> list[Path]:
     return sorted(states, key=lambda folder: (len(folder.name), folder.name), reverse=True)
 
 
+def round_budget(seconds: float) -> int:
+    """At least this time in seconds, a time that a person would choose: whole minutes, above ten minutes every five,
+    above an hour every thirty."""
+    step = next((step for step, until in ((60, 600), (300, 3600)) if seconds <= until), 1800)
+    return math.ceil(seconds / step) * step
+
+
 def why_nothing_to_learn(cases: Sequence[Case]) -> str:
     """Why there is nothing to learn from; empty when there is."""
     if any(case.fresh for case in cases):
         return ""
     warnings = " ".join(dict.fromkeys(warning for case in cases for warning in case.warnings))
     return f"{_('Mark at least one slice as right first.')} {warnings}".strip()
+
+
+def why_no_channel(cases: Sequence[Case], card: ModelCard, opened: Any = None) -> str:
+    """Why the volumes of a case that counts are not one a channel of the model; empty when they are. `opened` is the
+    volume that the user looks at."""
+    for case in cases:
+        if case.fresh and (reason := channels.why_not(card, [case.volume, *case.further])):
+            if None in case.further and opened not in (None, case.volume):
+                reason += " " + _("Select this volume above to choose them, then press Segment.")
+            return f"{case.volume.GetName()}: {reason}"
+    return ""
 
 
 def problem(tuned: Tuned) -> str:

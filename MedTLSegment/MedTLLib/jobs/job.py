@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +63,9 @@ class Job:
         discard(self)
         return Ending(_("Cancelled. Nothing was changed."))
 
-    def after_failure(self) -> Any:
-        """The outcome of a failed job, if it has one. Its folder stays, for Maintenance."""
+    def after_failure(self, advice: Mapping[str, float]) -> Any:
+        """The outcome of a failed job, if it has one; see `run.Engine` for `advice`. Its folder stays, for
+        Maintenance."""
         return None
 
     def after_drop(self) -> None:

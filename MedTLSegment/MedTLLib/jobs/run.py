@@ -1,7 +1,7 @@
 """Running a job of any kind: its start, its progress, Cancel, and its end. No Qt, no widget."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,7 +16,7 @@ from .logbundle import Failure
 State = Literal["idle", "waiting", "running", "cancelling"]
 OnProgress = Callable[[str, float, "float | None"], None]
 OnDone = Callable[[dict[str, Any]], None]
-OnError = Callable[[str, str], None]
+OnError = Callable[[str, str, Mapping[str, float]], None]
 OnValues = Callable[[dict[str, float]], None]
 
 START, FILL = "start", "fill"  # stages before the first one of the engine, and after its last one
@@ -27,7 +27,8 @@ class Engine(Protocol):
     """The process that does the jobs; `jobs.worker.Worker` is the real one.
 
     Callbacks come from the event loop, never from within `submit`; each job is answered once, by `on_done` or
-    `on_error`, or by neither after it was dropped.
+    `on_error`, or by neither after it was dropped. `on_error(kind, message, advice)` gets what the message advises:
+    a number by the name of an option.
     """
 
     folder: Path  # paths in requests are relative to it
@@ -171,14 +172,14 @@ class JobRun:
         if job is self.job:
             self._take_step(job, job.steps(), result)
 
-    def _on_error(self, job: Job, kind: str, message: str) -> None:
+    def _on_error(self, job: Job, kind: str, message: str, advice: Mapping[str, float]) -> None:
         if job is not self.job:
             return
         if kind == "Cancelled":
             self._settle(job)
         else:
             logging.error("MedTL: %s: %s", kind, message)
-            self._fail(job, kind, message)
+            self._fail(job, kind, message, advice)
 
     # The end
 
@@ -214,11 +215,11 @@ class JobRun:
         else:
             self._end(ending)
 
-    def _fail(self, job: Job, kind: str, message: str) -> None:
+    def _fail(self, job: Job, kind: str, message: str, advice: Mapping[str, float] = {}) -> None:
         if job is self.job:
             seconds = self.engine.now() - job.started
             self.failures.append(Failure(kind, self.stage, job.choices.device, seconds))
-            self._end(Ending(message, job.after_failure()))
+            self._end(Ending(message, job.after_failure(advice)))
 
     def _end(self, ending: Ending) -> None:
         self.job, self.state, self.fraction = None, "idle", None

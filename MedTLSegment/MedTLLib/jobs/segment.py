@@ -13,11 +13,13 @@ from slicer.i18n import tr as _
 
 from medtl.errors import InputError
 from medtl.io.read import read_labelmap
+from medtl.model.card import ModelCard
 from medtl.volume import Labelmap
 
 from ..mrml import scene
 from ..mrml.editors import open_editor
 from ..mrml.states import node_of, reference_to, segmentation_state, volume_state
+from ..mrml.tags import MODEL_TAG, tag_of
 from ..prediction import writer
 from ..results.volume_table import SPACING, table_of
 from . import regions
@@ -28,6 +30,7 @@ from .packages import Packages
 from .run import Engine
 
 IMAGE, CHANNEL, RESULT = "image.nrrd", "channel-{}.nrrd", "result.seg.nrrd"
+CHANNEL_ROLE = "MedTL.{family}.channel{number}"  # of a node reference of the segmentation, from 1
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,11 @@ class SegmentJob(Job):
     only: np.ndarray | None  # bool (Z, Y, X), where the result may be written; None for everywhere
     folder: Path
     started: float
-    channels: int = 1  # of the model: each has a file, that of the volume is the first
+    further: tuple[Any, ...] = ()  # vtkWeakReferences to the volumes of the other channels: each has a file
 
     @property
     def request(self) -> dict[str, Any]:
-        further = [f"{self.folder.name}/{CHANNEL.format(number)}" for number in range(1, self.channels)]
+        further = [f"{self.folder.name}/{CHANNEL.format(number)}" for number, _ in enumerate(self.further, start=1)]
         options: dict[str, Any] = {"flip": self.choices.flip, "device": self.choices.device}
         if self.choices.threads:
             options["threads"] = self.choices.threads
@@ -150,7 +153,7 @@ def begin(
         only,
         folder,
         time.monotonic(),
-        1 + len(further),
+        tuple(map(reference_to, further)),
     )
 
 
@@ -190,6 +193,7 @@ def finish(job: SegmentJob, labelmap: Labelmap, result: Mapping[str, Any]) -> Fi
             written = writer.write(labelmap, grid, None, writer.Options(only=job.only), name)
     discard(job)
     segmentation = slicer.mrmlScene.GetNodeByID(written.segmentation_id)
+    _remember_channels(job, segmentation, written.segment_ids)
     for record in result.get("results", ()):
         warnings += tuple(str(warning) for warning in record["warnings"])
         if any(segment["volume_ml"] is None for segment in record["segments"]):
@@ -233,20 +237,29 @@ def why_not_target(target: Any) -> str:
     return ""
 
 
-def check(volume: Any, packages: Packages) -> None:
+def channels_of(segmentation: Any, card: ModelCard) -> list[Any]:
+    """The volumes of all channels but the first that the last prediction of this model, or of a relative, was made
+    from; None for one that is not known, or was deleted."""
+    roles = (CHANNEL_ROLE.format(family=card.family, number=n) for n in range(1, len(card.input.channels)))
+    return [segmentation.GetNodeReference(role) for role in roles]
+
+
+def check(volumes: Sequence[Any], packages: Packages) -> None:
     """Raise ValueError for what cannot be segmented, RuntimeError when the engine's packages are missing."""
     try:
-        scene.check_volume(volume)
+        for volume in volumes or (None,):
+            scene.check_volume(volume)
     except InputError as error:
         raise ValueError(str(error)) from error
     check_packages(packages)
 
 
-def run(engine: Engine, volume: Any, target: Any, choices: Choices) -> Any:
-    """The segmentation node that a whole job gives; see `run_blocking` for the errors."""
+def run(engine: Engine, volumes: Sequence[Any], target: Any, choices: Choices) -> Any:
+    """The segmentation node that a whole job on these volumes, one a channel, gives; see `run_blocking` for the
+    errors."""
 
     def make(root: Path) -> SegmentJob:
-        return begin(volume, target, choices, root)
+        return begin(volumes[0], target, choices, root, further=volumes[1:])
 
     return run_blocking(engine, SegmentJob, make).segmentation
 
@@ -263,6 +276,15 @@ def changes_since(job: SegmentJob, volume: Any, target: Any) -> tuple[str, ...]:
     elif job.target and segmentation_state(target) != job.target_state:
         warnings.append(_("The chosen segmentation was edited while the model ran: the result is in a new one."))
     return tuple(warnings)
+
+
+def _remember_channels(job: SegmentJob, segmentation: Any, segment_ids: Sequence[str]) -> None:
+    """Let the segmentation refer to the volumes of the job's other channels."""
+    for segment_id in segment_ids[:1]:
+        family = tag_of(segmentation.GetSegmentation().GetSegment(segment_id), MODEL_TAG)
+        for number, volume in enumerate(map(node_of, job.further), start=1):
+            role = CHANNEL_ROLE.format(family=family, number=number)
+            segmentation.SetNodeReferenceID(role, volume.GetID() if volume is not None else None)
 
 
 @contextmanager

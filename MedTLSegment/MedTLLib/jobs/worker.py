@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -119,8 +119,8 @@ class Worker:
     ) -> int:
         """The id of a new job; the process is started where none is there.
 
-        `on_progress(stage, fraction, seconds_left)`, `on_done(result)` and `on_error(kind, message)`: the kinds of
-        the engine, and "WorkerMissing" (cannot be started), "WorkerRefused" (another MedTL) and "WorkerDied".
+        `on_progress(stage, fraction, seconds_left)`, `on_done(result)` and `on_error(kind, message, advice)`: the kinds
+        of the engine, and "WorkerMissing" (cannot be started), "WorkerRefused" (another MedTL) and "WorkerDied".
         `on_values(values)` gets figures to draw, by name, from the jobs that have some.
         """
         self._last_id += 1
@@ -281,8 +281,9 @@ class Worker:
                     self._later(partial(self._jobs[job_id].on_values, values))
             case {"id": int(job_id), "event": "done", "result": result}:
                 self._answer(job_id, partial(self._jobs[job_id].on_done, result))
-            case {"id": int(job_id), "event": "error", "kind": kind, "message": message}:
-                self._answer_error(job_id, str(kind), str(message))
+            case {"id": int(job_id), "event": "error", "kind": kind, "message": message, **rest}:
+                advice = rest.get("advice")
+                self._answer_error(job_id, str(kind), str(message), advice if isinstance(advice, dict) else {})
             case _:
                 log.warning("The engine wrote an unknown line: %r", line[:200])
 
@@ -307,8 +308,8 @@ class Worker:
         if not self._jobs:
             self._idle.start(self._idle_ms)
 
-    def _answer_error(self, job_id: int, kind: str, message: str) -> None:
-        self._answer(job_id, partial(self._jobs[job_id].on_error, kind, message))
+    def _answer_error(self, job_id: int, kind: str, message: str, advice: Mapping[str, float] = {}) -> None:
+        self._answer(job_id, partial(self._jobs[job_id].on_error, kind, message, advice))
 
     def _answer_all_errors(self, kind: str, message: str) -> None:
         for job_id in tuple(self._jobs):

@@ -25,7 +25,7 @@ class ChannelsPanel:
         self.parameters: Any = None
         self.card: ModelCard | None = None
         self._rows: list[tuple[Any, Any]] = []  # a caption and a selector for each channel but the first
-        self._filled = ("", "")  # the model and the first volume for which the selectors were filled
+        self._filled = ("", "")  # the family of models and the first volume for which the selectors were filled
         showText(ui.channelsLabel, "")
 
     def update(self, parameters: Any, card: ModelCard | None) -> None:
@@ -35,6 +35,8 @@ class ChannelsPanel:
         self.ui.inputCaption.text = _("{channel}:").format(channel=_caption(names[0])) if names else _("&Volume:")
         self._showRows(names[1:])
         first = parameters.inputVolume if parameters else None
+        if parameters is None:  # the scene is closed: a volume of the next one may have the same ID
+            self._filled = ("", "")
         if self.card is not None and first is not None:
             self._fill(self.card, first)
         for number, (_label, selector) in enumerate(self._rows, start=1):
@@ -58,19 +60,19 @@ class ChannelsPanel:
         return channels.why_not(self.card, self.volumes()) if self.card else ""
 
     def _fill(self, card: ModelCard, first: Any) -> None:
-        now, before = (card.name, first.GetID()), self._filled
+        now, before = (card.family, first.GetID()), self._filled
         if now == before:
             return
         # At first there may be a choice already: of the scene that was opened.
         kept = [None] * (len(card.input.channels) - 1) if before[0] else self.volumes()[1:]
-        self._take(channels.filled(card, [first, *kept], swap=card.name != before[0]))
+        self._take(channels.filled(card, [first, *kept], swap=card.family != before[0]))
 
     def _take(self, chosen: list[Any]) -> None:
         """Choose these volumes, one a channel."""
         assert self.card is not None
         for number, volume in enumerate(chosen[1:], start=1):
             self._keep(number, volume)
-        self._filled = (self.card.name, chosen[0].GetID())
+        self._filled = (self.card.family, chosen[0].GetID())
         self.parameters.inputVolume = chosen[0]  # last: it makes the panel update again
 
     def _volume(self, number: int) -> Any:

@@ -14,8 +14,12 @@ from MedTLLib.jobs.finetune import (
     Choices,
     FinetuneJob,
     MarkedCases,
+    TooShort,
+    Tuned,
     begin,
+    round_budget,
     volumes_of,
+    why_no_channel,
     why_not_tunable,
     why_nothing_to_learn,
 )
@@ -40,6 +44,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         self.markedCases = MarkedCases()
         self.after = TunedPanel(ui, segment, onFinished)
         self.entered = False
+        self._offer = ("", 0)  # a model, and the seconds with which it can be tuned better
         self._watched: list[Any] = []
         self._soon = qt.QTimer(ui.finetuneBox)
         self._soon.setSingleShot(True)
@@ -49,6 +54,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         segment.followers.append(self.updateSoon)
         ui.finetuneBox.connect("contentsCollapsed(bool)", self.updateSoon)
         ui.tuneButton.connect("clicked()", self.onTune)
+        ui.longerButton.connect("clicked()", self.onLonger)
         ui.tuneCancelButton.connect("clicked()", run.cancel)
 
     @property
@@ -71,13 +77,18 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
 
     def update(self) -> None:
         """Show what the scene and the parameter node say."""
-        self._watch()
         cases = self.cases()
+        self._watch(cases)
         running, p = self.progress.running, self.parameters
         seconds = p.tuneBudget if p else 60
         self.ui.tuneButton.text = _("Fine-tune ({time})").format(time=budgetText(seconds))
         reason = self._reason(cases)
         enable(self.ui.tuneButton, reason, _("Make a new model from the slices that you marked as right."))
+        model, longer = self._offer
+        offered = p is not None and p.modelName == model and p.tuneBudget < longer <= self.ui.budgetSpinBox.maximum
+        self.ui.longerButton.visible = offered and not running
+        self.ui.longerButton.text = _("Fine-tune for {time}").format(time=budgetText(longer))
+        enable(self.ui.longerButton, reason, _("Start again with the time that this model needs on this computer."))
         showText(self.ui.tuneReasonLabel, "" if running else reason)
         showText(self.ui.seedsUsedLabel, seedsText(cases))
         idle = "" if running else _("Fine-tune is not running.")
@@ -91,6 +102,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         job, curves = self.run.job, tuple(self.run.losses.values())
         if not isinstance(job, FinetuneJob):
             return
+        self.ui.curveLabel.visible = bool(curves)
         if curves:
             text = _("Loss {value}").format(value=f"{curves[-1][-1][1]:.3f}")
             draw(self.ui.curveLabel, curves, job.choices.budget, text)
@@ -102,7 +114,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         entry = self.segment.models.chosen() if self.parameters else None
         if entry is None or entry.card is None or why_not_tunable(entry.card):
             return ()
-        return self.markedCases.cases(entry.card, self.parameters.inputVolume)
+        return self.markedCases.cases(entry.card, self.segment.channels.volumes())
 
     def _reason(self, cases: tuple[Case, ...]) -> str:
         """Why Fine-tune cannot be pressed; empty when it can."""
@@ -114,14 +126,18 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         if not self.parameters or not self.parameters.modelName:
             return str(models.whyNone())
         entry = models.chosen()
-        if entry and entry.card and (reason := why_not_tunable(entry.card)):
+        card = entry.card if entry else None
+        if card and (reason := why_not_tunable(card)):
             return reason
-        return models.reason(self.ui.modelCombo.currentIndex) or why_nothing_to_learn(cases)
+        if reason := models.reason(self.ui.modelCombo.currentIndex) or why_nothing_to_learn(cases):
+            return reason
+        return why_no_channel(cases, card, self.parameters.inputVolume) if card else ""
 
-    def _watch(self) -> None:
+    def _watch(self, cases: tuple[Case, ...]) -> None:
         """Observe marks and edits in every segmentation, and nodes that come and go."""
         shown = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if not n.GetHideFromEditors()]
         watched = [slicer.mrmlScene, *shown, *(volume for node in shown for volume in volumes_of(node))]
+        watched += [volume for case in cases for volume in case.further if volume is not None]
         if watched != self._watched:
             self._watched = watched
             self.removeObservers()  # all of them: removing those of one method would keep the nodes
@@ -145,8 +161,17 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
             self.after.show(None)
             return job
 
-        self.run.begin(FinetuneJob, make, self.after.show)
+        def onEnd(outcome: Tuned | TooShort | None) -> None:
+            self._offer = (choices.model, round_budget((outcome and outcome.advised_budget) or 0))
+            self.after.show(outcome if isinstance(outcome, Tuned) else None)
+
+        self.run.begin(FinetuneJob, make, onEnd)
         self.update()
+
+    def onLonger(self) -> None:
+        """Allow the time that is offered from now on, and start."""
+        self.parameters.tuneBudget = self._offer[1]
+        self.onTune()
 
     # The module
 

@@ -41,7 +41,7 @@ class ResultsPanel:
         if finished.volume is not None:
             try:
                 table = volume_table.update_table(finished.segmentation, finished.volume)
-                centre = volume_table.largest_lesion(table, finished.written.segment_ids, finished.segmentation)
+                centre = volume_table.main_place(table, finished.written.segment_ids, finished.segmentation)
             except InputError as error:
                 warnings.append(str(error))
             card = card_of(finished.segmentation)
@@ -101,7 +101,7 @@ class ResultsPanel:
         self.ui.resultTable.visible = bool(rows)
 
     def onRow(self, row: int, column: int) -> None:
-        """Centre the views on the lesion of a row."""
+        """Centre the views on the segment or lesion of a row."""
         table = volume_table.table_of(self.segmentation())
         if table is None:  # deleted meanwhile
             self.update()

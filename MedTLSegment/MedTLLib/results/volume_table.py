@@ -1,6 +1,7 @@
-"""The volume table: per segment and per lesion mL, largest diameter and place, as a table node. No Qt.
+"""The volume table: mL, largest diameter and place of each segment, and of each lesion, as a table node. No Qt.
 
-The figures are those of `medtl.measurement`, as `medtl segment --json` has them, to six digits.
+The figures are those of `medtl.measurement`, as `medtl segment --json` has them, to six digits. An organ is one row;
+`medtl.labels.has_lesions` tells which segments have lesions.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
+from medtl.labels import has_lesions
 from medtl.measurement import lesions
 
 from ..mrml.boxes import start_of
@@ -28,8 +30,8 @@ SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the im
 class Row:
     """A segment as a whole (`lesion` 0), or one of its lesions, numbered from 1, the largest first.
 
-    `diameter_mm` of a segment is that of its widest lesion; `centre` (RAS mm) lies inside its largest lesion and is
-    None where the segment is empty. Volume and diameter are None where the spacing is not real.
+    `diameter_mm` of a segment is that of its widest part; `centre` (RAS mm) lies inside its largest part and is None
+    where the segment is empty. Volume and diameter are None where the spacing is not real.
     """
 
     segment_id: str
@@ -41,7 +43,8 @@ class Row:
 
 
 def rows_of(segmentation: Any, volume: Any, real_spacing: bool = True) -> list[Row]:
-    """Each segment, in the segmentation's order, followed by its lesions, measured on the volume's grid.
+    """Each segment, in the segmentation's order, followed by its lesions where it has such, measured on the volume's
+    grid.
 
     Raises: InputError when either lies under a transform or the volume cannot be segmented.
     """
@@ -54,11 +57,12 @@ def rows_of(segmentation: Any, volume: Any, real_spacing: bool = True) -> list[R
         mask, box = mask_of(segmentation, segment_id, geometry)
         parts = lesions(mask, geometry, real_spacing, start_of(box))
         lesion_rows = [
-            Row(segment_id, name, one.number, one.volume_ml, one.diameter_mm, _ras(one.centre)) for one in parts
+            Row(segment_id, name, one.number, one.volume_ml, one.diameter_mm, _ras(one.centre))
+            for one in (parts if has_lesions(segment_id, name) else ())
         ]
         ml = sum((one.volume_ml or 0.0) for one in parts) if real_spacing else None
         mm = max((one.diameter_mm or 0.0 for one in parts), default=0.0) if real_spacing else None
-        rows += [Row(segment_id, name, 0, ml, mm, lesion_rows[0].centre if lesion_rows else None), *lesion_rows]
+        rows += [Row(segment_id, name, 0, ml, mm, _ras(parts[0].centre) if parts else None), *lesion_rows]
     return rows
 
 
@@ -138,16 +142,17 @@ def volume_of(segmentation: Any, input_volume: Any) -> Any:
     )
 
 
-def largest_lesion(table: Any, segment_ids: tuple[str, ...], segmentation: Any) -> tuple[float, float, float] | None:
-    """The centre (RAS mm) of the largest lesion of these segments; None where all are empty."""
+def main_place(table: Any, segment_ids: tuple[str, ...], segmentation: Any) -> tuple[float, float, float] | None:
+    """A place (RAS mm) inside the largest lesion of these segments, without lesions inside the largest segment; None
+    where all are empty."""
     segments = segmentation.GetSegmentation()
     names = {segments.GetSegment(each).GetName() for each in segment_ids if segments.GetSegment(each)}
     rows = [
-        (table.GetTable().GetValue(row, 2).ToDouble(), row)
+        (table.GetCellText(row, 1) != ALL, table.GetTable().GetValue(row, 2).ToDouble(), row)
         for row in range(table.GetNumberOfRows())
-        if table.GetCellText(row, 0) in names and table.GetCellText(row, 1) == "1"
+        if table.GetCellText(row, 0) in names and centre_of(table, row) is not None
     ]
-    return centre_of(table, max(rows)[1]) if rows else None
+    return centre_of(table, max(rows)[-1]) if rows else None
 
 
 def _columns(rows: list[Row]) -> list[Any]:

@@ -179,6 +179,8 @@ def test_a_result_is_shown_in_words(folder, engine, capsys):
 def test_lesions_are_told_on_the_line_of_their_segment(lesions, words):
     found = tuple(LesionFigures(ml, mm, (0.0, 0.0, 0.0)) for ml, mm in lesions)
     assert console.volume_text(SegmentFigures("fake.tumour", "Tumour", 12.34, found)) == words
+    organ = console.volume_text(SegmentFigures("fake.lung", "Lung", 12.34, found))
+    assert organ == words.replace("Tumour", "Lung").replace("lesions", "parts")
 
 
 def test_no_millilitres_are_stated_for_a_picture(folder, engine, capsys):

@@ -203,9 +203,20 @@ def test_a_network_that_takes_longer_for_a_step_than_there_is_time_is_refused_wi
     case_files, tmp_path
 ):
     model = saved(a_unet(BOXES), tmp_path / "old")
-    with pytest.raises(InputError, match=r"found 30 s: one step takes \d+ s on this computer. Allow \d+ s"):
+    with pytest.raises(InputError, match=r"found 30 s: one step takes \d+ s on this computer.") as refused:
         tuned(model, case_files, tmp_path / "new", TimeBudget(30.0, 0.0, SlowClock(9.0)))
+    assert f"Allow {refused.value.advice['budget']} s" in str(refused.value)
     assert not (tmp_path / "new").exists()
+    enough = TimeBudget(float(refused.value.advice["budget"]), 0.0, SlowClock(9.0))
+    assert tuned(model, case_files, tmp_path / "new", enough).advised_budget is None
+
+
+def test_where_there_is_time_for_few_steps_the_result_has_the_time_that_would_do(case_files, tmp_path):
+    model = saved(a_unet(BOXES), tmp_path / "old")
+    found = tuned(model, case_files, tmp_path / "new", TimeBudget(60.0, 0.0, SlowClock(1.0)))
+    assert any("there was time for about" in note for note in found.outcome.notes)
+    assert found.advised_budget is not None
+    assert found.advised_budget > 60
 
 
 def test_features_that_do_not_fit_into_memory_are_computed_at_each_step(case_files, tmp_path, monkeypatch):

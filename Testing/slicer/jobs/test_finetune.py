@@ -104,7 +104,7 @@ def test_segmentations_loaded_without_their_volumes_find_them_in_the_scene():
     slicer.util.updateVolumeFromArray(smaller, np.zeros((3, 4, 5), np.int16))
     marked = finetune_job.MarkedCases()
     for opened in (first, second, smaller, None):
-        found = marked.cases(CARD, opened)
+        found = marked.cases(CARD, [opened])
         assert [(c.segmentation, c.volume, c.fresh) for c in found] == [(one, first, 3), (two, second, 1)]
 
 
@@ -116,7 +116,7 @@ def test_a_segmentation_whose_volume_is_not_there_has_nothing_fresh_and_says_so(
     assert found.warnings
     smaller = samples.volume_node(PHANTOM.volume, "smaller")
     slicer.util.updateVolumeFromArray(smaller, np.zeros((3, 4, 5), np.int16))
-    (found,) = finetune_job.MarkedCases().cases(CARD, smaller)
+    (found,) = finetune_job.MarkedCases().cases(CARD, [smaller])
     assert found.fresh == 0
     assert found.warnings
     assert segmentation.GetScene() is not None

@@ -54,8 +54,8 @@ class FakeEngine:
     def done(self, result: Any = "answer", job: int = 1) -> None:
         self.jobs[job][1](result)
 
-    def error(self, kind: str, message: str, job: int = 1) -> None:
-        self.jobs[job][2](kind, message)
+    def error(self, kind: str, message: str, job: int = 1, **advice: float) -> None:
+        self.jobs[job][2](kind, message, advice)
 
     def values(self, job: int = 1, **values: float) -> None:
         self.jobs[job][3](values)
@@ -93,8 +93,8 @@ class TwoSteps(Job):
         self.seen.append("cancelled")
         return Ending("Cancelled.")
 
-    def after_failure(self) -> Any:
-        return "remains"
+    def after_failure(self, advice: Any) -> Any:
+        return advice or "remains"
 
     def after_drop(self) -> None:
         self.seen.append("dropped")
@@ -230,6 +230,12 @@ def test_an_error_of_the_engine_is_shown_and_kept_for_the_log(run, engine):
     assert (run.state, run.text, outcomes) == ("idle", "Not enough memory.", ["remains"])
     (failure,) = run.failures
     assert (failure.kind, failure.stage, failure.device, failure.seconds) == ("DeviceError", "infer", "cpu", 7.0)
+
+
+def test_what_an_error_advises_reaches_the_job(run, engine):
+    _job, outcomes = begin(run)
+    engine.error("InputError", "Allow 30 s.", budget=30.0)
+    assert outcomes == [{"budget": 30.0}]
 
 
 @pytest.mark.parametrize("error", [ModelError("Expected labels."), ZeroDivisionError("boom")])

@@ -153,7 +153,7 @@ def test_nodes_of_another_scene_with_the_same_ids_are_not_those_of_the_job(volum
 def test_process_gives_the_segmentation(volume, tmp_path):
     worker = FakeWorker(tmp_path)
     worker.then = worker.done
-    segmentation = segment_job.run(worker, volume, None, segment_job.Choices(MODEL))
+    segmentation = segment_job.run(worker, [volume], None, segment_job.Choices(MODEL))
     assert np.array_equal(scene.array_of(segmentation, SEGMENT.id, volume), PHANTOM.labelmap.array > 0)
 
 
@@ -175,7 +175,7 @@ def test_process_gives_no_result_to_another_scene(volume, tmp_path, when):
 
     worker.then = then
     with pytest.raises(RuntimeError, match="The scene was closed while the model ran"):
-        segment_job.run(worker, volume, None, segment_job.Choices(MODEL))
+        segment_job.run(worker, [volume], None, segment_job.Choices(MODEL))
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     assert not worker.jobs
     assert not list(tmp_path.iterdir())

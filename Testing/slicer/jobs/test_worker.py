@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Job:
         self.stages: list[tuple[str, float]] = []
         self.results: list[dict[str, Any]] = []
         self.errors: list[tuple[str, str]] = []
+        self.advice: Mapping[str, float] = {}
         self.on_progress: Callable[[], None] = lambda: None
         self.sent = time.monotonic()
         self.id = worker.submit({"job": job, **fields}, self._progress, self.results.append, self._error)
@@ -59,8 +60,9 @@ class Job:
         self.stages.append((stage, fraction))
         self.on_progress()
 
-    def _error(self, kind: str, message: str) -> None:
+    def _error(self, kind: str, message: str, advice: Mapping[str, float]) -> None:
         self.errors.append((kind, message))
+        self.advice = advice
 
     @property
     def kind(self) -> str:
@@ -136,6 +138,12 @@ def test_figures_to_draw_are_passed_on_to_who_asks_for_them_and_do_no_harm_to_ot
     other = Job(worker, "draw").wait()
     assert drawn == [{"loss": 0.5}, {"loss": 0.25}]
     assert len(done) == len(other.results) == 1
+
+
+def test_an_error_comes_with_what_it_advises(worker: Worker) -> None:
+    job = Job(worker, "advise").wait()
+    assert (job.errors, job.advice) == ([("InputError", "Allow 30 s.")], {"budget": 30})
+    assert Job(worker).wait().kind == "done"
 
 
 def test_lines_that_are_no_answers_are_logged_and_do_no_harm(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:

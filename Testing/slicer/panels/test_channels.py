@@ -1,6 +1,7 @@
 """Models of several channels in the panel: a volume for each, found by its name."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import slicer
 from panel_user import MODEL, PHANTOM, User, agree
 from window_models import BRAIN, a_card, install, segments_of
 
+from medtl.finetuning.seed import read_seeds
 from medtl.io.read import read_volume
-from medtl.model.card import Gate
+from medtl.model.card import Gate, Parent
 from MedTLLib import samples
 from MedTLLib.mrml import scene
+from MedTLLib.seeds import marks
 
 TRUTH = PHANTOM.labelmap.array
 
@@ -238,14 +241,110 @@ def test_closing_the_scene_empties_the_selectors(user):
     assert chosen(user) == ["p3_t1", "p3_t2"]
 
 
-def test_fine_tune_says_that_it_does_not_do_such_models(user):
-    add("p1_t1", "p1_t2")
+def test_in_the_next_scene_the_channels_are_found_again_for_a_volume_of_the_same_id(user):
+    first, _second = add("p1_t1", "p1_t2")
     choose(user)
+    before = first.GetID()
+    slicer.mrmlScene.Clear()
+    user.ui.allModelsCheckBox.click()
+    (first,) = add("p3_t1")
+    choose(user, MODEL)
+    add("p3_t2")
+    choose(user)
+    assert first.GetID() == before
+    assert chosen(user) == ["p3_t1", "p3_t2"]
+
+
+# Fine-tune
+
+
+def marked(user: User, *patients: str) -> list[tuple[Any, Any]]:
+    """Segment the volumes "<patient>_t1" and "<patient>_t2" of each patient and mark a slice; the nodes of each."""
+    card, pairs = a_card(), []
+    for patient in patients:
+        first, second = slicer.util.getNode(f"{patient}_t1"), slicer.util.getNode(f"{patient}_t2")
+        user.ui.inputSelector.setCurrentNode(first)
+        choose(user)
+        selectors(user)["T2:"].setCurrentNode(second)
+        marks.mark(user.segment(), first, card, 4)
+        pairs.append((first, second))
     user.ui.finetuneBox.collapsed = False
+    wait(user)
+    return pairs
+
+
+def wait(user: User) -> None:
     timer = user.widget.finetune._soon
     host.process_until(lambda: not timer.active, 5.0, "The panel's look at the scene")
+
+
+def test_fine_tune_gets_the_volumes_of_all_channels_of_each_case(user):
+    add("p1_t1", "p1_t2", "p2_t1", "p2_t2")
+    pairs = marked(user, "p1", "p2")
+    pairs[0][1].SetName("a name that tells nothing")
+    user.ui.tuneButton.click()
+    (request,) = [one for one in user.worker.requests if one["job"] == "finetune"]
+    found = read_seeds(user.worker.folder / request["seeds"])
+    assert len(found) == 2
+    for seed, (first, second) in zip(found, pairs, strict=True):
+        assert len(seed.channels) == 1
+        for path, volume in ((seed.image, first), (seed.channels[0], second)):
+            np.testing.assert_array_equal(read_volume(path).array, slicer.util.arrayFromVolume(volume))
+
+
+def test_fine_tune_names_the_channel_that_a_case_lacks(user):
+    add("p1_t1", "p1_t2", "p2_t1", "p2_t2")
+    pairs = marked(user, "p1", "p2")
+    assert user.ui.tuneButton.enabled
+    selectors(user)["T2:"].setCurrentNode(None)
+    wait(user)
     assert not user.ui.tuneButton.enabled
-    assert "tune it by the command medtl finetune" in user.ui.tuneReasonLabel.text
+    assert user.ui.tuneReasonLabel.text == "p2_t1: Choose the volume of each channel. Missing: T2."
+    selectors(user)["T2:"].setCurrentNode(pairs[1][1])
+    slicer.mrmlScene.RemoveNode(pairs[0][1])
+    wait(user)
+    # The only T2 that is left is another patient's.
+    assert user.ui.tuneReasonLabel.text.startswith("p1_t1: Choose the volume of each channel. Missing: T2. Select this")
+    user.ui.inputSelector.setCurrentNode(pairs[0][0])
+    (other,) = add("something")
+    selectors(user)["T2:"].setCurrentNode(other)
+    wait(user)
+    assert user.ui.tuneButton.enabled
+
+
+def test_a_channel_that_is_lost_before_the_panel_sees_it_starts_no_run(user):
+    add("p1_t1", "p1_t2")
+    ((_first, second),) = marked(user, "p1")
+    slicer.mrmlScene.RemoveNode(second)
+    user.ui.tuneButton.click()
+    assert [one["job"] for one in user.worker.requests] == ["segment"]
+    assert "Missing: T2" in user.ui.tuneStatusLabel.text
+
+
+def test_a_relative_of_the_model_keeps_the_chosen_channels(user):
+    add("first", "second", "third")
+    choose(user)
+    selectors(user)["T2:"].setCurrentNode(slicer.util.getNode("third"))
+    card = a_card()
+    install(replace(card, name=f"{BRAIN}-tuned-1", parent=Parent(BRAIN, card.sha256, BRAIN)))
+    user.widget.segment.readModels()
+    choose(user, f"{BRAIN}-tuned-1")
+    assert chosen(user) == ["first", "third"]
+
+
+# In a script
+
+
+def test_process_takes_a_list_of_volumes(user):
+    volumes = add("p1_t1", "p1_t2")
+    user.worker.then = lambda: user.worker.done(np.where(TRUTH > 0, 2, 0))
+    result = user.widget.logic.process(volumes, BRAIN)
+    assert np.array_equal(scene.array_of(result, f"{BRAIN}.part-2", volumes[0]), TRUTH > 0)
+    with pytest.raises(ValueError, match="Expected a volume"):
+        user.widget.logic.process([], BRAIN)
+    with pytest.raises(ValueError, match="Expected a volume"):
+        user.widget.logic.process([volumes[0], None], BRAIN)
+    assert len(user.worker.requests) == 1
 
 
 def test_the_selectors_fit_into_a_narrow_panel(user, tmp_path):

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from medtl.model.card import load_card
 from medtl.model.store import find_model, user_store
 from medtl.phantom import head
 from MedTLLib.jobs import packages
+from MedTLLib.jobs.finetune import round_budget
 from MedTLLib.jobs.worker import Worker
 from MedTLLib.mrml import views
 from MedTLLib.mrml.tags import tag_of
@@ -229,6 +229,68 @@ def test_an_error_is_a_sentence_and_nothing_is_changed(user, kind):
     assert user.tuning().startswith("Done in")
 
 
+# More time
+
+
+def test_a_time_that_is_too_short_to_begin_is_answered_by_a_button_that_starts_with_enough(user):
+    user.case()
+    assert not user.ui.longerButton.visible
+    user.ui.tuneButton.click()
+    user.worker.error("InputError", "Expected a budget, found 60 s. Allow 1041 s.", budget=1041)
+    assert user.ui.longerButton.visible
+    assert user.ui.longerButton.text == "Fine-tune for 20 min"
+    user.ui.longerButton.click()
+    assert user.worker.requests[-1]["options"]["budget"] == 1200.0
+    assert not user.ui.longerButton.visible
+    assert user.ui.tuneButton.text == "Fine-tune (20 min)"
+    user.worker.tuned()
+    assert not user.ui.longerButton.visible
+
+
+def test_after_few_steps_more_time_is_offered_beside_the_new_model(user):
+    user.case()
+    user.tune(advised=130)
+    assert user.ui.longerButton.text == "Fine-tune for 3 min"
+    assert user.ui.longerButton.visible
+    assert user.ui.useButton.visible
+    user.ui.longerButton.click()
+    assert user.worker.requests[-1]["options"]["budget"] == 180.0
+    assert user.worker.requests[-1]["model"] == MODEL
+
+
+def test_the_offer_holds_for_its_model_and_for_shorter_times(user):
+    user.case()
+    user.ui.tuneButton.click()
+    user.worker.error("InputError", "Allow 70 s.", budget=70)
+    assert user.ui.longerButton.visible
+    user.ui.budgetSpinBox.value = 200
+    user.wait()
+    assert not user.ui.longerButton.visible
+    user.ui.budgetSpinBox.value = 60
+    user.wait()
+    assert user.ui.longerButton.visible
+    bundle("another")
+    user.widget.segment.readModels()
+    user.ui.modelCombo.currentIndex = user.ui.modelCombo.findData("another")
+    user.wait()
+    assert not user.ui.longerButton.visible
+
+
+def test_what_only_days_would_do_is_not_offered(user):
+    user.case()
+    user.ui.tuneButton.click()
+    user.worker.error("InputError", "Allow 200000 s.", budget=200_000)
+    assert not user.ui.longerButton.visible
+
+
+@pytest.mark.parametrize(
+    ("seconds", "offered"),
+    [(31, 60), (61, 120), (600, 600), (601, 900), (3600, 3600), (3601, 5400), (86_000, 86_400)],
+)
+def test_a_time_is_rounded_up_to_one_that_a_person_would_choose(seconds, offered):
+    assert round_budget(seconds) == offered
+
+
 def test_a_folder_that_is_gone_gives_a_message(user):
     user.case()
     user.worker.folder.rmdir()
@@ -245,7 +307,7 @@ def test_a_late_answer_of_an_earlier_run_does_not_end_the_next_one(user):
     user.ui.tuneButton.click()
     late[0]("write", 1.0, None)
     late[1]({})
-    late[2]("Cancelled", "The job was cancelled.")
+    late[2]("Cancelled", "The job was cancelled.", {})
     assert user.ui.tuneCancelButton.enabled
     assert user.tuning() == "Starting the engine…"
 
@@ -869,15 +931,9 @@ def test_the_whole_way_with_the_real_engine(user, tmp_path, monkeypatch):
         corrected[list(slices)] = np.roll(truth, 2, axis=2)[list(slices)]
         paint(segmentation, volume, corrected)
         user.mark(segmentation, volume, slices)
-        budget = BUDGET
-        for _try in range(3):
-            user.ui.budgetSpinBox.value = budget
-            user.ui.tuneButton.click()
-            host.process_until(lambda: user.ui.tuneButton.enabled, 120.0 + budget, "The tuned model")
-            advice = re.search(r"Allow (\d+) s", user.tuning())
-            if advice is None:
-                break
-            budget = int(advice[1])  # as a user would who has a busy computer
+        user.ui.budgetSpinBox.value = BUDGET
+        user.ui.tuneButton.click()
+        host.process_until(lambda: user.ui.tuneButton.enabled, 120.0 + BUDGET, "The tuned model")
         assert user.tuning().startswith("Done in"), user.tuning()
         assert not user.ui.curveLabel.pixmap.isNull()
         assert "Dice" in user.ui.verdictLabel.text

@@ -92,6 +92,13 @@ def test_only_ticked_labels_are_written_and_the_choice_is_remembered_for_the_mod
     assert labels.wanted_labels(a_card(labels=3, name="another")) == ("part-1", "part-2", "part-3")
 
 
+def test_results_have_a_row_for_each_label_under_its_name(user):
+    scattered = TRUTH.copy()
+    scattered[0, 0, 0] = 1  # a second part of the first label
+    user.segment(scattered)
+    assert [row[0] for row in user.rows()] == [f"Part {n}" for n in range(1, 101)]
+
+
 def test_all_are_written_unless_the_user_chose_and_one_click_unticks_one(user):
     assert user.ui.labelsBox.text == "Labels: 100 of 100"
     items(user)[4].setCheckState(qt.Qt.Unchecked)

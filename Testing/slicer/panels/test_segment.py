@@ -1179,7 +1179,7 @@ def test_a_late_answer_of_a_job_that_was_given_up_does_not_end_the_next_one(user
     on_progress, on_done, on_error, _on_values = late
     on_progress("clean", 1.0, None)
     on_done({})
-    on_error("Cancelled", "The job was cancelled.")
+    on_error("Cancelled", "The job was cancelled.", {})
     assert "Cancelled" not in user.status()
     assert user.ui.cancelButton.enabled
     user.worker.done()

@@ -26,7 +26,7 @@ def volume(scene):
 
 @pytest.fixture
 def masks() -> dict[str, np.ndarray]:
-    """Two lesions of one label, a ring of another, and a segment without voxels."""
+    """Two lesions of one label, a ring of another, which has no lesions, and a segment without voxels."""
     tumour, ring = np.zeros((2, 20, 30, 40), dtype=bool)
     tumour[2:4, 3:6, 4:8] = True
     tumour[10:15, 10:20, 20:35] = True
@@ -52,10 +52,10 @@ def column(table, name: str) -> list:
     return [values.GetValue(row) for row in range(table.GetNumberOfRows())]
 
 
-def test_every_segment_is_followed_by_its_lesions_the_largest_first(segmentation, volume):
+def test_a_segment_is_followed_by_its_lesions_the_largest_first_and_an_organ_is_one_row(segmentation, volume):
     table = volume_table.volume_table(segmentation, volume)
-    assert column(table, "Segment") == ["Tumour", "Tumour", "Tumour", "Ring", "Ring", "Empty"]
-    assert column(table, "Lesion") == ["all", "1", "2", "all", "1", "all"]
+    assert column(table, "Segment") == ["Tumour", "Tumour", "Tumour", "Ring", "Empty"]
+    assert column(table, "Lesion") == ["all", "1", "2", "all", "all"]
 
 
 def test_the_figures_are_those_of_the_engine(segmentation, volume, masks):
@@ -66,11 +66,11 @@ def test_the_figures_are_those_of_the_engine(segmentation, volume, masks):
     assert mm[1:3] == pytest.approx([one.diameter_mm for one in found], rel=1e-5)
     assert ml[0] == pytest.approx(np.count_nonzero(masks["tumour"]) * 0.8 * 0.9 * 3 / 1000, rel=1e-5)
     assert mm[0] == mm[1]
-    assert (ml[5], mm[5]) == (0.0, 0.0)
+    assert (ml[4], mm[4]) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("row", "segment", "lesion"), [(0, "tumour", 0), (1, "tumour", 0), (2, "tumour", 1), (4, "ring", 0)]
+    ("row", "segment", "lesion"), [(0, "tumour", 0), (1, "tumour", 0), (2, "tumour", 1), (3, "ring", 0)]
 )
 def test_a_row_leads_to_a_voxel_of_its_lesion(segmentation, volume, masks, row, segment, lesion):
     table = volume_table.volume_table(segmentation, volume)
@@ -83,16 +83,27 @@ def test_a_row_leads_to_a_voxel_of_its_lesion(segmentation, volume, masks, row, 
     assert (index[2] < 5) == (lesion == 1)
 
 
+@pytest.mark.parametrize(
+    ("segments", "row"),
+    [(("ring", "tumour"), 1), (("ring", "empty"), 3), (("empty",), None)],
+    ids=["largest lesion", "largest organ", "nothing"],
+)
+def test_the_place_to_show_is_in_the_largest_lesion_else_in_the_largest_segment(segmentation, volume, segments, row):
+    table = volume_table.volume_table(segmentation, volume)
+    place = volume_table.main_place(table, segments, segmentation)
+    assert place == (None if row is None else volume_table.centre_of(table, row))
+
+
 def test_an_empty_segment_leads_nowhere(segmentation, volume):
     table = volume_table.volume_table(segmentation, volume)
-    assert volume_table.centre_of(table, 5) is None
+    assert volume_table.centre_of(table, 4) is None
 
 
 def test_the_table_is_filled_anew_and_keeps_its_node(segmentation, volume, scene):
     table = volume_table.volume_table(segmentation, volume)
     segmentation.GetSegmentation().RemoveSegment("tumour")
     assert volume_table.volume_table(segmentation, volume, table) is table
-    assert column(table, "Segment") == ["Ring", "Ring", "Empty"]
+    assert column(table, "Segment") == ["Ring", "Empty"]
     assert scene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 1
 
 
@@ -113,7 +124,7 @@ def test_a_table_that_was_saved_and_read_again_still_leads_to_the_lesion(segment
     assert storage.WriteData(table)
     again = scene.AddNewNodeByClass("vtkMRMLTableNode")
     assert storage.ReadData(again)
-    for row in range(6):
+    for row in range(5):
         assert volume_table.centre_of(again, row) == pytest.approx(volume_table.centre_of(table, row))
 
 
@@ -126,8 +137,8 @@ def test_without_real_spacing_no_figures_are_given(segmentation, volume):
 
 def test_a_row_that_is_not_there_is_refused_with_the_reason(segmentation, volume, scene):
     table = volume_table.volume_table(segmentation, volume)
-    with pytest.raises(InputError, match="Expected row 7 of a volume table, found Result volumes with 6 rows"):
-        volume_table.centre_of(table, 6)
+    with pytest.raises(InputError, match="Expected row 6 of a volume table, found Result volumes with 5 rows"):
+        volume_table.centre_of(table, 5)
     with pytest.raises(InputError, match="found other with 0 rows and the columns none"):
         volume_table.centre_of(scene.AddNewNodeByClass("vtkMRMLTableNode", "other"), 0)
 
@@ -138,4 +149,4 @@ def test_a_segmentation_under_a_transform_is_refused_and_the_table_stays(segment
     segmentation.SetAndObserveTransformNodeID(transform.GetID())
     with pytest.raises(InputError, match="found Result under the transform Moved"):
         volume_table.volume_table(segmentation, volume, table)
-    assert table.GetNumberOfRows() == 6
+    assert table.GetNumberOfRows() == 5
