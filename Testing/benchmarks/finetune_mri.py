@@ -41,6 +41,7 @@ from medtl.finetuning.suggest import evenly_spaced
 from medtl.finetuning.window_case import prepare_window_case
 from medtl.finetuning.window_tuning import draw_window, seed_loss
 from medtl.io.read import read_labelmap, read_volume
+from medtl.memory import keep_freed_memory
 from medtl.model.bundle import Model, load_model
 from medtl.segmentation import InferenceOptions, segment
 from medtl.training.loss import dice_and_cross_entropy
@@ -69,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-plain", action="store_true", help="without the two plain ways of fine-tuning")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args(argv)
+    keep_freed_memory()
     if args.quick:
         args.budget, args.cases, args.others, args.sources = 20.0, 2, 2, 2
     try:

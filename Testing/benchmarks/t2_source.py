@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from medtl.errors import MedTLError
+from medtl.memory import keep_freed_memory
 from medtl.model.bundle import load_model
 from medtl.training.recipe import TrainingRun
 from medtl.training.windows import WindowFit, WindowRecipe
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=60, metavar="N")
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args(argv)
+    keep_freed_memory()
     try:
         planned = load_model(args.plan, "cpu").card
         card = replace(planned, name="t2-source", networks=planned.networks[:1], training=MappingProxyType({}))
