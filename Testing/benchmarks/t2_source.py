@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     try:
         planned = load_model(args.plan, "cpu").card
-        card = replace(planned, name="t2-source", networks=planned.networks[:1], training=MappingProxyType({}))
+        windows = replace(planned.windows, bf16=True) if planned.windows else None
+        networks, training = planned.networks[:1], MappingProxyType[str, object]({})
+        card = replace(planned, name="t2-source", networks=networks, windows=windows, training=training)
         fit = WindowFit(epochs=args.epochs, windows=200)
         recipe = WindowRecipe(card, fit, 0.25, 0, 5, True, "A network for a benchmark.", "Research use only.")
         print(recipe.train(TrainingRun(args.cases, args.output, resume=args.resume)).folder)

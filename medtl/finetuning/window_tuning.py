@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import DeviceError, InputError
 from ..io.limits import free_memory
 from ..model.bundle import Model
+from ..model.networks import bf16_pays
 from ..training.loss import dice_and_cross_entropy, region_dice_and_cross_entropy
 from ..windows.sliding import WindowForward, window_starts
 from .decoder import Tuning, decoder_parameters
@@ -126,6 +127,8 @@ def window_examples(model: Model, cases: Sequence[WindowCase], tuning: Tuning, r
     spec, random, budget = cases[0].spec, np.random.default_rng(tuning.seed), run.budget
     planar = len(spec.patch) == 2
     most = max(1, min(tuning.batch, BATCH_PIXELS // math.prod(spec.patch))) if planar else BATCH_WINDOWS
+    forward = time_forward(model, cases[0], budget)
+    model = in_bfloat16(model)
     effort = effort_of(model, budget)
     batch, warnings, advised = affordable_windows(model, effort, most, run)
     wanted = WINDOWS_A_SEED * sum(len(case.truth) for case in cases)
@@ -137,11 +140,17 @@ def window_examples(model: Model, cases: Sequence[WindowCase], tuning: Tuning, r
             break
     if len(cached) < min(wanted / WINDOWS_A_SEED, 8):
         cached = []
-    forward = time_forward(model, cases[0], budget)
     counts = windows_along(cases[0])
     look = forward * math.prod(n for axis, n in enumerate(counts) if axis != cases[0].axis)
     whole = 1.5 * forward * math.prod(counts) / len(cases[0].occupied)  # with what comes after the network
     return WindowExamples(model, cases, frozenset(), batch, cached, effort.tuned, whole, look, warnings, advised)
+
+
+def in_bfloat16(model: Model) -> Model:
+    """The model with bfloat16 where that is faster, also where its card forbids it: a step of tuning is not a result,
+    and most networks were trained in half precision."""
+    pays = model.device == "cpu" and bf16_pays(model.networks[0], len(model.card.input.channels))
+    return replace(model, bf16=pays)
 
 
 @dataclass(frozen=True)

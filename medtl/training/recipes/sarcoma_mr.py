@@ -39,6 +39,7 @@ CARD = ModelCard(
         mirror=(0, 1, 2),
         order=1,
         thick_ratio=None,
+        bf16=True,
     ),
     sha256="",
     decision="argmax",
