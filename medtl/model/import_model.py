@@ -227,7 +227,7 @@ def convert_results(
     licence = read_text_file(folder, LICENCE) if LICENCE in names else UNKNOWN_LICENCE
     card = replace(card, training={"imported": about})
     facts = {"authors": "unknown", "data_source": about["dataset"]}
-    save_bundle(part, card, weights, readme_of(card, about), licence, facts)
+    save_bundle(part, card, weights, readme_of(card, about), licence, facts, half=False)
     progress("write", 1.0)
 
 
@@ -353,7 +353,7 @@ def convert_zoo(
     licence = read_text_file(folder, LICENCE) if LICENCE in names else UNKNOWN_LICENCE
     card = replace(card, training={"imported": about})
     facts = {key: str(bundle.metadata.get(key, "unknown"))[:400] for key in ("authors", "copyright", "data_source")}
-    save_bundle(part, card, weights, zoo.readme_of(card, after, about), licence, facts)
+    save_bundle(part, card, weights, zoo.readme_of(card, after, about), licence, facts, half=False)
     progress("write", 1.0)
 
 
