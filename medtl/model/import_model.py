@@ -334,7 +334,7 @@ def convert_zoo(
     open_file(folder, name, MAX_BUNDLE_BYTES).close()  # no link, no device
     target = part.parent / "weights.safetensors"
     convert_weights(folder / name, target, lambda: progress("read", 0.0))
-    prefix = networks.NETWORKS[card.networks[0].name].prefix  # type: ignore[attr-defined]
+    prefix = networks.network_class(card.networks[0].name).prefix
     weights = {f"{prefix}{key}": value for key, value in load_file(target).items()}
     if wrong := differing(weights, wanted):
         raise ModelError(
