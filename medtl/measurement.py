@@ -7,7 +7,7 @@ import SimpleITK as sitk
 
 from .labels import all_segments
 from .results import LesionFigures, SegmentFigures
-from .volume import Geometry, Labelmap, label_boxes
+from .volume import Geometry, Labelmap, label_boxes, voxel_counts
 
 # Distances of at most this many pairs of points, or of this many points, are in memory at once.
 PAIRS = 4_000_000
@@ -84,15 +84,27 @@ def components(mask: np.ndarray, corner: tuple[int, int, int] = (0, 0, 0)) -> li
     if not extents[0].size:
         return []
     box = tuple(slice(extent[0], extent[-1] + 1) for extent in extents)
-    numbered = sitk.ConnectedComponent(sitk.GetImageFromArray((mask[box] != 0).view(np.uint8)), True)
+    inside = mask[box].astype(bool, copy=False).view(np.uint8)
+    numbered = sitk.ConnectedComponent(sitk.GetImageFromArray(inside), True)
     parts = sitk.GetArrayViewFromImage(numbered)
-    voxels = np.flatnonzero(parts).astype(np.int32 if parts.size < 2**31 else np.int64)  # a body has 50 million
-    sizes = np.bincount(parts.ravel())[1:]
+    shape, sizes = parts.shape, voxel_counts(parts)[1:]
+    # A body has 50 million voxels: nothing is made of more bytes than it needs, and nothing is kept.
+    voxels, numbers = np.empty(sizes.sum(), np.int32 if parts.size < 2**31 else np.int64), np.empty(0, parts.dtype)
     if len(sizes) > 1:
-        voxels = voxels[np.argsort(parts.ravel()[voxels], kind="stable")]  # voxels of a part stay in array order
+        numbers = np.empty(len(voxels), parts.dtype)
+    end = 0
+    for z, plane in enumerate(parts):
+        found = np.flatnonzero(plane)
+        start, end = end, end + len(found)
+        voxels[start:end] = found + z * plane.size
+        if len(numbers):
+            numbers[start:end] = plane.ravel()[found]
+    del parts, numbered
+    if len(numbers):
+        voxels = voxels[np.argsort(numbers, kind="stable")]  # voxels of a part stay in array order
     indices = np.empty((len(voxels), 3), np.int32)
     for axis in (2, 1, 0):
-        voxels, indices[:, 2 - axis] = np.divmod(voxels, parts.shape[axis])
+        voxels, indices[:, 2 - axis] = np.divmod(voxels, shape[axis])
         indices[:, 2 - axis] += int(extents[axis][0]) + corner[axis]
     return sorted(np.split(indices, np.cumsum(sizes)[:-1]), key=len, reverse=True)
 
@@ -103,13 +115,18 @@ def outermost(indices: np.ndarray) -> np.ndarray:
     Only these can be ends of the largest diameter: of two neighbours on both sides of a voxel one is farther away.
     """
     inside = np.zeros(np.ptp(indices, axis=0) + 3, dtype=bool)
-    corner = indices.min(axis=0) - 1
-    inside[tuple((indices - corner).T)] = True
-    rim = inside.copy()
-    for axis in range(3):
-        rim &= ~(np.roll(inside, 1, axis) & np.roll(inside, -1, axis))
-    outer: np.ndarray = np.argwhere(rim) + corner
-    return outer
+    corner, outer = indices.min(axis=0) - 1, []
+    for begin in range(0, len(indices), PAIRS):  # indexing makes 24 bytes of a voxel
+        inside[tuple((indices[begin : begin + PAIRS] - corner).T)] = True
+    deep = max(1, PAIRS // inside[0].size)
+    for first in range(1, len(inside) - 1, deep):
+        last = min(first + deep, len(inside) - 1)
+        slab = inside[first:last]
+        rim = slab & ~(inside[first - 1 : last - 1] & inside[first + 1 : last + 1])
+        rim[:, 1:-1] &= ~(slab[:, :-2] & slab[:, 2:])
+        rim[:, :, 1:-1] &= ~(slab[:, :, :-2] & slab[:, :, 2:])
+        outer.append(np.argwhere(rim) + corner + np.array((first, 0, 0)))
+    return np.concatenate(outer)
 
 
 def largest_distance(points: np.ndarray) -> float:

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from .model.card import Cleanup, ModelCard
 from .progress import Progress
-from .volume import Volume
+from .volume import Volume, voxel_counts
 
 
 def clean(labels: np.ndarray, volume: Volume, card: ModelCard, progress: Progress) -> np.ndarray:
@@ -35,10 +35,11 @@ def keep_components(mask: np.ndarray, min_voxels: float, min_share: float) -> np
     for box in ndimage.find_objects(mask.view(np.uint8)):  # one box around all voxels; none where the mask is empty
         parts = sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].view(np.uint8)), True)
         numbered = sitk.GetArrayViewFromImage(parts)
-        sizes = np.bincount(numbered.ravel())
+        sizes = voxel_counts(numbered)
         sizes[0] = 0
         kept = sizes >= max(min_voxels, min_share * sizes.max(), 1)
-        result[box] = kept[numbered]
+        for plane, numbers in zip(result[box], numbered, strict=True):  # indexing makes eight bytes of a voxel
+            plane[:] = kept[numbers]
     return result
 
 

@@ -188,7 +188,7 @@ def run_import(request: Request, progress: Progress) -> ImportedModel:
 def warm_up() -> None:
     """Import what every job needs, while the user is still choosing."""
     from . import segmentation  # noqa: F401
-    from .model import networks  # noqa: F401
+    from .model import timm_networks  # noqa: F401  (of the models that ship)
 
 
 JOBS: dict[str, JobFunction] = {

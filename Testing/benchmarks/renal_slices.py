@@ -138,7 +138,7 @@ def deep_features(weights: Path) -> Callable[[sitk.Image, np.ndarray], np.ndarra
     import timm
     import torch
 
-    from medtl.model.networks import load_encoder
+    from medtl.model.timm_networks import load_encoder
 
     network = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
     load_encoder(network, weights)

@@ -17,7 +17,7 @@ import torch
 from tables import header, line
 
 from medtl.model.network import Network
-from medtl.model.networks import Classifier2d, UNet2d
+from medtl.model.timm_networks import Classifier2d, UNet2d
 from medtl.training.fit import DepthwiseInFloat32
 
 ENCODERS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2", "resnet18")

@@ -99,13 +99,13 @@ def some_metadata(outputs: Sequence[str] = ("background", "spleen", "left kidney
 
 
 def a_network(config: dict[str, Any], seed: int = 1, gain: float = 2.0) -> torch.nn.Module:
-    """MONAI's network of the configuration: weights that fp16 holds, and large enough for several labels."""
+    """MONAI's network of the configuration: weights large enough for several labels."""
     torch.manual_seed(seed)
     given = {key: value for key, value in config["network_def"].items() if key != "img_size"}  # of older versions
     network: torch.nn.Module = ConfigParser({"network_def": given}).get_parsed_content("network_def")
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.copy_((gain * parameter).half())
+            parameter.mul_(gain)
     return network.eval()
 
 

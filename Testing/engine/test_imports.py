@@ -52,7 +52,7 @@ WITHIN = {
     "model": (
         {"card_text", "files", "label_looks", "series_name", "tuning_records"},
         {"card", "checkpoint", "device", "network"},
-        {"monai_config", "monai_networks", "nnunet", "unets"},
+        {"monai_config", "monai_networks", "nnunet", "timm_networks", "unets"},
         {"store", "networks", "zoo"},
         {"bundle"},
         {"import_model"},

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import geometries
 
+from medtl import measurement
 from medtl.measurement import DIRECT_VOXELS, lesions, measure
 from medtl.phantom import head
 from medtl.volume import Geometry, Labelmap, Segment
@@ -51,6 +52,15 @@ def check_against_slow(mask: np.ndarray, geometry: Geometry) -> None:
         assert one.diameter_mm == pytest.approx(mm, abs=1e-6)
         away = np.linalg.norm(points - points.mean(axis=0), axis=1)
         assert np.linalg.norm(one.centre - points.mean(axis=0)) == pytest.approx(away.min(), abs=1e-6)
+
+
+def test_a_large_mask_that_is_measured_piece_by_piece_has_the_same_figures(monkeypatch):
+    mask = np.random.default_rng(3).random((20, 15, 10)) < 0.4
+    mask[:, :8] = True
+    grid = Geometry((10, 15, 20), (0.5, 1.0, 3.0))
+    whole = lesions(mask, grid)
+    monkeypatch.setattr(measurement, "PAIRS", 7)
+    assert lesions(mask, grid) == whole
 
 
 @given(geometry=geometries(), seed=st.integers(0, 10_000), share=st.sampled_from([0.0, 0.05, 0.3, 0.9]))

@@ -1,6 +1,7 @@
 """Segmenting with a network whose answer is known: every voxel, in the right place, whatever the grid."""
 
 import tracemalloc
+import weakref
 from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
@@ -393,6 +394,26 @@ def scan(tmp_path) -> Path:
     volume = noise(Geometry((12, 10, 6), (0.9, 0.9, 4.0), (3, -2, 50), tuple(rotation((0.1, 0.0, 0.2)).ravel())))
     write_image(path, volume.array, volume.geometry)
     return path
+
+
+def test_the_volume_of_a_file_is_not_in_memory_while_windows_are_computed(scan, tmp_path, monkeypatch):
+    held = []
+
+    class Reader:
+        def read_volume(self, path, **options):
+            volume = read_volume(path, **options)
+            held.append(weakref.ref(volume.array))
+            return volume
+
+    def infer(*arguments):
+        held.append(held[0]() is None)
+        return infer_windows(*arguments)
+
+    infer_windows = module.infer_windows
+    monkeypatch.setattr(module, "infer_windows", infer)
+    outputs = OutputOptions(tmp_path / "out.nrrd")
+    segment_file(scan, windowed(CUBES), outputs, reader=Reader())
+    assert held[1:] == [True]
 
 
 @pytest.mark.parametrize("at", [0.0, 1.0])

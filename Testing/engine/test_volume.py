@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import geometries
 
+from medtl import volume
 from medtl.errors import InputError
-from medtl.volume import Geometry, check_same_grid, geometry_of, label_boxes, to_sitk
+from medtl.volume import Geometry, check_same_grid, geometry_of, label_boxes, to_sitk, voxel_counts
 
 
 @given(geometries())
@@ -104,3 +105,11 @@ def test_boxes_of_labels_are_those_of_a_slow_search(shape, values, share):
     for _ in range(5):
         labels = random.integers(1, values, shape).astype(np.uint16) * (random.random(shape) < share)
         assert label_boxes(labels) == slow_boxes(labels)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+def test_voxels_are_counted_by_value_piece_by_piece(at_once, monkeypatch):
+    monkeypatch.setattr(volume, "COUNTED", at_once)
+    numbers = np.random.default_rng(1).integers(0, 5, (3, 4, 5)).astype(np.uint8) * 3
+    np.testing.assert_array_equal(voxel_counts(numbers), np.bincount(numbers.ravel()))
+    np.testing.assert_array_equal(voxel_counts(np.zeros((2, 2, 0), np.uint8)), [0])

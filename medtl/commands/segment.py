@@ -243,7 +243,8 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, run: Run, out: TextIO
     from ..io.isolated import IsolatedReader
 
     # Before torch is imported: the reader gets ready meanwhile.
-    with IsolatedReader(data_outside=args.data_outside) as reader:
+    inputs = sum(len(job.sources) for job in jobs)
+    with IsolatedReader(data_outside=args.data_outside, reads=inputs) as reader:
         from ..model.bundle import load_model
         from ..segmentation import OutputOptions, segment_file
 

@@ -30,9 +30,9 @@ from .tuned_bundle import (
     Origin,
     Outcome,
     Unfinished,
+    inherited_from,
     origin_of,
     outcome_of,
-    texts_of,
     trained_structure_card,
     tuned_card,
     tuning_record,
@@ -202,9 +202,9 @@ WriteBundle = Callable[[Path, str, Weights, Outcome | Unfinished], ModelCard]
 def bundle_writer(model: Model, structure: Structure | None, seeds: SeedCases, options: FinetuneOptions) -> WriteBundle:
     """A function that writes a bundle made from the model: `write(folder, name, weights, outcome)`.
 
-    Raises: ModelError when the texts of the model cannot be read.
+    Raises: ModelError when the texts or the weights of the model cannot be read.
     """
-    origin = texts_of(model)
+    origin = inherited_from(model)
     card_of = tuned_card if structure is None else trained_structure_card
 
     def write(folder: Path, name: str, weights: Weights, outcome: Outcome | Unfinished) -> ModelCard:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from .. import __version__
-from ..model.bundle import Model, save_bundle
+from ..model.bundle import Model, is_half, save_bundle
 from ..model.card import ModelCard, Parent, read_metadata
 from ..model.files import read_text_file
 from ..model.tuning_records import anonymise_training
@@ -171,25 +171,28 @@ def change_figures(change: Change, kind: str | None = None) -> ChangeFigures:
 
 
 @dataclass(frozen=True)
-class OriginTexts:
-    """The licence of a model, and MONAI's entries of its metadata.json."""
+class Inherited:
+    """What a model takes over from the one that it came from: the licence, MONAI's entries of metadata.json, and
+    whether the weights are kept as fp16."""
 
     licence: str
     facts: dict[str, Any]
+    half: bool
 
 
-def texts_of(origin: Model) -> OriginTexts:
-    """The texts that a model tuned from this one takes over.
+def inherited_from(origin: Model) -> Inherited:
+    """What a model tuned from this one takes over.
 
     Raises: ModelError when they cannot be read, or are links, which may lead to any file.
     """
     facts = read_metadata(origin.folder)
-    return OriginTexts(read_text_file(origin.folder, "LICENSE"), {key: facts[key] for key in FACTS if key in facts})
+    kept = {key: facts[key] for key in FACTS if key in facts}
+    return Inherited(read_text_file(origin.folder, "LICENSE"), kept, is_half(origin.folder))
 
 
-def write_bundle(folder: Path, card: ModelCard, states: Sequence[dict[str, Any]], origin: OriginTexts) -> ModelCard:
+def write_bundle(folder: Path, card: ModelCard, states: Sequence[dict[str, Any]], origin: Inherited) -> ModelCard:
     """Write the bundle of a model that came from another, with the weights of each of its networks, under the other's
-    licence; its card with the weights' hash.
+    licence and in its precision; its card with the weights' hash.
 
     Raises: InputError when it cannot be written.
     """
@@ -197,7 +200,7 @@ def write_bundle(folder: Path, card: ModelCard, states: Sequence[dict[str, Any]]
     weights = {fold.prefix + key: value for fold, state in folds for key, value in state.items()}
     # The origin's intended use does not hold for a new structure.
     facts = {key: value for key, value in origin.facts.items() if card.parent or key != "intended_use"}
-    return save_bundle(folder, card, weights, readme_of(card), origin.licence, facts)
+    return save_bundle(folder, card, weights, readme_of(card), origin.licence, facts, origin.half)
 
 
 def readme_of(card: ModelCard) -> str:

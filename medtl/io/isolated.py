@@ -59,8 +59,8 @@ class IsolatedReader:
     """Reads volumes and labelmaps one after another in a child process, which is started again after a crash.
 
     `progress` is called several times a second while the child reads; what it raises, such as Cancelled, stops the
-    child. `data_outside` lets headers name data outside their folder. `command` is the program to start, `seconds` the
-    time for one input.
+    child. `data_outside` lets headers name data outside their folder. After `reads` inputs, if that is given, the child
+    ends and takes no more memory. `command` is the program to start, `seconds` the time for one input.
 
     Enter it before torch is imported: then the child is ready by the first input, and costs next to no time.
     """
@@ -72,11 +72,13 @@ class IsolatedReader:
         seconds: float = READ_SECONDS,
         *,
         data_outside: bool = False,
+        reads: int | None = None,
     ) -> None:
         self._progress = progress
         self._command = command or (sys.executable, "-P", "-m", "medtl.io.isolated")
         self._variables = {ALLOW_OUTSIDE: "1"} if data_outside else {}
         self._seconds = seconds
+        self._left = reads
         self._child: _Child | None = None
 
     def __enter__(self) -> "IsolatedReader":
@@ -106,11 +108,16 @@ class IsolatedReader:
         request = {"read": kind.__name__.lower(), "path": str(path), "options": options}
         try:
             answer = self._child.ask(request, path, self._seconds, self._progress)
-            if answer["event"] == "done":
-                return self._child.load(kind, answer["value"])
+            value = self._child.load(kind, answer["value"]) if answer["event"] == "done" else None
         except BaseException:  # a crash, a hang, Cancelled or Ctrl-C: the child has nothing left to do
             self._stop()
             raise
+        if self._left is not None:
+            self._left -= 1
+            if self._left <= 0:
+                self._stop()
+        if value is not None:
+            return value
         if answer["kind"] == InputError.__name__:
             raise InputError(answer["message"], option=answer["option"])
         raise ERRORS[answer["kind"]](answer["message"])

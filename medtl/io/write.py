@@ -114,7 +114,7 @@ def store_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
     Raises: InputError when the suffix is unknown; OSError or RuntimeError when writing fails.
     """
     small = labelmap.array.size == 0 or labelmap.array.max() < 256
-    image = to_sitk(labelmap.array.astype(np.uint8 if small else np.uint16), labelmap.geometry)
+    image = to_sitk(labelmap.array.astype(np.uint8 if small else np.uint16, copy=False), labelmap.geometry)
     if suffix_of(path) == ".seg.nrrd":
         for key, value in segment_keys(labelmap).items():
             image.SetMetaData(key, value)

@@ -119,6 +119,14 @@ def weights_header(folder: Path) -> dict[str, TensorFacts]:
             ) from error
 
 
+def is_half(folder: Path) -> bool:
+    """True where a bundle's weights of floating point are all fp16.
+
+    Raises: ModelError as `weights_header` does.
+    """
+    return all(layer.dtype == "F16" for layer in weights_header(folder).values() if layer.dtype in FLOATS)
+
+
 def check_weights_fit(
     stored: Mapping[str, TensorFacts], wanted: Mapping[str, tuple[bool, tuple[int, ...]]], card: ModelCard
 ) -> None:
@@ -217,13 +225,21 @@ def size_of_fit(network: "Network", card: ModelCard) -> tuple[int, ...]:
 
 
 def save_bundle(
-    folder: Path, card: ModelCard, weights: Mapping[str, Any], readme: str, licence: str, facts: Mapping[str, Any]
+    folder: Path,
+    card: ModelCard,
+    weights: Mapping[str, Any],
+    readme: str,
+    licence: str,
+    facts: Mapping[str, Any],
+    half: bool = True,
 ) -> ModelCard:
-    """The card, with the SHA-256 of the weights, of a bundle that is written whole or not at all, weights as fp16.
-    `facts` are MONAI's entries of metadata.json (authors, copyright, data_source, …).
+    """The card, with the SHA-256 of the weights, of a bundle that is written whole or not at all.
+
+    `facts` are MONAI's entries of metadata.json (authors, copyright, data_source, …). Weights are written as fp16,
+    without `half` in the precision that they have: rounding those of an imported model would change its labels.
 
     Raises: InputError when the folder exists already or cannot be written; ModelError when `load_model` would refuse
-    it: its card has a value that cannot be, or its weights are not all finite numbers in fp16.
+    it: its card has a value that cannot be, or its weights as written are not all finite numbers.
     """
     import torch
     from safetensors import SafetensorError
@@ -234,11 +250,11 @@ def save_bundle(
     check_parent(folder)
     card = replace(card, training=escape_texts(card.training))
     check_card(card, folder)
-    half = {
-        k: v.detach().cpu().to(torch.float16 if v.is_floating_point() else v.dtype).contiguous()
+    written = {
+        k: v.detach().cpu().to(torch.float16 if half and v.is_floating_point() else v.dtype).contiguous()
         for k, v in weights.items()
     }
-    if not all(value.isfinite().all() for value in half.values()):
+    if not all(value.isfinite().all() for value in written.values()):
         raise ModelError(f"The weights of {card.name} are not all finite numbers: nothing was written to {folder}.")
     try:
         with temporary_folder(folder.parent) as temporary:
@@ -246,7 +262,7 @@ def save_bundle(
             for name in ("configs", "models", "docs"):
                 (part / name).mkdir(parents=True)
             if card.networks:
-                save_file(half, part / WEIGHTS)
+                save_file(written, part / WEIGHTS)
                 (part / WEIGHTS).chmod(0o644)  # safetensors makes it private
                 card = replace(card, sha256=sha256_of(part))
             else:

@@ -5,7 +5,7 @@ A pickle can name any function to be called. So it is read once, when a model is
 limits on memory and time, by torch's reader for weights, which calls nothing but what rebuilds tensors and plain values
 and the few names of numpy that nnU-Net's checkpoints hold. What is kept is written as safetensors and JSON; of the
 optimizer nothing is read. The process is `python -P -m medtl.model.checkpoint KIND IN OUT` with a kind of `KINDS`: it
-writes OUT (safetensors, fp16) and, beside it with the suffix .json, the entries of `Checkpoint`, none for MONAI, or
+writes OUT (safetensors) and, beside it with the suffix .json, the entries of `Checkpoint`, none for MONAI, or
 {"problem": text}. It ends when its input ends.
 """
 
@@ -56,8 +56,8 @@ def convert_checkpoint(
     command: Sequence[str] = COMMAND,
     seconds: float = SECONDS,
 ) -> Checkpoint:
-    """What the checkpoint of nnU-Net at `source` states; its weights are written to `target`, a safetensors file, as
-    fp16. The rest is as in `convert_weights`."""
+    """What the checkpoint of nnU-Net at `source` states; its weights are written to `target`, a safetensors file.
+    The rest is as in `convert_weights`."""
     facts = convert_weights(source, target, progress, command, seconds, NNUNET)
     checkpoint: Checkpoint = decode(Checkpoint, facts, f"{source.parent.name}/{source.name}")
     return checkpoint
@@ -71,8 +71,8 @@ def convert_weights(
     seconds: float = SECONDS,
     kind: str = MONAI,
 ) -> dict[str, Any]:
-    """What a file of weights of this kind states beside them; they are written to `target`, a safetensors file, as
-    fp16.
+    """What a file of weights of this kind states beside them; they are written to `target`, a safetensors file, in
+    the precision that they have, fp64 as fp32.
 
     `progress` is called several times a second; what it raises, such as Cancelled, ends the process that reads.
 
@@ -149,7 +149,7 @@ def convert(kind: str, source: Path, target: Path) -> dict[str, Any]:
     try:
         content = load(source)
         facts = asdict(facts_of(content)) if kind == NNUNET else {}
-        weights = half_weights(state_of(content, kind))
+        weights = plain_weights(state_of(content, kind))
     except MemoryError as error:
         raise ModelError(
             "found one that needs more memory than there is for it: it is damaged, or other programs are to be closed."
@@ -247,8 +247,8 @@ def facts_of(content: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(trainer, configuration, str(fold), tuple(axes))
 
 
-def half_weights(state: Mapping[str, Any]) -> dict[str, "Tensor"]:
-    """The weights as fp16, whole numbers as they are, each layer once, under the shortest of its names.
+def plain_weights(state: Mapping[str, Any]) -> dict[str, "Tensor"]:
+    """The weights as they are, but fp64 as fp32, each layer once, under the shortest of its names.
 
     Raises: ModelError as `convert` does.
     """
@@ -261,10 +261,11 @@ def half_weights(state: Mapping[str, Any]) -> dict[str, "Tensor"]:
             continue
         if type(value) not in (torch.Tensor, torch.nn.Parameter) or not is_plain(value):
             raise ModelError(f"found {name[:80]!r}, which is no layer of weights. Do not trust it.")
-        half = value.detach().to(torch.float16 if value.is_floating_point() else value.dtype, copy=True).contiguous()
-        if not half.isfinite().all():
-            raise ModelError(f"found {name[:80]!r}, whose weights are no finite numbers in fp16: it is damaged.")
-        weights[name] = half
+        kept = torch.float32 if value.dtype == torch.float64 else value.dtype
+        layer = value.detach().to(kept, copy=True).contiguous()
+        if not layer.isfinite().all():
+            raise ModelError(f"found {name[:80]!r}, whose weights are no finite numbers: it is damaged.")
+        weights[name] = layer
     return weights
 
 

@@ -227,7 +227,7 @@ def convert_results(
     licence = read_text_file(folder, LICENCE) if LICENCE in names else UNKNOWN_LICENCE
     card = replace(card, training={"imported": about})
     facts = {"authors": "unknown", "data_source": about["dataset"]}
-    save_bundle(part, card, weights, readme_of(card, about), licence, facts)
+    save_bundle(part, card, weights, readme_of(card, about), licence, facts, half=False)
     progress("write", 1.0)
 
 
@@ -334,7 +334,7 @@ def convert_zoo(
     open_file(folder, name, MAX_BUNDLE_BYTES).close()  # no link, no device
     target = part.parent / "weights.safetensors"
     convert_weights(folder / name, target, lambda: progress("read", 0.0))
-    prefix = networks.NETWORKS[card.networks[0].name].prefix  # type: ignore[attr-defined]
+    prefix = networks.network_class(card.networks[0].name).prefix
     weights = {f"{prefix}{key}": value for key, value in load_file(target).items()}
     if wrong := differing(weights, wanted):
         raise ModelError(
@@ -353,7 +353,7 @@ def convert_zoo(
     licence = read_text_file(folder, LICENCE) if LICENCE in names else UNKNOWN_LICENCE
     card = replace(card, training={"imported": about})
     facts = {key: str(bundle.metadata.get(key, "unknown"))[:400] for key in ("authors", "copyright", "data_source")}
-    save_bundle(part, card, weights, zoo.readme_of(card, after, about), licence, facts)
+    save_bundle(part, card, weights, zoo.readme_of(card, after, about), licence, facts, half=False)
     progress("write", 1.0)
 
 

@@ -4,7 +4,7 @@ A model is a MONAI bundle folder. Nothing in it is evaluated, no pickle is ever 
 is the checkpoint of a foreign model, once, when it is imported, in a process of its own: `medtl.model.checkpoint`.
 
 <name>/configs/metadata.json     MONAI's schema, and one block `medtl`, see `medtl.model.card`
-<name>/models/model.safetensors  weights, fp16; none in a model of plain numbers
+<name>/models/model.safetensors  weights, of MedTL's own models fp16; none in a model of plain numbers
 <name>/docs/README.md            the card for people
 <name>/LICENSE                   terms of the weights
 """

@@ -110,9 +110,10 @@ class Decoder(nn.Module):
             self.seg_layers.append(CONVOLUTIONS[dimensions](out, outputs, 1))
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        x = features[-1]
-        for up, stage, skip in zip(self.transpconvs, self.stages, features[-2::-1], strict=True):
-            x = stage(torch.cat((up(x), skip), 1))
+        """The list is empty afterwards: features that were used take no more memory, those of the first stage most."""
+        x = features.pop()
+        for up, stage in zip(self.transpconvs, self.stages, strict=True):
+            x = stage(torch.cat((up(x), features.pop()), 1))
         logits: Tensor = self.seg_layers[-1](x)
         return logits
 
@@ -159,7 +160,11 @@ class PlainUNet(Network):
         return features
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        logits: Tensor = self.decoder(features)
+        logits: Tensor = self.decoder(list(features))
+        return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.decoder(self.encode(x))
         return logits
 
 

@@ -25,7 +25,7 @@ from ..io import read
 from ..io.isolated import Reader
 from ..model.bundle import save_bundle
 from ..model.card import Abstention, Calibration, ModelCard
-from ..model.networks import Classifier2d
+from ..model.timm_networks import Classifier2d
 from ..progress import Progress, no_progress
 from ..typed_json import encode
 from .augment import Augmentation

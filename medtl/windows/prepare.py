@@ -77,7 +77,7 @@ def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec
         turned_shape=sizes,
         turned_spacing=spacing,
         statistics={},
-        array=np.stack([channel[inner] for channel in channels]),
+        array=channels[0][inner][None] if len(channels) == 1 else np.stack([channel[inner] for channel in channels]),
         grid=resampling.grid,
         inner=inner,
         box=box,
@@ -191,13 +191,23 @@ def normalise(channel: np.ndarray, scaling: Normalisation, body: np.ndarray) -> 
     counted = channel[body] if scaling.masked and body.any() else channel
     shift, scale = scaling.shift, scaling.scale
     if scaling.scheme == "zscore":
-        shift, scale = float(counted.mean()), max(float(counted.std()), SMALLEST_DEVIATION)
+        shift, deviation = moments(counted, counted if counted is not channel else np.empty_like(channel))
+        scale = max(deviation, SMALLEST_DEVIATION)
     elif scaling.scheme == "range":
         shift = float(counted.min())
         scale = max(float(counted.max()) - shift, SMALLEST_DEVIATION)
     where = body if scaling.masked else True
     np.subtract(channel, np.float32(shift), out=channel, where=where)
     np.divide(channel, np.float32(scale), out=channel, where=where)
+
+
+def moments(values: np.ndarray, spare: np.ndarray) -> tuple[float, float]:
+    """The mean and the standard deviation of the values, float32, to the last bit those of numpy, which would take
+    memory for a copy of the values: here `spare` is overwritten, which may be the values themselves."""
+    mean = values.mean()
+    np.subtract(values, mean, out=spare)
+    np.multiply(spare, spare, out=spare)
+    return float(mean), float(np.sqrt(spare.mean()))
 
 
 def check_grid(shape: Sequence[int], grid: Sequence[int], card: ModelCard, spec: WindowSpec) -> None:

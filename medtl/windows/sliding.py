@@ -85,8 +85,8 @@ def logit_planes(
         progress("infer", begin / len(places))
         chosen = places[begin : begin + forward.windows]
         parts = [tuple(slice(at, at + n) for at, n in zip(place, patch, strict=True)) for place in chosen]
-        outputs = forward(torch.stack([image[:, z, y, x] for z, y, x in parts]))
-        for place, logits in zip(chosen, outputs, strict=True):
+        windows = torch.stack([image[:, z, y, x] for z, y, x in parts])
+        for place, logits in zip(chosen, forward(windows), strict=True):
             for k, plane in sums.finish(place[0]):
                 if k in planes:
                     yield plane[:, inner[1], inner[2]].cpu()
@@ -183,8 +183,8 @@ class WindowForward:
             for output, (i, flip) in zip(self._logits(images), chosen, strict=True):
                 back = output[None].flip(flip)[0]
                 before = totals[i]
-                totals[i] = back if before is None else before + back
-        means = [total / len(self._flips) for total in totals if total is not None]
+                totals[i] = back if before is None else before.add_(back)
+        means = [total.div_(len(self._flips)) for total in totals if total is not None]
         return [mean[:, None] if self._planar else mean for mean in means]
 
     def _logits(self, images: Tensor) -> Tensor:
@@ -195,6 +195,7 @@ class WindowForward:
         if not self._planar and count == 1 < self._batch:  # see FIRST_LAYER_VALUES
             images = torch.cat([images, images[:1]])
         with torch.autocast(model.device, torch.bfloat16, enabled=model.bf16):
-            logits = torch.stack([network(images).float() for network in model.networks]).mean(0)
+            outputs = [network(images).float() for network in model.networks]
+            logits = outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
         check_finite(model.card, logits)
         return logits[:count]

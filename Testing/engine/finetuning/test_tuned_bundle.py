@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import small_model
+import torch
 
 from medtl.commands.cli import main
 from medtl.errors import ModelError
-from medtl.finetuning.tuned_bundle import texts_of
-from medtl.model.bundle import load_model
+from medtl.finetuning.run import FinetuneOptions
+from medtl.finetuning.tuned_bundle import Unfinished, inherited_from, tuned_card, tuning_record, write_bundle
+from medtl.model.bundle import load_model, load_weights, save_bundle
 from medtl.model.card import METADATA, load_card
-from medtl.model.store import export_bundle, import_bundle
+from medtl.model.networks import build
+from medtl.model.store import WEIGHTS, export_bundle, import_bundle
 from medtl.model.tuning_records import anonymise_readme, anonymise_training
 
 OLD = {
@@ -81,9 +84,27 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_licence_and_the_authors_are_the_parents(folder):
-    texts = texts_of(load_model(str(folder), "cpu"))
-    assert texts.licence == "Test licence\n"
-    assert texts.facts == {"authors": "A test", "copyright": "See LICENSE"}
+    found = inherited_from(load_model(str(folder), "cpu"))
+    assert found.licence == "Test licence\n"
+    assert found.facts == {"authors": "A test", "copyright": "See LICENSE"}
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["fp16", "as imported"])
+def test_a_tuned_model_keeps_the_precision_of_its_parent(half, tmp_path):
+    card = small_model.a_card()
+    torch.manual_seed(1)
+    weights = {
+        "net." + key: value for key, value in build("basicunet2d", card.networks[0].arguments).state_dict().items()
+    }
+    save_bundle(tmp_path / "parent", card, weights, "", "", {}, half)
+    model = load_model(str(tmp_path / "parent"), "cpu")
+    record = tuning_record(model, [], FinetuneOptions(), Unfinished(0.0))
+    states = [network.state_dict() for network in model.networks]
+    write_bundle(tmp_path / "tuned", tuned_card(model.card, "tuned", record), states, inherited_from(model))
+    sizes = [(tmp_path / name / WEIGHTS).stat().st_size for name in ("parent", "tuned")]
+    assert sizes[0] == sizes[1]
+    found = load_weights(tmp_path / "tuned", "net.")
+    assert all(torch.equal(value, found[name]) for name, value in model.networks[0].state_dict().items())
 
 
 @pytest.mark.parametrize("name", ["LICENSE", METADATA])
@@ -92,17 +113,17 @@ def test_a_link_in_the_parent_copies_no_file(name, folder):
     (folder / name).unlink()
     (folder / name).symlink_to(folder.parent / "secret")
     with pytest.raises(ModelError, match="found a link"):
-        texts_of(model)
+        inherited_from(model)
 
 
 def test_a_licence_that_is_missing_or_of_megabytes_is_said(folder):
     model = load_model(str(folder), "cpu")
     (folder / "LICENSE").write_text("x" * 2_000_000)
     with pytest.raises(ModelError, match="at most 1 MB"):
-        texts_of(model)
+        inherited_from(model)
     (folder / "LICENSE").unlink()
     with pytest.raises(ModelError, match=r"Expected LICENSE in .*, found none"):
-        texts_of(model)
+        inherited_from(model)
 
 
 @pytest.fixture

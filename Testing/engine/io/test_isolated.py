@@ -72,6 +72,17 @@ def test_volumes_and_labelmaps_come_back_as_reading_here_gives_them(tmp_path: Pa
             assert (ours.geometry, ours.segments, ours.warnings) == (labels.geometry, labels.segments, labels.warnings)
 
 
+def test_after_the_last_input_the_child_is_gone_and_one_more_is_read_all_the_same(picture: Path) -> None:
+    with IsolatedReader(reads=2) as reader:
+        assert volumes(reader, picture) == ["ok"]
+        child = reader._child
+        assert child is not None
+        assert not child.has_ended()
+        assert "found nothing" in volumes(reader, picture.with_name("none.png"))[0]
+        assert child.has_ended()
+        assert volumes(reader, picture) == ["ok"]
+
+
 def test_options_reach_the_reader(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 255, (6, 8, 3)).astype(np.uint8)
     Image.fromarray(colours).save(tmp_path / "a.png")

@@ -226,6 +226,13 @@ def test_finite_weights_whose_network_gives_no_numbers_are_an_error(saved):
         load_model(str(saved), "cpu")
 
 
+def test_weights_are_saved_as_they_are_where_that_is_wanted(tmp_path):
+    weights = {"net." + k: v for k, v in bundle_network(a_card(), seed=4).state_dict().items()}
+    bundle.save_bundle(tmp_path / "m", a_card(), weights, "", "", {}, half=False)
+    (network,) = load_model(str(tmp_path / "m"), "cpu").networks
+    assert all(torch.equal(value, weights["net." + name]) for name, value in network.state_dict().items())
+
+
 @pytest.mark.parametrize("value", [math.nan, 1e5])
 def test_weights_that_are_no_numbers_in_half_precision_are_not_saved(value, tmp_path):
     weights = {"net." + key: layer for key, layer in bundle_network(a_card(), 1).state_dict().items()}

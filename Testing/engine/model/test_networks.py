@@ -1,5 +1,7 @@
 """Networks by name: their shapes, their cut, fixed encoders and encoder weights."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +26,7 @@ from medtl.model.networks import NETWORKS, bf16_pays, build
 from medtl.phantom import head
 from medtl.segmentation import InferenceOptions, segment
 
+ROOT = Path(__file__).resolve().parents[3]
 ENCODERS = (
     "vgg16",
     "vgg19",
@@ -402,6 +405,15 @@ def test_no_network_is_said_as_an_error_of_the_model(monkeypatch):
     monkeypatch.setattr(builder, "load_state_dict_from_hf", unplugged)
     with pytest.raises(ModelError, match="Network is unreachable"):
         build("unet2d", {"encoder": SMALL, "channels": 3, "labels": 1, "encoder_weights": "imagenet"})
+
+
+def test_a_network_of_nnunet_is_built_without_timm_and_monai():
+    arguments = {"channels": 1, "outputs": 2, "features": [2], "kernels": [[3, 3]], "strides": [[1, 1]]}
+    arguments |= {"blocks": [1], "decoder_blocks": []}
+    code = f"import sys; from medtl.model.networks import build; build('plainunet', {arguments})\n"
+    code += "print(sorted({'timm', 'monai', 'segmentation_models_pytorch', 'torchvision'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_parameters_are_counted():

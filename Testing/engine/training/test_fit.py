@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from medtl.errors import Cancelled, InputError, ModelError
 from medtl.model.card import InputSpec
 from medtl.model.monai_networks import BasicUNet2d
-from medtl.model.networks import UNet2d
+from medtl.model.timm_networks import UNet2d
 from medtl.training.augment import Augmentation
 from medtl.training.dataset import CachedCase
 from medtl.training.fit import (

@@ -4,10 +4,11 @@ import tracemalloc
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from small_model import CUBES, PLAIN, windowed
 
 from medtl.volume import Geometry, Volume
-from medtl.windows.prepare import prepare_windows
+from medtl.windows.prepare import moments, prepare_windows
 
 
 def test_one_channel_at_a_time_is_held_in_float32():
@@ -23,3 +24,11 @@ def test_one_channel_at_a_time_is_held_in_float32():
     assert prepared.array.shape == (3, 22, 25, 28)
     # The channel as float32, what becomes of it along the first axis, and little else.
     assert peak < (4 + 4 / 4 + 0.7) * numbers.size
+
+
+@pytest.mark.parametrize("shape", [(1,), (999,), (20_011,), (31, 17, 45)])
+def test_mean_and_deviation_are_those_of_numpy_to_the_last_bit(shape):
+    values = np.random.default_rng(5).normal(300, 80, shape).astype(np.float32)
+    wanted = float(values.mean()), float(values.std())
+    assert moments(values, np.empty_like(values)) == wanted
+    assert moments(values, values) == wanted
