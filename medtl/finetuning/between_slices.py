@@ -28,9 +28,11 @@ def seed_distances(seeds: Mapping[int, np.ndarray], labels: int, regions: bool =
     }
 
 
-def interpolate(distances: Mapping[int, np.ndarray], slices: Sequence[int], rows: slice = slice(None)) -> np.ndarray:
+def interpolate(
+    distances: Mapping[int, np.ndarray], slices: Sequence[int], rows: slice = slice(None), fade: bool = True
+) -> np.ndarray:
     """Signed distances to the labels on (some rows of) these slices, float32 (n, labels, rows, columns), linear between
-    the nearest SEEDs, shrinking beyond the last ones and 0 from one mean gap of SEEDs on.
+    the nearest SEEDs and shrinking beyond the last ones; where they `fade`, 0 from one mean gap of SEEDs on.
 
     Source: Raya and Udupa, Shape-based interpolation of multidimensional objects, IEEE TMI 1990.
     """
@@ -49,8 +51,8 @@ def interpolate(distances: Mapping[int, np.ndarray], slices: Sequence[int], rows
         # Evenly spaced SEEDs end about one step before the label does, so it shrinks to nothing in one step.
         depth = distances[last].max((1, 2), keepdims=True).clip(0.0)
         shrunk = cut[last] - np.maximum(depth / gap, SHRINK_PIXELS) * abs(k - last)
-        # The interpolation fades to 0 further on: all SEEDs may lie in one part of the label.
-        planes.append(shrunk * max(0.0, 1.0 - abs(k - last) / gap))
+        # All SEEDs may lie in one part of the label.
+        planes.append(shrunk * max(0.0, 1.0 - abs(k - last) / gap) if fade else shrunk)
     return (
         np.stack(planes).astype(np.float32, copy=False) if planes else np.zeros((0, *cut[known[0]].shape), np.float32)
     )

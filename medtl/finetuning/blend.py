@@ -20,11 +20,13 @@ SURE = 50.0  # odds where the network has no word
 
 @dataclass(frozen=True)
 class Blend:
-    """The interpolation of a case's SEEDs, whose signed `distances` count `weight` logits a pixel."""
+    """The interpolation of a case's SEEDs, whose signed `distances` count `weight` logits a pixel. Where they
+    `fade`, the network alone counts further on beyond the outermost SEEDs."""
 
     card: ModelCard
     distances: Mapping[int, np.ndarray]
     weight: float
+    fade: bool = True
 
     def probability(self, logits: Tensor, slices: Sequence[int], rows: slice = slice(None)) -> Tensor:
         """Blended probabilities (n, outputs, rows, columns) of (some rows of) slices, from the logits there.
@@ -33,7 +35,7 @@ class Blend:
         """
         check_finite(self.card, logits)
         logits = logits / self.card.calibration.temperature
-        distances = self.weight * torch.from_numpy(interpolate(self.distances, slices, rows)).to(logits)
+        distances = self.weight * torch.from_numpy(interpolate(self.distances, slices, rows, self.fade)).to(logits)
         if self.card.decision == "regions":
             return (logits + distances).sigmoid()
         return with_background(logits[:, 1:] - logits[:, :1] + distances)

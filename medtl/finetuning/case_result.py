@@ -1,5 +1,6 @@
 """The tuned case's own result: SEEDs as drawn, between them the tuned network blended with their interpolation."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,47 +8,54 @@ import numpy as np
 import torch
 
 from ..decision import label_values_of
-from ..model.card import ModelCard
 from ..preprocess import restore
 from ..progress import Progress
 from ..segmentation import segment_of
 from ..volume import Labelmap, Volume
-from .between_slices import blend_classes, interpolate_labels, seed_distances
+from .between_slices import blend_classes, interpolate, seed_distances
 from .blend import Blend, fill_slices
-from .features import Case, SeedCase, dices, turned_index, turned_mask
+from .features import SeedCase, dices, turned_index, turned_mask
 from .finetune import Finetuned
-from .held_out import HeldOut
+from .guard import MIN_SEEDS_TO_HOLD_OUT
 from .run import TimeBudget
 from .seed import IGNORE, Seed, for_model
 from .window_blend import fill_windows
 from .window_case import WindowCase
 
 # Weights of the interpolation, in logits a pixel of signed distance.
-WEIGHTS = (0.5, 1.0, 2.0, 4.0)
+WEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0)
 DEFAULT_WEIGHT = 1.0
-# By this much Dice a weight twice or half as large must be better: few SEEDs are held out, and the gap around one is
-# twice as wide as it will be, which is unfavourable to the interpolation.
-MIN_GAIN = 0.02
+# By this much Dice a weight twice or half as large must be better: few SEEDs are held out.
+MIN_GAIN = 0.005
+# The gap around a held-out SEED is twice as wide as it will be, and the error of an interpolation at least twice.
+ERROR_SHARE = 0.5
 SLACK = 0.1  # of the budget, beyond which a result is cut down rather than late
 
 
-def blend_weight(held_out: Sequence[HeldOut], cases: Sequence[Case], card: ModelCard) -> float:
-    """The weight of the interpolation with the best Dice on the held-out SEEDs; a weight further from the default must
-    be better by more."""
-    if not held_out:
-        return DEFAULT_WEIGHT
-    labels, regions, means = len(card.labels), card.decision == "regions", {}
-    for weight in WEIGHTS:
-        scores = []
-        for seed in held_out:
-            truth = cases[seed.case].truth
-            if seed.others:
-                rest = {k: truth[k] for k in seed.others}
-                distances = interpolate_labels(rest, [seed.slice], labels, regions)
-                classes = blend_classes(seed.logits[None], distances, weight, regions)
-                scores.append(dices(torch.from_numpy(classes), torch.from_numpy(truth[seed.slice][None]), labels)[0])
-        means[weight] = float(np.mean(scores)) if scores else 0.0
-    return max(WEIGHTS, key=lambda weight: means[weight] - MIN_GAIN * abs(float(np.log2(weight / DEFAULT_WEIGHT))))
+def chosen_blend(tuned: Finetuned) -> Blend:
+    """How the first case is blended: the weight of the interpolation with the best Dice on the held-out SEEDs, where a
+    weight further from the default must be better by more. Few SEEDs may all lie in one part of the label, so the
+    network has a word beyond them."""
+    card, case = tuned.model.card, tuned.cases[0]
+    labels, regions = len(card.labels), card.decision == "regions"
+    distances = seed_distances(case.truth, labels, regions)
+    scores = {weight: list[float]() for weight in WEIGHTS}
+    for seed in tuned.held_out:
+        if seed.case or not seed.others:
+            continue
+        truth = torch.from_numpy(case.truth[seed.slice][None])
+        filled = interpolate({k: distances[k] for k in seed.others}, [seed.slice])
+        nearer = distances[seed.slice] + ERROR_SHARE * (filled - distances[seed.slice])
+        for weight, found in scores.items():
+            classes = blend_classes(seed.logits[None], nearer, weight, regions)
+            found.append(float(dices(torch.from_numpy(classes), truth, labels)[0]))
+    means = {weight: float(np.mean(found)) for weight, found in scores.items() if found}
+    best = max(
+        means,
+        key=lambda weight: means[weight] - MIN_GAIN * abs(math.log2(weight / DEFAULT_WEIGHT)),
+        default=DEFAULT_WEIGHT,
+    )
+    return Blend(card, distances, best, fade=len(case.truth) < MIN_SEEDS_TO_HOLD_OUT)
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,10 @@ def case_result(
     Raises: ModelError when the network's numbers are not finite; Cancelled.
     """
     case, model, card = tuned.cases[0], tuned.model, tuned.model.card
-    weight = blend_weight([seed for seed in tuned.held_out if seed.case == 0], tuned.cases, card)
     tuned.weights.use(1.0)  # this case gets the tuned weights; the next ones get the guarded weights
     values = label_values_of(card)
     turned = np.zeros(case.prepared.turned_shape, values.dtype)
-    blend = Blend(card, seed_distances(case.truth, len(card.labels), card.decision == "regions"), weight)
+    blend = chosen_blend(tuned)
     seconds = budget.until(1.0) + SLACK * budget.seconds
     slices = int(min(seconds / max(tuned.slice_seconds, 1e-9), 1e9))
     if isinstance(case, SeedCase):
@@ -94,4 +101,4 @@ def case_result(
         if filled
         else ()
     )
-    return CaseResult(Labelmap(restore(turned, case.prepared), volume.geometry, segments), weight, warnings)
+    return CaseResult(Labelmap(restore(turned, case.prepared), volume.geometry, segments), blend.weight, warnings)
