@@ -36,6 +36,7 @@ from .run import Run, TimeBudget, Weights
 from .seed import Seed, check_place, for_model
 
 DEFAULT_ALPHA = 0.5  # half-way to the tuned weights, where the next cases gain as much as at the end
+UNGUARDED_ALPHA = 0.25  # where nothing warns of a loss; further on, 3D networks lose on the next cases
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def finetune(model: Model, cases: Marked, run: Run) -> Finetuned:
         rounds = affordable_rounds(budget, reserve, look * sum(len(case.truth) for case in prepared) / 4)
         weights = DecoderWeights(own, examples.parameters())
         held_out = score_held_out(weights, prepared, examples, tuning, run, rounds)
-        alpha = min(DEFAULT_ALPHA * options.strength, 1.0)
+        alpha = UNGUARDED_ALPHA if guard.kind == "none" else DEFAULT_ALPHA
+        alpha = min(alpha * options.strength, 1.0)
         steps_done = run.steps_with_checkpoints(weights, alpha)
         trained = tune(weights, examples, tuning, budget.part(budget.until(1.0, reserve)), steps_done)
         alpha, after = largest_alpha(weights, guard, alpha, run)
