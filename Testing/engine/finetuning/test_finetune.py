@@ -545,9 +545,11 @@ def test_a_name_that_no_model_can_have_is_refused_before_any_work(model, case_fi
         tuned(model, case_files, tmp_path / "there" / name)
 
 
-def test_the_new_weights_lie_half_way_at_most_and_strength_says_how_far(model, case_files, tmp_path):
-    assert tuned(model, case_files, tmp_path / "new").outcome.alpha == 0.5
-    assert tuned(model, case_files, tmp_path / "less", strength=0.5).outcome.alpha == 0.25
+def test_without_a_guard_set_the_new_weights_lie_a_quarter_of_the_way_and_strength_says_how_far(
+    model, case_files, tmp_path
+):
+    assert tuned(model, case_files, tmp_path / "new").outcome.alpha == 0.25
+    assert tuned(model, case_files, tmp_path / "more", strength=2.0).outcome.alpha == 0.5
 
 
 @pytest.mark.parametrize("fine_below", [1.0, 0.4, 0.2, 0.0])
