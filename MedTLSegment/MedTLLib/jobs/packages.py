@@ -25,14 +25,15 @@ from packaging.utils import canonicalize_name
 from slicer.i18n import tr as _
 
 from medtl.errors import Cancelled, InputError
+from medtl.requirements import System, system_of
 
 from .programs import find_program
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 REQUESTER = "MedTLSegment"
 CONSTRAINTS = REQUIREMENTS.with_name("constraints.txt")  # the tested versions, with hashes
-TORCH = (Requirement("torch>=2.8"), Requirement("torchvision>=0.23"))
-# Slicer and other extensions use these: their versions never change.
+TORCH = ("torch", "torchvision")
+# Slicer and other extensions use these: their versions change only where the system needs it and the user agrees.
 KEPT = ("numpy", "scipy", "SimpleITK", "vtk", "pydicom", "torch", "torchvision")
 # Megabytes to download and on disk, minutes at 50 Mbit/s: PyTorch with CUDA, without it, and all the rest.
 TORCH_CUDA, TORCH_CPU, REST = (3000, 6000, 15), (300, 1000, 3), (25, 80, 1)
@@ -57,10 +58,29 @@ class Packages(Protocol):
         ...
 
 
+def required(system: System | None = None, requirements: Path | str = REQUIREMENTS) -> tuple[Requirement, ...]:
+    """What the engine needs on this kind of computer, by default this one, torch and torchvision first."""
+    of_system = map(Requirement, (system or system_of()).requirements)
+    return (*of_system, *slicer.packaging.load_requirements(requirements))
+
+
 def missing(requirements: Path | str = REQUIREMENTS) -> tuple[Requirement, ...]:
-    """What is not installed or too old, torch and torchvision first; () when the engine can run."""
-    needed = (*TORCH, *slicer.packaging.load_requirements(requirements))
+    """What is not installed or has a version that does not fit, torch and torchvision first; () when the engine can
+    run."""
+    needed = required(requirements=requirements)
     return tuple(each for each in needed if not slicer.packaging.pip_check(each))
+
+
+def own_changes(needed: Sequence[Requirement]) -> str:
+    """What the user is asked where packages change that Slicer itself uses; empty where none does."""
+    versions = _versions()
+    changes = [
+        _("{name} {version} becomes {wanted}").format(name=each.name, version=versions[each.name], wanted=each)
+        for each in needed
+        if each.name in KEPT and each.name not in TORCH and each.name in versions
+    ]
+    text = _("Packages that Slicer itself uses change: {changes}. Other extensions may need the version of today.")
+    return text.format(changes=", ".join(changes)) if changes else ""
 
 
 def plan(needed: Sequence[Requirement], wheels: Path | None = None) -> str:
@@ -84,9 +104,10 @@ def plan(needed: Sequence[Requirement], wheels: Path | None = None) -> str:
     else:
         text = _("About {download} to download, {disk} on disk and {minutes} minutes at 50 Mbit/s.")
     lines.append(text.format(download=_size(download), disk=_size(disk), minutes=minutes))
-    lines.append(
-        _("Slicer cannot be used meanwhile. Its own packages stay as they are; no image leaves this computer.")
-    )
+    own = own_changes(needed) or _("Slicer's own packages stay as they are.")
+    lines.append(_("Slicer cannot be used meanwhile.") + f" {own} " + _("No image leaves this computer."))
+    if reason := system_of().reason:
+        lines.append(_("Versions for {system}: {reason}").format(system=system_of().name, reason=reason))
     return "\n".join(lines)
 
 
@@ -160,16 +181,16 @@ def _install_torch() -> None:
     with _explained("PyTorch", "download.pytorch.org"):
         logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
         # It imports torch into this process at its end, which is why a restart is advised afterwards.
-        logic.installTorch(askConfirmation=False, torchVersionRequirement=str(TORCH[0].specifier))
+        logic.installTorch(askConfirmation=False, torchVersionRequirement=str(required()[0].specifier))
     importlib.invalidate_caches()
-    if not all(slicer.packaging.pip_check(each) for each in TORCH):
+    if _parts(missing())[0]:
         raise InputError(
             _("The PyTorch extension did not install PyTorch. Try it in the module PyTorch Utils, then come back.")
         )
 
 
 def _install_rest(rest: Sequence[Requirement]) -> None:
-    with _constraints(_tested(rest)) as constraints, _explained(_names(rest), "pypi.org"):
+    with _constraints(rest, _tested(rest)) as constraints, _explained(_names(rest), "pypi.org"):
         slicer.packaging.pip_ensure(
             list(rest), constraints=constraints, prompt_install=False, prompt_restart=False, requester=REQUESTER
         )
@@ -177,7 +198,7 @@ def _install_rest(rest: Sequence[Requirement]) -> None:
 
 def _install_wheels(needed: Sequence[Requirement], wheels: Path) -> None:
     arguments = ["--no-index", "--find-links", str(wheels), *(str(each) for each in needed)]
-    with _constraints(()) as constraints, _explained(_names(needed), ""):
+    with _constraints(needed, ()) as constraints, _explained(_names(needed), ""):
         slicer.packaging.pip_install(arguments, constraints=constraints, requester=REQUESTER)
 
 
@@ -194,10 +215,12 @@ def _tested(needed: Sequence[Requirement]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _constraints(tested: Sequence[str]) -> Iterator[Path]:
-    """A constraints file for pip: the installed versions of KEPT, and the `tested` versions of the rest."""
+def _constraints(needed: Sequence[Requirement], tested: Sequence[str]) -> Iterator[Path]:
+    """A constraints file for pip: the installed versions of KEPT that are not needed anew, and the `tested` versions of
+    the rest."""
     with tempfile.TemporaryDirectory(prefix="MedTL-") as folder:
-        versions = _versions()
+        new = {canonicalize_name(each.name) for each in needed}
+        versions = {name: version for name, version in _versions().items() if name not in new}
         kept = [f"{name}=={versions[canonicalize_name(name)]}" for name in KEPT if canonicalize_name(name) in versions]
         file = Path(folder) / "constraints.txt"
         file.write_text("".join(f"{line}\n" for line in (*kept, *tested)), encoding="utf-8")
@@ -251,8 +274,7 @@ def _loaded_changes(before: dict[str, str]) -> tuple[str, ...]:
 
 def _parts(needed: Sequence[Requirement]) -> tuple[tuple[Requirement, ...], tuple[Requirement, ...]]:
     """torch and torchvision, and the rest."""
-    names = [each.name for each in TORCH]
-    return tuple(r for r in needed if r.name in names), tuple(r for r in needed if r.name not in names)
+    return tuple(r for r in needed if r.name in TORCH), tuple(r for r in needed if r.name not in TORCH)
 
 
 def _torch_cost() -> tuple[int, int, int]:

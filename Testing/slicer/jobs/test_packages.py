@@ -19,10 +19,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from medtl.errors import Cancelled, InputError
+from medtl.requirements import ARM_MAC, LINUX, OTHER, SYSTEMS, WINDOWS, X86_MAC, System, system_of
 from MedTLLib.jobs import packages
 
 ROOT = Path(__file__).resolve().parents[3]
-REST = ["einops", "monai", "platformdirs", "safetensors", "segmentation-models-pytorch", "timm"]
+REST = ["monai", "einops", "platformdirs", "safetensors", "segmentation-models-pytorch", "timm"]
 
 
 class Site:
@@ -102,30 +103,116 @@ def test_what_is_missing_is_listed_torch_first_without_importing_it(site: Site) 
     assert "torch" not in sys.modules
 
 
-def pins(path: Path) -> dict[str, Requirement]:
-    """The requirements of a file with hashes, by canonical name."""
-    lines = [line.rstrip(" \\") for line in path.read_text(encoding="utf-8").splitlines() if line[0] not in " #"]
-    return {canonicalize_name(pin.name): pin for pin in map(Requirement, lines)}
+def on(system: System) -> dict[str, str]:
+    """What markers see on this kind of computer."""
+    seen = {"Linux": ("linux", "x86_64"), "Windows": ("win32", "AMD64"), X86_MAC.name: ("darwin", "x86_64")}
+    name, processor = seen.get(system.name, ("darwin", "arm64"))
+    return {"sys_platform": name, "platform_machine": processor}
 
 
-def floors() -> list[Requirement]:
-    """What the engine needs beside torch, and what its development needs."""
+def applying(requirements: Any, system: System) -> list[Requirement]:
+    """Those that apply to this kind of computer, by their markers."""
+    given = map(Requirement, requirements)
+    return [each for each in given if each.marker is None or each.marker.evaluate(on(system))]
+
+
+def lines_of(path: Path) -> list[str]:
+    """The requirements of a file with hashes."""
+    return [line.rstrip(" \\") for line in path.read_text(encoding="utf-8").splitlines() if line[0] not in " #"]
+
+
+def pins(path: Path, system: System = LINUX) -> dict[str, Requirement]:
+    """The requirements of a file with hashes for this kind of computer, by canonical name."""
+    found = applying(lines_of(path), system)
+    assert len({canonicalize_name(pin.name) for pin in found}) == len(found)
+    return {canonicalize_name(pin.name): pin for pin in found}
+
+
+def dependencies(system: System = LINUX, extra: str = "") -> list[Requirement]:
+    """What pyproject.toml says that the engine needs on this kind of computer, and for an extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = map(Requirement, [*project["dependencies"], *project["optional-dependencies"]["dev"]])
-    return [each for each in needed if each.name not in ("torch", "torchvision")]
+    return applying([*project["dependencies"], *(project["optional-dependencies"][extra] if extra else ())], system)
 
 
-def test_the_tested_versions_satisfy_the_floors_and_both_files_agree() -> None:
-    users, all_of_them = pins(packages.CONSTRAINTS), pins(ROOT / "Testing" / "constraints.txt")
-    for floor in floors():
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+def test_each_kind_of_computer_gets_what_pyproject_says(system: System) -> None:
+    wanted = {each.name: each.specifier for each in dependencies(system)}
+    assert len(wanted) == len(dependencies(system))
+    assert packages.required(system)[:2] == tuple(map(Requirement, system.requirements[:2]))
+    for each in packages.required(system):
+        assert wanted[each.name] == each.specifier, each
+    assert bool(system.reason) == (system.requirements != LINUX.requirements)
+
+
+@pytest.mark.parametrize(
+    ("system", "fit", "unfit"),
+    [
+        (X86_MAC, ["torch 2.2.2", "torchvision 0.17.2", "numpy 1.26.4", "monai 1.4.0"], ["numpy 2.0", "monai 1.5.0"]),
+        (X86_MAC, ["torch 2.1.2"], ["torch 2.3.0", "torch 2.8.0", "torchvision 0.18.0", "torch 2.1.1"]),
+        (WINDOWS, ["torch 2.12.1+cpu", "torch 2.14.1+cu130"], ["torch 2.13.0+cu130", "torch 2.13.1", "torch 2.7.1"]),
+        (LINUX, ["torch 2.13.0", "numpy 2.4.6", "monai 1.6.1"], ["torch 2.7.1", "monai 1.5.2"]),
+        (ARM_MAC, ["torch 2.13.0", "numpy 2.4.6", "monai 1.6.1"], ["torch 2.2.2", "monai 1.4.0"]),
+    ],
+)
+def test_the_versions_of_each_kind_of_computer(system: System, fit: list[str], unfit: list[str]) -> None:
+    wanted = {each.name: each.specifier for each in packages.required(system)}
+    for text in fit:
+        name, version = text.split()
+        assert wanted[name].contains(version), text
+    for text in unfit:
+        name, version = text.split()
+        assert not wanted[name].contains(version), text
+
+
+@pytest.mark.parametrize(
+    ("name", "processor", "system"),
+    [
+        ("darwin", "x86_64", X86_MAC),
+        ("darwin", "arm64", ARM_MAC),
+        ("win32", "AMD64", WINDOWS),
+        ("win32", "ARM64", WINDOWS),
+        ("linux", "x86_64", LINUX),
+        ("linux", "aarch64", LINUX),
+        ("freebsd14", "amd64", OTHER),
+    ],
+)
+def test_the_kind_of_computer_follows_from_its_system_and_processor(name: str, processor: str, system: System) -> None:
+    assert system_of(name, processor) is system
+
+
+def test_where_slicer_s_own_numpy_must_change_the_page_says_so_and_only_then_it_is_free(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Slicer's own packages stay as they are" in packages.plan(packages.missing())
+    monkeypatch.setattr(packages, "system_of", lambda: X86_MAC)
+    needed = packages.missing()
+    version = sys.modules["numpy"].__version__
+    assert f"numpy {version} becomes numpy<2,>=1.26" in packages.own_changes(needed)
+    text = packages.plan(needed)
+    assert packages.own_changes(needed) in text
+    assert X86_MAC.reason in text
+    assert "stay as they are" not in text
+    with pytest.raises(InputError):  # the stand-in for pip installs only what is new
+        site.install()
+    assert not any(line.startswith("numpy==2") for line in site.constraints)
+
+
+def floors(system: System) -> list[Requirement]:
+    """What the engine needs beside torch, and what its development needs."""
+    return [each for each in dependencies(system, "dev") if each.name not in packages.TORCH]
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+def test_the_tested_versions_satisfy_the_floors_and_both_files_agree(system: System) -> None:
+    users, all_of_them = pins(packages.CONSTRAINTS, system), pins(ROOT / "Testing" / "constraints.txt", system)
+    for floor in floors(system):
         (specifier,) = all_of_them[canonicalize_name(floor.name)].specifier
         assert specifier.operator == "=="
         assert floor.specifier.contains(specifier.version), floor
     assert {name: str(pin) for name, pin in all_of_them.items() if name in users} == {
         n: str(p) for n, p in users.items()
     }
-    engine = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    needed = {canonicalize_name(Requirement(each).name) for each in engine} - {"torch", "torchvision"}
+    needed = {canonicalize_name(each.name) for each in dependencies(system)} - set(packages.TORCH)
     assert needed <= set(users)
     assert "pytest" not in users
 
@@ -134,16 +221,13 @@ def test_every_tested_version_has_hashes_and_torchs_own_packages_have_none_here(
     for path in (packages.CONSTRAINTS, ROOT / "Testing" / "constraints.txt"):
         text = path.read_text(encoding="utf-8")
         blocks = re.split(r"\n(?=[a-z])", text[re.search(r"^[a-z]", text, re.MULTILINE).start() :])
-        assert len(blocks) == len(pins(path))
+        assert len(blocks) == len(lines_of(path))
         assert all(re.search(r"--hash=sha256:[0-9a-f]{64}\b", block) for block in blocks)
-        assert [name for name in pins(path) if re.match("torch|nvidia|cuda|triton|sympy", name)] == []
+        assert [line for line in lines_of(path) if re.match("torch|nvidia|cuda|triton|sympy", line)] == []
 
 
-def test_the_floors_of_torch_are_those_of_the_engine_and_the_makefile() -> None:
-    engine = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    floors = [each for each in engine if each.startswith("torch")]
-    assert floors == [str(each) for each in packages.TORCH]
-    assert " ".join(f'"{each}"' for each in floors) in (ROOT / "Makefile").read_text()
+def test_the_floors_of_torch_are_those_of_the_makefile() -> None:
+    assert " ".join(f'"{each}"' for each in LINUX.requirements[:2]) in (ROOT / "Makefile").read_text()
 
 
 def test_pip_gets_the_tested_versions_of_what_is_new_and_leaves_the_rest_as_it_is(site: Site) -> None:
@@ -163,10 +247,9 @@ def test_pip_gets_the_tested_versions_of_what_is_new_and_leaves_the_rest_as_it_i
 
 
 def test_the_list_of_packages_is_that_of_the_engine_without_torch_and_what_slicer_brings() -> None:
-    engine = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     here = [str(each) for each in slicer.packaging.load_requirements(packages.REQUIREMENTS)]
-    brought = ("torch", "torchvision", "numpy", "scipy", "SimpleITK", "pydicom", "pillow")
-    assert here == sorted(each for each in engine if each.split(">")[0] not in brought)
+    brought = ("torch", "torchvision", "numpy", "monai", "scipy", "SimpleITK", "pydicom", "pillow", "packaging")
+    assert here == sorted(str(each) for each in dependencies() if each.name not in brought)
 
 
 @pytest.mark.parametrize(("folder", "download"), [("path", "3.0 GB"), ("here", "325 MB"), (None, "325 MB")])
@@ -210,7 +293,7 @@ def test_only_what_is_missing_is_installed_and_nothing_is_asked_when_all_is_ther
     for name in ("torch", "torchvision", *REST[1:]):
         site.add(name)
     site.install()
-    assert site.deeds == ["asked", "worker stopped", ["einops>=0.7"]]
+    assert site.deeds == ["asked", "worker stopped", ["monai>=1.6"]]
     assert "torch" not in site.text.splitlines()[1]
     site.deeds.clear()
     assert site.install() == ()
@@ -294,7 +377,7 @@ def test_what_goes_wrong_is_one_sentence_with_what_to_do(
     monkeypatch.setattr(packages, "_reachable", lambda host: network)
     with pytest.raises(InputError, match=words) as caught:
         site.install()
-    assert str(caught.value).startswith("einops, monai" if torch_is_there else "PyTorch could not")
+    assert str(caught.value).startswith("monai, einops" if torch_is_there else "PyTorch could not")
     assert len(site.deeds) == 3  # asked, stopped, tried: after a failure nothing else is tried
     assert "\n" not in str(caught.value)
 
@@ -305,7 +388,7 @@ def test_packages_that_are_still_missing_afterwards_are_named(site: Site) -> Non
         site.install()
     site.add("torch")
     site.add("torchvision")
-    with pytest.raises(InputError, match=r"Expected einops, .* to be installed now"):
+    with pytest.raises(InputError, match=r"Expected monai, .* to be installed now"):
         site.install()
 
 

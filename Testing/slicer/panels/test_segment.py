@@ -847,7 +847,7 @@ def test_a_saved_scene_opens_with_what_was_chosen_and_found(user, tmp_path):
 
 def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user):
     user.load()
-    user.packages.needed = packages.TORCH
+    user.packages.needed = packages.required()[:2]
     user.widget.enter()
     assert user.ui.setupBox.visible
     assert not user.ui.runBox.visible
@@ -865,7 +865,7 @@ def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come
     for name in ("platformdirs", "safetensors", "torch", "timm", "monai", "segmentation_models_pytorch"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
     monkeypatch.delenv("MEDTL_HOME")
-    user.packages.needed = packages.TORCH
+    user.packages.needed = packages.required()[:2]
     volume = user.load()
     segmentation = user.segment()
     host.unload_module("MedTLSegment")
@@ -884,7 +884,7 @@ def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come
 
 def test_after_the_set_up_the_job_goes_on(user):
     user.load()
-    user.packages.needed, user.packages.changed = packages.TORCH, ("numpy",)
+    user.packages.needed, user.packages.changed = packages.required()[:2], ("numpy",)
     user.widget.enter()
     user.ui.setupButton.click()
     assert not user.ui.setupBox.visible
@@ -893,7 +893,7 @@ def test_after_the_set_up_the_job_goes_on(user):
 
 
 def test_a_set_up_that_is_declined_or_fails_says_so(user):
-    user.packages.needed, user.packages.failure = packages.TORCH, Cancelled("Nothing was installed.")
+    user.packages.needed, user.packages.failure = packages.required()[:2], Cancelled("Nothing was installed.")
     user.widget.enter()
     user.ui.setupButton.click()
     assert user.ui.setupStatusLabel.text == "Nothing was installed."
@@ -1147,7 +1147,7 @@ def test_the_panel_fits_into_its_width(user, tmp_path, width, monkeypatch):
         button.collapsed = True
     user.ui.cardButton.click()
     fits()
-    user.packages.needed = packages.TORCH
+    user.packages.needed = packages.required()[:2]
     user.widget.enter()
     user.ui.setupButton.click()
     fits()
