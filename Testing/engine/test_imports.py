@@ -55,7 +55,7 @@ WITHIN = {
         {"monai_config", "monai_networks", "nnunet", "unets"},
         {"store", "networks", "zoo"},
         {"bundle"},
-        {"import_model"},
+        {"import_model", "fallback"},
     ),
     "windows": ({"resampling"}, {"prepare", "restore", "sliding"}),
     "classification": (

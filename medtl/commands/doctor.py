@@ -24,9 +24,9 @@ PACKAGES = (
 )
 # Both are imported in a process of their own: a mismatch may end the interpreter.
 PROBE = """
-import json, torch, torchvision
+import json, platform, torch, torchvision
 cuda = torch.cuda.is_available()
-device = "cuda" if cuda else "mps" if torch.backends.mps.is_available() else "cpu"
+device = "cuda" if cuda else "mps" if torch.backends.mps.is_available() and platform.machine() != "x86_64" else "cpu"
 name = torch.cuda.get_device_name() if cuda else ""
 print(json.dumps({"device": device, "device_name": name, "threads": torch.get_num_threads()}))
 """
