@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import __version__
+from ..broken_packages import broken_packages, paths_of
 from ..io.limits import free_memory
 from ..model.store import list_models, user_store
 from ..requirements import System, system_of
@@ -90,6 +92,7 @@ def examine() -> Installation:
     system, packages = system_of(), {name: version_of(name) for name in PACKAGES}
     torch, problem = probe() if packages["torch"] and packages["torchvision"] else (Torch(), "")
     store, free = model_store(), free_memory_gb()
+    folder = Path(sysconfig.get_paths()["purelib"])
     models = tuple(InstalledModel(m.name, m.source, str(m.folder), m.problem or None) for m in list_models())
     return Installation(
         __version__,
@@ -103,7 +106,7 @@ def examine() -> Installation:
         store,
         None if free is None else round(free, 1),
         models,
-        tuple(problems_of(system, packages, problem, store, free, models)),
+        tuple(problems_of(folder, system, packages, problem, store, free, models)),
     )
 
 
@@ -115,6 +118,7 @@ def model_store() -> Store:
 
 
 def problems_of(
+    folder: Path,
     system: System,
     packages: Mapping[str, str | None],
     torch_problem: str,
@@ -122,9 +126,11 @@ def problems_of(
     free_memory: float | None,
     models: Sequence[InstalledModel],
 ) -> Iterator[str]:
-    """A line for each thing that is broken, with what to do; `free_memory` is in GB."""
+    """A line for each thing that is broken, with what to do; packages are installed into `folder`, `free_memory` is in
+    GB."""
     if missing := [name for name, version in packages.items() if version is None]:
         yield f"Missing packages: {', '.join(missing)}. Run: pip install {' '.join(missing)}"
+    yield from broken_lines(folder)
     yield from unfit_versions(system, packages)
     if torch_problem:
         yield torch_problem
@@ -137,6 +143,14 @@ def problems_of(
     yield from (f"Model {model.name}: {model.problem}" for model in damaged)
     if len(damaged) == len(models):
         yield "No usable model. Install MedTL again, or add one: medtl import PATH"
+
+
+def broken_lines(folder: Path) -> Iterator[str]:
+    """A line for each package in the folder that is installed by halves, with how to repair it."""
+    for name, problem in broken_packages(PACKAGES, folder).items():
+        paths = ", ".join(map(str, paths_of(name, folder)))
+        again = ONE_SOURCE if name in ("torch", "torchvision") else f"Run: pip install {name}"
+        yield f"Expected {name} installed as a whole, found: {problem}. To repair it, delete {paths}. {again}"
 
 
 def unfit_versions(system: System, packages: Mapping[str, str | None]) -> Iterator[str]:

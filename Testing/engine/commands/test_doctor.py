@@ -27,6 +27,9 @@ def computer(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "free_memory_gb", lambda: 7.5)
     monkeypatch.setattr(doctor, "version_of", lambda name: VERSIONS.get(name, "1.0"))
     monkeypatch.setattr(doctor, "system_of", lambda: LINUX)
+    parts.site = tmp_path / "site"
+    parts.site.mkdir()
+    monkeypatch.setattr(doctor.sysconfig, "get_paths", lambda: {"purelib": str(parts.site)})
     return parts
 
 
@@ -99,6 +102,16 @@ def test_versions_that_the_system_cannot_use_are_problems_with_the_reason(comput
     state = doctor.examine()
     assert state.problems == ()
     assert f"system: {X86_MAC.name}. {X86_MAC.reason}" in doctor.describe(state)
+
+
+def test_a_package_that_is_installed_by_halves_is_a_problem_with_its_repair(computer):
+    for name, code in (("torch-2.14.1.dist-info", "torch"), ("timm-1.0.9.dist-info", "timm")):
+        (computer.site / name).mkdir()
+        (computer.site / code).mkdir()
+    torch, timm = doctor.examine().problems
+    assert torch.startswith("Expected torch installed as a whole, found: version 2.14.1 is installed only in part.")
+    assert f"delete {computer.site / 'torch'}, {computer.site / 'torch-2.14.1.dist-info'}. Install both" in torch
+    assert timm.endswith("Run: pip install timm")
 
 
 def test_a_memory_that_is_unknown_is_no_problem(computer, monkeypatch):
