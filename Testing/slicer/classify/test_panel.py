@@ -348,6 +348,7 @@ def test_without_packages_the_panel_offers_the_set_up_and_then_goes_on(user):
     assert user.ui.setupBox.visible
     assert not user.ui.runBox.visible
     user.ui.setupButton.click()
+    slicer.app.processEvents()
     assert user.worker.requests[0]["job"] == "classify"
 
 
