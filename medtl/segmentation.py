@@ -30,6 +30,7 @@ from .labels import LABEL_TAG, MODEL_TAG, id_of
 from .measurement import measure
 from .model.card import Label, ModelCard
 from .model.device import check_threads, limited_threads, memory_advice
+from .model.fallback import with_fallback
 from .postprocess import clean
 from .preprocess import Prepared, batch, neighbour_steps, prepare, restore
 from .progress import Progress, Stopwatch, no_progress
@@ -121,6 +122,14 @@ def segment(
     Raises: InputError when the volumes do not fit the model; ModelError when the network's output is not finite;
     DeviceError when memory runs out; Cancelled.
     """
+    result, warnings = with_fallback(model, lambda usable: segment_on_device(volumes, usable, options, progress))
+    return replace(result, warnings=(*result.warnings, *warnings))
+
+
+def segment_on_device(
+    volumes: Volume | Sequence[Volume], model: "Model", options: InferenceOptions, progress: Progress
+) -> Segmentation:
+    """The same, on the device of the model and no other."""
     watch = Stopwatch(progress)
     card = model.card
     volume, *further = (volumes,) if isinstance(volumes, Volume) else volumes

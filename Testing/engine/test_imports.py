@@ -16,7 +16,7 @@ PACKAGES = {"medtl": "medtl", "MedTLLib": "MedTLSegment/MedTLLib", "MedTLClassif
 # From the bottom up: a file may import what stands on lower lines. A name is a folder or a file of `medtl`; files of
 # one folder may import each other where WITHIN says nothing else.
 LAYERS = (
-    {"errors", "memory"},
+    {"errors", "memory", "broken_packages", "requirements"},
     {"progress", "results", "typed_json"},
     {"volume"},
     {"io"},
@@ -55,7 +55,7 @@ WITHIN = {
         {"monai_config", "monai_networks", "nnunet", "timm_networks", "unets"},
         {"store", "networks", "zoo"},
         {"bundle"},
-        {"import_model"},
+        {"import_model", "fallback"},
     ),
     "windows": ({"resampling"}, {"prepare", "restore", "sliding"}),
     "classification": (
@@ -86,7 +86,19 @@ WITHIN = {
 }
 # What Slicer's own process and `medtl --help` load: no torch when they are imported.
 TORCH_FREE = {
-    *("errors", "memory", "progress", "results", "typed_json", "volume", "io", "phantom", "cases"),
+    *(
+        "errors",
+        "memory",
+        "broken_packages",
+        "requirements",
+        "progress",
+        "results",
+        "typed_json",
+        "volume",
+        "io",
+        "phantom",
+        "cases",
+    ),
     *("channels", "gate", "labels"),
     *(
         "measurement",
@@ -124,7 +136,19 @@ SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib",
 # Slicer's side, from the bottom up, and what it may import of the engine: nothing that needs torch.
 SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"}, {"module"})
 SLICER_SIDE_MAY = {
-    *("errors", "progress", "typed_json", "volume", "io", "phantom", "gate", "measurement", "labels"),
+    *(
+        "errors",
+        "broken_packages",
+        "requirements",
+        "progress",
+        "typed_json",
+        "volume",
+        "io",
+        "phantom",
+        "gate",
+        "measurement",
+        "labels",
+    ),
     *("model.card", "model.card_text", "model.files", "model.import_model", "model.series_name"),
     *("model.store",),
     *("finetuning.seed", "classification.report"),

@@ -13,7 +13,7 @@ import slicer
 from packaging.requirements import Requirement
 
 from medtl import worker_jobs
-from medtl.errors import MedTLError
+from medtl.errors import Cancelled, MedTLError
 from medtl.io.read import read_volume
 from medtl.io.write import write_labelmap
 from medtl.phantom import Phantom, head
@@ -138,13 +138,24 @@ class FakeWorker:
 class FakePackages:
     """The engine's packages: `needed` are missing until they are installed; `changed` are then in use.
 
-    `failure` is what an installation raises.
+    `failure` is what an installation raises; `own` is the question about Slicer's own packages. While `waits`, an
+    installation goes on until the test calls what it was given: `progress`, `done` or `error`.
     """
 
     def __init__(self) -> None:
         self.needed: tuple[Requirement, ...] = ()
         self.changed: tuple[str, ...] = ()
         self.failure: MedTLError | None = None
+        self.own, self.waits = "", False
+        self.halves: dict[str, str] = {}
+        self.tried = 0  # how often it was tried to import them
+
+    def broken(self) -> dict[str, str]:
+        return self.halves
+
+    def try_imports(self, on_end: Callable[[], None]) -> None:
+        self.tried += 1
+        on_end()
 
     def missing(self) -> tuple[Requirement, ...]:
         return self.needed
@@ -152,11 +163,31 @@ class FakePackages:
     def plan(self, needed: Sequence[Requirement]) -> str:
         return packages.plan(needed)
 
-    def install(self, asker: Callable[[str], bool], stop_worker: Callable[[], None]) -> tuple[str, ...]:
+    def own_changes(self, needed: Sequence[Requirement]) -> str:
+        return self.own
+
+    def install(
+        self,
+        on_progress: Callable[[str, float | None], None],
+        on_done: Callable[[tuple[str, ...]], None],
+        on_error: Callable[[MedTLError], None],
+        stop_worker: Callable[[], None],
+    ) -> Any:
         if self.failure is not None:
             raise self.failure
-        self.needed = ()
-        return self.changed
+        self.progress, self.error = on_progress, on_error
+
+        def done() -> None:
+            self.needed = ()
+            on_done(self.changed)
+
+        self.done = done
+        if not self.waits:
+            qt.QTimer.singleShot(0, done)
+        return self
+
+    def cancel(self) -> None:
+        self.error(Cancelled("The installation was cancelled."))
 
 
 class User:

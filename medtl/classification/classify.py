@@ -12,6 +12,7 @@ from ..errors import InputError, memory_errors
 from ..measurement import largest_part
 from ..model.card import ModelCard
 from ..model.device import check_threads, limited_threads, memory_advice
+from ..model.fallback import with_fallback
 from ..preprocess import in_order, orient, turn, turn_back
 from ..progress import Progress, Stopwatch, no_progress
 from ..results import Feature
@@ -102,10 +103,12 @@ def classify(
         return _with_reasons(by_shape(volume, card, region), card, volume)
     check_voxels(volume)
     watch = Stopwatch(progress)
+    keep_heat = options.keep_heat or options.heatmap is not None
     with limited_threads(options.threads), memory_errors(memory_advice(volume)):
-        result = by_network(volume, model, region, options.keep_heat or options.heatmap is not None, watch)
+        result, warnings = with_fallback(model, lambda usable: by_network(volume, usable, region, keep_heat, watch))
     watch.stop()
-    return _with_reasons(replace(result, seconds=watch.seconds), card, volume)
+    result = replace(result, warnings=(*result.warnings, *warnings), seconds=watch.seconds)
+    return _with_reasons(result, card, volume)
 
 
 def by_network(

@@ -8,24 +8,27 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import __version__
+from ..broken_packages import broken_packages, paths_of
 from ..io.limits import free_memory
 from ..model.store import list_models, user_store
+from ..requirements import System, system_of
 from ..typed_json import SPREAD
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "segmentation-models-pytorch", "monai", "SimpleITK", "numpy", "safetensors"),
-    *("pydicom", "scipy", "einops", "platformdirs", "pillow"),
+    *("pydicom", "scipy", "packaging", "einops", "platformdirs", "pillow"),
 )
 # Both are imported in a process of their own: a mismatch may end the interpreter.
 PROBE = """
-import json, torch, torchvision
+import json, platform, torch, torchvision
 cuda = torch.cuda.is_available()
-device = "cuda" if cuda else "mps" if torch.backends.mps.is_available() else "cpu"
+device = "cuda" if cuda else "mps" if torch.backends.mps.is_available() and platform.machine() != "x86_64" else "cpu"
 name = torch.cuda.get_device_name() if cuda else ""
 print(json.dumps({"device": device, "device_name": name, "threads": torch.get_num_threads()}))
 """
@@ -74,6 +77,7 @@ class Installation:
     python: str
     executable: str
     platform: str
+    system: System
     packages: Mapping[str, str | None]
     torch: Torch = field(metadata=SPREAD)
     bf16: str
@@ -85,22 +89,24 @@ class Installation:
 
 def examine() -> Installation:
     """The state of this installation."""
-    packages = {name: version_of(name) for name in PACKAGES}
+    system, packages = system_of(), {name: version_of(name) for name in PACKAGES}
     torch, problem = probe() if packages["torch"] and packages["torchvision"] else (Torch(), "")
     store, free = model_store(), free_memory_gb()
+    folder = Path(sysconfig.get_paths()["purelib"])
     models = tuple(InstalledModel(m.name, m.source, str(m.folder), m.problem or None) for m in list_models())
     return Installation(
         __version__,
         platform.python_version(),
         sys.executable,
         platform.platform(),
+        system,
         packages,
         torch,
         "decided by a short probe each time a model is loaded",
         store,
         None if free is None else round(free, 1),
         models,
-        tuple(problems_of(packages, problem, store, free, models)),
+        tuple(problems_of(folder, system, packages, problem, store, free, models)),
     )
 
 
@@ -112,15 +118,20 @@ def model_store() -> Store:
 
 
 def problems_of(
+    folder: Path,
+    system: System,
     packages: Mapping[str, str | None],
     torch_problem: str,
     store: Store,
     free_memory: float | None,
     models: Sequence[InstalledModel],
 ) -> Iterator[str]:
-    """A line for each thing that is broken, with what to do; `free_memory` is in GB."""
+    """A line for each thing that is broken, with what to do; packages are installed into `folder`, `free_memory` is in
+    GB."""
     if missing := [name for name, version in packages.items() if version is None]:
         yield f"Missing packages: {', '.join(missing)}. Run: pip install {' '.join(missing)}"
+    yield from broken_lines(folder)
+    yield from unfit_versions(system, packages)
     if torch_problem:
         yield torch_problem
     if not store.model_store_writable:
@@ -132,6 +143,27 @@ def problems_of(
     yield from (f"Model {model.name}: {model.problem}" for model in damaged)
     if len(damaged) == len(models):
         yield "No usable model. Install MedTL again, or add one: medtl import PATH"
+
+
+def broken_lines(folder: Path) -> Iterator[str]:
+    """A line for each package in the folder that is installed by halves, with how to repair it."""
+    for name, problem in broken_packages(PACKAGES, folder).items():
+        paths = ", ".join(map(str, paths_of(name, folder)))
+        again = ONE_SOURCE if name in ("torch", "torchvision") else f"Run: pip install {name}"
+        yield f"Expected {name} installed as a whole, found: {problem}. To repair it, delete {paths}. {again}"
+
+
+def unfit_versions(system: System, packages: Mapping[str, str | None]) -> Iterator[str]:
+    """A line for each installed package whose version this kind of computer cannot use."""
+    if packages["packaging"] is None:
+        return
+    from packaging.requirements import Requirement
+
+    for wanted in map(Requirement, system.requirements):
+        version = packages[wanted.name]
+        if version is not None and not wanted.specifier.contains(version, prereleases=True):
+            found = f"Expected {wanted} on {system.name}, found {version}. {system.reason}".strip()
+            yield f'{found} Run: pip install "{wanted}"'
 
 
 def version_of(package: str) -> str | None:
@@ -178,6 +210,7 @@ def describe(state: Installation) -> list[str]:
     torch, store = state.torch, state.store
     lines = [
         f"medtl {state.medtl}, Python {state.python} ({state.executable}), {state.platform}",
+        f"system: {state.system.name}. {state.system.reason}".rstrip(),
         "packages: " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in state.packages.items()),
         f"device: {torch.device or 'unknown'} {torch.device_name}".rstrip()
         + (f", {torch.threads} CPU threads" if torch.threads else ""),

@@ -16,11 +16,12 @@ from ..io.isolated import Reader
 from ..io.write import check_output, write_labelmap
 from ..model.bundle import Model
 from ..model.card import ModelCard, check_card, is_name
+from ..model.fallback import with_fallback
 from ..model.store import is_free, user_store
 from ..progress import Progress, no_progress
 from ..typed_json import OPTIONAL, SPREAD
 from ..volume import Labelmap, Volume, array_axis, check_same_grid, voxels_sha256
-from .case_result import case_result
+from .case_result import CaseResult, case_result
 from .finetune import Finetuned, finetune
 from .new_structure import Structure, start_model, structure_card, train_structure
 from .output import TuningOutput, free_folder
@@ -128,19 +129,21 @@ def finetune_files(
         later = later_slices(first_of(seeds.cases[0][0]), card) if options.result is not None else 0
         run = Run(options, budget, progress, on_values, save_checkpoint, later_slices=later, reader=reader)
         with checkpoint_as_output(output):
-            tuned = tune_or_train(model, card, structure, seeds, run)
-            result = (
-                None
-                if options.result is None
-                else case_result(tuned, first_of(seeds.cases[0][0]), seeds.cases[0][1], budget, progress)
-            )
+
+            def tune(model: Model) -> tuple[Finetuned, CaseResult | None]:
+                tuned = tune_or_train(model, card, structure, seeds, run)
+                if options.result is None:
+                    return tuned, None
+                return tuned, case_result(tuned, first_of(seeds.cases[0][0]), seeds.cases[0][1], budget, progress)
+
+            (tuned, result), device_warnings = with_fallback(model, tune)
             progress("write", 0.0)
             outcome = outcome_of(tuned, budget.used)
             # From here on the model counts as written: a cancel comes before, not after.
             progress("write", 1.0)
             place, card = write_model(output.folder, tuned.weights, outcome, write)
             output.drop()
-    warnings = [*seeds.warnings, *tuned.guard_warnings, *tuned.warnings]
+    warnings = [*seeds.warnings, *device_warnings, *tuned.guard_warnings, *tuned.warnings]
     if place != output.folder:
         warnings.append(f"{output.folder} appeared while the model was tuned, so the model is in {place}.")
     written = None

@@ -73,7 +73,7 @@ def finetune(model: Model, cases: Marked, run: Run) -> Finetuned:
     than the budget for one step; ModelError when the network's numbers are not finite from the start; DeviceError when
     memory runs out; Cancelled.
     """
-    own = replace(model, networks=tuple(copy.deepcopy(network) for network in model.networks))
+    own = replace(model, networks=tuple(copy.deepcopy(network) for network in model.networks), auto=False)
     options, budget, tuning = run.options, run.budget, Tuning(seed=run.options.seed)
     advice = "Not enough memory to tune. Close other programs, or use fewer SEED slices."
     with limited_threads(options.threads), memory_errors(advice):

@@ -13,7 +13,7 @@ from ..io.into_place import check_parent, move_into_place, temporary_folder
 from ..typed_json import encode
 from .card import METADATA, SCHEMAS, ModelCard, check_card, load_card
 from .card_text import escape_invisible
-from .device import choose_device
+from .device import choose_device, give_up, is_of_device
 from .files import open_file, parse_json, reason_of
 from .store import MAX_BUNDLE_BYTES, WEIGHTS, check_weights, find_model, sha256_of, sha256_of_numbers
 
@@ -39,8 +39,8 @@ class TensorFacts(NamedTuple):
 class Model:
     """A loaded model: its card, its folder, and its networks on a device, in evaluation mode.
 
-    `bf16` is True where bfloat16 was measured to be faster and the card allows it. A model of plain numbers has no
-    network.
+    `bf16` is True where bfloat16 was measured to be faster and the card allows it. `auto` is True where the device was
+    chosen by "auto" and the networks are those of the folder. A model of plain numbers has no network.
     """
 
     card: ModelCard
@@ -48,6 +48,7 @@ class Model:
     networks: tuple["Network", ...]
     device: str
     bf16: bool
+    auto: bool = False
 
     @property
     def sha256(self) -> str:
@@ -90,10 +91,16 @@ def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segme
             network = networks.build(spec.name, arguments)
             network.load_state_dict(load_weights(folder, prefix))
             check_fit(network.eval(), card)
-            folds.append(networks.place(network, chosen))
+            try:
+                folds.append(networks.place(network, chosen))
+            except (RuntimeError, TypeError) as error:
+                if device != "auto" or not is_of_device(error, chosen):
+                    raise
+                give_up(chosen, error)
+                return load_model(name_or_dir, device, task)
     allowed = card.windows is None or card.windows.bf16
     bf16 = allowed and chosen == "cpu" and networks.bf16_pays(folds[0], input_channels(card))
-    return Model(card, folder, tuple(folds), chosen, bf16)
+    return Model(card, folder, tuple(folds), chosen, bf16, device == "auto")
 
 
 def weights_header(folder: Path) -> dict[str, TensorFacts]:

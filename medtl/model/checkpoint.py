@@ -28,6 +28,7 @@ from .files import open_file, parse_json, reason_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+SAFE_TORCH = "2.6"  # CVE-2025-32434: before, even weights alone could run code
 SECONDS = 600.0  # for one checkpoint, before it counts as hanging
 LISTEN_SECONDS = 0.2  # between two calls of `progress`
 SPARE_BYTES = 1 << 30  # of address space, beside the checkpoint and what is made of it
@@ -170,6 +171,11 @@ def load(source: Path) -> Mapping[str, Any]:
     """
     import torch
 
+    if torch.__version__ < SAFE_TORCH:
+        raise ModelError(
+            f"found a pickle, which PyTorch before {SAFE_TORCH} does not read safely (this is {torch.__version__}). "
+            "Import the model on a computer with a newer one, write it with medtl export-model, import that .zip here."
+        )
     with source.open("rb") as stream:
         is_zip = stream.read(4) == b"PK\x03\x04"
     limit_memory(source.stat().st_size)

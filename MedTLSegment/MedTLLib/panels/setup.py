@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
-from MedTLLib.jobs.packages import Packages
+from MedTLLib.jobs.packages import Cancellable, Packages
 
-from .form import showText
+from .form import confirm, enable, showText
 from .run import RunPanel
 
 
@@ -20,28 +19,67 @@ class SetupPanel:
 
     def __init__(self, ui: Any, panel: RunPanel, button: Any, packages: Packages) -> None:
         self.ui, self.panel, self.button, self.packages = ui, panel, button, packages
+        self.installation: Cancellable | None = None
+        self._failures = len(panel.run.failures)
+        panel.run.observe(self.onJob)
         ui.setupButton.connect("clicked()", self.onInstall)
+        ui.setupCancelButton.connect("clicked()", self.onCancel)
         self.showMessage("")
         self.check()
 
     def check(self) -> None:
         """Show the page when packages are missing; none is imported for that."""
-        needed = self.packages.missing()
-        self.panel.setupNeeded = bool(needed)
-        self.ui.setupTextLabel.text = self.packages.plan(needed) if needed else ""
-        self.panel.update()
+        if self.installation is None:
+            needed = self.packages.missing()
+            self.panel.setupNeeded = bool(needed)
+            self.ui.setupTextLabel.text = self.packages.plan(needed) if needed else ""
+            self.ui.setupButton.text = _("Repair") if self.packages.broken() else _("&Install")
+            self.panel.update()
+        self.update()
+
+    def update(self) -> None:
+        """Show whether packages are being installed."""
+        running = self.installation is not None
+        enable(
+            self.ui.setupButton, _("Packages are being installed.") if running else "", _("Install what is missing.")
+        )
+        self.ui.setupCancelButton.visible = self.ui.setupProgressBar.visible = running
+        self.ui.setupCancelButton.enabled = running
+
+    def onJob(self) -> None:
+        """After a job that failed as an engine does that lacks something: find out whether a package is broken."""
+        failures = self.panel.run.failures
+        if len(failures) > self._failures and failures[-1].kind in ("InternalError", "WorkerDied"):
+            self.packages.try_imports(self.check)
+        self._failures = len(failures)
 
     def onInstall(self) -> None:
-        """Install, then start the job."""
-        self.showMessage(_("Installing…"))
-        self.ui.setupStatusLabel.repaint()
-        try:
-            with slicer.util.WaitCursor():
-                changed = self.packages.install(lambda plan: True, self.panel.run.engine.stop)
-        except MedTLError as error:
-            self.showMessage(str(error))
-            self.check()
+        """Start to install."""
+        own = self.packages.own_changes(self.packages.missing())
+        if own and not confirm(own + " " + _("Install?")):
+            self.showMessage(_("Nothing was installed."))
             return
+        self.showProgress(_("Installing…"), None)
+        stop = self.panel.run.engine.stop
+        try:
+            self.installation = self.packages.install(self.showProgress, self.onDone, self.onError, stop)
+        except MedTLError as error:
+            self.onError(error)
+            return
+        if self.installation is None:  # installed meanwhile by someone else
+            self.onDone(())
+        self.update()
+
+    def onCancel(self) -> None:
+        """Stop the installation."""
+        if self.installation is not None:
+            self.ui.setupCancelButton.enabled = False
+            self.showMessage(_("The installation is being cancelled…"))
+            self.installation.cancel()
+
+    def onDone(self, changed: tuple[str, ...]) -> None:
+        """Start the job that needed the packages."""
+        self.installation = None
         self.showMessage("")
         self.check()
         self.panel.readModels()
@@ -53,6 +91,18 @@ class SetupPanel:
             self.panel.showMessage(text.format(names=", ".join(changed)))
         elif not wanted:
             self.panel.showMessage(_("Installed."))
+
+    def onError(self, error: MedTLError) -> None:
+        """Say why it was not installed."""
+        self.installation = None
+        self.showMessage(str(error))
+        self.check()
+
+    def showProgress(self, text: str, fraction: float | None) -> None:
+        """Show what is being done."""
+        self.showMessage(text)
+        self.ui.setupProgressBar.setRange(0, 0 if fraction is None else 100)
+        self.ui.setupProgressBar.value = round(100 * (fraction or 0))
 
     def showMessage(self, text: str) -> None:
         """Show a sentence on the page."""

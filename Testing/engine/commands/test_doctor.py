@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from medtl.commands import doctor
+from medtl.requirements import LINUX, X86_MAC
 from medtl.typed_json import encode
 
+VERSIONS = {"torch": "2.14.1+cpu", "torchvision": "0.29.1+cpu", "numpy": "2.4.6", "monai": "1.6.1"}
 HEALTHY = json.dumps({"device": "cpu", "device_name": "", "threads": 2})
 
 
@@ -23,7 +25,11 @@ def computer(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor.subprocess, "run", lambda *args, **kwargs: parts)
     monkeypatch.setattr(doctor, "list_models", lambda: tuple(parts.models))
     monkeypatch.setattr(doctor, "free_memory_gb", lambda: 7.5)
-    monkeypatch.setattr(doctor, "version_of", lambda name: "1.0")
+    monkeypatch.setattr(doctor, "version_of", lambda name: VERSIONS.get(name, "1.0"))
+    monkeypatch.setattr(doctor, "system_of", lambda: LINUX)
+    parts.site = tmp_path / "site"
+    parts.site.mkdir()
+    monkeypatch.setattr(doctor.sysconfig, "get_paths", lambda: {"purelib": str(parts.site)})
     return parts
 
 
@@ -74,13 +80,38 @@ def test_damaged_and_missing_models_are_named(computer):
 
 
 def test_missing_packages_little_memory_and_a_locked_store_are_problems(computer, monkeypatch):
-    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == "torchvision" else "1.0")
+    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == "torchvision" else VERSIONS.get(name, "1.0"))
     monkeypatch.setattr(doctor, "free_memory_gb", lambda: 0.5)
     monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
     problems = doctor.examine().problems
     assert [text.split()[0] for text in problems] == ["Missing", "The", "Only"]
     assert "pip install torchvision" in problems[0]
     assert "MEDTL_HOME" in problems[1]
+
+
+def test_versions_that_the_system_cannot_use_are_problems_with_the_reason(computer, monkeypatch):
+    monkeypatch.setattr(doctor, "system_of", lambda: X86_MAC)
+    problems = doctor.examine().problems
+    assert [text.split()[1].split("<")[0] for text in problems] == ["torch", "torchvision", "numpy", "monai"]
+    for text in problems:
+        assert X86_MAC.reason in text
+    assert "found 2.4.6" in problems[2]
+    assert 'pip install "numpy<2,>=1.26"' in problems[2]
+    fits = {"torch": "2.2.2", "torchvision": "0.17.2", "numpy": "1.26.4", "monai": "1.4.0"}
+    monkeypatch.setattr(doctor, "version_of", lambda name: fits.get(name, "1.0"))
+    state = doctor.examine()
+    assert state.problems == ()
+    assert f"system: {X86_MAC.name}. {X86_MAC.reason}" in doctor.describe(state)
+
+
+def test_a_package_that_is_installed_by_halves_is_a_problem_with_its_repair(computer):
+    for name, code in (("torch-2.14.1.dist-info", "torch"), ("timm-1.0.9.dist-info", "timm")):
+        (computer.site / name).mkdir()
+        (computer.site / code).mkdir()
+    torch, timm = doctor.examine().problems
+    assert torch.startswith("Expected torch installed as a whole, found: version 2.14.1 is installed only in part.")
+    assert f"delete {computer.site / 'torch'}, {computer.site / 'torch-2.14.1.dist-info'}. Install both" in torch
+    assert timm.endswith("Run: pip install timm")
 
 
 def test_a_memory_that_is_unknown_is_no_problem(computer, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import platform
 import resource
 from collections.abc import Callable
 from dataclasses import replace
@@ -423,6 +424,7 @@ def test_a_device_that_is_not_there_is_refused(wanted, saved, monkeypatch):
 def test_the_best_device_is_chosen_by_itself(cuda, mps, chosen, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(cuda))
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: bool(mps))
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
     assert choose_device("auto") == chosen
     assert choose_device("cpu") == "cpu"
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_results import ARGUMENTS, a_checkpoint, some_weights
+from torch.torch_version import TorchVersion
 
 from medtl.errors import Cancelled, ModelError
 from medtl.model import checkpoint as checkpoints
@@ -62,6 +63,14 @@ def test_prefixes_of_wrapped_networks_are_taken_off(prefix, tmp_path):
     weights = {prefix + key: value for key, value in some_weights().items()}
     convert(save(tmp_path, a_checkpoint(weights)))
     assert load_file(tmp_path / "out.safetensors").keys() == build("plainunet", dict(ARGUMENTS)).state_dict().keys()
+
+
+def test_a_torch_that_does_not_read_pickles_safely_reads_none(tmp_path, monkeypatch):
+    folder = save(tmp_path, a_checkpoint())
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.2.2"))
+    with pytest.raises(ModelError, match=r"before 2\.6 does not read safely \(this is 2\.2\.2\).*medtl export-model"):
+        convert(folder)
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_checkpoints_without_mirroring_and_of_numpy_1_are_read(tmp_path):

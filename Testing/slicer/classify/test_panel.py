@@ -343,11 +343,12 @@ def test_the_choices_under_advanced_reach_the_engine(user):
 
 def test_without_packages_the_panel_offers_the_set_up_and_then_goes_on(user):
     user.load()
-    user.packages.needed = packages.TORCH
+    user.packages.needed = packages.required()[:2]
     user.widget.enter()
     assert user.ui.setupBox.visible
     assert not user.ui.runBox.visible
     user.ui.setupButton.click()
+    slicer.app.processEvents()
     assert user.worker.requests[0]["job"] == "classify"
 
 

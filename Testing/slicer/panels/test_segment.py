@@ -20,7 +20,7 @@ import vtk
 from panel_user import LESION, MODEL, MODULE, PHANTOM, SEGMENT, User, agree, paint, tip, voxels
 from tuning_user import TUNED, bundle
 
-from medtl.errors import Cancelled, InputError
+from medtl.errors import InputError
 from medtl.io.read import read_labelmap
 from medtl.labels import MODEL_TAG
 from medtl.model.card import METADATA
@@ -847,7 +847,7 @@ def test_a_saved_scene_opens_with_what_was_chosen_and_found(user, tmp_path):
 
 def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user):
     user.load()
-    user.packages.needed = packages.TORCH
+    user.packages.needed = packages.required()[:2]
     user.widget.enter()
     assert user.ui.setupBox.visible
     assert not user.ui.runBox.visible
@@ -865,7 +865,7 @@ def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come
     for name in ("platformdirs", "safetensors", "torch", "timm", "monai", "segmentation_models_pytorch"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
     monkeypatch.delenv("MEDTL_HOME")
-    user.packages.needed = packages.TORCH
+    user.packages.needed = packages.required()[:2]
     volume = user.load()
     segmentation = user.segment()
     host.unload_module("MedTLSegment")
@@ -884,20 +884,74 @@ def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come
 
 def test_after_the_set_up_the_job_goes_on(user):
     user.load()
-    user.packages.needed, user.packages.changed = packages.TORCH, ("numpy",)
+    user.packages.needed, user.packages.changed = packages.required()[:2], ("numpy",)
     user.widget.enter()
     user.ui.setupButton.click()
+    slicer.app.processEvents()
     assert not user.ui.setupBox.visible
     assert user.worker.requests[0]["model"] == MODEL
     assert "Restart Slicer when it suits you" in user.status()
 
 
-def test_a_set_up_that_is_declined_or_fails_says_so(user):
-    user.packages.needed, user.packages.failure = packages.TORCH, Cancelled("Nothing was installed.")
+def test_a_set_up_that_fails_says_so(user):
+    user.packages.needed, user.packages.failure = packages.required()[:2], InputError("The disk is full.")
     user.widget.enter()
     user.ui.setupButton.click()
-    assert user.ui.setupStatusLabel.text == "Nothing was installed."
+    assert user.ui.setupStatusLabel.text == "The disk is full."
     assert user.ui.setupBox.visible
+    assert user.ui.setupButton.enabled
+
+
+def test_a_set_up_shows_how_far_it_is_and_can_be_cancelled(user):
+    user.packages.needed, user.packages.waits = packages.required()[:2], True
+    user.widget.enter()
+    assert not user.ui.setupCancelButton.visible
+    user.ui.setupButton.click()
+    user.packages.progress("Downloading torch…", 0.25)
+    assert user.ui.setupStatusLabel.text == "Downloading torch…"
+    assert (user.ui.setupProgressBar.value, user.ui.setupProgressBar.maximum) == (25, 100)
+    assert not user.ui.setupButton.enabled
+    user.widget.enter()  # the page of a running installation stays
+    user.ui.setupCancelButton.click()
+    assert user.ui.setupStatusLabel.text == "The installation was cancelled."
+    assert user.ui.setupButton.enabled
+    assert not user.ui.setupCancelButton.visible
+    assert user.worker.requests == []
+
+
+def test_what_is_installed_by_halves_is_repaired(user):
+    user.packages.needed, user.packages.halves = packages.required()[:1], {"torch": "version 2.14.1 is there in part"}
+    user.widget.enter()
+    assert user.ui.setupButton.text == "Repair"
+    user.packages.halves = {}
+    user.widget.enter()
+    assert user.ui.setupButton.text == "&Install"
+
+
+def test_after_an_engine_that_failed_the_packages_are_tried(user):
+    user.load()
+    user.ui.segmentButton.click()
+    user.worker.error("InputError", "The volume is empty.")
+    assert user.packages.tried == 0
+    user.ui.segmentButton.click()
+    user.packages.needed, user.packages.halves = packages.required()[:1], {"torch": "DLL load failed"}
+    user.worker.error("WorkerDied", "The engine ended while it worked.")
+    assert user.packages.tried == 1
+    assert user.ui.setupBox.visible
+    assert user.ui.setupButton.text == "Repair"
+
+
+def test_slicer_s_own_packages_change_only_after_a_question_of_its_own(user):
+    user.load()
+    user.packages.needed, user.packages.own = packages.required()[:2], "numpy 2.1 becomes numpy<2."
+    user.widget.enter()
+    asked = agree(False, True)
+    user.ui.setupButton.click()
+    assert user.ui.setupStatusLabel.text == "Nothing was installed."
+    user.ui.setupButton.click()
+    slicer.app.processEvents()
+    assert asked == ["numpy 2.1 becomes numpy<2. Install?"] * 2
+    assert not user.ui.setupBox.visible
 
 
 def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user):
@@ -1147,10 +1201,12 @@ def test_the_panel_fits_into_its_width(user, tmp_path, width, monkeypatch):
         button.collapsed = True
     user.ui.cardButton.click()
     fits()
-    user.packages.needed = packages.TORCH
+    user.packages.needed = packages.required()[:2]
     user.widget.enter()
+    user.packages.waits = True
     user.ui.setupButton.click()
     fits()
+    user.ui.setupCancelButton.click()
 
 
 def test_what_is_protected_is_a_tag_of_the_segment(user):
