@@ -89,9 +89,16 @@ class Pip:
                 self._child.kill()
 
     def run(
-        self, arguments: Sequence[str], stage: str, what: str, tool: Path | None = None, writes: bool = False
+        self,
+        arguments: Sequence[str],
+        stage: str,
+        what: str,
+        tool: Path | None = None,
+        makes: Path | None = None,
+        writes: bool = False,
     ) -> None:
-        """Run one command; `tool` is the folder and name of a package that takes pip's place.
+        """Run one command; `tool` is the folder and name of a package that takes pip's place. A command that does not
+        make the file `makes` has failed, because light-the-torch ends with 0 in any case.
 
         Raises: Problem when it fails or was cancelled.
         """
@@ -106,8 +113,10 @@ class Pip:
                 what = found[1]
             lines.append(line)
             say(log=line)
-        if code := self._end(child, what):
-            errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:] or [f"exit status {code}"]
+        code = self._end(child, what)
+        if code or (makes is not None and not makes.is_file()):
+            errors = [line for line in lines if re.match("ERROR: (?!Exception:)", line)]
+            errors = errors or lines[-1:] or [f"exit status {code}"]
             text = "\n".join(lines)
             kind = next((kind for kind, words in PROBLEMS if re.search(words, text)), "pip")
             raise Problem(kind, what, errors[0].removeprefix("ERROR:").strip()[:300])
@@ -171,7 +180,7 @@ def install(job: Mapping[str, Any], pip: Pip) -> None:
             constraints.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             report = folder / f"report-{number}.json"
             asked = ["install", "--dry-run", "--report", str(report), "--only-binary", ":all:", "-c", str(constraints)]
-            pip.run([*asked, *source, *requirements], "look", what, tool)
+            pip.run([*asked, *source, *requirements], "look", what, tool, report)
             wheels = fetch(json.loads(report.read_text(encoding="utf-8"))["install"], folder / "wheels", what, pip)
             check_disk(wheels, site, what)
             names = (info.filename for info in files_of(wheels))

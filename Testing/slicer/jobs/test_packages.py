@@ -467,6 +467,7 @@ def test_another_installation_is_waited_for(site: Site, monkeypatch: pytest.Monk
         ("ERROR: OSError: 407 Proxy Authentication Required", "The proxy asks for a name and a password"),
         ("ERROR: Could not install packages: [Errno 28] No space left on device", "The disk is full"),
         ("ERROR: [WinError 5] Access is denied: 'torch.dll'", "Close other windows of Slicer"),
+        ("ERROR: Exception:\nTraceback\nTypeError: an argument is missing", r"\(TypeError: an argument is missing\)"),
         ("ERROR: Cannot install monai: conflicting dependencies", r"conflicting dependencies\).*Slicer's log"),
     ],
 )
