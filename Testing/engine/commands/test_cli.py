@@ -488,10 +488,13 @@ def test_phantom_writes_a_case_list(tmp_path, capsys):
 
 @pytest.mark.parametrize("problems", [(), ("No usable model. Add one.",)])
 def test_doctor_says_what_is_broken_by_its_exit_status(problems, monkeypatch, capsys):
+    from medtl import requirements
     from medtl.commands import doctor
 
     store = doctor.Store("models", True, 9.5)
-    state = doctor.Installation("0.1", "3.12", "python", "Linux", {}, doctor.Torch(), "", store, None, (), problems)
+    system = requirements.system_of()
+    parts = ("0.1", "3.12", "python", "Linux", system, {}, doctor.Torch(), "", store, None, ())
+    state = doctor.Installation(*parts, problems)
     monkeypatch.setattr(doctor, "examine", lambda: state)
     status, out, _ = run("doctor --json", capsys)
     assert (status, json.loads(out)["problems"]) == (bool(problems), list(problems))
