@@ -122,14 +122,6 @@ def segment(
     Raises: InputError when the volumes do not fit the model; ModelError when the network's output is not finite;
     DeviceError when memory runs out; Cancelled.
     """
-    result, warnings = with_fallback(model, lambda usable: segment_on_device(volumes, usable, options, progress))
-    return replace(result, warnings=(*result.warnings, *warnings))
-
-
-def segment_on_device(
-    volumes: Volume | Sequence[Volume], model: "Model", options: InferenceOptions, progress: Progress
-) -> Segmentation:
-    """The same, on the device of the model and no other."""
     watch = Stopwatch(progress)
     card = model.card
     volume, *further = (volumes,) if isinstance(volumes, Volume) else volumes
@@ -146,10 +138,7 @@ def segment_on_device(
         volume = replace(volume, array=np.empty((0, 0, 0), volume.array.dtype))
         del volumes, further, aligned
         watch("prepare", 1.0)
-        if isinstance(prepared, WindowInput):
-            predicted = infer_windows(prepared, model, options, watch)
-        else:
-            predicted = infer(prepared, model, options, watch)
+        predicted, of_device = with_fallback(model, lambda usable: infer_any(prepared, usable, options, watch))
         watch("clean", 0.0)
         labels = clean(predicted.labels, volume, card, watch) if options.cleanup else predicted.labels
         restored = restore(labels, prepared)
@@ -166,7 +155,7 @@ def segment_on_device(
         tuple(None if ml is None else counts.get(label.value, 0) * ml for label in card.labels),
         probabilities,
         None if uncertainty is None else uncertainty[0],
-        tuple(dict.fromkeys(texts)),
+        tuple(dict.fromkeys((*texts, *of_device))),
         watch.seconds,
     )
 
@@ -190,6 +179,15 @@ class Prediction:
     labels: np.ndarray
     probabilities: np.ndarray | None
     uncertainty: np.ndarray | None
+
+
+def infer_any(
+    prepared: Prepared | WindowInput, model: "Model", options: InferenceOptions, progress: Progress
+) -> Prediction:
+    """The prediction of a network of slices or of windows."""
+    if isinstance(prepared, WindowInput):
+        return infer_windows(prepared, model, options, progress)
+    return infer(prepared, model, options, progress)
 
 
 def infer(prepared: Prepared, model: "Model", options: InferenceOptions, progress: Progress) -> Prediction:

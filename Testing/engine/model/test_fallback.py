@@ -1,5 +1,6 @@
 """A device that "auto" chose and that lacks an operator is left for the CPU, once and for all."""
 
+import functools
 import platform
 from pathlib import Path
 
@@ -28,8 +29,10 @@ OPERATOR = "The operator 'aten::foo' is not currently implemented for the MPS de
 def mac(monkeypatch):
     """A computer whose torch says that it has MPS, but that can do nothing there, as torch itself then says."""
     monkeypatch.setattr(device, "_given_up", {})
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    # torch looks for what it wrapped.
+    for module, answer in ((torch.cuda, False), (torch.backends.mps, True)):
+        fake = functools.wraps(module.is_available)(lambda answer=answer: answer)
+        monkeypatch.setattr(module, "is_available", fake)
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
 
 
