@@ -87,13 +87,15 @@ def test_opening_the_panel_starts_no_process_and_asks_nothing(tmp_path, monkeypa
 
 
 def test_the_module_s_own_test_passes_where_the_engine_is_not_installed(user, monkeypatch):
-    user.packages.needed = packages.TORCH
+    user.packages.needed = packages.required()[:2]
     selfTest, said = sys.modules["MedTLSegment"].MedTLSegmentTest, []
     monkeypatch.setattr(selfTest, "delayDisplay", lambda self, text: said.append(text))
     before = len(host.dialogs.shown)
     selfTest().runTest()
     assert said == ["Test passed"]
-    assert (user.packages.needed, len(host.dialogs.shown)) == (packages.TORCH, before), "nothing was installed or asked"
+    assert (user.packages.needed, len(host.dialogs.shown)) == (packages.required()[:2], before), (
+        "nothing was installed or asked"
+    )
 
 
 def test_sample_data_makes_the_phantom_when_it_is_asked_for(user):
@@ -176,7 +178,7 @@ def test_process_tells_which_errors_are_the_caller_s(user, tmp_path):
 
 
 def test_process_without_packages_says_where_they_come_from(user, monkeypatch):
-    user.packages.needed = packages.TORCH
+    user.packages.needed = packages.required()[:2]
     with pytest.raises(RuntimeError, match="Open the module MedTL Segment"):
         user.widget.logic.process(samples.volume_node(PHANTOM.volume), MODEL)
 

@@ -104,7 +104,7 @@ def test_a_model_that_does_not_fit_is_not_tuned(user):
 
 def test_without_the_engine_s_packages_it_says_so(user, monkeypatch):
     user.case()
-    user.packages.needed = packages.TORCH
+    user.packages.needed = packages.required()[:2]
     user.widget.enter()
     user.wait()
     assert not user.ui.tuneButton.enabled
