@@ -80,7 +80,7 @@ def test_leaving_the_module_ends_its_job_and_not_that_of_the_other_module(user):
     user.widget.enter()
     user.load()
     ended: list[str] = []
-    other.logic.engine.submit({"job": "segment"}, print, print, lambda kind, message: ended.append(kind))
+    other.logic.engine.submit({"job": "segment"}, print, print, lambda kind, message, advice: ended.append(kind))
     user.ui.classifyButton.click()
     assert "Waiting for another job" in user.status()
     host.unload_module("MedTLClassify")
