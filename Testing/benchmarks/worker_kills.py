@@ -44,7 +44,7 @@ class Job:
             request | {"options": {"device": "cpu"}},
             lambda stage, fraction, left: None,
             lambda result: self.answers.append("served"),
-            lambda kind, message: self.answers.append(kind),
+            lambda kind, message, advice: self.answers.append(kind),
         )
 
     def wait(self) -> "Job":
