@@ -11,7 +11,7 @@ LARGE_BLOCK_BYTES, KEPT_BYTES = 1 << 28, 1 << 29
 
 def keep_freed_memory() -> None:
     """Let this process keep the memory of freed tensors for the next ones. By default glibc gives large blocks back,
-    and the system clears them anew each time: a third of the time of a thin 3D network. Other systems stay as they are.
+    and the system clears them anew each time, which slows thin 3D networks down. Other systems stay as they are.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)

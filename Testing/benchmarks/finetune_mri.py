@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--source", required=True, type=Path, metavar="CSV")
     parser.add_argument("--work", required=True, type=Path, metavar="DIR")
     parser.add_argument("--budget", type=float, default=60.0, metavar="S")
+    parser.add_argument("--strength", type=float, default=1.0, metavar="X", help="how far to go, as in medtl finetune")
     parser.add_argument("--cases", type=int, metavar="N", help="tune on the first N target cases alone")
     parser.add_argument("--others", type=int, metavar="N", help="look at N other target cases, evenly spread")
     parser.add_argument("--sources", type=int, metavar="N", help="look at N source cases, evenly spread")
@@ -109,7 +110,13 @@ def run(model: Model, target: list[Loaded], source: list[Loaded], args: argparse
     """Tune on each target case that is not done yet, print a row for it, and at last the summary."""
     args.work.mkdir(parents=True, exist_ok=True)
     log = args.work / "finetune_mri.jsonl"
-    key = {"model": model.sha256, "budget": args.budget, "others": args.others, "sources": args.sources}
+    key = {
+        "model": model.sha256,
+        "budget": args.budget,
+        "strength": args.strength,
+        "others": args.others,
+        "sources": args.sources,
+    }
     rows = [r for r in map(json.loads, log.read_text().splitlines()) if r["key"] == key] if log.exists() else []
     usable = [one for one in target if len(slices_of(model, one)) == SEEDS]
     chosen = usable[: args.cases]
@@ -165,7 +172,9 @@ def measure(
     seeds, slices = seeds_for(model, one), slices_of(model, one)
     clock = TimeBudget(args.budget)
     later = one[1].array.shape[array_axis(one[1].geometry, model.card.input.plane)]
-    done = finetune(model, [(one[1], seeds)], Run(FinetuneOptions(args.budget), clock, later_slices=later))
+    done = finetune(
+        model, [(one[1], seeds)], Run(FinetuneOptions(args.budget, args.strength), clock, later_slices=later)
+    )
     result = case_result(done, one[1], seeds, clock, lambda stage, share: None)
     seconds = clock.used
     row: dict[str, Any] = {

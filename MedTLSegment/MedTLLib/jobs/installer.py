@@ -265,11 +265,15 @@ def put_back_on_failure(paths: Iterator[Path], site: Path) -> Iterator[None]:
         yield
     except BaseException:
         for path, place in moved:
-            if not path.exists():
-                place.rename(path)
+            if path.exists():  # a new one is there
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                with suppress(OSError):  # what cannot be put back stays aside
+                    place.rename(path)
+        with suppress(OSError):
+            aside.rmdir()
         raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def name_of(requirement: str) -> str:
