@@ -16,7 +16,7 @@ from monai.networks.nets.segresnet import SegResNet
 from monai.networks.nets.swin_unetr import SwinUNETR
 from monai.networks.nets.unet import UNet
 from monai.networks.nets.unetr import UNETR
-from monai.networks.nets.vnet import VNet
+from monai.networks.nets.vnet import DownTransition, InputTransition, OutputTransition, UpTransition
 from torch import Tensor, nn
 
 from .network import Network, products
@@ -51,7 +51,8 @@ class BasicUNet2d(Network):
 
 
 class VNet3d(Network):
-    """MONAI's VNet (Milletari 2016), cut between its two halves; 16 must be a multiple of `in_channels`."""
+    """MONAI's VNet (Milletari 2016), cut between its two halves; `features`, those of the finest level, must be a
+    multiple of `in_channels`."""
 
     prefix = "vnet."
 
@@ -65,42 +66,64 @@ class VNet3d(Network):
         dropout_prob_up: Sequence[float | None] = (0.5, 0.5),
         dropout_dim: int = 3,
         bias: bool = False,
+        features: int = 16,
     ) -> None:
         super().__init__()
-        self.vnet = VNet(
-            spatial_dims,
-            in_channels,
-            out_channels,
-            act,
-            dropout_prob_down=dropout_prob_down,
-            dropout_prob_up=dropout_prob_up,
-            dropout_dim=dropout_dim,
-            bias=bias,
+        levels = [features * factor for factor in (1, 2, 4, 8, 16)]
+        dropout: Any = tuple(dropout_prob_up)
+
+        def down(level: int, convolutions: int, dropped: float | None = None) -> nn.Module:
+            return DownTransition(spatial_dims, levels[level], convolutions, act, dropped, dropout_dim, bias)
+
+        def up(below: int, level: int, convolutions: int, dropped: Any) -> nn.Module:
+            return UpTransition(spatial_dims, levels[below], levels[level], convolutions, act, dropped, dropout_dim)
+
+        # The layers of MONAI's VNet under its names. That class always has 16 features.
+        self.vnet = nn.ModuleDict(
+            {
+                "in_tr": InputTransition(spatial_dims, in_channels, features, act, bias),
+                "down_tr32": down(0, 1),
+                "down_tr64": down(1, 2),
+                "down_tr128": down(2, 3, dropout_prob_down),
+                "down_tr256": down(3, 2, dropout_prob_down),
+                "up_tr256": up(4, 4, 2, dropout),
+                "up_tr128": up(4, 3, 2, dropout),
+                "up_tr64": up(3, 2, 1, (None, dropout[1])),
+                "up_tr32": up(2, 1, 1, (None, dropout[1])),
+                "out_tr": OutputTransition(spatial_dims, levels[1], out_channels, act, bias),
+            }
         )
         self.multiples = (16,) * spatial_dims
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        features = [self.vnet.in_tr(x)]
-        for down in (self.vnet.down_tr32, self.vnet.down_tr64, self.vnet.down_tr128, self.vnet.down_tr256):
-            features.append(down(features[-1]))
+        features = [self.vnet["in_tr"](x)]
+        for down in ("down_tr32", "down_tr64", "down_tr128", "down_tr256"):
+            features.append(self.vnet[down](features[-1]))
         return features
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        x0, x1, x2, x3, x4 = features
-        up = self.vnet.up_tr128(self.vnet.up_tr256(x4, x3), x2)
-        logits: Tensor = self.vnet.out_tr(self.vnet.up_tr32(self.vnet.up_tr64(up, x1), x0))
+        *skips, x = features
+        for up in ("up_tr256", "up_tr128", "up_tr64", "up_tr32"):
+            x = self.vnet[up](x, skips.pop())
+        logits: Tensor = self.vnet["out_tr"](x)
         return logits
 
 
 class VNet2d(VNet3d):
-    """MONAI's VNet in 2D; 16 must be a multiple of `channels`.
+    """MONAI's VNet in 2D; `features`, those of the finest level, must be a multiple of `channels`.
 
     `dropout` is that of the two lowest levels and of what the decoder takes from the encoder, while training.
     """
 
-    def __init__(self, channels: int, labels: int, dropout: float = 0.5) -> None:
+    def __init__(self, channels: int, labels: int, dropout: float = 0.5, features: int = 16) -> None:
         super().__init__(
-            channels, labels + 1, 2, dropout_prob_down=dropout, dropout_prob_up=(dropout,) * 2, dropout_dim=2
+            channels,
+            labels + 1,
+            2,
+            dropout_prob_down=dropout,
+            dropout_prob_up=(dropout,) * 2,
+            dropout_dim=2,
+            features=features,
         )
 
 

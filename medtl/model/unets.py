@@ -88,7 +88,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The expanding half, coarsest first. Each stage has a head, for deep supervision; only the last is used."""
+    """The expanding half, coarsest first. Each stage has a head; all but the last are for deep supervision."""
 
     def __init__(
         self,
@@ -109,12 +109,15 @@ class Decoder(nn.Module):
             self.stages.append(conv_stack(2 * out, out, kernels[level], [1] * dimensions, count, bias))
             self.seg_layers.append(CONVOLUTIONS[dimensions](out, outputs, 1))
 
-    def forward(self, features: list[Tensor]) -> Tensor:
-        """The list is empty afterwards: features that were used take no more memory, those of the first stage most."""
+    def forward(self, features: list[Tensor], deep: bool = False) -> list[Tensor]:
+        """The logits of the last stage alone, or where `deep` of each stage, coarsest first. The list is empty
+        afterwards: features that were used take no more memory, those of the first stage most."""
         x = features.pop()
-        for up, stage in zip(self.transpconvs, self.stages, strict=True):
+        logits = []
+        for up, stage, head in zip(self.transpconvs, self.stages, self.seg_layers, strict=True):
             x = stage(torch.cat((up(x), features.pop()), 1))
-        logits: Tensor = self.seg_layers[-1](x)
+            if deep or head is self.seg_layers[-1]:
+                logits.append(head(x))
         return logits
 
 
@@ -160,11 +163,16 @@ class PlainUNet(Network):
         return features
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        logits: Tensor = self.decoder(list(features))
+        logits: Tensor = self.decoder(list(features))[-1]
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.decoder(self.encode(x))
+        logits: Tensor = self.decoder(self.encode(x))[-1]
+        return logits
+
+    def deep_logits(self, x: Tensor) -> list[Tensor]:
+        """The logits of each stage of the decoder, coarsest first, for deep supervision."""
+        logits: list[Tensor] = self.decoder(self.encode(x), deep=True)
         return logits
 
 

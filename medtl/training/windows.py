@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from ..io.isolated import Reader
 from ..model.bundle import save_bundle
 from ..model.card import ModelCard, WindowSpec
 from ..model.network import Network
+from ..model.unets import PlainUNet
 from ..preprocess import turn
 from ..progress import Progress, no_progress
 from ..volume import check_same_grid, voxels_sha256
@@ -45,7 +47,7 @@ class WindowAugmentation:
 @dataclass(frozen=True)
 class WindowFit(Schedule):
     """How a network that sees windows is trained: `windows` drawn each epoch, `foreground` the share of them around a
-    labelled voxel."""
+    labelled voxel. `deep`: the coarser stages of a U-Net's decoder learn the label too (deep supervision)."""
 
     epochs: int = 40
     batch: int = 2
@@ -53,6 +55,7 @@ class WindowFit(Schedule):
     encoder_rate: float = 1e-3
     windows: int = 200
     foreground: float = 0.6
+    deep: bool = False
     augmentation: WindowAugmentation = field(default_factory=WindowAugmentation)
 
 
@@ -114,11 +117,12 @@ def fit_windows(
     if not any(case.label.any() for case in cases):
         raise InputError("Expected cases with a label to train on, found none. Check the label files.")
     steps = -(-options.windows // options.batch)
+    loss = deep_loss if options.deep else window_loss
     while state.epoch < options.epochs:
         data = window_batches(cases, spec, options, state.epoch)
-        loss = train_epoch(state, data, options.epochs * steps, options, progress, window_loss)
+        mean = train_epoch(state, data, options.epochs * steps, options, progress, loss)
         state.epoch += 1
-        state.history.append({"epoch": state.epoch, "loss": loss})
+        state.history.append({"epoch": state.epoch, "loss": mean})
         save_checkpoint(run.output, state)
     return state.averaged.eval()
 
@@ -130,16 +134,31 @@ def window_loss(network: Network, image: Tensor, label: Tensor) -> Tensor:
         return dice_and_cross_entropy(logits.float(), label)
 
 
+def deep_loss(network: PlainUNet, image: Tensor, label: Tensor) -> Tensor:
+    """As `window_loss`, the mean over the stages of the decoder, each half as important as the next finer one, against
+    the label at its size. Source: Isensee 2021 (nnU-Net)."""
+    stages = network.deep_logits(image)[::-1]
+    weights = [0.5**stage for stage in range(len(stages))]
+    total = torch.zeros(())
+    with torch.autocast("cpu", enabled=False):
+        for weight, logits in zip(weights, stages, strict=True):
+            at_size = functional.interpolate(label[:, None].float(), logits.shape[2:], mode="nearest")[:, 0].long()
+            total = total + weight * dice_and_cross_entropy(logits.float(), at_size)
+    return total / sum(weights)
+
+
 def window_batches(
     cases: Sequence[WindowedCase], spec: WindowSpec, options: WindowFit, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of augmented windows: images (n, channels, patch) and labels (n, patch) int64."""
     random = torch.Generator().manual_seed(options.seed * 1000 + epoch)
     choose = np.random.default_rng((options.seed, epoch))
+    # A whole scan is drawn more often than a single slice, but does not drown the slices.
+    shares = np.sqrt([len(case.label) for case in cases])
     for begin in range(0, options.windows, options.batch):
         drawn = []
         for _ in range(min(options.batch, options.windows - begin)):
-            case = cases[int(choose.integers(len(cases)))]
+            case = cases[int(choose.choice(len(cases), p=shares / shares.sum()))]
             drawn.append(draw_window(case, spec, options, choose))
         image, label = (torch.stack(part) for part in zip(*drawn, strict=True))
         yield change_intensities(image, options.augmentation, random), label
@@ -148,7 +167,8 @@ def window_batches(
 def draw_window(
     case: WindowedCase, spec: WindowSpec, options: WindowFit, random: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A turned and zoomed window of a case, 0 outside: image (channels, patch) and label (patch) int64."""
+    """A turned and zoomed window of a case, with the card's filling and no label outside it: image (channels, patch)
+    and label (patch) int64."""
     patch = (1, *spec.patch) if len(spec.patch) == 2 else spec.patch
     shape = np.array(case.label.shape)
     half = np.array(patch) / 2
@@ -165,7 +185,8 @@ def draw_window(
     matrix = random_turn(options.augmentation, case.spacing, len(spec.patch) == 2, random) * flips
     places = middle + offsets @ matrix.T
     grid = torch.from_numpy((2 * places / np.maximum(shape - 1, 1) - 1)[..., ::-1].copy()).float()[None]
-    image = functional.grid_sample(torch.from_numpy(case.image)[None], grid, align_corners=True)[0]
+    filled = torch.from_numpy(case.image)[None] - spec.fill  # grid_sample has 0 outside
+    image = functional.grid_sample(filled, grid, align_corners=True)[0] + spec.fill
     label = torch.from_numpy(case.label)[None, None].float()
     moved = functional.grid_sample(label, grid, mode="nearest", align_corners=True)[0, 0].long()
     return (image[:, 0], moved[0]) if len(spec.patch) == 2 else (image, moved)
@@ -225,7 +246,7 @@ class WindowRecipe:
     binary: bool
     readme: str
     licence: str
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def train(self, run: TrainingRun, progress: Progress = no_progress, reader: Reader = read) -> TrainedBundle:
         """The bundle in the folder `run.output`/NAME; `run.output` also has the checkpoint.

@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import small_model
 import timm
 import timm.models._builder as builder
 import torch
+from monai.networks.nets.vnet import VNet
 from safetensors.torch import load_file, save_file
 
 from medtl.errors import ModelError
@@ -46,7 +49,21 @@ TINY = {
     "swinunetr2d": {"features": 12},
 }
 # The network called whole: MONAI's own forward, which knows of no cut.
-TWINS = {"basicunet2d": "unet", "vnet2d": "vnet", "unetr2d": "unetr", "swinunetr2d": "swin"}
+TWINS: dict[str, Callable[[Any], torch.nn.Module]] = {
+    "basicunet2d": lambda network: network.unet,
+    "vnet2d": lambda network: monai_vnet(network),
+    "unetr2d": lambda network: network.unetr,
+    "swinunetr2d": lambda network: network.swin,
+}
+
+
+def monai_vnet(network: Any) -> torch.nn.Module:
+    """MONAI's VNet with the weights of ours."""
+    weights = network.vnet.state_dict()
+    channels, outputs = weights["in_tr.conv_block.conv.weight"].shape[1], len(weights["out_tr.conv2.weight"])
+    twin = VNet(2, channels, outputs).eval()
+    twin.load_state_dict(weights)
+    return twin
 
 
 # Arguments of networks that see windows.
@@ -176,7 +193,7 @@ def test_the_cut_changes_nothing(name, channels, labels):
     with torch.no_grad():
         logits = network(x)
         assert logits.shape == (2, labels + 1, 64, 64)
-        assert torch.equal(logits, getattr(network, TWINS[name])(x))
+        assert torch.equal(logits, TWINS[name](network)(x))
         assert logits.std() > 1e-6
 
 
@@ -232,8 +249,9 @@ def test_a_unetr_learns_positions_that_span_an_image_of_any_size():
     assert torch.allclose(found[0] - 5.0, torch.tensor([0.0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0]))
 
 
-def test_a_vnet_s_dropout_is_for_training_alone():
-    network = tiny("vnet2d")
+@pytest.mark.parametrize("features", [4, 16])
+def test_a_vnet_s_dropout_is_for_training_alone(features):
+    network = build("vnet2d", {"channels": 1, "labels": 1, "features": features}).eval()
     x = torch.randn(1, 1, 32, 32)
     features = network.encode(x)
     assert torch.equal(network.decode(features), network.decode(features))
@@ -371,6 +389,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         ("unet2d", {"encoder": "local-dir:/some", "channels": 1, "labels": 1}, "name of a timm encoder"),
         ("basicunet2d", {"channels": 1, "labels": 1, "features": [1, 2]}, "does not take the arguments"),
         ("vnet2d", {"channels": 3, "labels": 1}, "divisible by in_channels"),
+        ("vnet2d", {"channels": 1, "labels": 1, "features": 0}, "does not take the arguments"),
         ("unetr2d", {"channels": 1, "labels": 1, "hidden": 30}, "divisible by num_heads"),
         ("unetr2d", {"channels": 1, "labels": 1, "heads": 0}, "does not take the arguments"),
         ("unetr2d", {"channels": 1, "labels": 1, "size": 8}, "does not take the arguments"),

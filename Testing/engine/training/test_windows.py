@@ -12,7 +12,9 @@ from medtl.errors import InputError
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import load_model
 from medtl.model.card import InputSpec, Label, ModelCard, NetworkSpec, Normalisation
+from medtl.model.networks import build
 from medtl.segmentation import segment
+from medtl.training.loss import dice_and_cross_entropy
 from medtl.training.recipe import TrainingRun
 from medtl.training.windows import (
     WindowAugmentation,
@@ -20,10 +22,12 @@ from medtl.training.windows import (
     WindowFit,
     WindowRecipe,
     change_intensities,
+    deep_loss,
     draw_window,
     fit_windows,
     prepare_windowed,
     random_turn,
+    window_batches,
 )
 from medtl.volume import Geometry, Labelmap, Segment, Volume
 
@@ -73,6 +77,53 @@ def cases(tmp_path):
         lines.append(f"{seed}.nrrd,{seed}-label.nrrd")
     (tmp_path / "cases.csv").write_text("\n".join(lines) + "\n")
     return tmp_path / "cases.csv"
+
+
+def test_deep_supervision_teaches_every_stage_of_the_decoder(cases, tmp_path):
+    recipe = WindowRecipe(card(), WindowFit(epochs=1, windows=4, deep=True), 0.25, 0, 2, False, "r", "l")
+    deep = {
+        **ARGUMENTS,
+        "features": [8, 8, 16],
+        "kernels": [[3, 3, 3]] * 3,
+        "blocks": [1] * 3,
+        "decoder_blocks": [1, 1],
+    }
+    deep["strides"] = [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
+    prepared = [prepare_windowed(case, card(), binary=False) for case in read_cases(cases)]
+    network = build("plainunet", deep)
+    image, label = next(window_batches(prepared, SPEC, recipe.fit, 0))
+    stages = network.deep_logits(image)
+    assert [logits.shape[2:] for logits in stages] == [(8, 8, 8), (16, 16, 16)]
+    assert torch.equal(stages[-1], network(image))
+    # By hand: the finer stage counts twice as much, the label of the coarser one is every other voxel.
+    fine, coarse = (
+        dice_and_cross_entropy(*pair) for pair in ((stages[1], label), (stages[0], label[:, ::2, ::2, ::2]))
+    )
+    assert torch.isclose(deep_loss(network, image, label), (2 * fine + coarse) / 3)
+    deep_loss(network, image, label).backward()
+    assert all(head.weight.grad.abs().sum() > 0 for head in network.decoder.seg_layers)
+    trained = replace(recipe, card=replace(card(), networks=(NetworkSpec("plainunet", deep, "net."),)))
+    assert trained.train(TrainingRun(cases, tmp_path / "out")).folder.exists()
+
+
+def test_beyond_the_image_lies_the_card_s_filling():
+    case = WindowedCase("a", "a", "", "", (2.0, 2.0, 2.0), np.full((1, 8, 8, 8), 3.0, np.float32), np.zeros((8, 8, 8)))
+    spec = replace(SPEC, fill=-1.0)
+    image, label = draw_window(case, spec, WindowFit(augmentation=STILL), np.random.default_rng(0))
+    assert (image > 2.99).sum() == 512
+    assert (image < -0.99).sum() == 16**3 - 512
+    assert not label.any()
+
+
+def test_a_whole_scan_is_drawn_more_often_than_a_slice_and_does_not_drown_the_slices():
+    def flat(value: float, slices: int) -> WindowedCase:
+        shape = (slices, 8, 8)
+        return WindowedCase("", "", "", "", (5.0, 2.0, 2.0), np.full((1, *shape), value, np.float32), np.zeros(shape))
+
+    cases = [flat(1.0, 100), *(flat(0.0, 1) for _ in range(10))]
+    spec = replace(SPEC, patch=(8, 8), spacing=(2.0, 2.0), mirror=())
+    batches = window_batches(cases, spec, WindowFit(windows=400, augmentation=STILL), 0)
+    assert np.mean([image.mean() for image, _ in batches]) == pytest.approx(0.5, abs=0.08)
 
 
 def test_the_label_lies_on_the_network_s_grid_with_its_image(cases):

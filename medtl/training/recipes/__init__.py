@@ -2,7 +2,7 @@
 
 from ...errors import InputError
 from ..recipe import Recipe
-from . import brain_tumour_4class, glioma_flair, renal_malignancy, sarcoma_mr, tumour_t1c
+from . import brain_tumour_4class, glioma_flair, liver_ct, renal_malignancy, sarcoma_mr, tumour_t1c
 
 RECIPES: dict[str, Recipe] = {
     recipe.card.name: recipe
@@ -12,6 +12,7 @@ RECIPES: dict[str, Recipe] = {
         brain_tumour_4class.RECIPE,
         renal_malignancy.RECIPE,
         sarcoma_mr.RECIPE,
+        liver_ct.RECIPE,
     )
 }
 
