@@ -30,6 +30,8 @@ from .loss import dice_and_cross_entropy
 from .recipe import TrainedBundle, TrainingRun, bundle_folder, named_warnings, untrained_network
 from .segmenter import finished_card, held_out_patients
 
+NEVER = -1e4  # the logit of a class that cannot be
+
 
 @dataclass(frozen=True)
 class WindowAugmentation:
@@ -62,7 +64,7 @@ class WindowFit(Schedule):
 @dataclass(frozen=True)
 class WindowedCase:
     """One case on the network's grid: `image` float32 (channels, D, H, W), `label` uint8 (D, H, W), the spacing there
-    in mm, and the `sha256` of the image's voxels."""
+    in mm, and the `sha256` of the image's voxels. `unknown`: the numbers of labels that were not drawn in it."""
 
     case: str
     patient: str
@@ -71,12 +73,15 @@ class WindowedCase:
     spacing: tuple[float, float, float]
     image: np.ndarray
     label: np.ndarray
+    unknown: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
     statistics: Mapping[str, float] = field(default_factory=dict)
 
 
-def prepare_windowed(case: CaseFiles, card: ModelCard, binary: bool, reader: Reader = read) -> WindowedCase:
-    """One case, read from its files.
+def prepare_windowed(
+    case: CaseFiles, card: ModelCard, binary: bool, partial: bool = False, reader: Reader = read
+) -> WindowedCase:
+    """One case, read from its files. `partial`: a label that no voxel has was not drawn.
 
     Raises: InputError when image and label do not lie on one grid, or the labels are not the model's.
     """
@@ -87,7 +92,8 @@ def prepare_windowed(case: CaseFiles, card: ModelCard, binary: bool, reader: Rea
     numbers = turn(true_labels(case, truth, card, binary), prepared.axes, prepared.flips)[prepared.box]
     grid = prepared.array.shape[1:]
     label = np.zeros(grid, np.uint8)
-    for number in range(1, len(card.labels) + 1):
+    every = range(1, len(card.labels) + 1)
+    for number in every:
         label[resample(numbers == number, grid, 1, None, 0) >= 0.5] = number
     spacing = tuple(mm * old / new for mm, old, new in zip(prepared.turned_spacing, numbers.shape, grid, strict=True))
     return WindowedCase(
@@ -98,6 +104,7 @@ def prepare_windowed(case: CaseFiles, card: ModelCard, binary: bool, reader: Rea
         (spacing[0], spacing[1], spacing[2]),
         prepared.array,
         label,
+        tuple(number for number in every if partial and not (numbers == number).any()),
         (*volume.warnings, *truth.warnings),
     )
 
@@ -105,7 +112,7 @@ def prepare_windowed(case: CaseFiles, card: ModelCard, binary: bool, reader: Rea
 def fit_windows(
     state: State,
     cases: Sequence[WindowedCase],
-    spec: WindowSpec,
+    card: ModelCard,
     options: WindowFit,
     run: TrainingRun,
     progress: Progress = no_progress,
@@ -116,10 +123,11 @@ def fit_windows(
     """
     if not any(case.label.any() for case in cases):
         raise InputError("Expected cases with a label to train on, found none. Check the label files.")
+    assert card.windows is not None
     steps = -(-options.windows // options.batch)
     loss = deep_loss if options.deep else window_loss
     while state.epoch < options.epochs:
-        data = window_batches(cases, spec, options, state.epoch)
+        data = window_batches(cases, len(card.labels) + 1, card.windows, options, state.epoch)
         mean = train_epoch(state, data, options.epochs * steps, options, progress, loss)
         state.epoch += 1
         state.history.append({"epoch": state.epoch, "loss": mean})
@@ -127,14 +135,22 @@ def fit_windows(
     return state.averaged.eval()
 
 
-def window_loss(network: Network, image: Tensor, label: Tensor) -> Tensor:
-    """Dice and cross entropy of the logits of windows (n, channels, …) against their labels (n, …)."""
+@dataclass(frozen=True)
+class Truth:
+    """What windows show: `label` int64 (n, patch), and `unknown` (n, classes), True for classes not drawn there."""
+
+    label: Tensor
+    unknown: Tensor
+
+
+def window_loss(network: Network, image: Tensor, truth: Truth) -> Tensor:
+    """Dice and cross entropy of the logits of windows (n, channels, patch)."""
     logits = network(image)
     with torch.autocast("cpu", enabled=False):
-        return dice_and_cross_entropy(logits.float(), label)
+        return dice_and_cross_entropy(known_logits(logits.float(), truth.unknown), truth.label)
 
 
-def deep_loss(network: PlainUNet, image: Tensor, label: Tensor) -> Tensor:
+def deep_loss(network: PlainUNet, image: Tensor, truth: Truth) -> Tensor:
     """As `window_loss`, the mean over the stages of the decoder, each half as important as the next finer one, against
     the label at its size. Source: Isensee 2021 (nnU-Net)."""
     stages = network.deep_logits(image)[::-1]
@@ -142,15 +158,28 @@ def deep_loss(network: PlainUNet, image: Tensor, label: Tensor) -> Tensor:
     total = torch.zeros(())
     with torch.autocast("cpu", enabled=False):
         for weight, logits in zip(weights, stages, strict=True):
-            at_size = functional.interpolate(label[:, None].float(), logits.shape[2:], mode="nearest")[:, 0].long()
-            total = total + weight * dice_and_cross_entropy(logits.float(), at_size)
+            label = functional.interpolate(truth.label[:, None].float(), logits.shape[2:], mode="nearest")[:, 0].long()
+            total = total + weight * dice_and_cross_entropy(known_logits(logits.float(), truth.unknown), label)
     return total / sum(weights)
 
 
+def known_logits(logits: Tensor, unknown: Tensor) -> Tensor:
+    """The logits (n, classes, …) with unknown classes as part of the background, where they are not drawn.
+
+    Source: Fang and Yan 2020 (target adaptive loss).
+    """
+    if not unknown.any():
+        return logits
+    hidden = unknown.view(*unknown.shape, *(1,) * (logits.ndim - 2))
+    as_background = hidden.index_fill(1, torch.tensor([0]), True)
+    background = logits.masked_fill(~as_background, -torch.inf).logsumexp(1, keepdim=True)
+    return torch.cat((background, logits[:, 1:].masked_fill(hidden[:, 1:], NEVER)), 1)
+
+
 def window_batches(
-    cases: Sequence[WindowedCase], spec: WindowSpec, options: WindowFit, epoch: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of augmented windows: images (n, channels, patch) and labels (n, patch) int64."""
+    cases: Sequence[WindowedCase], classes: int, spec: WindowSpec, options: WindowFit, epoch: int
+) -> Iterator[tuple[Tensor, Truth]]:
+    """Batches of augmented windows: images (n, channels, patch) and what they show."""
     random = torch.Generator().manual_seed(options.seed * 1000 + epoch)
     choose = np.random.default_rng((options.seed, epoch))
     # A whole scan is drawn more often than a single slice, but does not drown the slices.
@@ -159,9 +188,10 @@ def window_batches(
         drawn = []
         for _ in range(min(options.batch, options.windows - begin)):
             case = cases[int(choose.choice(len(cases), p=shares / shares.sum()))]
-            drawn.append(draw_window(case, spec, options, choose))
-        image, label = (torch.stack(part) for part in zip(*drawn, strict=True))
-        yield change_intensities(image, options.augmentation, random), label
+            unknown = torch.tensor([number in case.unknown for number in range(classes)])
+            drawn.append((*draw_window(case, spec, options, choose), unknown))
+        image, label, unknown = (torch.stack(part) for part in zip(*drawn, strict=True))
+        yield change_intensities(image, options.augmentation, random), Truth(label, unknown)
 
 
 def draw_window(
@@ -172,8 +202,9 @@ def draw_window(
     patch = (1, *spec.patch) if len(spec.patch) == 2 else spec.patch
     shape = np.array(case.label.shape)
     half = np.array(patch) / 2
-    labelled = np.argwhere(case.label) if random.random() < options.foreground else np.zeros((0, 3))
-    if len(labelled):
+    present = np.flatnonzero(np.bincount(case.label.ravel())[1:]) + 1
+    if len(present) and random.random() < options.foreground:
+        labelled = np.argwhere(case.label == random.choice(present))  # small labels as often as large ones
         middle = labelled[int(random.integers(len(labelled)))] + random.uniform(-0.35, 0.35, 3) * patch
     else:
         middle = random.uniform(0, 1, 3) * shape
@@ -236,7 +267,8 @@ def change_intensities(image: Tensor, limits: WindowAugmentation, random: torch.
 @dataclass(frozen=True)
 class WindowRecipe:
     """How a model that sees windows is made: its card (before training), how it is fitted, who is held out, and its
-    texts; see `SegmentationRecipe`."""
+    texts; see `SegmentationRecipe`. `partial`: labels that a case does not have were not drawn in it; their voxels may
+    be among its background."""
 
     card: ModelCard
     fit: WindowFit
@@ -247,6 +279,7 @@ class WindowRecipe:
     readme: str
     licence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    partial: bool = False
 
     def train(self, run: TrainingRun, progress: Progress = no_progress, reader: Reader = read) -> TrainedBundle:
         """The bundle in the folder `run.output`/NAME; `run.output` also has the checkpoint.
@@ -260,11 +293,11 @@ class WindowRecipe:
         prepared = []
         for number, case in enumerate(listed):
             progress("prepare", number / len(listed))
-            prepared.append(prepare_windowed(case, self.card, self.binary, reader))
+            prepared.append(prepare_windowed(case, self.card, self.binary, self.partial, reader))
         chosen = [case for case in prepared if case.patient not in held]
         torch.manual_seed(self.fit.seed)
         state = start(untrained_network(self.card, run, None), self.fit, run.output if run.resume else None)
-        trained = fit_windows(state, chosen, self.card.windows, self.fit, run, progress)
+        trained = fit_windows(state, chosen, self.card, self.fit, run, progress)
         card = finished_card(self, prepared, held, run.fold)
         weights = {card.networks[0].prefix + key: value for key, value in trained.state_dict().items()}
         save_bundle(bundle, card, weights, self.readme, self.licence, self.facts)

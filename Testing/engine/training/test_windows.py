@@ -25,6 +25,7 @@ from medtl.training.windows import (
     deep_loss,
     draw_window,
     fit_windows,
+    known_logits,
     prepare_windowed,
     random_turn,
     window_batches,
@@ -79,6 +80,12 @@ def cases(tmp_path):
     return tmp_path / "cases.csv"
 
 
+def flat(value: float, shape: tuple[int, int, int]) -> WindowedCase:
+    """A case of one value without a label."""
+    image = np.full((1, *shape), value, np.float32)
+    return WindowedCase("a", "a", "", "", (2.0, 2.0, 2.0), image, np.zeros(shape, np.uint8))
+
+
 def test_deep_supervision_teaches_every_stage_of_the_decoder(cases, tmp_path):
     recipe = WindowRecipe(card(), WindowFit(epochs=1, windows=4, deep=True), 0.25, 0, 2, False, "r", "l")
     deep = {
@@ -91,7 +98,8 @@ def test_deep_supervision_teaches_every_stage_of_the_decoder(cases, tmp_path):
     deep["strides"] = [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
     prepared = [prepare_windowed(case, card(), binary=False) for case in read_cases(cases)]
     network = build("plainunet", deep)
-    image, label = next(window_batches(prepared, SPEC, recipe.fit, 0))
+    image, truth = next(window_batches(prepared, 2, SPEC, recipe.fit, 0))
+    label = truth.label
     stages = network.deep_logits(image)
     assert [logits.shape[2:] for logits in stages] == [(8, 8, 8), (16, 16, 16)]
     assert torch.equal(stages[-1], network(image))
@@ -99,15 +107,54 @@ def test_deep_supervision_teaches_every_stage_of_the_decoder(cases, tmp_path):
     fine, coarse = (
         dice_and_cross_entropy(*pair) for pair in ((stages[1], label), (stages[0], label[:, ::2, ::2, ::2]))
     )
-    assert torch.isclose(deep_loss(network, image, label), (2 * fine + coarse) / 3)
-    deep_loss(network, image, label).backward()
+    assert torch.isclose(deep_loss(network, image, truth), (2 * fine + coarse) / 3)
+    deep_loss(network, image, truth).backward()
     assert all(head.weight.grad.abs().sum() > 0 for head in network.decoder.seg_layers)
     trained = replace(recipe, card=replace(card(), networks=(NetworkSpec("plainunet", deep, "net."),)))
     assert trained.train(TrainingRun(cases, tmp_path / "out")).folder.exists()
 
 
+def test_a_label_that_was_not_drawn_may_be_in_the_background():
+    """By hand: its probability counts as background, and nothing teaches the network to find it or not to."""
+    torch.manual_seed(0)
+    logits = torch.randn(2, 4, 3, 3, requires_grad=True)
+    unknown = torch.tensor([[False, False, True, False], [False] * 4])
+    known = known_logits(logits, unknown)
+    before, after = logits.softmax(1), known.softmax(1)
+    assert torch.allclose(after[0, 0], before[0, 0] + before[0, 2])
+    assert torch.allclose(after[0, [1, 3]], before[0, [1, 3]])
+    assert after[0, 2].max() < 1e-30
+    assert torch.equal(known[1], logits[1])
+    background = dice_and_cross_entropy(known[:1], torch.zeros(1, 3, 3, dtype=torch.int64))
+    (slope,) = torch.autograd.grad(background, logits)
+    assert (slope[0, 2] <= 0).all()  # to find it where the truth says background costs nothing
+    assert (slope[0, [1, 3]] > 0).all()
+
+
+def test_labels_that_a_case_does_not_have_are_unknown_where_the_recipe_says_so(cases):
+    two = replace(card(), labels=(Label(1, "ball", "Ball"), Label(2, "cube", "Cube")))
+    case = read_cases(cases)[0]
+    assert prepare_windowed(case, two, binary=False).unknown == ()
+    prepared = prepare_windowed(case, two, binary=False, partial=True)
+    assert prepared.unknown == (2,)
+    _, truth = next(window_batches([prepared], 3, SPEC, WindowFit(windows=2), 0))
+    assert truth.unknown.tolist() == [[False, False, True]] * 2
+
+
+def test_small_labels_are_drawn_as_often_as_large_ones():
+    label = np.zeros((40, 40, 40), np.uint8)
+    label[:30], label[38, 20, 20] = 1, 2
+    case = WindowedCase("a", "a", "", "", (1.0, 1.0, 1.0), label[None].astype(np.float32), label)
+    options, random = WindowFit(foreground=1.0, augmentation=STILL), np.random.default_rng(0)
+    spec = replace(SPEC, patch=(8, 8, 8))
+    seen = [bool((draw_window(case, spec, options, random)[1] == 2).any()) for _ in range(100)]
+    assert 35 < sum(seen) < 65
+
+
 def test_beyond_the_image_lies_the_card_s_filling():
-    case = WindowedCase("a", "a", "", "", (2.0, 2.0, 2.0), np.full((1, 8, 8, 8), 3.0, np.float32), np.zeros((8, 8, 8)))
+    case = WindowedCase(
+        "a", "a", "", "", (2.0, 2.0, 2.0), np.full((1, 8, 8, 8), 3.0, np.float32), np.zeros((8, 8, 8), np.uint8)
+    )
     spec = replace(SPEC, fill=-1.0)
     image, label = draw_window(case, spec, WindowFit(augmentation=STILL), np.random.default_rng(0))
     assert (image > 2.99).sum() == 512
@@ -118,11 +165,13 @@ def test_beyond_the_image_lies_the_card_s_filling():
 def test_a_whole_scan_is_drawn_more_often_than_a_slice_and_does_not_drown_the_slices():
     def flat(value: float, slices: int) -> WindowedCase:
         shape = (slices, 8, 8)
-        return WindowedCase("", "", "", "", (5.0, 2.0, 2.0), np.full((1, *shape), value, np.float32), np.zeros(shape))
+        return WindowedCase(
+            "", "", "", "", (5.0, 2.0, 2.0), np.full((1, *shape), value, np.float32), np.zeros(shape, np.uint8)
+        )
 
     cases = [flat(1.0, 100), *(flat(0.0, 1) for _ in range(10))]
     spec = replace(SPEC, patch=(8, 8), spacing=(2.0, 2.0), mirror=())
-    batches = window_batches(cases, spec, WindowFit(windows=400, augmentation=STILL), 0)
+    batches = window_batches(cases, 2, spec, WindowFit(windows=400, augmentation=STILL), 0)
     assert np.mean([image.mean() for image, _ in batches]) == pytest.approx(0.5, abs=0.08)
 
 
@@ -212,8 +261,5 @@ def test_a_recipe_trains_a_model_that_finds_what_it_was_shown(cases, tmp_path):
 
 
 def test_cases_without_a_label_are_refused(tmp_path):
-    empty = WindowedCase(
-        "a", "a", "", "", (1.0,) * 3, np.zeros((1, 9, 9, 9), np.float32), np.zeros((9, 9, 9), np.uint8)
-    )
     with pytest.raises(InputError, match="cases with a label"):
-        fit_windows(None, [empty], SPEC, WindowFit(), TrainingRun(tmp_path, tmp_path))
+        fit_windows(None, [flat(0.0, (9, 9, 9))], card(), WindowFit(), TrainingRun(tmp_path, tmp_path))
