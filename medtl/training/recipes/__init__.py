@@ -2,7 +2,7 @@
 
 from ...errors import InputError
 from ..recipe import Recipe
-from . import brain_tumour_4class, glioma_flair, liver_ct, renal_malignancy, sarcoma_mr, tumour_t1c
+from . import brain_tumour_4class, glioma_flair, head_neck_ct, liver_ct, renal_malignancy, sarcoma_mr, tumour_t1c
 
 RECIPES: dict[str, Recipe] = {
     recipe.card.name: recipe
@@ -13,6 +13,7 @@ RECIPES: dict[str, Recipe] = {
         renal_malignancy.RECIPE,
         sarcoma_mr.RECIPE,
         liver_ct.RECIPE,
+        head_neck_ct.RECIPE,
     )
 }
 
