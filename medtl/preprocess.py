@@ -35,6 +35,7 @@ LPS_OF_LETTER = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 
 PICTURE_MM = 230.0
 
 LARGEST_MM = 700.0
+MOST_SMOOTHING = 5.0  # slices: all that are averaged are in memory at once
 MOST_PIXELS = 4096 * 4096  # of a slice that is resampled to a model's spacing
 
 # The input of a network with the scaling "tissue": air is AIR, deep tissue AIR + TISSUE_GAIN, all within TISSUE_CLIP.
@@ -298,6 +299,11 @@ def neighbour_steps(spec: InputSpec, slice_mm: float | None) -> list[int]:
     slices where their distance (None) is not known."""
     step = 1 if slice_mm is None or spec.neighbour_mm <= 0 else max(1, round(spec.neighbour_mm / slice_mm))
     return [step * n for n in range(-spec.neighbours, spec.neighbours + 1)]
+
+
+def smoothing_slices(spec: InputSpec, slice_mm: float | None) -> float:
+    """The card's `smoothing_mm` in slices, at most MOST_SMOOTHING; 0 where their distance (None) is not known."""
+    return 0.0 if slice_mm is None else min(spec.smoothing_mm / slice_mm, MOST_SMOOTHING)
 
 
 def batch(prepared: Prepared, indices: Sequence[int] | np.ndarray, steps: Sequence[int], multiple: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Segment a volume: a labelmap on the volume's own grid."""
 
-from collections.abc import Sequence
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +34,7 @@ from .model.card import Label, ModelCard
 from .model.device import check_threads, limited_threads, memory_advice
 from .model.fallback import with_fallback
 from .postprocess import clean
-from .preprocess import Prepared, batch, neighbour_steps, prepare, restore
+from .preprocess import Prepared, batch, neighbour_steps, prepare, restore, smoothing_slices
 from .progress import Progress, Stopwatch, no_progress
 from .results import SegmentedFile
 from .volume import Labelmap, Segment, Volume, voxel_counts
@@ -200,22 +202,63 @@ def infer(prepared: Prepared, model: "Model", options: InferenceOptions, progres
     labels = np.zeros(shape, values.dtype)
     probabilities = np.zeros((len(card.labels), *shape), np.float32) if options.keep_probabilities else None
     uncertainty = np.zeros((1, *shape), np.float32) if options.keep_uncertainty else None
-    steps = neighbour_steps(card.input, prepared.slice_mm)
+    planes = slice_probabilities(prepared, model, options, progress)
+    for k, probability, (rows, columns) in smoothed(planes, smoothing_slices(card.input, prepared.slice_mm)):
+        if probabilities is not None:
+            probabilities[:, k, rows, columns] = foreground(card, probability)[0].cpu().numpy()
+        if uncertainty is not None:
+            uncertainty[0, k, rows, columns] = entropy(card, probability)[0].cpu().numpy()
+        labels[k, rows, columns] = values[decide(card, probability)[0].cpu().numpy()]
+    progress("infer", 1.0)
+    return Prediction(labels, probabilities, uncertainty)
+
+
+Plane = tuple[int, Tensor, tuple[slice, slice]]  # a slice, its probabilities (1, classes, h, w), its rows and columns
+
+
+def slice_probabilities(
+    prepared: Prepared, model: "Model", options: InferenceOptions, progress: Progress
+) -> Iterator[Plane]:
+    """The probabilities of the slices that show something, in order, on the volume's own grid.
+
+    Raises: ModelError when the network's output is not finite.
+    """
+    steps = neighbour_steps(model.card.input, prepared.slice_mm)
     slices = np.flatnonzero(prepared.occupied)
     size = max(1, BATCH_PIXELS // max(1, prepared.computed_pixels))
     for begin in range(0, len(slices), size):
         progress("infer", begin / len(slices))
         chosen = slices[begin : begin + size]
         image = batch(prepared, chosen, steps, model.networks[0].multiple)
-        probability = forward(model, image, options.flip)
-        probability, (rows, columns) = on_own_grid(probability, prepared)
-        if probabilities is not None:
-            probabilities[:, chosen, rows, columns] = probability[:, 1:].movedim(1, 0).cpu().numpy()
-        if uncertainty is not None:
-            uncertainty[0, chosen, rows, columns] = entropy(card, probability).cpu().numpy()
-        labels[chosen, rows, columns] = values[decide(card, probability).cpu().numpy()]
-    progress("infer", 1.0)
-    return Prediction(labels, probabilities, uncertainty)
+        probability, place = on_own_grid(forward(model, image, options.flip), prepared)
+        yield from ((int(k), plane[None], place) for k, plane in zip(chosen, probability, strict=True))
+
+
+def smoothed(planes: Iterable[Plane], deviation: float) -> Iterator[Plane]:
+    """Each plane as the mean of the planes around it, those that there are, with Gaussian weights up to three standard
+    deviations (in slices). Holds no more planes than that takes."""
+    radius = math.ceil(3 * deviation)
+    held: deque[Plane] = deque()
+    waiting: deque[int] = deque()
+
+    def mean_at(k: int) -> Plane:
+        near = [(math.exp(-(((n - k) / deviation) ** 2) / 2), plane) for n, plane, _ in held if abs(n - k) <= radius]
+        total = sum(weight for weight, _ in near)
+        place = next(place for n, _, place in held if n == k)
+        while held and held[0][0] < k - radius:
+            held.popleft()
+        return k, torch.stack([plane * (weight / total) for weight, plane in near]).sum(0), place
+
+    if radius == 0:
+        yield from planes
+        return
+    for one in planes:
+        held.append(one)
+        waiting.append(one[0])
+        while waiting[0] <= one[0] - radius:
+            yield mean_at(waiting.popleft())
+    while waiting:
+        yield mean_at(waiting.popleft())
 
 
 def infer_windows(prepared: WindowInput, model: "Model", options: InferenceOptions, progress: Progress) -> Prediction:

@@ -1,5 +1,6 @@
 """Segmenting with a network whose answer is known: every voxel, in the right place, whatever the grid."""
 
+import math
 import tracemalloc
 import weakref
 from dataclasses import replace
@@ -23,7 +24,7 @@ from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image
 from medtl.model.card import Calibration, Cleanup, InputSpec, Label, Normalisation
 from medtl.postprocess import fill_holes, keep_components
-from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions, segment, segment_file
+from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions, segment, segment_file, smoothed
 from medtl.typed_json import encode
 from medtl.volume import PLANES, Geometry, Volume
 from medtl.windows.sliding import logit_planes
@@ -248,6 +249,47 @@ def test_neighbouring_slices_are_given_at_their_distance_in_mm():
     model = replace(model, networks=(Above().eval(),))
     upper = np.minimum(np.arange(12) + 2, 11)
     np.testing.assert_array_equal(segment(volume, model).labelmap.array, bright(volume)[upper])
+
+
+@pytest.mark.parametrize(("slice_mm", "deviation"), [(1.0, 1.5), (3.0, 0.5), (0.1, 5.0)])
+def test_neighbouring_slices_are_averaged_with_gaussian_weights_in_mm(slice_mm, deviation):
+    """Its twin adds up all slices; slices without anything in them do not count."""
+    volume = noise(Geometry((6, 5, 40), (1, 1, slice_mm)), 4)
+    options = InferenceOptions(keep_probabilities=True, keep_uncertainty=True)
+    centres, spec = (-1.0, 0.0, 0.6, 1.0), replace(WINDOW, smoothing_mm=1.5)
+    plain = segment(volume, bands(*centres, labels=THREE), options)
+    smooth = segment(volume, bands(*centres, labels=THREE, spec=spec), options)
+    apart = np.subtract.outer(np.arange(40), np.arange(40))
+    weights = np.exp(-((apart / deviation) ** 2) / 2) * (abs(apart) <= math.ceil(3 * deviation))
+    wanted = np.einsum("kn,cnyx->ckyx", weights / weights.sum(1, keepdims=True), plain.probabilities)
+    np.testing.assert_allclose(smooth.probabilities, wanted, atol=1e-5)
+    p = np.concatenate((1 - wanted.sum(0, keepdims=True), wanted)).clip(1e-12)
+    np.testing.assert_allclose(smooth.uncertainty, -(p * np.log(p)).sum(0) / np.log(4), atol=1e-4)
+
+
+def test_slices_of_unknown_distance_are_not_averaged():
+    volume = replace(noise(Geometry((6, 5, 20)), 4), real_spacing=False)
+    smooth = segment(volume, bands(spec=replace(WINDOW, smoothing_mm=3.0)))
+    np.testing.assert_array_equal(smooth.labelmap.array, bright(volume))
+
+
+def test_no_more_planes_are_held_than_are_averaged():
+    alive = 0
+
+    def planes():
+        nonlocal alive
+        for k in range(100):
+            plane = torch.rand(1, 2, 4, 4)
+            alive += 1
+            weakref.finalize(plane, gone)
+            yield k, plane, (slice(0, 4), slice(0, 4))
+
+    def gone():
+        nonlocal alive
+        alive -= 1
+
+    most = max(alive for _ in smoothed(planes(), 2.0))
+    assert most <= 2 * 6 + 3
 
 
 def test_empty_slices_are_not_computed_and_give_background():

@@ -71,7 +71,8 @@ class InputSpec:
     within the factor `spacing_tolerance` of it is not resampled. `scaling`: "tissue" divides by the level of deep
     tissue, "window" maps `window` (HU) to -1..1, "picture" scales each slice by itself (`classification.frames`) to
     `side` by `side` pixels. `neighbours`: number of slices on each side that are further channels, `neighbour_mm` mm
-    apart (0: the next slices at any distance).
+    apart (0: the next slices at any distance). `smoothing_mm` is the standard deviation of the Gaussian by which the
+    probabilities of neighbouring slices are averaged; slices of unknown distance are not.
     """
 
     channels: tuple[str, ...] = ("FLAIR",)
@@ -82,6 +83,7 @@ class InputSpec:
     window: tuple[float, float] | None = None
     neighbours: int = 0
     neighbour_mm: float = 0.0
+    smoothing_mm: float = 0.0
     side: int | None = None
 
 
@@ -533,6 +535,7 @@ def ranges(card: ModelCard) -> Iterator[tuple[str, Sequence[float], float, float
     yield "width of the window", () if spec.window is None else (spec.window[1] - spec.window[0],), 0.001, 2e5  # HU
     yield "number of neighbours", (spec.neighbours,), 0, 16
     yield "distance of neighbours", (spec.neighbour_mm,), 0, 1000
+    yield "smoothing across slices", (spec.smoothing_mm,), 0, 20
     if (windows := card.windows) is not None:
         yield "spacing", windows.spacing, 0.001, 1000  # mm
         yield "step of the windows", (windows.step,), 0.1, 1
