@@ -17,7 +17,7 @@ PACKAGES = {"medtl": "medtl", "MedTLLib": "MedTLSegment/MedTLLib", "MedTLClassif
 # one folder may import each other where WITHIN says nothing else.
 LAYERS = (
     {"errors", "memory", "broken_packages", "requirements"},
-    {"progress", "results", "typed_json"},
+    {"installation", "progress", "results", "typed_json"},
     {"volume"},
     {"io"},
     {"phantom"},
@@ -38,6 +38,7 @@ LAYERS = (
 )
 # The order within folders, again from the bottom up.
 WITHIN = {
+    "installation": ({"pip"}, {"site", "wheels"}, {"install"}, {"__main__"}),
     "io": (
         {"choice", "limits", "packed", "into_place"},
         {"header"},
@@ -91,6 +92,7 @@ TORCH_FREE = {
         "memory",
         "broken_packages",
         "requirements",
+        "installation",
         "progress",
         "results",
         "typed_json",
@@ -134,7 +136,14 @@ HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib", "MedTLClassifyLib"}
 
 # Slicer's side, from the bottom up, and what it may import of the engine: nothing that needs torch.
-SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"}, {"module"})
+SLICER_LAYERS = (
+    {"mrml", "packages"},
+    {"samples", "prediction"},
+    {"seeds", "results"},
+    {"jobs"},
+    {"panels"},
+    {"module"},
+)
 SLICER_SIDE_MAY = {
     *(
         "errors",

@@ -21,10 +21,10 @@ from medtl.progress import no_progress
 from medtl.typed_json import encode
 from medtl.volume import Geometry, Labelmap, Segment
 from MedTLLib import samples
-from MedTLLib.jobs import packages
 from MedTLLib.jobs.run import Engine
 from MedTLLib.jobs.shared import shared_engine
 from MedTLLib.mrml import scene
+from MedTLLib.packages import packages
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "MedTLSegment" / "MedTLSegment.py"

@@ -11,8 +11,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,19 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 import medtl
-from medtl.io.into_place import owner_tag, sweep
 from medtl.progress import json_line
 
-from .programs import find_program
+from ..packages.programs import engine_environment, engine_folder, find_launcher, new_folder
 from .run import OnDone, OnError, OnProgress, OnValues
 
 ANSWER_MS = 1000  # for a cancel to be answered, then the process is killed
 LEAVE_MS = 2000  # for a process to end after its input was closed
-PREFIX = "MedTL-"  # of the temporary folder
 LAST_LINES = 5  # of standard error, in the message when the process ended
 
 log = logging.getLogger(__name__)
@@ -75,8 +70,7 @@ class Worker:
         self, command: Sequence[str] | None = None, folder: Path | None = None, idle_minutes: float = 10.0
     ) -> None:
         if folder is None:
-            sweep(Path(tempfile.gettempdir()), PREFIX)  # images of patients that a crashed Slicer left
-            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{owner_tag()}-"))
+            folder = new_folder()
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
         self.folder = folder
         self.stderr = ""
@@ -176,9 +170,7 @@ class Worker:
             return
         process = qt.QProcess()
         self._run = run = _Run(process)
-        environment = qt.QProcessEnvironment.systemEnvironment()
-        environment.insert("PYTHONPATH", str(_engine_folder()))
-        process.setProcessEnvironment(environment)
+        process.setProcessEnvironment(engine_environment())
         process.setWorkingDirectory(str(self.folder))
         process.setProcessChannelMode(qt.QProcess.SeparateChannels)
         process.connect("readyReadStandardOutput()", partial(self._read, run))
@@ -289,13 +281,13 @@ class Worker:
 
     def _on_ready(self, run: _Run, pid: int, version: str, path: Path) -> None:
         run.pid = pid
-        if version != medtl.__version__ or path.resolve() != _engine_folder():
+        if version != medtl.__version__ or path.resolve() != engine_folder():
             self._close_input()
             text = _(
                 "Expected the engine of MedTL {version} in {folder}, found {other} in {path}. "
                 "Uninstall the Python package medtl from Slicer and restart it."
             )
-            text = text.format(version=medtl.__version__, folder=_engine_folder(), other=version, path=path)
+            text = text.format(version=medtl.__version__, folder=engine_folder(), other=version, path=path)
             self._answer_all_errors("WorkerRefused", text)
         for job in self._jobs.values():
             run.process.write(job.line)
@@ -322,15 +314,6 @@ class Worker:
     def _call_next(self) -> None:
         if self._due:  # one call a turn, so that an error in one does not stop the others
             self._due.popleft()()
-
-
-def find_launcher() -> Path | None:
-    """PythonSlicer: beside Slicer's own program, else in a folder of PATH; None where it is in neither."""
-    return find_program("PythonSlicer", (Path(sys.executable).parent, Path(str(slicer.app.slicerHome)) / "bin"))
-
-
-def _engine_folder() -> Path:
-    return Path(medtl.__file__).resolve().parents[1]
 
 
 def _kill(pid: int | None) -> None:

@@ -21,11 +21,11 @@ from medtl.finetuning.seed import read_seeds
 from medtl.model.card import load_card
 from medtl.model.store import find_model, user_store
 from medtl.phantom import head
-from MedTLLib.jobs import packages
 from MedTLLib.jobs.finetune import round_budget
 from MedTLLib.jobs.worker import Worker
 from MedTLLib.mrml import views
 from MedTLLib.mrml.tags import tag_of
+from MedTLLib.packages import packages
 from MedTLLib.panels.curve import points
 from MedTLLib.seeds import marks
 

@@ -27,7 +27,7 @@ from medtl.model.card import METADATA
 from medtl.model.store import find_model, user_store
 from medtl.phantom import head
 from MedTLLib import panels, samples
-from MedTLLib.jobs import packages
+from MedTLLib.packages import packages
 from MedTLLib.prediction import writer
 
 TRUTH = PHANTOM.labelmap.array > 0
