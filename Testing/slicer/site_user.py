@@ -14,7 +14,7 @@ from medtl.errors import MedTLError
 from MedTLLib.packages import packages
 
 FAKE_PIP = Path(__file__).with_name("fake_pip.py")
-REST = ["monai", "einops", "platformdirs", "safetensors", "segmentation-models-pytorch", "timm"]
+REST = ["monai", "einops", "safetensors", "segmentation-models-pytorch", "timm"]
 PATIENCE = 120.0  # seconds until a wait is given up, on a loaded machine
 
 

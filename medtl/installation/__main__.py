@@ -1,11 +1,6 @@
 """The process that installs packages: `python -u -P -m medtl.installation`. Nothing is imported into Slicer.
 
-In:  one line, the job as JSON: {"remove", "groups": [{"requirements", "tool", "tested"}], "kept", "wheels", "imports",
-     "longest", "folder"}. The paths to `remove` are put back when the installation fails. The requirements of each
-     group are installed together, by pip or by the `tool` in its place, a package that is fetched into `folder`, a
-     temporary folder; `tested` are versions ("name==1.0") for those that are new. The packages `kept` stay as they are.
-     `wheels` is a folder to install from instead of the network, or null. At the end the `imports`, name of a package
-     to module, are tried. `longest` is how long a path may be, or null. The end of the input cancels.
+In:  one line, a `Job` as JSON. The end of the input cancels.
 Out: one ASCII JSON object a line: {"stage", "what", "fraction"}, fraction null where it is not known; lines of pip are
      {"log"}. At last {"problem", "what", "reason"}; the problem is "" when all is installed.
 
@@ -21,7 +16,9 @@ import zipfile
 from contextlib import suppress
 from typing import Any
 
+from ..typed_json import decode
 from .install import install
+from .job import Job
 from .pip import Pip, Problem, kind_of
 
 
@@ -34,7 +31,7 @@ def say(**record: Any) -> None:
 
 def main() -> None:
     """Do the job that standard input names."""
-    job, pip = json.loads(sys.stdin.buffer.readline()), Pip(say)
+    job, pip = decode(Job, json.loads(sys.stdin.buffer.readline()), "job"), Pip(say)
 
     def wait_for_the_end() -> None:
         while os.read(0, 1000):  # sys.stdin has a lock that would be held when the process ends

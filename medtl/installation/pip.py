@@ -127,6 +127,8 @@ class Pip:
     def _end(self, child: "subprocess.Popen[str]", what: str) -> int:
         """The exit status. Raises: Problem when the command was ended by a cancel."""
         code = child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
         with self._lock:
             self._child, self._writing = None, False
             if self._cancelled and code:

@@ -26,6 +26,14 @@ from slicer.i18n import tr as _
 import medtl
 from medtl.progress import json_line
 
+from ..packages.other_python import (
+    command_of,
+    environment_of_user,
+    no_python_text,
+    other_python,
+    unfit_text,
+    why_not_run,
+)
 from ..packages.programs import engine_environment, engine_folder, find_launcher, new_folder
 from .run import OnDone, OnError, OnProgress, OnValues
 
@@ -51,6 +59,7 @@ class _Run:
     """One process, from its start until Qt has seen its end."""
 
     process: Any
+    python: Path | None  # where it is another one than Slicer's
     pid: int | None = None  # of the interpreter; known once it is ready
     unread: bytes = b""
     stderr: str = ""
@@ -163,14 +172,20 @@ class Worker:
     # The process
 
     def _start(self) -> None:
-        launcher = None if self._command else find_launcher()
+        python = None if self._command else other_python()
+        if python is not None and (reason := why_not_run(python)):
+            self._answer_all_errors("WorkerMissing", reason)
+            return
+        launcher = None if self._command or python else find_launcher()
         command = self._command or ([str(launcher), "-u", "-P", "-m", "medtl.worker"] if launcher else [])
+        if python is not None:
+            command = command_of(python)
         if not command:
             self._not_started(_("PythonSlicer was not found"))
             return
         process = qt.QProcess()
-        self._run = run = _Run(process)
-        process.setProcessEnvironment(engine_environment())
+        self._run = run = _Run(process, python)
+        process.setProcessEnvironment(environment_of_user() if python else engine_environment())
         process.setWorkingDirectory(str(self.folder))
         process.setProcessChannelMode(qt.QProcess.SeparateChannels)
         process.connect("readyReadStandardOutput()", partial(self._read, run))
@@ -212,7 +227,10 @@ class Worker:
             return
         if run is self._run:
             self._run = None
-            self._not_started(run.process.errorString())
+            if run.python is not None:
+                self._answer_all_errors("WorkerMissing", no_python_text(run.python, run.process.errorString()))
+            else:
+                self._not_started(run.process.errorString())
         elif run in self._ending:
             self._ending.remove(run)
         run.process.deleteLater()
@@ -229,6 +247,10 @@ class Worker:
             self._ending.remove(run)
         elif run is self._run:
             self._run = None
+            if run.python is not None and run.pid is None:
+                reason = (run.stderr.strip().splitlines() or [f"exit status {code}"])[-1]
+                self._answer_all_errors("WorkerMissing", no_python_text(run.python, reason))
+                return
             words = " / ".join(run.stderr.strip().splitlines()[-LAST_LINES:]) or _("none; perhaps memory ran out")
             text = _("The engine ended while it worked (exit code {code}). Its last output: {words}. Try again.")
             self._answer_all_errors("WorkerDied", text.format(code=code, words=words))
@@ -258,6 +280,9 @@ class Worker:
         match record:
             case {"event": "ready", "pid": int(pid), "version": version, "path": path}:
                 self._on_ready(run, pid, str(version), Path(str(path)))
+            case {"event": "unfit", **rest} if run.python is not None:
+                self._close_input()
+                self._answer_all_errors("WorkerRefused", unfit_text(run.python, rest))
             case {"id": int(job_id)} if job_id not in self._jobs:
                 pass  # of a job that has had its answer
             case {
@@ -285,9 +310,12 @@ class Worker:
             self._close_input()
             text = _(
                 "Expected the engine of MedTL {version} in {folder}, found {other} in {path}. "
-                "Uninstall the Python package medtl from Slicer and restart it."
+                "Uninstall the Python package medtl from {python}."
             )
-            text = text.format(version=medtl.__version__, folder=engine_folder(), other=version, path=path)
+            python = run.python or _("Slicer and restart it")
+            text = text.format(
+                version=medtl.__version__, folder=engine_folder(), other=version, path=path, python=python
+            )
             self._answer_all_errors("WorkerRefused", text)
         for job in self._jobs.values():
             run.process.write(job.line)

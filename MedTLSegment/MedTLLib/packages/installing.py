@@ -9,7 +9,6 @@ import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import slicer.packaging
 from packaging.requirements import Requirement
@@ -17,12 +16,14 @@ from slicer.i18n import tr as _
 
 from medtl.broken_packages import paths_of
 from medtl.errors import Cancelled, InputError, MedTLError
+from medtl.installation.install import installed_versions
+from medtl.installation.job import Group, Job
 
 from .needed import (
     KEPT,
     REQUIREMENTS,
+    TORCH,
     broken,
-    installed_versions,
     loaded_changes,
     missing,
     modules,
@@ -30,6 +31,7 @@ from .needed import (
     not_importable,
     parts_of,
 )
+from .other_python import other_python
 from .problems import check, problem_text
 from .process import Installation
 
@@ -79,14 +81,14 @@ def install(
             on_done(loaded_changes(before))
 
     folder = Path(sysconfig.get_paths()["purelib"])
-    job = {
-        "remove": [str(path) for name in halves for path in paths_of(name, folder)],
-        "groups": groups(needed, wheels),
-        "kept": KEPT,
-        "wheels": str(wheels) if wheels else None,
-        "imports": modules(),
-        "longest": longest_path(),
-    }
+    job = Job(
+        remove=tuple(str(path) for name in halves for path in paths_of(name, folder)),
+        groups=groups(needed, wheels),
+        kept=KEPT,
+        wheels=str(wheels) if wheels else None,
+        imports=modules(),
+        longest=longest_path(),
+    )
     return Installation(job, on_progress, on_end, command)
 
 
@@ -98,16 +100,8 @@ def try_imports(on_end: Callable[[], None], command: Sequence[str] | None = None
             not_importable[what] = reason
         on_end()
 
-    if not slicer.packaging.isPipInstallInProgress():
-        job = {
-            "remove": (),
-            "groups": (),
-            "kept": (),
-            "wheels": None,
-            "imports": modules(),
-            "longest": None,
-        }
-        Installation(job, lambda text, fraction: None, remember, command)
+    if other_python() is None and not slicer.packaging.isPipInstallInProgress():
+        Installation(Job(imports=modules()), lambda text, fraction: None, remember, command)
 
 
 def longest_path() -> int | None:
@@ -124,16 +118,16 @@ def longest_path() -> int | None:
     return None if allowed else WINDOWS_PATH
 
 
-def groups(needed: Sequence[Requirement], wheels: Path | None) -> list[dict[str, Any]]:
-    """What is installed together, in order: see `medtl/installation/__main__.py`."""
-
-    def group(part: Sequence[Requirement], tool: str, tested: Sequence[str]) -> list[dict[str, Any]]:
-        return [{"requirements": [str(each) for each in part], "tool": tool, "tested": tested}] if part else []
-
-    if wheels:
-        return group(needed, "", ())  # a folder has the versions that it has
+def groups(needed: Sequence[Requirement], wheels: Path | None) -> tuple[Group, ...]:
+    """What is installed together, in order. A torch that is there stays and has to fit a new torchvision, and the
+    other way round."""
     torch, rest = parts_of(needed)
-    return [*group(torch, TOOL, ()), *group(rest, "", tested())]
+    if wheels:
+        return (Group(tuple(map(str, needed))),)  # a folder has the versions that it has
+    there = installed_versions()
+    beside = [f"{name}=={there[name]}" for name in TORCH if name in there and name not in [r.name for r in torch]]
+    parts = (Group(tuple(map(str, torch)), TOOL, beside=tuple(beside)), Group(tuple(map(str, rest)), tested=tested()))
+    return tuple(part for part in parts if part.requirements)
 
 
 def tested() -> tuple[str, ...]:

@@ -12,8 +12,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from slicer.i18n import tr as _
 
-from medtl.broken_packages import broken_packages
+from medtl.broken_packages import broken_packages, module_of
+from medtl.installation.install import installed_versions
 from medtl.requirements import System, system_of
+
+from .other_python import other_python
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 TORCH = ("torch", "torchvision")
@@ -32,7 +35,9 @@ def required(system: System | None = None) -> tuple[Requirement, ...]:
 
 def missing() -> tuple[Requirement, ...]:
     """What is not installed, is broken or has a version that does not fit, torch and torchvision first; () when the
-    engine can run."""
+    engine can run, or runs in another Python than Slicer's."""
+    if other_python() is not None:
+        return ()
     needed, halves = required(), broken()
     return tuple(each for each in needed if each.name in halves or not slicer.packaging.pip_check(each))
 
@@ -40,6 +45,8 @@ def missing() -> tuple[Requirement, ...]:
 def broken() -> dict[str, str]:
     """What is wrong with each package that is installed by halves, or cannot be imported. Slicer's own are not looked
     at, because they are not repaired by MedTL."""
+    if other_python() is not None:
+        return {}
     names = [each.name for each in required() if each.name not in OWN]
     halves = broken_packages(names, Path(sysconfig.get_paths()["purelib"]))
     return {**{name: why for name, why in not_importable.items() if name in names}, **halves}
@@ -57,13 +64,6 @@ def own_changes(needed: Sequence[Requirement]) -> str:
     return text.format(changes=", ".join(changes)) if changes else ""
 
 
-def installed_versions() -> dict[str, str]:
-    """The versions of all installed packages, by canonical name; of two in different folders the one that is used."""
-    importlib.invalidate_caches()
-    installed = reversed(list(importlib.metadata.distributions()))
-    return {canonicalize_name(each.metadata["Name"]): each.version for each in installed if each.metadata["Name"]}
-
-
 def loaded_changes(before: dict[str, str]) -> tuple[str, ...]:
     """Packages that are new or have another version than `before`, and are imported in this process."""
     after = installed_versions()
@@ -76,7 +76,7 @@ def loaded_changes(before: dict[str, str]) -> tuple[str, ...]:
 def modules() -> dict[str, str]:
     """The modules that are imported to try the packages, by the names of the packages."""
     names = [each.name for each in required() if each.name not in OWN]
-    return {name: name.replace("-", "_") for name in names}
+    return {name: module_of(name) for name in names}
 
 
 def parts_of(needed: Sequence[Requirement]) -> tuple[tuple[Requirement, ...], tuple[Requirement, ...]]:

@@ -14,6 +14,9 @@ from .needed import broken as broken
 from .needed import missing as missing
 from .needed import own_changes as own_changes
 from .needed import required as required
+from .removal import Package as Package
+from .removal import removable as removable
+from .removal import remove as remove
 
 
 class Cancellable(Protocol):
@@ -41,6 +44,21 @@ class Packages(Protocol):
 
     def broken(self) -> dict[str, str]:
         """What is wrong with each package that is installed by halves, or cannot be imported."""
+        ...
+
+    def removable(self) -> tuple[Package, ...]:
+        """What MedTL installed and nothing else needs."""
+        ...
+
+    def remove(
+        self,
+        names: Sequence[str],
+        on_progress: Callable[[str, float | None], None],
+        on_done: Callable[[], None],
+        on_error: Callable[[MedTLError], None],
+        stop_worker: Callable[[], None],
+    ) -> Cancellable:
+        """Start to remove packages; at the end comes `on_done` or `on_error`."""
         ...
 
     def try_imports(self, on_end: Callable[[], None]) -> None:

@@ -18,12 +18,17 @@ from .consent import costs, size_text
 from .needed import parts_of
 
 
-def check(needed: Sequence[Requirement], wheels: Path | None) -> None:
-    """Raises: InputError when an installation cannot succeed, so the user is not asked for nothing."""
+def check_free_to_change() -> None:
+    """Raises: InputError when no package may be installed or removed now."""
     if slicer.app.testingEnabled():
         raise InputError(_("Nothing is installed while Slicer runs in testing mode. Start it without --testing."))
     if slicer.packaging.isPipInstallInProgress():
         raise InputError(_("Another installation of Python packages is running. Wait for its end and try again."))
+
+
+def check(needed: Sequence[Requirement], wheels: Path | None) -> None:
+    """Raises: InputError when an installation cannot succeed, so the user is not asked for nothing."""
+    check_free_to_change()
     folder = Path(sysconfig.get_paths()["purelib"])
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -48,8 +53,8 @@ def check(needed: Sequence[Requirement], wheels: Path | None) -> None:
         )
 
 
-def problem_text(kind: str, what: str, reason: str) -> str:
-    """One sentence for a problem of the installation, with what to do."""
+def problem_text(kind: str, what: str, reason: str, removal: bool = False) -> str:
+    """One sentence for a problem of the installation, or of the removal, with what to do."""
     advice = {
         "network": _("The server cannot be reached. Check the network and its proxy and try again."),
         "proxy": _(
@@ -68,4 +73,6 @@ def problem_text(kind: str, what: str, reason: str) -> str:
         "import": _("It is installed, but cannot be used: press Repair."),
     }.get(kind, _("The output of pip is in Slicer's log. Try again."))
     text = _("{what} could not be installed ({reason}). {advice}")
+    if removal:
+        text = _("{what} could not be removed ({reason}). {advice}")
     return str(text.format(what=what, reason=reason or kind, advice=advice))

@@ -1,19 +1,22 @@
 """A process that installs packages, as Slicer sees it: started, heard, cancelled; the main thread is never blocked.
 
-What the process does and how it speaks is described in `medtl/installation/__main__.py`.
+What the process does and how it speaks is described in `medtl/installation`.
 """
 
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import qt
 import slicer.packaging
 from slicer.i18n import tr as _
 
+from medtl.installation.job import Job
 from medtl.progress import json_line
+from medtl.typed_json import encode
 
 from .programs import engine_environment, find_launcher, new_folder
 
@@ -30,7 +33,7 @@ class Installation:
 
     def __init__(
         self,
-        job: Mapping[str, Any],
+        job: Job,
         on_progress: Callable[[str, float | None], None],
         on_end: Callable[[str, str, str], None],
         command: Sequence[str] | None = None,
@@ -50,7 +53,7 @@ class Installation:
         slicer.packaging._pip_install_in_progress = True  # the only way to tell Slicer
         if given:
             self._process.start(given[0], [*given[1:], "-u", "-P", "-m", "medtl.installation"])
-            self._process.write(json_line({**job, "folder": str(self._folder)}).encode("ascii"))
+            self._process.write(json_line(encode(replace(job, folder=str(self._folder)))).encode("ascii"))
         else:
             qt.QTimer.singleShot(0, lambda: self._end("missing", "", _("PythonSlicer was not found")))
 
@@ -98,6 +101,7 @@ def progress_text(stage: str, what: str) -> str:
         "look": _("Looking for {what}…"),
         "download": _("Downloading {what}…"),
         "try": _("Trying {what}…"),
+        "remove": _("Removing {what}… Cancel waits for its end."),
         "write": _("Writing {what}… Cancel waits for its end."),
     }
     return str(texts[stage].format(what=what))

@@ -40,9 +40,9 @@ def engine_folder() -> Path:
     return Path(medtl.__file__).resolve().parents[1]
 
 
-def engine_environment() -> Any:
-    """The environment of a process that imports medtl, a QProcessEnvironment."""
-    environment = qt.QProcessEnvironment.systemEnvironment()
+def engine_environment(environment: Any = None) -> Any:
+    """The environment of a process that imports medtl, a QProcessEnvironment; by default from Slicer's own."""
+    environment = qt.QProcessEnvironment.systemEnvironment() if environment is None else environment
     environment.insert("PYTHONPATH", str(engine_folder()))
     return environment
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from panel_user import LESION, MODEL, PHANTOM, paint, tip, voxels
+from panel_user import LESION, MODEL, PHANTOM, paint, tick, tip, voxels
 from PySide6.QtTest import QTest
 from test_module import ENGINE_PYTHON, needs_engine
 from tuning_user import SLICES, TRUTH, TUNED, TuningUser, bundle, record
@@ -695,12 +695,11 @@ def test_what_a_run_uses_cannot_be_deleted_meanwhile(user):
     user.ui.tuneButton.click()
     user.ui.maintenanceButton.collapsed = False
     for row in range(user.ui.storageTable.rowCount):
-        user.ui.storageTable.selectRow(row)
+        tick(user, row)
         assert not user.ui.deleteButton.enabled
         assert tip(user.ui.deleteButton) == "Fine-tune is running."
     user.worker.tuned()
-    user.ui.storageTable.clearSelection()
-    user.ui.storageTable.selectRow(0)
+    tick(user, 0)
     assert user.ui.deleteButton.enabled
 
 
