@@ -10,12 +10,12 @@ from pathlib import Path
 
 # What pip writes, and the problem that it means.
 PROBLEMS = (
-    ("proxy", r"\b407\b|Proxy Authentication|ProxyError|to proxy"),
+    ("proxy", r"Tunnel connection failed: 407|407 Client Error|Proxy Authentication"),
     ("disk", r"No space left|not enough space|Errno 28"),
     ("rights", r"Permission denied|Access is denied|Read-only file system"),
     (
         "network",
-        r"NewConnectionError|Timeout|timed out|Max retries|getaddrinfo|name resolution|Connection|SSLError|CERT",
+        r"ProxyError|Timeout|timed out|Max retries|getaddrinfo|name resolution|Connection|SSLError|CERT",
     ),
 )
 ENVIRONMENT = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PYTHONIOENCODING": "utf-8"}

@@ -1,5 +1,6 @@
 """What is installed, and what is said where it cannot be: by a process of its own, with a stand-in for pip."""
 
+import errno
 import os
 import re
 import shutil
@@ -200,6 +201,41 @@ def test_what_goes_wrong_is_one_sentence_with_what_to_do(site: Site, said: str, 
     assert "\n" not in str(caught.value)
     assert len(site.looked_for()) == 1  # nothing is tried after a failure
     assert not list(site.folder.glob("*.dist-info"))
+
+
+@pytest.mark.parametrize("stage", ["--target", "--report", "download", "--no-index"])
+@pytest.mark.parametrize("said", ["ERROR: [Errno 28] No space left on device", "ERROR: getaddrinfo failed"])
+def test_wherever_it_fails_nothing_is_lost(site: Site, stage: str, said: str) -> None:
+    site.add("numpy", "2.1")
+    site.add("timm")
+    (site.folder / "timm-99.0.dist-info" / "RECORD").unlink()
+    before = sorted(site.folder.rglob("*"))
+    site.tell(fails={stage: said})
+    with pytest.raises(InputError, match="disk is full" if "space" in said else "server cannot be reached"):
+        site.install()
+    assert sorted(site.folder.rglob("*")) == before
+    assert not list(Path(tempfile.gettempdir()).glob("MedTL-*"))
+    site.tell()
+    site.error = None
+    site.install()
+    assert packages.missing() == ()
+
+
+def test_a_read_only_folder_gives_a_message_before_anyone_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**where: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\).*whoever manages this computer"):
+        site.install()
+    assert site.calls == []
+
+
+def test_a_torch_that_stays_has_to_fit_the_new_torchvision(site: Site) -> None:
+    site.add("torch", "2.14.1")
+    site.install()
+    (torch, _) = site.looked_for()
+    assert torch == ["torchvision>=0.23", "torch==2.14.1"]
 
 
 def test_packages_that_are_still_missing_afterwards_are_named(site: Site) -> None:
