@@ -30,8 +30,8 @@ class EnginePythonPanel:
         """Show the Python that is used."""
         python = other_python.other_python()
         self.ui.enginePythonEdit.text = str(python or "")
-        by_variable = bool(os.environ.get(other_python.VARIABLE))
-        reason = _("The variable {name} sets it.").format(name=other_python.VARIABLE) if by_variable else ""
+        variable = other_python.VARIABLE
+        reason = _("The variable {name} sets it.").format(name=variable) if os.environ.get(variable) else ""
         help = _("A Python that has the engine's packages, or the folder of its environment; empty for Slicer's own.")
         enable(self.ui.enginePythonEdit, reason, help)
         enable(self.ui.enginePythonButton, reason, _("Choose the folder of an environment."))
