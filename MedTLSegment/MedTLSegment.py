@@ -13,6 +13,7 @@ from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmen
 from MedTLLib import samples
 from MedTLLib.jobs import segment as segmentJob
 from MedTLLib.module import ModuleLogic, ModuleWidget
+from MedTLLib.panels.engine_python import EnginePythonPanel
 from MedTLLib.panels.finetune import FinetunePanel
 from MedTLLib.panels.maintenance import MaintenancePanel
 from MedTLLib.panels.results import ResultsPanel
@@ -87,7 +88,13 @@ class MedTLSegmentWidget(ModuleWidget):
         self.seeds = SeedsPanel(self.ui, self.segment.models, self.results)
         self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.results.show)
         self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton, self.logic.packages)
-        self.maintenance = MaintenancePanel(self.ui, self.logic.run, self.segment.readModels)
+        self.enginePython = EnginePythonPanel(self.ui, self.logic.engine, self.setupPage.check)
+        self.maintenance = MaintenancePanel(self.ui, self.logic.run, self.logic.packages, self.onRemoved)
+
+    def onRemoved(self) -> None:
+        """Called when models or packages were removed."""
+        self.segment.readModels()
+        self.setupPage.check()
 
     def showParameterNode(self, parameterNode: MedTLSegmentParameterNode | None) -> None:
         self.segment.parameters = self.results.parameters = parameterNode

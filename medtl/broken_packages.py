@@ -68,7 +68,17 @@ def mismatch(torch: Path, torchvision: Path) -> str:
     return ""
 
 
+def code_of(name: str) -> tuple[str, ...]:
+    """The names of a package's folders of code; the first one is that of the module that is imported."""
+    return FOLDERS.get(name.lower(), (name.replace("-", "_"),))
+
+
+def module_of(name: str) -> str:
+    """The module that a package is imported by."""
+    return code_of(name)[0]
+
+
 def paths_of(name: str, folder: Path) -> list[Path]:
     """What has to go before a broken package is installed again: its folders of code and its .dist-info."""
-    code = FOLDERS.get(name.lower(), (name.replace("-", "_"),))
-    return [*(folder / each for each in code if (folder / each).exists()), *installations_of(name, folder)]
+    there = (folder / each for each in code_of(name))
+    return [*(each for each in there if each.exists()), *installations_of(name, folder)]

@@ -1,11 +1,20 @@
-"""The versions of PyTorch, numpy and MONAI that a kind of computer gets, and why. Loads no torch.
+"""The packages that the engine needs. Versions of PyTorch, numpy and MONAI differ by the kind of computer; why is said
+here. Loads no torch.
 
 pyproject.toml says the same by environment markers.
 """
 
+import importlib.metadata
 import platform
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+# The same on all kinds of computers.
+COMMON = (
+    *("packaging>=23.0", "pillow>=12.3", "safetensors>=0.4.3", "scipy>=1.11", "einops>=0.7", "pydicom>=3.0.2"),
+    *("SimpleITK>=2.5.7", "timm>=1.0.9", "segmentation-models-pytorch>=0.4"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,3 +61,33 @@ def system_of(system: str = sys.platform, processor: str | None = None) -> Syste
         processor = platform.machine() if processor is None else processor
         return X86_MAC if processor == "x86_64" else ARM_MAC
     return {"win32": WINDOWS, "linux": LINUX}.get(system, OTHER)
+
+
+def engine_requirements(system: System | None = None) -> tuple[str, ...]:
+    """All packages that the engine needs on a kind of computer, by default this one, as pip reads them."""
+    return (*(system or system_of()).requirements, *COMMON)
+
+
+def version_of(package: str) -> str | None:
+    """The installed version, without importing the package; None where it is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def unmet(requirements: Iterable[str], version_of: Callable[[str], str | None] = version_of) -> dict[str, str | None]:
+    """The requirements whose package is missing or has a version that does not fit, and the version that is there.
+
+    Without the package packaging no version is compared.
+    """
+    try:
+        from packaging.requirements import Requirement
+    except ModuleNotFoundError:
+        return {each: None for each in requirements if version_of(each.partition(">")[0].partition("<")[0]) is None}
+    found = {each: version_of(Requirement(each).name) for each in requirements}
+    return {
+        each: version
+        for each, version in found.items()
+        if version is None or not Requirement(each).specifier.contains(version, prereleases=True)
+    }

@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
+from .planes import PLANES
 
 SMALLEST_SPACING, LARGEST_SPACING = 1e-6, 1e4  # mm: one nanometre to ten metres
 FARTHEST_ORIGIN = 1e7  # mm
@@ -266,6 +267,3 @@ def voxels_sha256(array: np.ndarray) -> str:
 def array_axis(geometry: Geometry, plane: str) -> int:
     """The axis of the (Z, Y, X) array along which the plane's slices lie."""
     return 2 - slice_axis(plane, geometry.direction)
-
-
-PLANES = ("axial", "coronal", "sagittal")

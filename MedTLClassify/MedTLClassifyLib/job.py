@@ -18,10 +18,10 @@ from medtl.model.store import find_model
 from medtl.volume import Labelmap, Segment
 from MedTLLib.jobs.blocking import check_packages, run_blocking
 from MedTLLib.jobs.job import Ending, Job, Step, discard, new_folder
-from MedTLLib.jobs.packages import Packages
 from MedTLLib.jobs.run import Engine
 from MedTLLib.mrml import scene
 from MedTLLib.mrml.states import node_of, reference_to, segmentation_state, volume_state
+from MedTLLib.packages.packages import Packages
 
 from . import heatmaps, result
 

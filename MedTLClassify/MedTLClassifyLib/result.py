@@ -19,7 +19,8 @@ from slicer.i18n import tr as _
 from medtl.classification.report import write_report
 from medtl.labels import tumour_segments
 from medtl.model.card import ModelCard
-from medtl.volume import PLANES, Volume, slice_axis
+from medtl.planes import PLANES
+from medtl.volume import Volume, slice_axis
 from MedTLLib.mrml import scene
 from MedTLLib.mrml.tags import MODEL_TAG, described
 from MedTLLib.results import save_path

@@ -7,10 +7,10 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic, ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from .jobs.packages import Packages
 from .jobs.run import Engine, JobRun
 from .jobs.shared import shared_engine
 from .mrml import views
+from .packages.packages import Packages
 
 
 class ModuleLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]

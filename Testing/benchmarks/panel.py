@@ -32,10 +32,10 @@ from tables import table  # noqa: E402
 from medtl.phantom import head  # noqa: E402
 from medtl.volume import Volume  # noqa: E402
 from MedTLLib import samples  # noqa: E402
-from MedTLLib.jobs import packages  # noqa: E402
 from MedTLLib.jobs import segment as segment_job  # noqa: E402
 from MedTLLib.jobs.shared import shared_engine  # noqa: E402
 from MedTLLib.jobs.worker import Worker  # noqa: E402
+from MedTLLib.packages import packages  # noqa: E402
 from MedTLLib.panels import segment as segment_panel  # noqa: E402
 
 PATIENCE = 1200.0

@@ -16,8 +16,9 @@ PACKAGES = {"medtl": "medtl", "MedTLLib": "MedTLSegment/MedTLLib", "MedTLClassif
 # From the bottom up: a file may import what stands on lower lines. A name is a folder or a file of `medtl`; files of
 # one folder may import each other where WITHIN says nothing else.
 LAYERS = (
-    {"errors", "memory", "broken_packages", "requirements"},
+    {"errors", "memory", "broken_packages", "planes", "requirements"},
     {"progress", "results", "typed_json"},
+    {"installation"},
     {"volume"},
     {"io"},
     {"phantom"},
@@ -34,10 +35,12 @@ LAYERS = (
     {"api"},
     {"commands", "worker_jobs"},
     {"worker"},
+    {"other_python"},
     {"__main__"},
 )
 # The order within folders, again from the bottom up.
 WITHIN = {
+    "installation": ({"job", "pip", "record"}, {"site", "wheels"}, {"install"}, {"__main__"}),
     "io": (
         {"choice", "limits", "packed", "into_place"},
         {"header"},
@@ -80,7 +83,8 @@ WITHIN = {
     ),
     "commands": (
         {"console", "preview"},
-        {"segment", "classify", "evaluate", "finetune", "models", "demo", "doctor"},
+        {"segment", "classify", "evaluate", "finetune", "models", "demo", "doctor", "environment"},
+        {"repair"},
         {"cli"},
     ),
 }
@@ -90,7 +94,9 @@ TORCH_FREE = {
         "errors",
         "memory",
         "broken_packages",
+        "planes",
         "requirements",
+        "installation",
         "progress",
         "results",
         "typed_json",
@@ -134,11 +140,19 @@ HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib", "MedTLClassifyLib"}
 
 # Slicer's side, from the bottom up, and what it may import of the engine: nothing that needs torch.
-SLICER_LAYERS = ({"mrml"}, {"samples", "prediction"}, {"seeds", "results"}, {"jobs"}, {"panels"}, {"module"})
+SLICER_LAYERS = (
+    {"mrml", "packages"},
+    {"samples", "prediction"},
+    {"seeds", "results"},
+    {"jobs"},
+    {"panels"},
+    {"module"},
+)
 SLICER_SIDE_MAY = {
     *(
         "errors",
         "broken_packages",
+        "planes",
         "requirements",
         "progress",
         "typed_json",
@@ -152,6 +166,7 @@ SLICER_SIDE_MAY = {
     *("model.card", "model.card_text", "model.files", "model.import_model", "model.series_name"),
     *("model.store",),
     *("finetuning.seed", "classification.report"),
+    *("installation.install", "installation.job", "installation.record"),
 }
 
 

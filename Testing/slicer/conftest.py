@@ -15,6 +15,12 @@ import host  # noqa: E402
 host.start()  # before a test imports slicer
 
 
+@pytest.fixture(autouse=True)
+def slicers_own_python(monkeypatch):
+    """The panel is tested with Slicer's Python; the variable is for the tests that start a real engine."""
+    monkeypatch.delenv("MEDTL_ENGINE_PYTHON", raising=False)
+
+
 @pytest.fixture
 def scene():
     """An empty MRML scene in which segmentation and volume nodes work; slicer.util finds it."""

@@ -33,6 +33,12 @@ def add(folder: Path, name: str, version: str, code: str = "") -> None:
     (folder / name.replace("-", "_") / "__init__.py").write_text(code)
 
 
+def remove(folder: Path, name: str) -> None:
+    """Remove an installed package."""
+    for path in (*folder.glob(f"{name.replace('-', '_')}-*.dist-info"), folder / name.replace("-", "_")):
+        shutil.rmtree(path)
+
+
 def main() -> None:
     """Do what pip does with these arguments."""
     arguments, told = sys.argv[1:], json.loads((HERE / "told.json").read_text())
@@ -58,9 +64,15 @@ def main() -> None:
         (folder / "light_the_torch" / "__main__.py").write_text(code)
     elif "--report" in arguments:
         items = []
-        for name in (re.split("[<>=!]", each)[0] for each in named):
-            file = f"{name.replace('-', '_')}-{told['versions'].get(name, '99.0')}-py3-none-any.whl"
-            items.append({"download_info": {"url": f"https://files.example/{file}"}, "metadata": {"name": name}})
+        for name in (re.split("[<>=!]", each)[0] for each in named if "==" not in each):
+            version = told["versions"].get(name, "99.0")
+            file = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+            items.append(
+                {
+                    "download_info": {"url": f"https://files.example/{file}"},
+                    "metadata": {"name": name, "version": version},
+                }
+            )
         Path(arguments[arguments.index("--report") + 1]).write_text(json.dumps({"install": items}))
     elif arguments[0] == "download":
         folder = Path(arguments[arguments.index("--dest") + 1])
@@ -70,6 +82,9 @@ def main() -> None:
             print(f"Downloading {file} (12 kB)\nProgress 6000 of 12000", flush=True)
             with zipfile.ZipFile(folder / file, "w") as wheel:
                 wheel.writestr(told.get("member", "module/file.py"), "")
+    elif arguments[0] == "uninstall":
+        for name in arguments[2:]:
+            remove(SITE, name)
     elif "--no-deps" in arguments:
         for wheel in (Path(each).name for each in arguments if each.endswith(".whl")):
             name, version = wheel.split("-")[:2]

@@ -21,10 +21,11 @@ from medtl.progress import no_progress
 from medtl.typed_json import encode
 from medtl.volume import Geometry, Labelmap, Segment
 from MedTLLib import samples
-from MedTLLib.jobs import packages
 from MedTLLib.jobs.run import Engine
 from MedTLLib.jobs.shared import shared_engine
 from MedTLLib.mrml import scene
+from MedTLLib.packages import packages
+from MedTLLib.packages.packages import Package
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "MedTLSegment" / "MedTLSegment.py"
@@ -149,6 +150,34 @@ class FakePackages:
         self.own, self.waits = "", False
         self.halves: dict[str, str] = {}
         self.tried = 0  # how often it was tried to import them
+
+        self.ours: tuple[Package, ...] = ()  # what MedTL installed
+        self.removed: list[str] = []
+
+    def removable(self) -> tuple[Package, ...]:
+        return self.ours
+
+    def remove(
+        self,
+        names: Sequence[str],
+        on_progress: Callable[[str, float | None], None],
+        on_done: Callable[[], None],
+        on_error: Callable[[MedTLError], None],
+        stop_worker: Callable[[], None],
+    ) -> Any:
+        if self.failure is not None:
+            raise self.failure
+        self.progress, self.error = on_progress, on_error
+
+        def done() -> None:
+            self.removed += names
+            self.ours = tuple(each for each in self.ours if each.name not in names)
+            on_done()
+
+        self.done = done
+        if not self.waits:
+            qt.QTimer.singleShot(0, done)
+        return self
 
     def broken(self) -> dict[str, str]:
         return self.halves
@@ -278,3 +307,10 @@ def grid(node: Any) -> Geometry:
 def tip(widget: Any) -> str:
     """The tool tip as the user reads it."""
     return unescape(str(widget.toolTip).removeprefix("<p>").removesuffix("</p>"))
+
+
+def tick(user: User, *rows: int) -> None:
+    """Tick these rows of what is stored, and no other."""
+    table = user.ui.storageTable
+    for row in range(table.rowCount):
+        table.item(row, 0).setCheckState(qt.Qt.Checked if row in rows else qt.Qt.Unchecked)

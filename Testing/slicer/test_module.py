@@ -19,9 +19,9 @@ from medtl.model.card import load_card
 from medtl.model.store import find_model
 from medtl.phantom import head
 from MedTLLib import samples
-from MedTLLib.jobs import packages
 from MedTLLib.jobs.worker import Worker
 from MedTLLib.module import ModuleWidget
+from MedTLLib.packages import packages
 from MedTLLib.seeds import marks
 
 ENGINE_PYTHON = os.environ.get("MEDTL_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))

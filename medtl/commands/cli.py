@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_force(sub)
     sub = verb(phantom, "phantom", "Write a synthetic head with a known lesion.")
     sub.add_argument("folder", type=path_argument, metavar="DIR")
-    add_json(verb(doctor, "doctor", "Show what is installed, what is used and what is broken."))
+    add_doctor(verb(doctor, "doctor", "Show what is installed, what is used and what is broken."))
     return parser
 
 
@@ -233,6 +233,17 @@ def add_train(sub: argparse.ArgumentParser) -> None:
     add_reading(sub)
 
 
+def add_doctor(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl doctor`."""
+    text = "before that, remove packages that are installed by halves, and install them again"
+    sub.add_argument("--repair", action="store_true", help=text)
+    sub.add_argument("--yes", action="store_true", help="repair without asking")
+    text = "instead, make a Python environment with all packages in this new folder, to be the engine in Slicer"
+    sub.add_argument("--environment", type=path_argument, metavar="DIR", help=text)
+    sub.add_argument("--torch-index", default="", metavar="URL", help="where PyTorch of the environment comes from")
+    add_json(sub)
+
+
 def add_reading(sub: argparse.ArgumentParser) -> None:
     """Add --data-outside, which every command that reads images has."""
     text = "read detached data files that lie outside the folder of their header"
@@ -351,10 +362,18 @@ def phantom(args: argparse.Namespace, out: TextIO) -> int:
 
 
 def doctor(args: argparse.Namespace, out: TextIO) -> int:
-    """Print the state of the installation; 1 when something is broken."""
+    """Print the state of the installation, after a repair where that is asked for; 1 when something is broken."""
     from ..typed_json import encode
     from .doctor import describe, examine
+    from .repair import offer
 
+    if args.environment:
+        from .environment import make_environment
+
+        print_lines(out, make_environment(args.environment, args.torch_index))
+        return 0
+    if args.repair:
+        offer(args.yes)
     state = examine()
     if args.json:
         print_json(out, encode(state))

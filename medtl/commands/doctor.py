@@ -1,6 +1,6 @@
 """The state of an installation: packages, device, memory, disk, models, and what to do where something is broken."""
 
-import importlib.metadata
+import importlib
 import json
 import os
 import platform
@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import __version__
-from ..broken_packages import broken_packages, paths_of
+from ..broken_packages import broken_packages, module_of, paths_of
+from ..installation.pip import Pip, Problem
 from ..io.limits import free_memory
 from ..model.store import list_models, user_store
-from ..requirements import System, system_of
+from ..requirements import System, system_of, unmet, version_of
 from ..typed_json import SPREAD
 
+# Each after those that it needs: where several cannot be imported, the first one is the cause.
 PACKAGES = (
-    *("torch", "torchvision", "timm", "segmentation-models-pytorch", "monai", "SimpleITK", "numpy", "safetensors"),
-    *("pydicom", "scipy", "packaging", "einops", "platformdirs", "pillow"),
+    *("numpy", "packaging", "pillow", "safetensors", "scipy", "einops", "pydicom", "SimpleITK"),
+    *("torch", "torchvision", "timm", "segmentation-models-pytorch", "monai"),
 )
 # Both are imported in a process of their own: a mismatch may end the interpreter.
 PROBE = """
@@ -89,10 +91,9 @@ class Installation:
 
 def examine() -> Installation:
     """The state of this installation."""
-    system, packages = system_of(), {name: version_of(name) for name in PACKAGES}
+    system, packages, folder = system_of(), versions(), packages_folder()
     torch, problem = probe() if packages["torch"] and packages["torchvision"] else (Torch(), "")
     store, free = model_store(), free_memory_gb()
-    folder = Path(sysconfig.get_paths()["purelib"])
     models = tuple(InstalledModel(m.name, m.source, str(m.folder), m.problem or None) for m in list_models())
     return Installation(
         __version__,
@@ -108,6 +109,32 @@ def examine() -> Installation:
         models,
         tuple(problems_of(folder, system, packages, problem, store, free, models)),
     )
+
+
+def versions() -> dict[str, str | None]:
+    """The version of each package; None where it is missing."""
+    importlib.invalidate_caches()
+    return {name: version_of(name) for name in PACKAGES}
+
+
+def packages_folder() -> Path:
+    """The folder into which this Python installs packages."""
+    return Path(sysconfig.get_paths()["purelib"])
+
+
+def broken(packages: Mapping[str, str | None], folder: Path) -> dict[str, str]:
+    """What is wrong with each package that is installed by halves; where none is, with the first one that cannot be
+    imported."""
+    return broken_packages(PACKAGES, folder) or unimportable([name for name in PACKAGES if packages[name]])
+
+
+def unimportable(names: Sequence[str]) -> dict[str, str]:
+    """The first of these packages that cannot be imported in a process of its own, and why; {} where all can."""
+    try:
+        Pip(lambda **record: None).try_imports({name: module_of(name) for name in names})
+    except Problem as problem:
+        return {problem.what: f"it cannot be imported ({problem.reason})"}
+    return {}
 
 
 def model_store() -> Store:
@@ -130,7 +157,7 @@ def problems_of(
     GB."""
     if missing := [name for name, version in packages.items() if version is None]:
         yield f"Missing packages: {', '.join(missing)}. Run: pip install {' '.join(missing)}"
-    yield from broken_lines(folder)
+    yield from broken_lines(packages, folder, torch_problem)
     yield from unfit_versions(system, packages)
     if torch_problem:
         yield torch_problem
@@ -145,33 +172,25 @@ def problems_of(
         yield "No usable model. Install MedTL again, or add one: medtl import PATH"
 
 
-def broken_lines(folder: Path) -> Iterator[str]:
-    """A line for each package in the folder that is installed by halves, with how to repair it."""
-    for name, problem in broken_packages(PACKAGES, folder).items():
+def broken_lines(packages: Mapping[str, str | None], folder: Path, torch_problem: str) -> Iterator[str]:
+    """A line for each package in the folder that is installed by halves or cannot be imported, with how to repair it;
+    of torch and torchvision `torch_problem` says the latter."""
+    found = broken_packages(PACKAGES, folder) if torch_problem else broken(packages, folder)
+    for name, problem in found.items():
         paths = ", ".join(map(str, paths_of(name, folder)))
         again = ONE_SOURCE if name in ("torch", "torchvision") else f"Run: pip install {name}"
-        yield f"Expected {name} installed as a whole, found: {problem}. To repair it, delete {paths}. {again}"
+        text = f"Expected {name} installed as a whole, found: {problem}. To repair it, run: medtl doctor --repair"
+        yield f"{text} (or delete {paths}. {again})" if paths else text
 
 
 def unfit_versions(system: System, packages: Mapping[str, str | None]) -> Iterator[str]:
     """A line for each installed package whose version this kind of computer cannot use."""
     if packages["packaging"] is None:
         return
-    from packaging.requirements import Requirement
-
-    for wanted in map(Requirement, system.requirements):
-        version = packages[wanted.name]
-        if version is not None and not wanted.specifier.contains(version, prereleases=True):
+    for wanted, version in unmet(system.requirements, packages.get).items():
+        if version is not None:
             found = f"Expected {wanted} on {system.name}, found {version}. {system.reason}".strip()
             yield f'{found} Run: pip install "{wanted}"'
-
-
-def version_of(package: str) -> str | None:
-    """The installed version, without importing the package; None where it is missing."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def probe() -> tuple[Torch, str]:

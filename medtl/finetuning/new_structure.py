@@ -18,9 +18,10 @@ from ..model import networks
 from ..model.bundle import Model
 from ..model.card import Gate, InputSpec, Label, ModelCard, is_range
 from ..model.device import limited_threads
+from ..planes import PLANES
 from ..preprocess import in_order, orient
 from ..training.loss import dice_and_cross_entropy
-from ..volume import PLANES, Volume
+from ..volume import Volume
 from .decoder import Trained, finite_step, learning_rate
 from .features import SeedCase, augment_seeds, classes_of, dices, prepare_case, spread
 from .finetune import Finetuned, fitting_seeds

@@ -22,7 +22,8 @@ from ..io.limits import check_regular, open_zip
 from ..io.write import write_whole
 from ..labels import label_numbers
 from ..model.card import ModelCard
-from ..volume import PLANES, Labelmap, Volume, array_axis
+from ..planes import PLANES
+from ..volume import Labelmap, Volume, array_axis
 
 IGNORE = 65535
 SCHEMA = 1

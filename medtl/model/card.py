@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import ModelError
+from ..planes import PLANES
 from ..typed_json import decode, encode
-from ..volume import PLANES
 from .card_text import is_invisible
 from .files import open_file, parse_json, reason_of
 from .series_name import MAX_PHRASES, is_phrase, phrases_of_pattern

@@ -15,6 +15,7 @@ import os
 import re
 import stat
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,19 +71,21 @@ def user_store() -> Path:
     """The folder of imported and tuned models; the environment variable MEDTL_HOME moves it."""
     if home := os.environ.get("MEDTL_HOME"):
         return Path(home) / "models"
-    import platformdirs
+    return user_data() / "MedTL" / "models"
 
-    return Path(platformdirs.user_data_dir("MedTL", appauthor=False)) / "models"
+
+def user_data() -> Path:
+    """The folder in which programs keep a user's data. Without a package: Slicer needs it before its set-up."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
 
 
 def stores() -> tuple[tuple[str, Path], ...]:
-    """Source and folder of each store, shipped models first. Without platformdirs, as in Slicer before its set-up,
-    there is no user store."""
-    shipped = tuple(("shipped", folder) for folder in shipped_folders())
-    try:
-        return *shipped, ("user", user_store())
-    except ModuleNotFoundError:
-        return shipped
+    """Source and folder of each store, shipped models first."""
+    return *(("shipped", folder) for folder in shipped_folders()), ("user", user_store())
 
 
 def list_models() -> tuple[ModelEntry, ...]:

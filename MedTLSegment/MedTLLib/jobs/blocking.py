@@ -10,8 +10,8 @@ from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
 
+from ..packages.packages import Packages
 from .job import Job, discard
-from .packages import Packages
 from .run import Engine, JobRun
 
 

@@ -1,54 +1,72 @@
-"""What MedTL stores on this computer: imported models, folders of jobs; the engine's process; the log. No Qt."""
+"""What MedTL put on this computer: packages, imported models, folders of jobs; the engine's process; the log. No Qt."""
 
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from medtl.errors import InputError, ModelError
+from medtl.errors import InputError, MedTLError, ModelError
 from medtl.model.card import METADATA
 from medtl.model.store import delete_bundle, user_store
 
+from ..packages.packages import Cancellable, Packages
 from ..results import save_path
 from . import logbundle
 from .run import JobRun
 
 
 @dataclass(frozen=True)
-class StoredFolder:
-    """A folder on this computer: what it is for, its name and its size."""
+class Stored:
+    """What is stored: what it is for, its name and its size. A package has no folder of its own."""
 
     kind: str
     name: str
     size: int  # bytes
-    path: Path
+    path: Path | None
 
 
 class Maintenance:
-    """Lists and deletes stored folders, and ends the engine. Each action returns the sentence to show."""
+    """Lists and removes what is stored, and ends the engine. Each action returns the sentence to show."""
 
-    def __init__(self, run: JobRun) -> None:
-        self._run = run
+    def __init__(self, run: JobRun, packages: Packages) -> None:
+        self._run, self._packages = run, packages
 
-    def folders(self) -> tuple[StoredFolder, ...]:
+    def stored(self) -> tuple[Stored, ...]:
+        """Packages that MedTL installed and nothing else needs, imported models, and the folders of jobs that failed or
+        run."""
+        found = [Stored(_("package"), each.name, each.size, None) for each in self._packages.removable()]
+        return (*found, *self.folders())
+
+    def folders(self) -> tuple[Stored, ...]:
         """Imported models, and the folders of jobs that failed or run."""
-        try:
-            store = user_store()
-        except ModuleNotFoundError:  # a package that Set-up installs; without it nothing was imported
-            store = None
-        models = sorted(store.iterdir()) if store is not None and store.is_dir() else []
+        store = user_store()
+        models = sorted(store.iterdir()) if store.is_dir() else []
         root = self._run.engine.folder
         jobs = sorted(root.glob("job-*")) if root.is_dir() else []
         all_folders = [(_("model"), f) for f in models if f.is_dir()] + [(_("job"), f) for f in jobs]
-        return tuple(StoredFolder(kind, folder.name, size_of(folder), folder) for kind, folder in all_folders)
+        return tuple(Stored(kind, folder.name, size_of(folder), folder) for kind, folder in all_folders)
 
-    def why_not_delete(self, folder: StoredFolder) -> str:
-        """Why the folder cannot be deleted now; empty when it can."""
-        return self._run.job.why_in_use(folder.path) if self._run.job is not None else ""
+    def why_not_delete(self, stored: Stored) -> str:
+        """Why it cannot be removed now; empty when it can."""
+        if stored.path is None:
+            return str(_("A job is running.")) if self._run.engine.state == "busy" else ""
+        return self._run.job.why_in_use(stored.path) if self._run.job is not None else ""
 
-    def delete(self, folder: StoredFolder) -> str:
+    def remove_packages(
+        self,
+        names: Sequence[str],
+        on_progress: Callable[[str, float | None], None],
+        on_done: Callable[[], None],
+        on_error: Callable[[MedTLError], None],
+    ) -> Cancellable:
+        """Start to remove packages. Raises: InputError when they cannot be removed now."""
+        return self._packages.remove(names, on_progress, on_done, on_error, self._run.engine.stop)
+
+    def delete(self, folder: Stored) -> str:
         """Delete a folder; a model is never left half deleted in the list, even if this is interrupted."""
+        assert folder.path is not None
         if reason := self.why_not_delete(folder):
             return reason
         try:

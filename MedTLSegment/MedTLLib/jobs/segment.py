@@ -20,13 +20,13 @@ from ..mrml import scene
 from ..mrml.editors import open_editor
 from ..mrml.states import node_of, reference_to, segmentation_state, volume_state
 from ..mrml.tags import MODEL_TAG, tag_of
+from ..packages.packages import Packages
 from ..prediction import writer
 from ..results.volume_table import SPACING, table_of
 from . import regions
 from .blocking import check_packages, run_blocking
 from .job import Ending, Job, Step, discard, new_folder
 from .labels import only_wanted
-from .packages import Packages
 from .run import Engine
 
 IMAGE, CHANNEL, RESULT = "image.nrrd", "channel-{}.nrrd", "result.seg.nrrd"

@@ -3,8 +3,8 @@
 import weakref
 from collections.abc import Callable
 
-from . import packages
-from .packages import Packages
+from ..packages import packages
+from ..packages.packages import Packages
 from .run import Engine
 from .worker import Worker
 

@@ -11,8 +11,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,19 +21,24 @@ from pathlib import Path
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 import medtl
-from medtl.io.into_place import owner_tag, sweep
 from medtl.progress import json_line
 
-from .programs import find_program
+from ..packages.other_python import (
+    command_of,
+    environment_of_user,
+    no_python_text,
+    other_python,
+    unfit_text,
+    why_not_run,
+)
+from ..packages.programs import engine_environment, engine_folder, find_launcher, new_folder
 from .run import OnDone, OnError, OnProgress, OnValues
 
 ANSWER_MS = 1000  # for a cancel to be answered, then the process is killed
 LEAVE_MS = 2000  # for a process to end after its input was closed
-PREFIX = "MedTL-"  # of the temporary folder
 LAST_LINES = 5  # of standard error, in the message when the process ended
 
 log = logging.getLogger(__name__)
@@ -56,6 +59,7 @@ class _Run:
     """One process, from its start until Qt has seen its end."""
 
     process: Any
+    python: Path | None  # where it is another one than Slicer's
     pid: int | None = None  # of the interpreter; known once it is ready
     unread: bytes = b""
     stderr: str = ""
@@ -75,8 +79,7 @@ class Worker:
         self, command: Sequence[str] | None = None, folder: Path | None = None, idle_minutes: float = 10.0
     ) -> None:
         if folder is None:
-            sweep(Path(tempfile.gettempdir()), PREFIX)  # images of patients that a crashed Slicer left
-            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{owner_tag()}-"))
+            folder = new_folder()
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
         self.folder = folder
         self.stderr = ""
@@ -169,16 +172,20 @@ class Worker:
     # The process
 
     def _start(self) -> None:
-        launcher = None if self._command else find_launcher()
+        python = None if self._command else other_python()
+        if python is not None and (reason := why_not_run(python)):
+            self._answer_all_errors("WorkerMissing", reason)
+            return
+        launcher = None if self._command or python else find_launcher()
         command = self._command or ([str(launcher), "-u", "-P", "-m", "medtl.worker"] if launcher else [])
+        if python is not None:
+            command = command_of(python)
         if not command:
             self._not_started(_("PythonSlicer was not found"))
             return
         process = qt.QProcess()
-        self._run = run = _Run(process)
-        environment = qt.QProcessEnvironment.systemEnvironment()
-        environment.insert("PYTHONPATH", str(_engine_folder()))
-        process.setProcessEnvironment(environment)
+        self._run = run = _Run(process, python)
+        process.setProcessEnvironment(environment_of_user() if python else engine_environment())
         process.setWorkingDirectory(str(self.folder))
         process.setProcessChannelMode(qt.QProcess.SeparateChannels)
         process.connect("readyReadStandardOutput()", partial(self._read, run))
@@ -220,7 +227,10 @@ class Worker:
             return
         if run is self._run:
             self._run = None
-            self._not_started(run.process.errorString())
+            if run.python is not None:
+                self._answer_all_errors("WorkerMissing", no_python_text(run.python, run.process.errorString()))
+            else:
+                self._not_started(run.process.errorString())
         elif run in self._ending:
             self._ending.remove(run)
         run.process.deleteLater()
@@ -237,6 +247,10 @@ class Worker:
             self._ending.remove(run)
         elif run is self._run:
             self._run = None
+            if run.python is not None and run.pid is None:
+                reason = (run.stderr.strip().splitlines() or [f"exit status {code}"])[-1]
+                self._answer_all_errors("WorkerMissing", no_python_text(run.python, reason))
+                return
             words = " / ".join(run.stderr.strip().splitlines()[-LAST_LINES:]) or _("none; perhaps memory ran out")
             text = _("The engine ended while it worked (exit code {code}). Its last output: {words}. Try again.")
             self._answer_all_errors("WorkerDied", text.format(code=code, words=words))
@@ -266,6 +280,9 @@ class Worker:
         match record:
             case {"event": "ready", "pid": int(pid), "version": version, "path": path}:
                 self._on_ready(run, pid, str(version), Path(str(path)))
+            case {"event": "unfit", **rest} if run.python is not None:
+                self._close_input()
+                self._answer_all_errors("WorkerRefused", unfit_text(run.python, rest))
             case {"id": int(job_id)} if job_id not in self._jobs:
                 pass  # of a job that has had its answer
             case {
@@ -289,13 +306,16 @@ class Worker:
 
     def _on_ready(self, run: _Run, pid: int, version: str, path: Path) -> None:
         run.pid = pid
-        if version != medtl.__version__ or path.resolve() != _engine_folder():
+        if version != medtl.__version__ or path.resolve() != engine_folder():
             self._close_input()
             text = _(
                 "Expected the engine of MedTL {version} in {folder}, found {other} in {path}. "
-                "Uninstall the Python package medtl from Slicer and restart it."
+                "Uninstall the Python package medtl from {python}."
             )
-            text = text.format(version=medtl.__version__, folder=_engine_folder(), other=version, path=path)
+            python = run.python or _("Slicer and restart it")
+            text = text.format(
+                version=medtl.__version__, folder=engine_folder(), other=version, path=path, python=python
+            )
             self._answer_all_errors("WorkerRefused", text)
         for job in self._jobs.values():
             run.process.write(job.line)
@@ -322,15 +342,6 @@ class Worker:
     def _call_next(self) -> None:
         if self._due:  # one call a turn, so that an error in one does not stop the others
             self._due.popleft()()
-
-
-def find_launcher() -> Path | None:
-    """PythonSlicer: beside Slicer's own program, else in a folder of PATH; None where it is in neither."""
-    return find_program("PythonSlicer", (Path(sys.executable).parent, Path(str(slicer.app.slicerHome)) / "bin"))
-
-
-def _engine_folder() -> Path:
-    return Path(medtl.__file__).resolve().parents[1]
 
 
 def _kill(pid: int | None) -> None:

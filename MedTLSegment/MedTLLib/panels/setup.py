@@ -5,7 +5,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
-from MedTLLib.jobs.packages import Cancellable, Packages
+from MedTLLib.packages.packages import Cancellable, Packages
 
 from .form import confirm, enable, showText
 from .run import RunPanel

@@ -27,6 +27,8 @@ def computer(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "free_memory_gb", lambda: 7.5)
     monkeypatch.setattr(doctor, "version_of", lambda name: VERSIONS.get(name, "1.0"))
     monkeypatch.setattr(doctor, "system_of", lambda: LINUX)
+    parts.unimportable = {}
+    monkeypatch.setattr(doctor, "unimportable", lambda names: parts.unimportable)
     parts.site = tmp_path / "site"
     parts.site.mkdir()
     monkeypatch.setattr(doctor.sysconfig, "get_paths", lambda: {"purelib": str(parts.site)})
@@ -96,7 +98,7 @@ def test_versions_that_the_system_cannot_use_are_problems_with_the_reason(comput
     for text in problems:
         assert X86_MAC.reason in text
     assert "found 2.4.6" in problems[2]
-    assert 'pip install "numpy<2,>=1.26"' in problems[2]
+    assert 'pip install "numpy>=1.26,<2"' in problems[2]
     fits = {"torch": "2.2.2", "torchvision": "0.17.2", "numpy": "1.26.4", "monai": "1.4.0"}
     monkeypatch.setattr(doctor, "version_of", lambda name: fits.get(name, "1.0"))
     state = doctor.examine()
@@ -111,7 +113,16 @@ def test_a_package_that_is_installed_by_halves_is_a_problem_with_its_repair(comp
     torch, timm = doctor.examine().problems
     assert torch.startswith("Expected torch installed as a whole, found: version 2.14.1 is installed only in part.")
     assert f"delete {computer.site / 'torch'}, {computer.site / 'torch-2.14.1.dist-info'}. Install both" in torch
-    assert timm.endswith("Run: pip install timm")
+    assert "run: medtl doctor --repair" in torch
+    assert timm.endswith("Run: pip install timm)")
+
+
+def test_a_package_that_cannot_be_imported_is_a_problem_with_its_repair(computer):
+    (computer.site / "timm").mkdir()
+    computer.unimportable = {"timm": "it cannot be imported (exit status 3)"}
+    (problem,) = doctor.examine().problems
+    assert problem.startswith("Expected timm installed as a whole, found: it cannot be imported (exit status 3).")
+    assert f"medtl doctor --repair (or delete {computer.site / 'timm'}. Run: pip install timm)" in problem
 
 
 def test_a_memory_that_is_unknown_is_no_problem(computer, monkeypatch):

@@ -60,16 +60,8 @@ def test_what_names_no_model_is_refused_with_the_names_there_are(name, saved):
 def test_the_store_is_in_the_user_s_data_unless_moved(tmp_path, monkeypatch):
     assert models.user_store() == tmp_path / "home" / "models"
     monkeypatch.delenv("MEDTL_HOME")
-    assert models.user_store().parts[-2:] == ("MedTL", "models")
-
-
-def test_without_platformdirs_the_models_that_ship_are_found(tmp_path, monkeypatch):
-    monkeypatch.delenv("MEDTL_HOME", raising=False)
-    monkeypatch.setitem(sys.modules, "platformdirs", None)
-    monkeypatch.setattr(models, "shipped_folders", lambda: (tmp_path,))
-    save(tmp_path / "first", replace(a_card(), name="first"))
-    assert [m.name for m in list_models()] == ["first"]
-    assert find_model("first") == tmp_path / "first"
+    platformdirs = pytest.importorskip("platformdirs")
+    assert models.user_store() == Path(platformdirs.user_data_dir("MedTL", appauthor=False)) / "models"
 
 
 def test_all_models_are_listed_damaged_ones_with_the_problem(saved, store, tmp_path):

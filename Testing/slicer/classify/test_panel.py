@@ -27,8 +27,8 @@ from MedTLClassifyLib import heatmaps, texts
 from MedTLClassifyLib import result as class_result
 from MedTLClassifyLib.slice_plot import EDGE, curves
 from MedTLLib import samples
-from MedTLLib.jobs import packages
 from MedTLLib.jobs.worker import Worker
+from MedTLLib.packages import packages
 
 TRUTH = PHANTOM.labelmap.array > 0
 ENGINE_PYTHON = os.environ.get("MEDTL_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))

@@ -22,8 +22,8 @@ from MedTLClassifyLib import job as classify_job
 from MedTLClassifyLib import result as class_result
 from MedTLClassifyLib.result import Classification
 from MedTLLib import samples
-from MedTLLib.jobs import packages
 from MedTLLib.mrml import scene, views
+from MedTLLib.packages import packages
 
 TRUTH = PHANTOM.labelmap.array > 0
 PACKAGES = FakePackages()

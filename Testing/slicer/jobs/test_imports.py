@@ -124,7 +124,7 @@ def test_an_import_goes_on_when_the_scene_is_closed_and_its_model_is_listed_at_o
 
 
 def test_without_the_packages_nothing_can_be_imported_and_the_button_says_why(user):
-    from MedTLLib.jobs import packages
+    from MedTLLib.packages import packages
 
     user.packages.needed = packages.required()[:2]
     user.widget.setupPage.check()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from panel_user import FakeWorker
+from panel_user import FakePackages, FakeWorker
 from tuning_user import TUNED, bundle
 
 from medtl.model.store import user_store
@@ -14,6 +14,7 @@ from MedTLLib.jobs.finetune import FinetuneJob
 from MedTLLib.jobs.job import Job, new_folder
 from MedTLLib.jobs.maintenance import Maintenance, size_of
 from MedTLLib.jobs.run import JobRun
+from MedTLLib.packages.packages import Package
 
 
 class Waiting(Job):
@@ -43,18 +44,18 @@ def test_models_and_folders_of_jobs_are_listed_with_their_sizes(run):
     folder = bundle(TUNED)
     run.begin(Waiting, Waiting, print)
     run.engine.error("InternalError", "boom")
-    model, job = Maintenance(run).folders()
+    model, job = Maintenance(run, FakePackages()).folders()
     assert (model.kind, model.name, model.size) == ("model", TUNED, size_of(folder))
     assert (job.kind, job.path.parent, job.size) == ("job", run.engine.folder, 1000)
 
 
 def test_nothing_is_listed_where_nothing_is_kept(run):
     run.engine.folder.rmdir()
-    assert Maintenance(run).folders() == ()
+    assert Maintenance(run, FakePackages()).folders() == ()
 
 
 def test_the_folder_of_a_job_that_runs_stays_and_others_go(run):
-    maintenance = Maintenance(run)
+    maintenance = Maintenance(run, FakePackages())
     old = Waiting(run.engine.folder)
     run.begin(Waiting, Waiting, print)
     kept = {each.path: each for each in maintenance.folders()}
@@ -66,7 +67,7 @@ def test_the_folder_of_a_job_that_runs_stays_and_others_go(run):
 def test_while_a_model_is_tuned_no_folder_is_deleted(run):
     bundle(TUNED)
     run.begin(Tuning, Tuning, print)
-    maintenance = Maintenance(run)
+    maintenance = Maintenance(run, FakePackages())
     assert {maintenance.delete(kept) for kept in maintenance.folders()} == {"Fine-tune is running."}
     assert len(maintenance.folders()) == 2
 
@@ -74,7 +75,7 @@ def test_while_a_model_is_tuned_no_folder_is_deleted(run):
 def test_what_another_program_deleted_meanwhile_is_a_sentence(run):
     bundle(TUNED)
     Waiting(run.engine.folder)
-    maintenance = Maintenance(run)
+    maintenance = Maintenance(run, FakePackages())
     model, job = maintenance.folders()
     for kept in (model, job):
         maintenance.delete(kept)
@@ -84,7 +85,7 @@ def test_what_another_program_deleted_meanwhile_is_a_sentence(run):
 
 
 def test_the_engine_is_unloaded_unless_it_is_not_loaded_or_works(run):
-    maintenance = Maintenance(run)
+    maintenance = Maintenance(run, FakePackages())
     assert maintenance.why_not_unload() == "The engine is not loaded."
     run.begin(Waiting, Waiting, print)
     run.engine.progress("load", 0.0)
@@ -97,8 +98,19 @@ def test_the_engine_is_unloaded_unless_it_is_not_loaded_or_works(run):
 
 
 def test_a_log_is_saved_or_the_reason_is_given(run, tmp_path):
-    maintenance = Maintenance(run)
+    maintenance = Maintenance(run, FakePackages())
     assert maintenance.suggested_log().name == "MedTL-log.zip"
     assert maintenance.save_log(tmp_path / "log.zip") == f"Saved at {tmp_path / 'log.zip'}."
     assert "jobs.txt" in zipfile.ZipFile(tmp_path / "log.zip").namelist()
     assert "does not exist" in maintenance.save_log(tmp_path / "none" / "log.zip")
+
+
+def test_packages_are_listed_and_stay_while_a_job_runs(run):
+    packages = FakePackages()
+    packages.ours = (Package("timm", "1.0.9", 3_000_000),)
+    maintenance = Maintenance(run, packages)
+    (stored,) = maintenance.stored()
+    assert (stored.kind, stored.name, stored.size) == ("package", "timm", 3_000_000)
+    assert maintenance.why_not_delete(stored) == ""
+    run.engine.state = "busy"
+    assert maintenance.why_not_delete(stored) == "A job is running."

@@ -20,8 +20,8 @@ from medtl.io.into_place import owner_tag
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_image
 from medtl.phantom import head
-from MedTLLib.jobs.programs import program_in
 from MedTLLib.jobs.worker import Worker
+from MedTLLib.packages.programs import program_in
 
 SLICER_TESTS = Path(__file__).resolve().parents[1]
 ROOT = SLICER_TESTS.parents[1]

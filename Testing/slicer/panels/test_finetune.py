@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from panel_user import LESION, MODEL, PHANTOM, paint, tip, voxels
+from panel_user import LESION, MODEL, PHANTOM, paint, tick, tip, voxels
 from PySide6.QtTest import QTest
 from test_module import ENGINE_PYTHON, needs_engine
 from tuning_user import SLICES, TRUTH, TUNED, TuningUser, bundle, record
@@ -21,11 +21,11 @@ from medtl.finetuning.seed import read_seeds
 from medtl.model.card import load_card
 from medtl.model.store import find_model, user_store
 from medtl.phantom import head
-from MedTLLib.jobs import packages
 from MedTLLib.jobs.finetune import round_budget
 from MedTLLib.jobs.worker import Worker
 from MedTLLib.mrml import views
 from MedTLLib.mrml.tags import tag_of
+from MedTLLib.packages import packages
 from MedTLLib.panels.curve import points
 from MedTLLib.seeds import marks
 
@@ -695,12 +695,11 @@ def test_what_a_run_uses_cannot_be_deleted_meanwhile(user):
     user.ui.tuneButton.click()
     user.ui.maintenanceButton.collapsed = False
     for row in range(user.ui.storageTable.rowCount):
-        user.ui.storageTable.selectRow(row)
+        tick(user, row)
         assert not user.ui.deleteButton.enabled
         assert tip(user.ui.deleteButton) == "Fine-tune is running."
     user.worker.tuned()
-    user.ui.storageTable.clearSelection()
-    user.ui.storageTable.selectRow(0)
+    tick(user, 0)
     assert user.ui.deleteButton.enabled
 
 

@@ -17,7 +17,7 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, MODEL, MODULE, PHANTOM, SEGMENT, User, agree, paint, tip, voxels
+from panel_user import LESION, MODEL, MODULE, PHANTOM, SEGMENT, User, agree, paint, tick, tip, voxels
 from tuning_user import TUNED, bundle
 
 from medtl.errors import InputError
@@ -27,7 +27,8 @@ from medtl.model.card import METADATA
 from medtl.model.store import find_model, user_store
 from medtl.phantom import head
 from MedTLLib import panels, samples
-from MedTLLib.jobs import packages
+from MedTLLib.packages import packages
+from MedTLLib.packages.packages import Package
 from MedTLLib.prediction import writer
 
 TRUTH = PHANTOM.labelmap.array > 0
@@ -862,7 +863,7 @@ def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user):
 def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come_with_it_and_their_cards(
     user, monkeypatch, tmp_path
 ):
-    for name in ("platformdirs", "safetensors", "torch", "timm", "monai", "segmentation_models_pytorch"):
+    for name in ("safetensors", "torch", "timm", "monai", "segmentation_models_pytorch"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
     monkeypatch.delenv("MEDTL_HOME")
     user.packages.needed = packages.required()[:2]
@@ -954,6 +955,51 @@ def test_slicer_s_own_packages_change_only_after_a_question_of_its_own(user):
     assert not user.ui.setupBox.visible
 
 
+def test_packages_that_medtl_installed_are_listed_and_those_that_are_ticked_removed(user):
+    user.packages.ours = (Package("timm", "1.0.9", 3_000_000), Package("torch", "2.14.1", 900_000_000))
+    user.ui.maintenanceButton.collapsed = False
+    table = user.ui.storageTable
+    shown = [[table.item(row, column).text() for column in range(3)] for row in range(2)]
+    assert shown == [["package", "timm", "3.0"], ["package", "torch", "900.0"]]
+    assert not user.ui.deleteButton.enabled
+    user.ui.tickPackagesButton.click()
+    assert "903.0 MB" in tip(user.ui.deleteButton)
+    tick(user, 1)
+    asked = agree(True)
+    user.packages.waits = True
+    user.ui.deleteButton.click()
+    assert asked == ["Remove for good, 900.0 MB: torch?"]
+    user.packages.progress("Removing torch… Cancel waits for its end.", None)
+    assert "Removing torch" in user.ui.maintenanceLabel.text
+    assert tip(user.ui.deleteButton) == "Packages are being removed."
+    user.packages.needed = packages.required()[:1]
+    user.packages.done()
+    assert user.packages.removed == ["torch"]
+    assert user.ui.maintenanceLabel.text == "Removed: torch. Restart Slicer if other modules use them."
+    assert table.rowCount == 1
+    assert user.ui.setupBox.visible
+
+
+def test_packages_that_cannot_be_removed_stay_in_the_list_with_the_reason(user):
+    user.packages.ours = (Package("torch", "2.14.1", 900_000_000),)
+    user.ui.maintenanceButton.collapsed = False
+    user.packages.failure = InputError("timm needs torch: tick timm, too, or leave torch.")
+    tick(user, 0)
+    agree(True)
+    user.ui.deleteButton.click()
+    assert user.ui.maintenanceLabel.text == "timm needs torch: tick timm, too, or leave torch."
+    user.packages.failure, user.packages.waits = None, True
+    tick(user, 0)
+    agree(True)
+    user.ui.deleteButton.click()
+    user.packages.error(InputError("torch could not be removed (busy)."))
+    assert user.ui.maintenanceLabel.text == "torch could not be removed (busy)."
+    assert user.ui.storageTable.rowCount == 1
+    user.worker.state = "busy"
+    tick(user, 0)
+    assert tip(user.ui.deleteButton) == "A job is running."
+
+
 def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user):
     user.load()
     user.ui.segmentButton.click()
@@ -961,8 +1007,8 @@ def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user):
     user.ui.maintenanceButton.collapsed = False
     assert user.ui.storageTable.rowCount == 1
     assert not user.ui.deleteButton.enabled
-    assert tip(user.ui.deleteButton) == "Choose an entry of the list."
-    user.ui.storageTable.selectRow(0)
+    assert tip(user.ui.deleteButton) == "Tick what is to be removed."
+    tick(user, 0)
     agree(False, True)
     user.ui.deleteButton.click()
     assert len(list(user.worker.folder.iterdir())) == 1
@@ -1115,7 +1161,7 @@ def test_maintenance_deletes_a_model_and_the_list_knows(user):
     user.load()
     choose(user, "tuned")
     user.ui.maintenanceButton.collapsed = False
-    user.ui.storageTable.selectRow(0)
+    tick(user, 0)
     agree(True)
     user.ui.deleteButton.click()
     assert not folder.exists()

@@ -1,26 +1,24 @@
 """A process that installs packages, as Slicer sees it: started, heard, cancelled; the main thread is never blocked.
 
-What the process does and how it speaks is described in `installer.py`.
+What the process does and how it speaks is described in `medtl/installation`.
 """
 
 import json
 import logging
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import qt
 import slicer.packaging
 from slicer.i18n import tr as _
 
-from medtl.io.into_place import owner_tag, sweep
+from medtl.installation.job import Job
 from medtl.progress import json_line
+from medtl.typed_json import encode
 
-from .worker import PREFIX, find_launcher
-
-SCRIPT = Path(__file__).with_name("installer.py")
+from .programs import engine_environment, find_launcher, new_folder
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +33,7 @@ class Installation:
 
     def __init__(
         self,
-        job: Mapping[str, Any],
+        job: Job,
         on_progress: Callable[[str, float | None], None],
         on_end: Callable[[str, str, str], None],
         command: Sequence[str] | None = None,
@@ -43,9 +41,9 @@ class Installation:
         self._on_progress, self._on_end = on_progress, on_end
         self._unread, self._last_line = b"", ""
         self._answer: tuple[str, str, str] | None = None
-        sweep(Path(tempfile.gettempdir()), PREFIX)
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{owner_tag()}-"))
+        self._folder = new_folder()
         self._process = qt.QProcess()
+        self._process.setProcessEnvironment(engine_environment())
         self._process.connect("readyReadStandardOutput()", self._read)
         self._process.connect("readyReadStandardError()", self._read_stderr)
         self._process.connect("errorOccurred(QProcess::ProcessError)", self._failed)
@@ -54,8 +52,8 @@ class Installation:
         given = command or ([str(launcher)] if launcher else [])
         slicer.packaging._pip_install_in_progress = True  # the only way to tell Slicer
         if given:
-            self._process.start(given[0], [*given[1:], "-u", "-P", str(SCRIPT)])
-            self._process.write(json_line({**job, "folder": str(self._folder)}).encode("ascii"))
+            self._process.start(given[0], [*given[1:], "-u", "-P", "-m", "medtl.installation"])
+            self._process.write(json_line(encode(replace(job, folder=str(self._folder)))).encode("ascii"))
         else:
             qt.QTimer.singleShot(0, lambda: self._end("missing", "", _("PythonSlicer was not found")))
 
@@ -103,6 +101,7 @@ def progress_text(stage: str, what: str) -> str:
         "look": _("Looking for {what}…"),
         "download": _("Downloading {what}…"),
         "try": _("Trying {what}…"),
+        "remove": _("Removing {what}… Cancel waits for its end."),
         "write": _("Writing {what}… Cancel waits for its end."),
     }
     return str(texts[stage].format(what=what))

@@ -1,0 +1,1 @@
+"""The Python packages that the engine needs in Slicer."""
