@@ -23,7 +23,7 @@ LAYERS = (
     {"phantom"},
     {"cases"},
     {"model"},
-    {"channels", "preprocess", "labels", "decision"},
+    {"channels", "preprocess", "labels", "decision", "pack"},
     {"measurement"},
     {"gate", "postprocess", "windows"},
     {"segmentation"},
@@ -80,7 +80,7 @@ WITHIN = {
     ),
     "commands": (
         {"console", "preview"},
-        {"segment", "classify", "evaluate", "finetune", "models", "demo", "doctor"},
+        {"segment", "classify", "evaluate", "finetune", "models", "demo", "doctor", "pack"},
         {"cli"},
     ),
 }
@@ -99,7 +99,7 @@ TORCH_FREE = {
         "phantom",
         "cases",
     ),
-    *("channels", "gate", "labels"),
+    *("channels", "gate", "labels", "pack"),
     *(
         "measurement",
         "worker",
@@ -128,7 +128,7 @@ TORCH_FREE = {
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
     *("commands.evaluate",),
-    *("commands.demo", "commands.preview"),
+    *("commands.demo", "commands.pack", "commands.preview"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib", "MedTLClassifyLib"}
@@ -150,7 +150,7 @@ SLICER_SIDE_MAY = {
         "labels",
     ),
     *("model.card", "model.card_text", "model.files", "model.import_model", "model.series_name"),
-    *("model.store",),
+    *("model.store", "pack"),
     *("finetuning.seed", "classification.report"),
 }
 
