@@ -160,8 +160,8 @@ class FakePackages:
     def missing(self) -> tuple[Requirement, ...]:
         return self.needed
 
-    def plan(self, needed: Sequence[Requirement]) -> str:
-        return packages.plan(needed)
+    def plan(self, needed: Sequence[Requirement], wheels: Path | None = None) -> str:
+        return packages.plan(needed, wheels)
 
     def own_changes(self, needed: Sequence[Requirement]) -> str:
         return self.own
@@ -172,6 +172,7 @@ class FakePackages:
         on_done: Callable[[tuple[str, ...]], None],
         on_error: Callable[[MedTLError], None],
         stop_worker: Callable[[], None],
+        wheels: Path | None = None,
     ) -> Any:
         if self.failure is not None:
             raise self.failure

@@ -2,11 +2,12 @@
 library and pip.
 
 In:  one line, the job as JSON: {"remove", "groups": [{"requirements", "tool", "tested"}], "kept", "wheels", "imports",
-     "longest", "folder"}. The paths to `remove` are put back when the installation fails. The requirements of each
-     group are installed together, by pip or by the `tool` in its place, a package that is fetched into `folder`, a
-     temporary folder; `tested` are versions ("name==1.0") for those that are new. The packages `kept` stay as they are.
-     `wheels` is a folder to install from instead of the network, or null. At the end the `imports`, name of a package
-     to module, are tried. `longest` is how long a path may be, or null. The end of the input cancels.
+     "longest", "folder", "engine"}. The paths to `remove` are put back when the installation fails. The requirements of
+     each group are installed together, by pip or by the `tool` in its place, a package that is fetched into `folder`,
+     a temporary folder; `tested` are versions ("name==1.0") for those that are new. The packages `kept` stay as they
+     are. `wheels` is a pack to install from instead of the network, or null; `engine` is the folder of `medtl`, which
+     unpacks it. At the end the `imports`, name of a package to module, are tried. `longest` is how long a path may be,
+     or null. The end of the input cancels.
 Out: one ASCII JSON object a line: {"stage", "what", "fraction"}, fraction null where it is not known; lines of pip are
      {"log"}. At last {"problem", "what", "reason"}; the problem is "" when all is installed.
 
@@ -88,6 +89,11 @@ class Pip:
             if self._child is not None and not self._writing:
                 self._child.kill()
 
+    def check(self, what: str) -> None:
+        """Raise Problem when it was cancelled."""
+        if self._cancelled:
+            raise Problem("cancelled", what)
+
     def run(
         self,
         arguments: Sequence[str],
@@ -136,8 +142,7 @@ class Pip:
 
     def _start(self, arguments: Sequence[str], stage: str, what: str, writes: bool) -> "subprocess.Popen[str]":
         with self._lock:
-            if self._cancelled:
-                raise Problem("cancelled", what)
+            self.check(what)
             self._writing = writes
             self._child = subprocess.Popen(
                 [sys.executable, "-u", "-P", *arguments],
@@ -165,7 +170,7 @@ class Pip:
 def install(job: Mapping[str, Any], pip: Pip) -> None:
     """Install the groups of requirements. Raises: Problem."""
     folder, site = Path(job["folder"]), Path(sysconfig.get_paths()["purelib"])
-    source = ["--no-index", "--find-links", job["wheels"]] if job["wheels"] else []
+    source = ["--no-index", "--find-links", str(unpacked(job, pip))] if job["wheels"] else []
     with alone(site), put_back_on_failure(map(Path, job["remove"]), site):
         for number, group in enumerate(job["groups"]):
             requirements, what = group["requirements"], ", ".join(map(name_of, group["requirements"]))
@@ -191,6 +196,28 @@ def install(job: Mapping[str, Any], pip: Pip) -> None:
                 pip.run(given, "write", what, writes=True)
             shutil.rmtree(folder / "wheels", ignore_errors=True)
     pip.try_imports(job["imports"])
+
+
+def unpacked(job: Mapping[str, Any], pip: Pip) -> Path:
+    """The folder of wheels of the job's pack, each as it was packed. Raises: Problem."""
+    sys.path.append(job["engine"])
+    from medtl.errors import MedTLError
+    from medtl.pack import unpack
+
+    path, folder, told = Path(job["wheels"]), Path(job["folder"]) / "pack", -1
+
+    def progress(fraction: float) -> None:
+        nonlocal told
+        pip.check(path.name)
+        if (percent := int(100 * fraction)) > told:
+            told = percent
+            say(stage="unpack", what=path.name, fraction=fraction)
+
+    try:
+        unpack(path, folder, progress)
+    except MedTLError as error:
+        raise Problem("pack", path.name, str(error)) from error
+    return folder / "wheels"
 
 
 def constraints_of(requirements: Sequence[str], kept: Sequence[str], tested: Sequence[str]) -> list[str]:

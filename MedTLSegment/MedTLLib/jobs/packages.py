@@ -21,11 +21,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from slicer.i18n import tr as _
 
+import medtl
 from medtl.broken_packages import broken_packages, paths_of
 from medtl.errors import Cancelled, InputError, MedTLError
 from medtl.requirements import System, system_of
 
 from .installation import Installation
+from .offline import check_pack
 from .programs import find_program
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
@@ -58,8 +60,11 @@ class Packages(Protocol):
         """What is not installed or too old; () when the engine can run."""
         ...
 
-    def plan(self, needed: Sequence[Requirement]) -> str:
-        """What the user is asked before it is installed."""
+    def plan(self, needed: Sequence[Requirement], wheels: Path | None = None) -> str:
+        """What the user is asked before it is installed, from a pack where one is given.
+
+        Raises: InputError when the pack does not have it.
+        """
         ...
 
     def own_changes(self, needed: Sequence[Requirement]) -> str:
@@ -80,9 +85,10 @@ class Packages(Protocol):
         on_done: Callable[[tuple[str, ...]], None],
         on_error: Callable[[MedTLError], None],
         stop_worker: Callable[[], None],
+        wheels: Path | None = None,
     ) -> Cancellable | None:
-        """Start to install what is missing; at the end comes `on_done`, with the packages that changed while they were
-        loaded, or `on_error`."""
+        """Start to install what is missing, from a pack where one is given; at the end comes `on_done`, with the
+        packages that changed while they were loaded, or `on_error`."""
         ...
 
 
@@ -122,8 +128,12 @@ def own_changes(needed: Sequence[Requirement]) -> str:
 def plan(needed: Sequence[Requirement], wheels: Path | None = None) -> str:
     """The question for the user: what would be installed, from where, its size and how long it takes.
 
-    `wheels` is a folder of wheels to install from instead of the network.
+    `wheels` is a pack (`medtl.pack`) to install from instead of the network.
+
+    Raises: InputError when the pack does not have it, or cannot be used here.
     """
+    if wheels:
+        check_pack(wheels, needed)
     torch, rest = _parts(needed)
     lines = [_("MedTL computes in its own process. It needs these packages in Slicer's Python:")]
     halves = broken()
@@ -156,15 +166,15 @@ def install(
     on_done: Callable[[tuple[str, ...]], None],
     on_error: Callable[[MedTLError], None],
     stop_worker: Callable[[], None],
-    requirements: Path | str = REQUIREMENTS,
     wheels: Path | None = None,
+    requirements: Path | str = REQUIREMENTS,
     command: Sequence[str] | None = None,
 ) -> Installation | None:
     """Start to install what is missing, to which the user has agreed; None where nothing is.
 
     `on_progress(text, fraction)` tells how far it is. At the end comes `on_done` with the packages that changed while
     they were loaded (where that is not (), Slicer should be restarted when it suits), or `on_error` with Cancelled or
-    an InputError that says what to do. With `wheels`, a folder of wheels, the network is not used. `command` is
+    an InputError that says what to do. With `wheels`, a pack (`medtl.pack`), the network is not used. `command` is
     Slicer's Python; by default it is looked for.
 
     Raises: InputError when an installation cannot succeed.
@@ -200,6 +210,7 @@ def install(
         "wheels": str(wheels) if wheels else None,
         "imports": _modules(requirements),
         "longest": _longest_path(),
+        "engine": str(Path(medtl.__file__).resolve().parents[1]),
     }
     return Installation(job, on_progress, on_end, command)
 
@@ -253,7 +264,7 @@ def _groups(needed: Sequence[Requirement], wheels: Path | None) -> list[dict[str
         return [{"requirements": [str(each) for each in part], "tool": tool, "tested": tested}] if part else []
 
     if wheels:
-        return group(needed, "", ())  # a folder has the versions that it has
+        return group(needed, "", ())  # a pack has the versions that it has
     torch, rest = _parts(needed)
     return [*group(torch, TOOL, ()), *group(rest, "", _tested())]
 
@@ -279,9 +290,7 @@ def _check(needed: Sequence[Requirement], wheels: Path | None) -> None:
         text = _("Expected {disk} free in {folder}, found {free}. Make room and try again.")
         raise InputError(text.format(disk=_size(disk), folder=folder, free=_size(free)))
     if wheels:
-        if not any(wheels.glob("*.whl")):
-            text = _("Expected a folder with wheels (.whl), found none in {folder}. Choose another folder.")
-            raise InputError(text.format(folder=wheels))
+        check_pack(wheels, needed)
     elif _parts(needed)[0] and importlib.util.find_spec("PyTorchUtils") is None:
         raise InputError(
             _("The PyTorch extension is missing. Install it in the Extensions Manager, restart Slicer and try again.")
@@ -290,6 +299,8 @@ def _check(needed: Sequence[Requirement], wheels: Path | None) -> None:
 
 def _problem_text(kind: str, what: str, reason: str) -> str:
     """One sentence for a problem of the installation, with what to do."""
+    if kind == "pack":  # it says all
+        return reason
     advice = {
         "network": _("The server cannot be reached. Check the network and its proxy and try again."),
         "proxy": _(
