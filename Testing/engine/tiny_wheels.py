@@ -22,13 +22,15 @@ def wheel(
     tag: str = "py3-none-any",
     extras: Sequence[str] = (),
     code: str = "",
+    main: str = "",
 ) -> Path:
-    """Write the wheel of a package with one module, and give its path."""
+    """Write the wheel of a package with one module, and give its path; `main` is what it does as a program."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "License: MIT"]
     lines += [f"Provides-Extra: {extra}" for extra in extras] + [f"Requires-Dist: {each}" for each in requires]
     files = {
+        f"{module}/__main__.py": main,
         f"{module}/__init__.py": code or f"version = {version!r}\n",
         f"{info}/METADATA": "\n".join(lines) + "\n",
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",

@@ -10,7 +10,6 @@ import sysconfig
 import tempfile
 import tomllib
 import venv
-import zipfile
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -317,13 +316,6 @@ def test_the_plan_says_what_comes_from_where_and_what_it_costs(
     assert "minutes" in text
 
 
-def test_the_plan_of_a_folder_downloads_nothing(site: Site, tmp_path: Path) -> None:
-    text = packages.plan(packages.missing(), wheels=tmp_path)
-    assert text.count(f"from {tmp_path}") == 2
-    assert "nothing is downloaded" in text
-    assert "pypi.org" not in text
-
-
 def test_torch_is_installed_first_by_the_tool_of_its_extension_and_nothing_is_imported(site: Site) -> None:
     site.add("SimpleITK", "2.5.7")
     assert site.install() == ()
@@ -581,45 +573,3 @@ def test_too_long_paths_are_refused_before_a_file_is_written(site: Site, monkeyp
     with pytest.raises(InputError, match=r"259 are allowed.*folder with a short name.*LongPathsEnabled to 1"):
         site.install()
     assert not list(site.folder.glob("*.dist-info"))
-
-
-def wheel(folder: Path, name: str, version: str, requires: str = "") -> None:
-    """Write a wheel of a package with one module."""
-    module = name.replace("-", "_")
-    info = f"{module}-{version}.dist-info"
-    needed = f"Requires-Dist: {requires}\n" if requires else ""
-    files = {
-        f"{module}/__init__.py": f"version = {version!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needed}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    with zipfile.ZipFile(folder / f"{module}-{version}-py3-none-any.whl", "w") as archive:
-        for file, text in files.items():
-            archive.writestr(file, text)
-        archive.writestr(f"{info}/RECORD", "".join(f"{file},,\n" for file in (*files, f"{info}/RECORD")))
-
-
-def test_a_folder_of_wheels_is_installed_by_pip_without_network_or_extension(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pip is the real one, that of this Python."""
-    import pip
-
-    shutil.rmtree(site.pip / "pip")
-    (site.pip / "pip").symlink_to(Path(pip.__file__).parent)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.delitem(sys.modules, "PyTorchUtils")
-    wheels = tmp_path / "a folder"
-    wheels.mkdir()
-    with pytest.raises(InputError, match=r"Expected a folder with wheels .* found none in .*a folder"):
-        site.install(wheels=wheels)
-    for name in ("torchvision", *REST):
-        wheel(wheels, name, "99.0", requires="torch>=2" if name == "torchvision" else "")
-    with pytest.raises(InputError, match=r"could not be installed \(Could not find a version .* torch"):
-        site.install(wheels=wheels)
-    assert not list(site.folder.glob("*.dist-info"))
-    wheel(wheels, "torch", "99.0")
-    site.error = None
-    site.install(wheels=wheels)
-    assert packages.missing() == ()
-    assert (site.folder / "torch" / "__init__.py").read_text() == "version = '99.0'\n"
