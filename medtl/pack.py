@@ -51,7 +51,7 @@ PLATFORMS = {
         LINUX, "linux", "x86_64", (*(f"manylinux_2_{n}_x86_64" for n in range(28, 4, -1)), "manylinux2014_x86_64")
     ),
     "windows": Platform(WINDOWS, "win32", "AMD64", ("win_amd64",)),
-    "macos-x86_64": Platform(X86_MAC, "darwin", "x86_64", ("macosx_14_0_x86_64",)),
+    "macos-x86_64": Platform(X86_MAC, "darwin", "x86_64", ("macosx_12_0_x86_64",)),
     "macos-arm64": Platform(ARM_MAC, "darwin", "arm64", ("macosx_14_0_arm64",)),
 }
 

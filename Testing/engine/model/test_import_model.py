@@ -24,6 +24,8 @@ from medtl.model.import_model import import_model
 from medtl.model.networks import build
 from medtl.model.nnunet import DATASET, PLANS, ImportOptions
 
+pytestmark = pytest.mark.pickles
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
