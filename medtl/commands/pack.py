@@ -11,6 +11,7 @@ import html
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -34,7 +35,7 @@ from ..io.into_place import already_exists, check_parent
 from ..io.write import write_whole
 from ..model.files import read_text_file
 from ..model.store import export_bundle, list_models
-from ..pack import FORMAT, MANIFEST, PLATFORMS, Pack, PackedFile, Platform
+from ..pack import BLOCK, FORMAT, MANIFEST, PLATFORMS, Pack, PackedFile, Platform
 from ..progress import Progress, no_progress
 from ..typed_json import encode
 
@@ -133,7 +134,8 @@ def make_pack(
         with zipfile.ZipFile(part, "w") as archive:  # wheels are compressed already
             for number, name in enumerate((MANIFEST, *files)):
                 progress("write", number / len(files))
-                archive.write(folder / name, name)
+                with (folder / name).open("rb") as stream, archive.open(name, "w", force_zip64=True) as out:
+                    shutil.copyfileobj(stream, out, BLOCK)
         return pack
 
     return write_whole(output, write, force)

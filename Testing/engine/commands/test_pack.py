@@ -123,7 +123,7 @@ def test_a_disk_that_gets_full_leaves_the_pack_that_was_there(index, tmp_path, m
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as context:
-        context.setattr(zipfile.ZipFile, "write", full)
+        context.setattr(pack.shutil, "copyfileobj", full)
         assert main([*arguments, "--force"]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert out.read_text() == "older"
