@@ -1,5 +1,7 @@
 # make demo     segment a synthetic head with a known lesion (or CASE=path) into demo/
 # make test     all tests: the engine's (test-engine) and the Slicer side's on a stand-in for Slicer (test-slicer)
+# make test-oldest    the engine's with the lowest versions that pyproject.toml allows on any system: those for Macs with
+#               x86_64, PyTorch 2.1 with numpy 1.26 and MONAI 1.4, on Python 3.11, for which they have wheels everywhere
 # make check    format, lint, spelling and types
 # make audit    published faults of the tested versions, by pip-audit: it needs pypi.org's advisories
 # make constraints    the files of tested versions with their hashes anew, from pyproject.toml
@@ -19,13 +21,15 @@ CT ?=
 PY := .venv/bin/python
 SLICER_PY := .venv-slicer/bin/python
 SLICER_NEXT_PY := .venv-slicer-next/bin/python
+OLDEST_PY := .venv-oldest/bin/python
+UV := .venv-supply/bin/uv
 SLICER_PACKAGES := "PySide6-Essentials>=6.7" "numpy>=1.26" "pytest>=8.0" "SimpleITK>=2.5.7" "pydicom>=3.0.2" "pillow>=12.3" \
 	"scipy>=1.11" packaging cmake jsonschema
 # Tested versions with hashes: for users and Slicer, and with the tools of development. Without torch and what only it
 # needs: these are installed first, in builds that differ by platform and index.
 CONSTRAINTS := MedTLSegment/Resources/constraints.txt
 DEV_CONSTRAINTS := Testing/constraints.txt
-COMPILE = .venv-supply/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-annotate \
+COMPILE = $(UV) pip compile pyproject.toml --quiet --universal --generate-hashes --no-annotate \
 	--no-emit-package torch --no-emit-package torchvision --custom-compile-command "make constraints"
 NNUNET_PY := $(or $(NNUNET_PYTHON),.venv-nnunet/bin/python)
 # What the tests of the Slicer side run under: the worker that they start is the engine's, in its own environment.
@@ -41,7 +45,7 @@ find_python = python=; for p in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12
 	  exit 1; \
 	fi
 
-.PHONY: setup demo test test-engine test-slicer test-slicer-next check audit constraints format bench bench-nnunet clean
+.PHONY: setup demo test test-engine test-slicer test-slicer-next test-oldest check audit constraints format bench bench-nnunet clean
 
 setup: .venv/.ready
 
@@ -61,6 +65,15 @@ setup: .venv/.ready
 .venv-supply/.ready:
 	@$(find_python); "$$python" -m venv .venv-supply
 	.venv-supply/bin/python -m pip install --quiet uv pip-audit
+	@touch $@
+
+# uv computes the versions: the lowest of what pyproject.toml names, and of what these need in turn the newest that fit.
+.venv-oldest/.ready: .venv-supply/.ready pyproject.toml
+	$(UV) venv --quiet --clear --no-python-downloads --python "$(or $(PYTHON),3.11)" .venv-oldest
+	$(UV) pip compile pyproject.toml --quiet --extra dev --resolution lowest-direct --only-binary :all: --no-annotate \
+	  --no-header --python $(OLDEST_PY) --python-platform x86_64-apple-darwin --output-file .venv-oldest/versions.txt
+	$(UV) pip install --quiet --no-config --python $(OLDEST_PY) -r .venv-oldest/versions.txt
+	$(UV) pip install --quiet --no-config --python $(OLDEST_PY) --no-deps --editable .
 	@touch $@
 
 # Slicer's own MRML and Qt; no torch, so that it never loads in Slicer's process.
@@ -98,6 +111,10 @@ test-slicer: .venv-slicer/.ready .venv/.ready
 test-slicer-next: .venv-slicer-next/.ready .venv/.ready
 	$(SLICER_ENV) $(SLICER_NEXT_PY) -m pytest Testing/slicer
 
+# Old packages warn of what became deprecated after them: no fault here.
+test-oldest: .venv-oldest/.ready
+	$(OLDEST_PY) -m pytest -W default
+
 check: .venv/.ready
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
@@ -125,5 +142,5 @@ bench-nnunet: .venv/.ready $(if $(NNUNET_PYTHON),,.venv-nnunet/.ready)
 	$(PY) Testing/benchmarks/nnunet.py --nnunet $(NNUNET_PY) --models "$(NNUNET_MODELS)" --ct "$(CT)" --work build/nnunet
 
 clean:
-	rm -rf .venv .venv-slicer .venv-slicer-next .venv-supply .venv-nnunet demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-slicer .venv-slicer-next .venv-supply .venv-nnunet .venv-oldest demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find medtl Testing -name __pycache__ -type d -prune -exec rm -rf {} +

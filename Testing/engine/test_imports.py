@@ -24,7 +24,7 @@ LAYERS = (
     {"phantom"},
     {"cases"},
     {"model"},
-    {"channels", "preprocess", "labels", "decision"},
+    {"channels", "preprocess", "labels", "decision", "pack"},
     {"measurement"},
     {"gate", "postprocess", "windows"},
     {"segmentation"},
@@ -83,7 +83,7 @@ WITHIN = {
     ),
     "commands": (
         {"console", "preview"},
-        {"segment", "classify", "evaluate", "finetune", "models", "demo", "doctor", "environment"},
+        {"segment", "classify", "evaluate", "finetune", "models", "demo", "doctor", "environment", "pack"},
         {"repair"},
         {"cli"},
     ),
@@ -105,7 +105,7 @@ TORCH_FREE = {
         "phantom",
         "cases",
     ),
-    *("channels", "gate", "labels"),
+    *("channels", "gate", "labels", "pack"),
     *(
         "measurement",
         "worker",
@@ -134,7 +134,7 @@ TORCH_FREE = {
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
     *("commands.evaluate",),
-    *("commands.demo", "commands.preview"),
+    *("commands.demo", "commands.pack", "commands.preview"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib", "MedTLClassifyLib"}
@@ -164,7 +164,7 @@ SLICER_SIDE_MAY = {
         "labels",
     ),
     *("model.card", "model.card_text", "model.files", "model.import_model", "model.series_name"),
-    *("model.store",),
+    *("model.store", "pack"),
     *("finetuning.seed", "classification.report"),
     *("installation.install", "installation.job", "installation.record"),
 }

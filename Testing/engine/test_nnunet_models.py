@@ -12,6 +12,8 @@ from medtl.model.bundle import load_model
 from medtl.model.import_model import import_model
 from medtl.segmentation import segment
 
+pytestmark = pytest.mark.pickles
+
 NNUNET = Path(__file__).resolve().parents[3] / "shared" / "nnunet"
 IMAGES = {
     "t2-3d": ("Brats18_CBICA_ABM_1_0000",),

@@ -614,6 +614,7 @@ def test_an_option_that_is_unknown_or_of_a_wrong_type_is_refused(
     assert engine.loads == []
 
 
+@pytest.mark.pickles
 def test_a_model_is_imported_with_the_choices_of_the_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
     from small_results import write_results  # here, because each worker of these tests imports this file

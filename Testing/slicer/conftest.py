@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 TESTING = Path(__file__).resolve().parents[1]
-sys.path += [str(TESTING), str(TESTING / "slicer")]
+sys.path += [str(TESTING), str(TESTING / "slicer"), str(TESTING / "engine")]
 for module in ("MedTLSegment", "MedTLClassify"):
     sys.path.append(str(TESTING.parent / module))  # as Slicer does with the folder of every module
 

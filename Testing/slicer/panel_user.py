@@ -189,8 +189,8 @@ class FakePackages:
     def missing(self) -> tuple[Requirement, ...]:
         return self.needed
 
-    def plan(self, needed: Sequence[Requirement]) -> str:
-        return packages.plan(needed)
+    def plan(self, needed: Sequence[Requirement], pack: Path | None = None) -> str:
+        return packages.plan(needed, pack)
 
     def own_changes(self, needed: Sequence[Requirement]) -> str:
         return self.own
@@ -201,6 +201,7 @@ class FakePackages:
         on_done: Callable[[tuple[str, ...]], None],
         on_error: Callable[[MedTLError], None],
         stop_worker: Callable[[], None],
+        pack: Path | None = None,
     ) -> Any:
         if self.failure is not None:
             raise self.failure

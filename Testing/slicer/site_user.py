@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import venv
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -100,19 +99,3 @@ class Site:
 
 def names(requirements: Any) -> list[str]:
     return [each.name for each in requirements]
-
-
-def wheel(folder: Path, name: str, version: str, requires: str = "") -> None:
-    """Write a wheel of a package with one module."""
-    module = name.replace("-", "_")
-    info = f"{module}-{version}.dist-info"
-    needed = f"Requires-Dist: {requires}\n" if requires else ""
-    files = {
-        f"{module}/__init__.py": f"version = {version!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needed}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    with zipfile.ZipFile(folder / f"{module}-{version}-py3-none-any.whl", "w") as archive:
-        for file, text in files.items():
-            archive.writestr(file, text)
-        archive.writestr(f"{info}/RECORD", "".join(f"{file},,\n" for file in (*files, f"{info}/RECORD")))

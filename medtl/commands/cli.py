@@ -5,6 +5,7 @@ Results go to standard output, warnings and errors to standard error. torch is i
 """
 
 import argparse
+import re
 import sys
 from typing import Any, TextIO
 
@@ -20,6 +21,7 @@ from .console import (
     print_error,
     print_json,
     print_lines,
+    print_messages,
     print_warnings,
     result_stream,
     run_command,
@@ -87,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_force(sub)
     sub = verb(phantom, "phantom", "Write a synthetic head with a known lesion.")
     sub.add_argument("folder", type=path_argument, metavar="DIR")
+    add_pack(verb(pack, "pack", "Collect what a computer without network needs to install MedTL's packages."))
     add_doctor(verb(doctor, "doctor", "Show what is installed, what is used and what is broken."))
     return parser
 
@@ -244,6 +247,22 @@ def add_doctor(sub: argparse.ArgumentParser) -> None:
     add_json(sub)
 
 
+def add_pack(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl pack`."""
+    from ..pack import PLATFORMS, this_platform
+
+    sub.epilog = "pip fetches the packages: its settings (index, proxy) hold, such as PIP_EXTRA_INDEX_URL for another "
+    sub.epilog += "build of PyTorch. In 3D Slicer: MedTL Segment, Install from folder or zip."
+    sub.add_argument("--output", required=True, type=path_argument, metavar="FILE.zip")
+    here = this_platform()
+    text = f"of that computer, {', '.join(PLATFORMS)}" + (f" (default: this one's, {here})" if here else "")
+    sub.add_argument("--platform", choices=tuple(PLATFORMS), default=here, required=here is None, help=text)
+    text = "version of that computer's Python (default: 3.12, that of 3D Slicer 5.12)"
+    sub.add_argument("--python", type=python_version, default="3.12", metavar="3.12", help=text)
+    sub.add_argument("--no-torch", action="store_true", help="leave PyTorch out, which is installed there already")
+    add_force(sub)
+
+
 def add_reading(sub: argparse.ArgumentParser) -> None:
     """Add --data-outside, which every command that reads images has."""
     text = "read detached data files that lie outside the folder of their header"
@@ -278,6 +297,13 @@ def positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
     return int(text)
+
+
+def python_version(text: str) -> str:
+    """The version of Python that the text states, as 3.12."""
+    if re.fullmatch(r"3\.\d{1,2}", text) is None:
+        raise argparse.ArgumentTypeError(f"expected a version of Python such as 3.12, found {text!r}")
+    return text
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
@@ -358,6 +384,22 @@ def phantom(args: argparse.Namespace, out: TextIO) -> int:
     from ..phantom import write
 
     print_lines(out, write(args.folder))
+    return 0
+
+
+def pack(args: argparse.Namespace, out: TextIO) -> int:
+    """Write a pack and print its path; what is in it is said on standard error."""
+    from .pack import Target, make_pack
+
+    progress = TerminalProgress()
+    try:
+        made = make_pack(args.output, Target(args.platform, args.python), not args.no_torch, args.force, progress)
+    finally:
+        progress.close()
+    print_messages(
+        f"{len(made.packages)} packages, {made.size / 1e6:.0f} MB, for {made.platform}, Python {made.python}"
+    )
+    print_lines(out, args.output)
     return 0
 
 

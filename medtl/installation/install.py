@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from ..errors import MedTLError
+from ..pack import unpack
 from .job import Group, Job
 from .pip import Pip, Problem
 from .record import read_record, recorded, write_record
@@ -19,16 +21,30 @@ from .wheels import check_disk, fetch, files_of, too_long
 def install(job: Job, pip: Pip) -> None:
     """Do the job. Raises: Problem."""
     site, before = Path(sysconfig.get_paths()["purelib"]), installed_versions()
+    source = ["--no-index", "--find-links", str(unpacked(job, pip))] if job.pack else []
     with alone(site), put_back_on_failure(map(Path, job.remove), site):
         if job.uninstall:
             uninstall(job.uninstall, site, pip)
         for number, group in enumerate(job.groups):
-            install_group(group, Path(job.folder) / str(number), job, site, before, pip)
+            install_group(group, Path(job.folder) / str(number), source, job, site, before, pip)
     pip.try_imports(job.imports)
 
 
-def install_group(group: Group, folder: Path, job: Job, site: Path, before: Mapping[str, str], pip: Pip) -> None:
-    """Install the requirements of a group; `before` are the versions from before the job. Raises: Problem."""
+def unpacked(job: Job, pip: Pip) -> Path:
+    """The folder of wheels of the job's pack, each as it was packed. Raises: Problem."""
+    path, folder = Path(job.pack or ""), Path(job.folder) / "pack"
+    try:
+        unpack(path, folder, lambda fraction: pip.step("unpack", path.name, fraction))
+    except MedTLError as error:
+        raise Problem("pack", path.name, str(error)) from error
+    return folder / "wheels"
+
+
+def install_group(
+    group: Group, folder: Path, source: Sequence[str], job: Job, site: Path, before: Mapping[str, str], pip: Pip
+) -> None:
+    """Install the requirements of a group; `source` tells pip where it looks, `before` are the versions from before the
+    job. Raises: Problem."""
     folder.mkdir()
     what = ", ".join(map(name_of, group.requirements))
     tool = None
@@ -40,7 +56,7 @@ def install_group(group: Group, folder: Path, job: Job, site: Path, before: Mapp
     lines = constraints_of(group.requirements, job.kept, group.tested)
     constraints.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     asked = ["install", "--dry-run", "--report", str(report), "--only-binary", ":all:", "-c", str(constraints)]
-    asked += ["--no-index", "--find-links", job.wheels] if job.wheels else []
+    asked += source
     asked += ["--index-url", group.index] if group.index else []
     pip.run([*asked, *group.requirements, *group.beside], "look", what, tool, report)
     items = json.loads(report.read_text(encoding="utf-8"))["install"]

@@ -23,7 +23,7 @@ class Group:
 class Job:
     """The paths to `remove` are put back when the rest fails; the packages to `uninstall` go for good, by pip.
 
-    The packages `kept` stay as they are. `wheels` is a folder to install from instead of the network. At the end the
+    The packages `kept` stay as they are. `pack` (`medtl.pack`) is installed from instead of the network. At the end the
     `imports`, name of a package to module, are tried. `longest` is how long a path may be. `folder` is a temporary
     folder.
     """
@@ -32,7 +32,7 @@ class Job:
     uninstall: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
     kept: tuple[str, ...] = ()
-    wheels: str | None = None
+    pack: str | None = None
     imports: Mapping[str, str] = field(default_factory=dict)
     longest: int | None = None
     folder: str = ""

@@ -54,6 +54,7 @@ class Pip:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
         self._writing = self._cancelled = False
+        self._told = ("", -1)
 
     def cancel(self) -> None:
         """End the running command, unless it writes packages, and run none after it."""
@@ -61,6 +62,15 @@ class Pip:
             self._cancelled = True
             if self._child is not None and not self._writing:
                 self._child.kill()
+
+    def step(self, stage: str, what: str, fraction: float) -> None:
+        """Tell how far a step is that is none of pip. Raises: Problem when it was cancelled."""
+        if self._cancelled:
+            raise Problem("cancelled", what)
+        percent = int(100 * fraction)
+        if (stage, percent) != self._told:
+            self._told = stage, percent
+            self._say(stage=stage, what=what, fraction=fraction)
 
     def run(
         self,

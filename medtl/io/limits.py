@@ -3,18 +3,22 @@
 import io
 import os
 import stat
+import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from ..errors import InputError
+from ..errors import InputError, ModelError
 
 LARGEST_HEADER = 4 << 20  # bytes of a text header
 MOST_LINES = 65_536  # lines of a text header, and data files that it names
 LARGEST_DATA = 16 << 30  # bytes of voxels of one volume in memory
 LARGEST_TABLE = 4_000_000  # bytes of a zip's list of members, some 40,000 of them
+# What zipfile raises for a damaged or hostile file.
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, ValueError, LookupError, EOFError)
 
 
 def check_regular(path: Path) -> None:
@@ -37,6 +41,32 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     with _BoundedReads(path) as stream, zipfile.ZipFile(stream) as archive:
         stream.bounded = False
         yield archive
+
+
+def members_of(archive: zipfile.ZipFile, source: Path) -> list[zipfile.ZipInfo]:
+    """The files of a zip, all checked.
+
+    Raises: ModelError as `check_member` does, or when two have one name.
+    """
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    for member in members:
+        check_member(member, source)
+    if len({str(PurePosixPath(member.filename)).casefold() for member in members}) < len(members):
+        raise ModelError(f"{source} holds two files of one name. Do not trust it.")
+    return members
+
+
+def check_member(member: zipfile.ZipInfo, source: Path) -> None:
+    """Raise ModelError when a file of a zip leads out of it, is a link, or is packed in a way whose unpacking
+    has no bound."""
+    path = PurePosixPath(member.filename.replace("\\", "/"))
+    link = stat.S_ISLNK(member.external_attr >> 16)
+    if path.is_absolute() or ".." in path.parts or ":" in member.filename or link:
+        raise ModelError(f"{source} holds {member.filename[:80]!r}, which leads out of it. Do not trust it.")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ModelError(
+            f"Expected a zip whose files are stored or deflated, {source} has another compression. Pack it again."
+        )
 
 
 class _BoundedReads(io.FileIO):

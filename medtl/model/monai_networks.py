@@ -6,6 +6,7 @@ volumes, and slices with `spatial_dims` 2.
 """
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -199,9 +200,11 @@ class SwinUnetr3d(Network):
         use_v2: bool = False,
     ) -> None:
         super().__init__()
+        size: Any = {"img_size": 64} if "img_size" in signature(SwinUNETR).parameters else {}  # MONAI 1.4 asks for it
         self.swin = SwinUNETR(
-            in_channels,
-            out_channels,
+            **size,
+            in_channels=in_channels,
+            out_channels=out_channels,
             spatial_dims=spatial_dims,
             depths=depths,
             num_heads=num_heads,

@@ -14,10 +14,8 @@ import json
 import os
 import re
 import stat
-import struct
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from typing import IO
 
 from ..errors import InputError, ModelError
 from ..io.into_place import already_exists, move_into_place, temporary_folder
-from ..io.limits import open_zip
+from ..io.limits import BAD_ZIP, members_of, open_zip
 from ..progress import Progress, no_progress
 from ..typed_json import encode
 from .card import (
@@ -396,38 +394,12 @@ def paths_in(source: Path) -> tuple[PurePosixPath, ...]:
         return tuple(PurePosixPath(member.filename) for member in members_of(archive, source))
 
 
-def members_of(archive: zipfile.ZipFile, source: Path) -> list[zipfile.ZipInfo]:
-    """The files of a zip, all checked.
-
-    Raises: ModelError as `check_member` does, or when two have one name.
-    """
-    members = [member for member in archive.infolist() if not member.is_dir()]
-    for member in members:
-        check_member(member, source)
-    if len({str(PurePosixPath(member.filename)).casefold() for member in members}) < len(members):
-        raise ModelError(f"{source} holds two files of one name. Do not trust it.")
-    return members
-
-
-def check_member(member: zipfile.ZipInfo, source: Path) -> None:
-    """Raise ModelError when a file of a zip leads out of the bundle, is a link, or is packed in a way whose unpacking
-    has no bound."""
-    path = PurePosixPath(member.filename.replace("\\", "/"))
-    link = stat.S_ISLNK(member.external_attr >> 16)
-    if path.is_absolute() or ".." in path.parts or ":" in member.filename or link:
-        raise ModelError(f"{source} holds {member.filename[:80]!r}, which leads out of the bundle. Do not trust it.")
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ModelError(
-            f"Expected a zip whose files are stored or deflated, {source} has another compression. Pack it again."
-        )
-
-
 @contextmanager
 def bad_zips(source: Path) -> Iterator[None]:
     """Turn what zipfile raises for a damaged or hostile file into a ModelError."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, ValueError, LookupError, EOFError) as error:
+    except BAD_ZIP as error:
         raise ModelError(
             f"Expected a bundle folder or a zip, {source} is neither ({reason_of(error)}). Download it again."
         ) from error

@@ -45,14 +45,14 @@ def install(
     on_done: Callable[[tuple[str, ...]], None],
     on_error: Callable[[MedTLError], None],
     stop_worker: Callable[[], None],
-    wheels: Path | None = None,
+    pack: Path | None = None,
     command: Sequence[str] | None = None,
 ) -> Installation | None:
     """Start to install what is missing, to which the user has agreed; None where nothing is.
 
     `on_progress(text, fraction)` tells how far it is. At the end comes `on_done` with the packages that changed while
     they were loaded (where that is not (), Slicer should be restarted when it suits), or `on_error` with Cancelled or
-    an InputError that says what to do. With `wheels`, a folder of wheels, the network is not used. `command` is
+    an InputError that says what to do. With `pack` (`medtl.pack`), the network is not used. `command` is
     Slicer's Python; by default it is looked for.
 
     Raises: InputError when an installation cannot succeed.
@@ -60,7 +60,7 @@ def install(
     needed = missing()
     if not needed:
         return None
-    check(needed, wheels)
+    check(needed, pack)
     stop_worker()  # Windows does not replace a library in use
     before, halves = installed_versions(), broken()
     not_importable.clear()
@@ -83,9 +83,9 @@ def install(
     folder = Path(sysconfig.get_paths()["purelib"])
     job = Job(
         remove=tuple(str(path) for name in halves for path in paths_of(name, folder)),
-        groups=groups(needed, wheels),
+        groups=groups(needed, pack),
         kept=KEPT,
-        wheels=str(wheels) if wheels else None,
+        pack=str(pack) if pack else None,
         imports=modules(),
         longest=longest_path(),
     )
@@ -118,12 +118,12 @@ def longest_path() -> int | None:
     return None if allowed else WINDOWS_PATH
 
 
-def groups(needed: Sequence[Requirement], wheels: Path | None) -> tuple[Group, ...]:
+def groups(needed: Sequence[Requirement], pack: Path | None) -> tuple[Group, ...]:
     """What is installed together, in order. A torch that is there stays and has to fit a new torchvision, and the
     other way round."""
     torch, rest = parts_of(needed)
-    if wheels:
-        return (Group(tuple(map(str, needed))),)  # a folder has the versions that it has
+    if pack:
+        return (Group(tuple(map(str, needed))),)  # a pack has the versions that it has
     there = installed_versions()
     beside = [f"{name}=={there[name]}" for name in TORCH if name in there and name not in [r.name for r in torch]]
     parts = (Group(tuple(map(str, torch)), TOOL, beside=tuple(beside)), Group(tuple(map(str, rest)), tested=tested()))

@@ -1,6 +1,7 @@
 """What the panels use of the engine's packages, and what tests put in its place."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from packaging.requirements import Requirement
@@ -34,8 +35,11 @@ class Packages(Protocol):
         """What is not installed or too old; () when the engine can run."""
         ...
 
-    def plan(self, needed: Sequence[Requirement]) -> str:
-        """What the user is asked before it is installed."""
+    def plan(self, needed: Sequence[Requirement], pack: Path | None = None) -> str:
+        """What the user is asked before it is installed, from a pack where one is given.
+
+        Raises: InputError when the pack does not have it.
+        """
         ...
 
     def own_changes(self, needed: Sequence[Requirement]) -> str:
@@ -71,7 +75,8 @@ class Packages(Protocol):
         on_done: Callable[[tuple[str, ...]], None],
         on_error: Callable[[MedTLError], None],
         stop_worker: Callable[[], None],
+        pack: Path | None = None,
     ) -> Cancellable | None:
-        """Start to install what is missing; at the end comes `on_done`, with the packages that changed while they were
-        loaded, or `on_error`."""
+        """Start to install what is missing, from a pack where one is given; at the end comes `on_done`, with the
+        packages that changed while they were loaded, or `on_error`."""
         ...

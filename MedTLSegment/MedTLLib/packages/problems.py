@@ -16,6 +16,7 @@ from medtl.errors import InputError
 
 from .consent import costs, size_text
 from .needed import parts_of
+from .offline import check_pack
 
 
 def check_free_to_change() -> None:
@@ -26,7 +27,7 @@ def check_free_to_change() -> None:
         raise InputError(_("Another installation of Python packages is running. Wait for its end and try again."))
 
 
-def check(needed: Sequence[Requirement], wheels: Path | None) -> None:
+def check(needed: Sequence[Requirement], pack: Path | None) -> None:
     """Raises: InputError when an installation cannot succeed, so the user is not asked for nothing."""
     check_free_to_change()
     folder = Path(sysconfig.get_paths()["purelib"])
@@ -43,10 +44,8 @@ def check(needed: Sequence[Requirement], wheels: Path | None) -> None:
     if free < disk:
         text = _("Expected {disk} free in {folder}, found {free}. Make room and try again.")
         raise InputError(text.format(disk=size_text(disk), folder=folder, free=size_text(free)))
-    if wheels:
-        if not any(wheels.glob("*.whl")):
-            text = _("Expected a folder with wheels (.whl), found none in {folder}. Choose another folder.")
-            raise InputError(text.format(folder=wheels))
+    if pack:
+        check_pack(pack, needed)
     elif parts_of(needed)[0] and importlib.util.find_spec("PyTorchUtils") is None:
         raise InputError(
             _("The PyTorch extension is missing. Install it in the Extensions Manager, restart Slicer and try again.")
@@ -55,6 +54,8 @@ def check(needed: Sequence[Requirement], wheels: Path | None) -> None:
 
 def problem_text(kind: str, what: str, reason: str, removal: bool = False) -> str:
     """One sentence for a problem of the installation, or of the removal, with what to do."""
+    if kind == "pack":  # its error says what to do
+        return reason
     advice = {
         "network": _("The server cannot be reached. Check the network and its proxy and try again."),
         "proxy": _(

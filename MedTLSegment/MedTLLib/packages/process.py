@@ -98,6 +98,7 @@ class Installation:
 def progress_text(stage: str, what: str) -> str:
     """The sentence for a stage of the installation."""
     texts = {
+        "unpack": _("Checking and unpacking {what}…"),
         "look": _("Looking for {what}…"),
         "download": _("Downloading {what}…"),
         "try": _("Trying {what}…"),

@@ -1,10 +1,13 @@
 """The set-up page: what is missing, its size, and one button; it replaces the button of the job."""
 
+from pathlib import Path
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
 from medtl.errors import MedTLError
+from MedTLLib.packages.offline import source_of
 from MedTLLib.packages.packages import Cancellable, Packages
 
 from .form import confirm, enable, showText
@@ -23,6 +26,7 @@ class SetupPanel:
         self._failures = len(panel.run.failures)
         panel.run.observe(self.onJob)
         ui.setupButton.connect("clicked()", self.onInstall)
+        ui.setupPackButton.connect("clicked()", self.onPack)
         ui.setupCancelButton.connect("clicked()", self.onCancel)
         self.showMessage("")
         self.check()
@@ -40,9 +44,9 @@ class SetupPanel:
     def update(self) -> None:
         """Show whether packages are being installed."""
         running = self.installation is not None
-        enable(
-            self.ui.setupButton, _("Packages are being installed.") if running else "", _("Install what is missing.")
-        )
+        reason = _("Packages are being installed.") if running else ""
+        enable(self.ui.setupButton, reason, _("Install what is missing."))
+        enable(self.ui.setupPackButton, reason, _("Without network: install from what the command medtl pack made."))
         self.ui.setupCancelButton.visible = self.ui.setupProgressBar.visible = running
         self.ui.setupCancelButton.enabled = running
 
@@ -53,16 +57,35 @@ class SetupPanel:
             self.packages.try_imports(self.check)
         self._failures = len(failures)
 
+    def onPack(self) -> None:
+        """Install from the pack that the user chooses, a .zip or the pack.json of its folder, after asking."""
+        kinds = _("Pack ({patterns})").format(patterns="*.zip pack.json")
+        chosen = qt.QFileDialog.getOpenFileName(self.ui.setupPackButton, _("Install from folder or zip"), "", kinds)
+        if not chosen:
+            return
+        pack = source_of(chosen)
+        try:
+            question = self.packages.plan(self.packages.missing(), pack)
+        except MedTLError as error:
+            self.showMessage(str(error))
+            return
+        if confirm(question):
+            self.install(pack)
+
     def onInstall(self) -> None:
-        """Start to install."""
+        """Install from the network. Slicer's own packages change only after a question of its own."""
         own = self.packages.own_changes(self.packages.missing())
         if own and not confirm(own + " " + _("Install?")):
             self.showMessage(_("Nothing was installed."))
             return
+        self.install(None)
+
+    def install(self, pack: Path | None) -> None:
+        """Start to install, from a pack or from the network."""
         self.showProgress(_("Installing…"), None)
         stop = self.panel.run.engine.stop
         try:
-            self.installation = self.packages.install(self.showProgress, self.onDone, self.onError, stop)
+            self.installation = self.packages.install(self.showProgress, self.onDone, self.onError, stop, pack)
         except MedTLError as error:
             self.onError(error)
             return

@@ -38,6 +38,7 @@ def save(folder: Path, content: object, **more) -> Path:
     return folder
 
 
+@pytest.mark.pickles
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize(
     ("stored", "kept"),
@@ -58,6 +59,7 @@ def test_each_layer_comes_out_once_in_its_precision_under_the_network_s_name(sto
     assert all(found[name].dtype == kept and torch.equal(found[name], given[name].to(kept)) for name in names)
 
 
+@pytest.mark.pickles
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
 def test_prefixes_of_wrapped_networks_are_taken_off(prefix, tmp_path):
     weights = {prefix + key: value for key, value in some_weights().items()}
@@ -73,6 +75,7 @@ def test_a_torch_that_does_not_read_pickles_safely_reads_none(tmp_path, monkeypa
     assert not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.pickles
 def test_checkpoints_without_mirroring_and_of_numpy_1_are_read(tmp_path):
     content = {**a_checkpoint(), "inference_allowed_mirroring_axes": None}
     content["init_args"]["fold"] = "all"
@@ -95,6 +98,7 @@ class Calls:
         return self.call
 
 
+@pytest.mark.pickles
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("place", ["network_weights", "optimizer_state", "logging"])
 @pytest.mark.parametrize("kind", ["system", "eval", "rebuild", "object array"])
@@ -117,12 +121,14 @@ def test_of_a_malicious_checkpoint_nothing_runs(kind, place, zipped, tmp_path):
     assert not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.pickles
 def test_the_sentence_of_the_process_reaches_the_user(tmp_path):
     save(tmp_path, {**a_checkpoint(), "logging": Calls(os.system, "true")})
     with pytest.raises(ModelError, match=r"^Expected the checkpoint .* in .*/checkpoint_final\.pth, found .* posix"):
         convert_apart(tmp_path)
 
 
+@pytest.mark.pickles
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor")
 @pytest.mark.parametrize(
     ("layer", "message"),
@@ -142,6 +148,7 @@ def test_what_is_no_layer_of_weights_is_refused_by_name(layer, message, tmp_path
         convert(tmp_path)
 
 
+@pytest.mark.pickles
 @pytest.mark.parametrize(
     ("drop", "message"),
     [
@@ -156,6 +163,7 @@ def test_a_checkpoint_that_lacks_an_entry_is_refused(drop, message, tmp_path):
         convert(tmp_path)
 
 
+@pytest.mark.pickles
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("kept", [0, 3, 0.5, 0.98])
 def test_a_file_that_is_cut_off_is_refused_in_one_sentence(kept, zipped, tmp_path):
@@ -167,6 +175,7 @@ def test_a_file_that_is_cut_off_is_refused_in_one_sentence(kept, zipped, tmp_pat
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.pickles
 @pytest.mark.parametrize(
     ("code", "message"),
     [("import os; os.abort()", "on which the reader crashed"), ("import time; time.sleep(600)", "took more than 1 s")],
@@ -177,6 +186,7 @@ def test_a_file_on_which_the_process_crashes_or_hangs_is_refused(code, message, 
         convert_apart(tmp_path, command=(sys.executable, "-c", code), seconds=1.0)
 
 
+@pytest.mark.pickles
 def test_cancel_ends_the_process_at_once(tmp_path):
     def cancel() -> None:
         raise Cancelled
@@ -192,6 +202,7 @@ def test_cancel_ends_the_process_at_once(tmp_path):
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.pickles
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits the address space")
 def test_a_small_checkpoint_that_asks_for_much_memory_is_refused(tmp_path):
     save(tmp_path, {**a_checkpoint(), "logging": Calls(bytearray, 10_000_000_000)})

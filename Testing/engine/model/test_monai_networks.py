@@ -1,6 +1,8 @@
 """Networks of MONAI that take MONAI's arguments: its weights load, and give what MONAI's own class gives."""
 
 import warnings
+from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -12,8 +14,16 @@ from medtl.model.network import Network
 from medtl.model.networks import NETWORKS, build, shapes
 
 KERNELS = [[3, 3, 3]] * 4
+
+
+def swin_unetr(**arguments):
+    """MONAI's class, which asked for `img_size` before 1.5 and made nothing of it."""
+    older = {"img_size": 32} if "img_size" in signature(SwinUNETR).parameters else {}
+    return SwinUNETR(**older, **arguments)
+
+
 # Name, MONAI's class, MONAI's arguments as a card has them, expected multiples.
-CASES: dict[str, tuple[str, type[nn.Module], dict[str, Any], tuple[int, ...]]] = {
+CASES: dict[str, tuple[str, Callable[..., nn.Module], dict[str, Any], tuple[int, ...]]] = {
     "residual units": (
         "unet3d",
         UNet,
@@ -40,7 +50,7 @@ CASES: dict[str, tuple[str, type[nn.Module], dict[str, Any], tuple[int, ...]]] =
         (8, 8, 8),
     ),
     "vnet": ("vnet3d", VNet, {}, (16, 16, 16)),
-    "swin": ("swinunetr3d", SwinUNETR, {"feature_size": 12, "use_checkpoint": True}, (32, 32, 32)),
+    "swin": ("swinunetr3d", swin_unetr, {"feature_size": 12, "use_checkpoint": True}, (32, 32, 32)),
     "dynunet": (
         "dynunet3d",
         DynUNet,

@@ -456,6 +456,11 @@ def test_a_network_of_volumes_can_be_placed():
         assert torch.equal(networks.place(network, "cpu")(x), before)
 
 
+def in_bf16() -> bool:
+    """Whether autocast is on; PyTorch before 2.4 has another function for it."""
+    return torch.is_autocast_enabled("cpu") if hasattr(torch, "get_autocast_dtype") else torch.is_autocast_cpu_enabled()
+
+
 class Timed(Network):
     """Takes as long as it is told to, on a clock of its own."""
 
@@ -465,7 +470,7 @@ class Timed(Network):
 
     def forward(self, x):
         self.shapes.add(tuple(x.shape))
-        self.now += self.cost[torch.is_autocast_enabled("cpu")]
+        self.now += self.cost[in_bf16()]
         return x
 
 
@@ -487,7 +492,7 @@ def test_a_network_of_volumes_is_probed_by_one_convolution_of_features(fp32, bf1
 
     def run(layer, inputs):
         seen.append((layer, tuple(inputs[0].shape)))
-        clock.now += (fp32, bf16)[torch.is_autocast_enabled("cpu")]
+        clock.now += (fp32, bf16)[in_bf16()]
 
     for layer in network.modules():
         layer.register_forward_pre_hook(run)

@@ -167,6 +167,7 @@ def checkpoint_of(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
+@pytest.mark.pickles
 def test_checkpoints_of_nnunet_load_without_a_layer_missing_or_left(shared_data):
     paths = sorted((shared_data.parent / "nnunet").rglob("checkpoint_final.pth"))
     if not paths:

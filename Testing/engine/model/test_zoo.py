@@ -38,6 +38,8 @@ from medtl.model.nnunet import ImportOptions
 from medtl.segmentation import segment
 from medtl.volume import Volume, geometry_of
 
+pytestmark = pytest.mark.pickles
+
 SIGMOID, THRESHOLD = {"_target_": "Activationsd", "sigmoid": True}, {"_target_": "AsDiscreted", "threshold": 0.5}
 LARGEST = {"_target_": "KeepLargestConnectedComponentd", "applied_labels": [1, 2]}
 NEAREST = {**INVERT, "nearest_interp": True}

@@ -26,10 +26,3 @@ def test_the_plan_says_what_comes_from_where_and_what_it_costs(
     assert f"About {download} to download" in text
     assert "on disk" in text
     assert "minutes" in text
-
-
-def test_the_plan_of_a_folder_downloads_nothing(site: Site, tmp_path: Path) -> None:
-    text = packages.plan(packages.missing(), wheels=tmp_path)
-    assert text.count(f"from {tmp_path}") == 2
-    assert "nothing is downloaded" in text
-    assert "pypi.org" not in text

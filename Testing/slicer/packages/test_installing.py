@@ -15,7 +15,7 @@ import host
 import pytest
 import slicer
 import slicer.packaging
-from site_user import PATIENCE, REST, Site, names, wheel
+from site_user import PATIENCE, REST, Site, names
 
 from medtl.errors import Cancelled, InputError
 from medtl.requirements import X86_MAC
@@ -312,29 +312,3 @@ def test_too_long_paths_are_refused_before_a_file_is_written(site: Site, monkeyp
     with pytest.raises(InputError, match=r"259 are allowed.*folder with a short name.*LongPathsEnabled to 1"):
         site.install()
     assert not list(site.folder.glob("*.dist-info"))
-
-
-def test_a_folder_of_wheels_is_installed_by_pip_without_network_or_extension(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pip is the real one, that of this Python."""
-    import pip
-
-    shutil.rmtree(site.pip / "pip")
-    (site.pip / "pip").symlink_to(Path(pip.__file__).parent)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.delitem(sys.modules, "PyTorchUtils")
-    wheels = tmp_path / "a folder"
-    wheels.mkdir()
-    with pytest.raises(InputError, match=r"Expected a folder with wheels .* found none in .*a folder"):
-        site.install(wheels=wheels)
-    for name in ("torchvision", *REST):
-        wheel(wheels, name, "99.0", requires="torch>=2" if name == "torchvision" else "")
-    with pytest.raises(InputError, match=r"could not be installed \(Could not find a version .* torch"):
-        site.install(wheels=wheels)
-    assert not list(site.folder.glob("*.dist-info"))
-    wheel(wheels, "torch", "99.0")
-    site.error = None
-    site.install(wheels=wheels)
-    assert packages.missing() == ()
-    assert (site.folder / "torch" / "__init__.py").read_text() == "version = '99.0'\n"

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import host
 import pytest
 import slicer
-from site_user import PATIENCE, REST, Site, wheel
+from site_user import PATIENCE, REST, Site
+from tiny_wheels import pack_of, wheel
 
 from medtl.errors import Cancelled, InputError, MedTLError
 from medtl.installation.record import RECORD, read_record, write_record
@@ -64,11 +65,11 @@ def test_what_is_removed_is_what_was_installed_and_slicer_s_own_stays(
     site.add("numpy", "2.1")
     site.add("SimpleITK", "2.5.7")
     before = digests(site.folder)
-    wheels = tmp_path / "wheels"
-    wheels.mkdir()
+    wheels = tmp_path / "pack" / "wheels"
+    wheels.mkdir(parents=True)
     for name in ("torch", "torchvision", *REST):
-        wheel(wheels, name, "99.0", requires="torch>=2" if name == "torchvision" else "")
-    site.install(wheels=wheels)
+        wheel(wheels, name, "99.0", requires=["torch>=2"] if name == "torchvision" else [])
+    site.install(pack=pack_of(wheels.parent))
     listed = packages.removable()
     assert [each.name for each in listed] == sorted(["torch", "torchvision", *REST])
     assert {each.version for each in listed} == {"99.0"}
