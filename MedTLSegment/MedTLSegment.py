@@ -11,9 +11,10 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, Choice, WithinRang
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
 from MedTLLib import samples
-from MedTLLib.jobs import segment as segmentJob
+from MedTLLib.jobs import segment as segmentJob, terms
 from MedTLLib.module import ModuleLogic, ModuleWidget
 from MedTLLib.panels.finetune import FinetunePanel
+from MedTLLib.panels.guide import GuidePanel
 from MedTLLib.panels.maintenance import MaintenancePanel
 from MedTLLib.panels.results import ResultsPanel
 from MedTLLib.panels.seeds import SeedsPanel
@@ -87,15 +88,17 @@ class MedTLSegmentWidget(ModuleWidget):
         self.seeds = SeedsPanel(self.ui, self.segment.models, self.results)
         self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.results.show)
         self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton, self.logic.packages)
+        self.guide = GuidePanel(self.ui)
         self.maintenance = MaintenancePanel(self.ui, self.logic.run, self.segment.readModels)
 
     def showParameterNode(self, parameterNode: MedTLSegmentParameterNode | None) -> None:
-        self.segment.parameters = self.results.parameters = parameterNode
+        self.segment.parameters = self.results.parameters = self.guide.parameters = parameterNode
 
     def updatePanels(self) -> None:
         self.segment.update()
         self.results.update()
         self.seeds.update()
+        self.guide.update()
 
     def enterPanels(self) -> None:
         self.segment.enter()
@@ -145,6 +148,7 @@ class MedTLSegmentLogic(ModuleLogic):
         """
         volumes = volumeNode if isinstance(volumeNode, Sequence) else [volumeNode]
         segmentJob.check(volumes, self.packages)
+        terms.remind(modelName)
         return segmentJob.run(self.engine, volumes, segmentationNode, segmentJob.Choices(modelName))
 
 

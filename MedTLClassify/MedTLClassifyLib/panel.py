@@ -10,6 +10,7 @@ from MedTLClassifyLib.job import Answer, Choices, ClassifyJob, begin, is_outdate
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.panels.form import showText
 from MedTLLib.panels.run import RunPanel
+from MedTLLib.panels.terms import termsAccepted
 
 from .result_panel import ClassifiedPanel
 
@@ -83,6 +84,8 @@ class ClassifyPanel(RunPanel):
         """Hand the volume over and start the job."""
         p, entry = self.parameters, self.models.chosen()
         if entry is None or entry.card is None:
+            return
+        if not termsAccepted(entry, self.ui.classifyButton, self.showMessage):
             return
         card, segmentation, segmentId = entry.card, p.segmentation, p.segmentId
 

@@ -3,10 +3,19 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from medtl.model.terms import Terms
+
 settings.register_profile("medtl", deadline=None)  # a busy machine is no failure
 settings.load_profile("medtl")
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def accepted_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands say nothing about the terms of models, which are fakes in most tests; `test_terms.py` turns this
+    off."""
+    monkeypatch.setattr("medtl.commands.terms.terms_of", lambda folder: Terms("MIT"))
 
 
 @pytest.fixture(scope="session")

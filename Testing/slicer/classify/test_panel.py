@@ -65,7 +65,7 @@ def test_classify_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
     user.load()
     assert user.ui.classifyButton.enabled
     assert not user.ui.reasonLabel.visible
-    assert user.ui.modelCombo.currentText == BRAIN
+    assert user.ui.modelCombo.currentData == BRAIN
     assert user.ui.descriptionLabel.text == card(BRAIN).description
 
 

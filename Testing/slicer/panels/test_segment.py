@@ -53,11 +53,11 @@ def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
     assert not user.ui.segmentButton.enabled
     assert "Expected a volume" in user.ui.reasonLabel.text
     assert tip(user.ui.segmentButton) == user.ui.reasonLabel.text
-    assert user.ui.modelCombo.currentText == user.chosen.modelName == MODEL  # the list has all models until then
+    assert user.ui.modelCombo.currentData == user.chosen.modelName == MODEL  # the list has all models until then
     user.load()
     assert user.ui.segmentButton.enabled
     assert not user.ui.reasonLabel.visible
-    assert user.ui.modelCombo.currentText == MODEL
+    assert user.ui.modelCombo.currentData == MODEL
 
 
 def test_the_volume_in_the_background_of_the_red_view_is_the_default(user):
@@ -85,7 +85,7 @@ def test_a_model_that_does_not_fit_is_listed_with_the_reason_on_request_only(use
 
 def test_the_name_of_a_file_that_tells_another_sequence_is_held_against_the_model(user):
     user.load(name="patient_T1_post")
-    assert [user.ui.modelCombo.itemText(k) for k in range(user.ui.modelCombo.count)] == ["tumour-t1c"]
+    assert [user.ui.modelCombo.itemData(k) for k in range(user.ui.modelCombo.count)] == ["tumour-t1c"]
     user.load(name="patient_DWI")
     assert user.ui.modelCombo.count == 0
 
@@ -116,7 +116,7 @@ def hostile_card(user: User, readme: str = HOSTILE, licence: str = "") -> Any:
     (folder / "LICENSE").write_text(licence, encoding="utf-8")
     user.widget.segment.readModels()
     user.load()
-    user.ui.modelCombo.setCurrentText(TUNED)
+    user.ui.modelCombo.currentIndex = user.ui.modelCombo.findData(TUNED)
     user.ui.cardButton.click()
     slicer.app.processEvents()
     return user.ui.cardBrowser
@@ -873,7 +873,7 @@ def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come
     user.ui.maintenanceButton.collapsed = False
     assert user.ui.setupBox.visible
     assert user.ui.inputSelector.currentNode() is volume
-    assert user.ui.modelCombo.currentText == MODEL
+    assert user.ui.modelCombo.currentData == MODEL
     user.ui.cardButton.click()
     assert "Dice" in user.ui.cardBrowser.plainText
     host.answer(str(tmp_path / "result.nrrd"))
@@ -1072,7 +1072,7 @@ def test_after_deleting_the_parent_is_chosen_or_the_first_that_fits(parent, then
     user.load()
     choose(user, "c-tuned")
     assert len(delete(user)) == 1
-    assert user.chosen.modelName == user.ui.modelCombo.currentText == then
+    assert user.chosen.modelName == user.ui.modelCombo.currentData == then
     assert user.ui.segmentButton.enabled
 
 
