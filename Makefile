@@ -7,6 +7,9 @@
 #               Base/Python folder of a Slicer source tree, to run on its real Python layer: see Testing/host/README.md
 # make bench-nnunet    MedTL beside nnU-Net: NNUNET_MODELS=DIR has its results folders and CT=FILE is a CT volume;
 #               nnunetv2 is installed into an environment of its own, or NNUNET_PYTHON=PATH is a Python that has it
+# make test-in-slicer    the modules' self-tests in a real 3D Slicer, SLICER=PATH of its program; no PyTorch is needed.
+#               make slicer-release downloads the release for Linux into build/slicer, make slicer-libraries installs
+#               what it needs on Ubuntu. Used by .github/workflows; not run yet
 # make setup    only the environment; `PYTHON=` picks the interpreter, `TORCH_INDEX=` the index torch comes from,
 #               e.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu
 PYTHON ?=
@@ -15,19 +18,23 @@ CASE ?=
 NNUNET_PYTHON ?=
 NNUNET_MODELS ?=
 CT ?=
+SLICER ?= build/slicer/Slicer
+SLICER_URL ?= https://download.slicer.org/download?os=linux&stability=release
 
-PY := .venv/bin/python
-SLICER_PY := .venv-slicer/bin/python
-SLICER_NEXT_PY := .venv-slicer-next/bin/python
+# Where a virtual environment has its programs.
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PY := .venv/$(BIN)/python
+SLICER_PY := .venv-slicer/$(BIN)/python
+SLICER_NEXT_PY := .venv-slicer-next/$(BIN)/python
 SLICER_PACKAGES := "PySide6-Essentials>=6.7" "numpy>=1.26" "pytest>=8.0" "SimpleITK>=2.5.7" "pydicom>=3.0.2" "pillow>=12.3" \
 	"scipy>=1.11" packaging cmake jsonschema
 # Tested versions with hashes: for users and Slicer, and with the tools of development. Without torch and what only it
 # needs: these are installed first, in builds that differ by platform and index.
 CONSTRAINTS := MedTLSegment/Resources/constraints.txt
 DEV_CONSTRAINTS := Testing/constraints.txt
-COMPILE = .venv-supply/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-annotate \
+COMPILE = .venv-supply/$(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-annotate \
 	--no-emit-package torch --no-emit-package torchvision --custom-compile-command "make constraints"
-NNUNET_PY := $(or $(NNUNET_PYTHON),.venv-nnunet/bin/python)
+NNUNET_PY := $(or $(NNUNET_PYTHON),.venv-nnunet/$(BIN)/python)
 # What the tests of the Slicer side run under: the worker that they start is the engine's, in its own environment.
 SLICER_ENV := QT_QPA_PLATFORM=offscreen MEDTL_ENGINE_PYTHON=$(abspath $(PY))
 
@@ -41,7 +48,8 @@ find_python = python=; for p in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12
 	  exit 1; \
 	fi
 
-.PHONY: setup demo test test-engine test-slicer test-slicer-next check audit constraints format bench bench-nnunet clean
+.PHONY: setup demo test test-engine test-slicer test-slicer-next check audit constraints format bench bench-nnunet clean \
+	test-in-slicer slicer-release slicer-libraries
 
 setup: .venv/.ready
 
@@ -60,7 +68,7 @@ setup: .venv/.ready
 
 .venv-supply/.ready:
 	@$(find_python); "$$python" -m venv .venv-supply
-	.venv-supply/bin/python -m pip install --quiet uv pip-audit
+	.venv-supply/$(BIN)/python -m pip install --quiet uv pip-audit
 	@touch $@
 
 # Slicer's own MRML and Qt; no torch, so that it never loads in Slicer's process.
@@ -79,9 +87,9 @@ setup: .venv/.ready
 # nnU-Net pins packages that MedTL has newer, and never enters MedTL's own environment.
 .venv-nnunet/.ready: Makefile
 	@$(find_python); "$$python" -m venv .venv-nnunet
-	.venv-nnunet/bin/python -m pip install --quiet --upgrade pip
-	.venv-nnunet/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "torch>=2.8,!=2.9.*" torchvision
-	.venv-nnunet/bin/python -m pip install --quiet nnunetv2==2.8.1
+	.venv-nnunet/$(BIN)/python -m pip install --quiet --upgrade pip
+	.venv-nnunet/$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "torch>=2.8,!=2.9.*" torchvision
+	.venv-nnunet/$(BIN)/python -m pip install --quiet nnunetv2==2.8.1
 	@touch $@
 
 demo: .venv/.ready
@@ -98,6 +106,24 @@ test-slicer: .venv-slicer/.ready .venv/.ready
 test-slicer-next: .venv-slicer-next/.ready .venv/.ready
 	$(SLICER_ENV) $(SLICER_NEXT_PY) -m pytest Testing/slicer
 
+# Each module's own test, as Slicer's ctest calls it; --testing installs nothing and asks nothing.
+test-in-slicer:
+	for module in MedTLSegment MedTLClassify; do \
+	  xvfb-run -a "$(SLICER)" --testing --no-splash --no-main-window --disable-cli-modules \
+	    --additional-module-paths "$(CURDIR)/MedTLSegment" "$(CURDIR)/MedTLClassify" \
+	    --python-code "import slicer.testing; slicer.testing.runUnitTest(['$(CURDIR)/$$module'], '$$module')" || exit 1; \
+	done
+
+slicer-release:
+	mkdir -p build/slicer
+	curl --fail --location --silent --show-error --output build/slicer.tar.gz "$(SLICER_URL)"
+	tar -xzf build/slicer.tar.gz --strip-components 1 -C build/slicer
+
+slicer-libraries:
+	sudo apt-get update
+	sudo apt-get install --yes xvfb libglu1-mesa libpulse-mainloop-glib0 libnss3 libasound2t64 libxcb-icccm4 \
+	  libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-xinerama0 libxkbcommon-x11-0
+
 check: .venv/.ready
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
@@ -106,7 +132,7 @@ check: .venv/.ready
 
 # Without the index pip-audit finds nothing and says so: --strict makes that an error.
 audit: .venv-supply/.ready
-	.venv-supply/bin/pip-audit --strict --disable-pip --require-hashes -r $(DEV_CONSTRAINTS) || \
+	.venv-supply/$(BIN)/pip-audit --strict --disable-pip --require-hashes -r $(DEV_CONSTRAINTS) || \
 	  { echo "Faults are listed above, or the advisories of pypi.org could not be reached from here." >&2; exit 1; }
 
 constraints: .venv-supply/.ready

@@ -54,7 +54,7 @@ def askTerms(entry: ModelEntry, parent: Any) -> bool:
     dialog.resize(520, 460)
     cancel.setDefault(True)  # the key Enter accepts nothing
     cancel.setFocus()
-    accepted = dialog.exec_() == qt.QDialog.Accepted
+    accepted = bool(dialog.exec_() == qt.QDialog.Accepted)
     dialog.deleteLater()
     return accepted
 

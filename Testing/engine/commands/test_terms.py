@@ -63,6 +63,7 @@ def test_evaluate_and_the_demo_say_it_too(head, tmp_path, capsys):
     assert demo.main(["--output", str(tmp_path / "demo")]) == 0
     assert capsys.readouterr().err.count(LINE) == 1
     assert demo.main(["--output", str(tmp_path / "demo"), "--accept-licence"]) == 0
+    capsys.readouterr()
     assert run(capsys, "evaluate", "--model", "glioma-flair", "--cases", listed)[2] == []
 
 
