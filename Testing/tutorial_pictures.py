@@ -71,7 +71,7 @@ class Tutorial:
             x += part.width + 8
         self.pictures.mkdir(parents=True, exist_ok=True)
         saved = self.pictures / f"{name}.png"
-        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(saved, optimize=True)
+        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(saved, optimize=True)
         print(f"{saved.name}: {picture.width}×{picture.height}, {saved.stat().st_size / 1000:.0f} KB")
 
     def accept(self, name: str = "") -> None:
@@ -110,7 +110,10 @@ def flair(tutorial: Tutorial) -> None:
     tutorial.keep("2-volume", (volume, None), centre=centre)
     tutorial.accept("3-terms")
     tutorial.wait(user.widget.segment.run, ui.segmentButton)
-    slicer.mrmlScene.RemoveNode(user.chosen.resultSegmentation)  # again, with the engine loaded: a usual time is shown
+    slicer.mrmlScene.Clear()  # once more, with the engine loaded: a usual time is shown
+    user.widget.enter()
+    ui.sampleButton.click()
+    volume = user.chosen.inputVolume
     tutorial.wait(user.widget.segment.run, ui.segmentButton)
     segmentation = user.chosen.resultSegmentation
     tutorial.keep("4-result", (volume, segmentation), centre=centre)

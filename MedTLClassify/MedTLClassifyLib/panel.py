@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from MedTLClassifyLib import result
@@ -25,6 +26,7 @@ class ClassifyPanel(RunPanel):
         self._answers: dict[str, Answer] = {}  # of this session, by the ID of the table
         ui.segmentCombo.connect("currentIndexChanged(int)", self.onSegment)
         ui.classifyButton.connect("clicked()", self.onClassify)
+        ui.sampleButton.connect("clicked()", self.onSample)
 
     # What can be chosen
 
@@ -37,6 +39,7 @@ class ClassifyPanel(RunPanel):
         self._volume = volume.GetID() if volume else ""
         segmentation = p.segmentation if p else None
         self._watch(volume, segmentation)
+        self.ui.guideBox.visible = p is not None and volume is None
         problem = problem_of(volume)
         self.showVolume(volume, problem)
         entry = self.models.chosen()
@@ -44,6 +47,10 @@ class ClassifyPanel(RunPanel):
         self._listSegments(segmentation)
         self.showRun(self.ui.classifyButton, self._reason(problem), _("Classify the tumour with the chosen model."))
         self._showResult(volume, segmentation)
+
+    def onSample(self) -> None:
+        """Open the module Sample Data."""
+        slicer.util.selectModule("SampleData")
 
     def _listSegments(self, segmentation: Any) -> None:
         combo, listed = self.ui.segmentCombo, result.segments_of(segmentation)

@@ -59,6 +59,17 @@ def red() -> Any:
 # What can be chosen
 
 
+def test_an_empty_scene_offers_slicer_s_sample_data(user, monkeypatch):
+    opened = []
+    monkeypatch.setattr(slicer.util, "selectModule", opened.append)
+    assert user.ui.guideBox.visible
+    assert "MRBrainTumor1" in user.ui.guideLabel.text
+    user.ui.sampleButton.click()
+    assert opened == ["SampleData"]
+    user.load()
+    assert not user.ui.guideBox.visible
+
+
 def test_classify_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
     assert not user.ui.classifyButton.enabled
     assert "Expected a volume" in user.ui.reasonLabel.text
