@@ -63,7 +63,8 @@ def test_an_empty_scene_offers_slicer_s_sample_data(user, monkeypatch):
     opened = []
     monkeypatch.setattr(slicer.util, "selectModule", opened.append)
     assert user.ui.guideBox.visible
-    assert "MRBrainTumor1" in user.ui.guideLabel.text
+    assert user.ui.guideCaption.text == "Load a volume, or take a sample:"
+    assert "MRBrainTumor1" in user.ui.sampleButton.toolTip
     user.ui.sampleButton.click()
     assert opened == ["SampleData"]
     user.load()
