@@ -17,7 +17,7 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, MODEL, MODULE, PHANTOM, SEGMENT, User, agree, paint, tip, voxels
+from panel_user import LESION, MODEL, MODULE, PHANTOM, SEGMENT, User, accept_terms, agree, paint, tip, voxels
 from tuning_user import TUNED, bundle
 
 from medtl.errors import InputError
@@ -862,12 +862,12 @@ def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user):
 def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come_with_it_and_their_cards(
     user, monkeypatch, tmp_path
 ):
+    volume = user.load()
+    segmentation = user.segment()
     for name in ("platformdirs", "safetensors", "torch", "timm", "monai", "segmentation_models_pytorch"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
     monkeypatch.delenv("MEDTL_HOME")
     user.packages.needed = packages.required()[:2]
-    volume = user.load()
-    segmentation = user.segment()
     host.unload_module("MedTLSegment")
     user.open()
     user.ui.maintenanceButton.collapsed = False
@@ -1085,6 +1085,7 @@ def test_what_cannot_be_deleted_or_exported_is_grey_with_the_reason(user):
     assert export.enabled
     assert (remove.enabled, tip(remove)) == (False, f"{MODEL} comes with MedTL and cannot be deleted.")
     imported(user, "tuned")
+    accept_terms()
     choose(user, "tuned")
     assert remove.enabled
     user.worker.state = "busy"  # with the job of another module, of which this panel hears nothing
