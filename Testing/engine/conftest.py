@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import medtl.model.store  # noqa: F401  (it takes `terms_of` before a test replaces it)
 from medtl.model.terms import Terms
 
 settings.register_profile("medtl", deadline=None)  # a busy machine is no failure
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def accepted_terms(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands say nothing about the terms of models, which are fakes in most tests; `test_terms.py` turns this
     off."""
-    monkeypatch.setattr("medtl.commands.terms.terms_of", lambda folder: Terms("MIT"))
+    monkeypatch.setattr("medtl.model.terms.terms_of", lambda folder: Terms("MIT"))
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..model.acceptance import accept, is_accepted, reminder
-from ..model.card import ModelCard
-from ..model.terms import terms_of
 from .console import print_messages, print_warnings
+
+if TYPE_CHECKING:
+    from ..model.card import ModelCard
 
 
 def add_accept_licence(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +17,12 @@ def add_accept_licence(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accept-licence", action="store_true", help=text)
 
 
-def tell_terms(card: ModelCard, folder: Path, args: argparse.Namespace) -> None:
+def tell_terms(card: "ModelCard", folder: Path, args: argparse.Namespace) -> None:
     """Print one line about terms that are not accepted, or accept them where the user says so. `folder` is that of the
     bundle. The command goes on in any case: a script does not stop for it."""
+    from ..model.acceptance import accept, is_accepted, reminder
+    from ..model.terms import terms_of
+
     terms = terms_of(folder)
     if args.accept_licence and not is_accepted(card, terms):
         try:
