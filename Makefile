@@ -9,6 +9,9 @@
 #               Base/Python folder of a Slicer source tree, to run on its real Python layer: see Testing/host/README.md
 # make bench-nnunet    MedTL beside nnU-Net: NNUNET_MODELS=DIR has its results folders and CT=FILE is a CT volume;
 #               nnunetv2 is installed into an environment of its own, or NNUNET_PYTHON=PATH is a Python that has it
+# make test-in-slicer    the modules' self-tests in a real 3D Slicer, SLICER=PATH of its program; no PyTorch is needed.
+#               make slicer-release downloads the release for Linux into build/slicer, make slicer-libraries installs
+#               what it needs on Ubuntu. Used by .github/workflows; not run yet
 # make setup    only the environment; `PYTHON=` picks the interpreter, `TORCH_INDEX=` the index torch comes from,
 #               e.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu
 PYTHON ?=
@@ -17,12 +20,16 @@ CASE ?=
 NNUNET_PYTHON ?=
 NNUNET_MODELS ?=
 CT ?=
+SLICER ?= build/slicer/Slicer
+SLICER_URL ?= https://download.slicer.org/download?os=linux&stability=release
 
-PY := .venv/bin/python
-SLICER_PY := .venv-slicer/bin/python
-SLICER_NEXT_PY := .venv-slicer-next/bin/python
-OLDEST_PY := .venv-oldest/bin/python
-UV := .venv-supply/bin/uv
+# Where a virtual environment has its programs.
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PY := .venv/$(BIN)/python
+SLICER_PY := .venv-slicer/$(BIN)/python
+SLICER_NEXT_PY := .venv-slicer-next/$(BIN)/python
+OLDEST_PY := .venv-oldest/$(BIN)/python
+UV := .venv-supply/$(BIN)/uv
 SLICER_PACKAGES := "PySide6-Essentials>=6.7" "numpy>=1.26" "pytest>=8.0" "SimpleITK>=2.5.7" "pydicom>=3.0.2" "pillow>=12.3" \
 	"scipy>=1.11" packaging cmake jsonschema
 # Tested versions with hashes: for users and Slicer, and with the tools of development. Without torch and what only it
@@ -31,7 +38,7 @@ CONSTRAINTS := MedTLSegment/Resources/constraints.txt
 DEV_CONSTRAINTS := Testing/constraints.txt
 COMPILE = $(UV) pip compile pyproject.toml --quiet --universal --generate-hashes --no-annotate \
 	--no-emit-package torch --no-emit-package torchvision --custom-compile-command "make constraints"
-NNUNET_PY := $(or $(NNUNET_PYTHON),.venv-nnunet/bin/python)
+NNUNET_PY := $(or $(NNUNET_PYTHON),.venv-nnunet/$(BIN)/python)
 # What the tests of the Slicer side run under: the worker that they start is the engine's, in its own environment.
 SLICER_ENV := QT_QPA_PLATFORM=offscreen MEDTL_ENGINE_PYTHON=$(abspath $(PY))
 
@@ -45,7 +52,8 @@ find_python = python=; for p in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12
 	  exit 1; \
 	fi
 
-.PHONY: setup demo test test-engine test-slicer test-slicer-next test-oldest check audit constraints format bench bench-nnunet clean
+.PHONY: setup demo test test-engine test-slicer test-slicer-next test-oldest check audit constraints format bench bench-nnunet clean \
+	test-in-slicer slicer-release slicer-libraries
 
 setup: .venv/.ready
 
@@ -64,7 +72,7 @@ setup: .venv/.ready
 
 .venv-supply/.ready:
 	@$(find_python); "$$python" -m venv .venv-supply
-	.venv-supply/bin/python -m pip install --quiet uv pip-audit
+	.venv-supply/$(BIN)/python -m pip install --quiet uv pip-audit
 	@touch $@
 
 # uv computes the versions: the lowest of what pyproject.toml names, and of what these need in turn the newest that fit.
@@ -92,9 +100,9 @@ setup: .venv/.ready
 # nnU-Net pins packages that MedTL has newer, and never enters MedTL's own environment.
 .venv-nnunet/.ready: Makefile
 	@$(find_python); "$$python" -m venv .venv-nnunet
-	.venv-nnunet/bin/python -m pip install --quiet --upgrade pip
-	.venv-nnunet/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "torch>=2.8,!=2.9.*" torchvision
-	.venv-nnunet/bin/python -m pip install --quiet nnunetv2==2.8.1
+	.venv-nnunet/$(BIN)/python -m pip install --quiet --upgrade pip
+	.venv-nnunet/$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "torch>=2.8,!=2.9.*" torchvision
+	.venv-nnunet/$(BIN)/python -m pip install --quiet nnunetv2==2.8.1
 	@touch $@
 
 demo: .venv/.ready
@@ -115,6 +123,24 @@ test-slicer-next: .venv-slicer-next/.ready .venv/.ready
 test-oldest: .venv-oldest/.ready
 	$(OLDEST_PY) -m pytest -W default
 
+# Each module's own test, as Slicer's ctest calls it; --testing installs nothing and asks nothing.
+test-in-slicer:
+	for module in MedTLSegment MedTLClassify; do \
+	  xvfb-run -a "$(SLICER)" --testing --no-splash --no-main-window --disable-cli-modules \
+	    --additional-module-paths "$(CURDIR)/MedTLSegment" "$(CURDIR)/MedTLClassify" \
+	    --python-code "import slicer.testing; slicer.testing.runUnitTest(['$(CURDIR)/$$module'], '$$module')" || exit 1; \
+	done
+
+slicer-release:
+	mkdir -p build/slicer
+	curl --fail --location --silent --show-error --output build/slicer.tar.gz "$(SLICER_URL)"
+	tar -xzf build/slicer.tar.gz --strip-components 1 -C build/slicer
+
+slicer-libraries:
+	sudo apt-get update
+	sudo apt-get install --yes xvfb libglu1-mesa libpulse-mainloop-glib0 libnss3 libasound2t64 libxcb-icccm4 \
+	  libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-xinerama0 libxkbcommon-x11-0
+
 check: .venv/.ready
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
@@ -123,7 +149,7 @@ check: .venv/.ready
 
 # Without the index pip-audit finds nothing and says so: --strict makes that an error.
 audit: .venv-supply/.ready
-	.venv-supply/bin/pip-audit --strict --disable-pip --require-hashes -r $(DEV_CONSTRAINTS) || \
+	.venv-supply/$(BIN)/pip-audit --strict --disable-pip --require-hashes -r $(DEV_CONSTRAINTS) || \
 	  { echo "Faults are listed above, or the advisories of pypi.org could not be reached from here." >&2; exit 1; }
 
 constraints: .venv-supply/.ready

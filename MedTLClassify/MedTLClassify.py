@@ -26,13 +26,14 @@ class MedTLClassify(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
-        self.parent.title = _("MedTL Classify")
+        self.parent.title = _("MedTL Classify (brain tumours, MRI; renal tumours, CT)")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = ["MedTLSegment"]
         self.parent.contributors = ["The MedTL authors"]
         self.parent.helpText = _("""
-Classifies a tumour, with the probability of each class, or abstains. Choose a volume and, if there is one, the segment
-of the tumour, then press <b>Classify</b>. No image leaves this computer. Research use, not for diagnosis.
+Classifies a tumour of the brain (MRI, T1 with contrast) or of the kidney (CT), with the probability of each class, or
+abstains. Choose a volume and, if there is one, the segment of the tumour, then press <b>Classify</b>. No image leaves
+this computer. The models are for NON-COMMERCIAL USE ONLY. Research use, not for diagnosis.
 """)
         self.parent.acknowledgementText = _("Models are trained on public data that each model's card names.")
 

@@ -11,10 +11,11 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, Choice, WithinRang
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
 from MedTLLib import samples
-from MedTLLib.jobs import segment as segmentJob
+from MedTLLib.jobs import segment as segmentJob, terms
 from MedTLLib.module import ModuleLogic, ModuleWidget
 from MedTLLib.panels.engine_python import EnginePythonPanel
 from MedTLLib.panels.finetune import FinetunePanel
+from MedTLLib.panels.guide import GuidePanel
 from MedTLLib.panels.maintenance import MaintenancePanel
 from MedTLLib.panels.results import ResultsPanel
 from MedTLLib.panels.seeds import SeedsPanel
@@ -32,13 +33,14 @@ class MedTLSegment(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
-        self.parent.title = _("MedTL Segment")
+        self.parent.title = _("MedTL Segment (brain tumours, MRI)")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = []
         self.parent.contributors = ["The MedTL authors"]
         self.parent.helpText = _("""
-Segments tumours in the loaded image: choose a volume, press <b>Segment</b>. No image leaves this computer.
-Research use, not for diagnosis.
+Segments brain tumours on MRI (FLAIR, or T1 with contrast): choose a volume, press <b>Segment</b>. Correct a few slices,
+and <b>Fine-tune</b> makes the model better on your images. No image leaves this computer. The models are for
+NON-COMMERCIAL USE ONLY. Research use, not for diagnosis.
 """)
         self.parent.acknowledgementText = _("Models are trained on public data that each model's card names.")
         slicer.app.connect("startupCompleted()", registerSampleData)
@@ -88,6 +90,7 @@ class MedTLSegmentWidget(ModuleWidget):
         self.seeds = SeedsPanel(self.ui, self.segment.models, self.results)
         self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.results.show)
         self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton, self.logic.packages)
+        self.guide = GuidePanel(self.ui)
         self.enginePython = EnginePythonPanel(self.ui, self.logic.engine, self.setupPage.check)
         self.maintenance = MaintenancePanel(self.ui, self.logic.run, self.logic.packages, self.onRemoved)
 
@@ -97,12 +100,13 @@ class MedTLSegmentWidget(ModuleWidget):
         self.setupPage.check()
 
     def showParameterNode(self, parameterNode: MedTLSegmentParameterNode | None) -> None:
-        self.segment.parameters = self.results.parameters = parameterNode
+        self.segment.parameters = self.results.parameters = self.guide.parameters = parameterNode
 
     def updatePanels(self) -> None:
         self.segment.update()
         self.results.update()
         self.seeds.update()
+        self.guide.update()
 
     def enterPanels(self) -> None:
         self.segment.enter()
@@ -152,6 +156,7 @@ class MedTLSegmentLogic(ModuleLogic):
         """
         volumes = volumeNode if isinstance(volumeNode, Sequence) else [volumeNode]
         segmentJob.check(volumes, self.packages)
+        terms.remind(modelName)
         return segmentJob.run(self.engine, volumes, segmentationNode, segmentJob.Choices(modelName))
 
 

@@ -98,7 +98,8 @@ def models() -> "tuple[ModelEntry, ...]":
     """The models on this computer: shipped ones first, then imported and tuned ones.
 
     Returns:
-        A `ModelEntry` for each: name, folder, card, and `problem` where it cannot be used.
+        A `ModelEntry` for each: name, folder, card, the `terms` of its weights, and `problem` where it cannot be used.
+        Nobody is asked to accept terms here: read them before you use a model.
     """
     return store.list_models()
 

@@ -16,6 +16,7 @@ from medtl.io.write import write_image, write_labelmap
 from medtl.model.card import ModelCard, load_card
 from medtl.model.store import find_model
 from medtl.volume import Labelmap, Segment
+from MedTLLib.jobs import terms
 from MedTLLib.jobs.blocking import check_packages, run_blocking
 from MedTLLib.jobs.job import Ending, Job, Step, discard, new_folder
 from MedTLLib.jobs.run import Engine
@@ -250,6 +251,7 @@ def run(
     if card.task != "classification":
         raise ValueError(_("Expected a model that classifies, found {name}.").format(name=model))
     check_packages(packages)
+    terms.remind(model)
     segment_id = segment_id or result.preferred_segment(segmentation)
 
     def make(root: Path) -> ClassifyJob:

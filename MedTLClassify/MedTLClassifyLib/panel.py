@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from MedTLClassifyLib import result
@@ -10,6 +11,7 @@ from MedTLClassifyLib.job import Answer, Choices, ClassifyJob, begin, is_outdate
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.panels.form import showText
 from MedTLLib.panels.run import RunPanel
+from MedTLLib.panels.terms import termsAccepted
 
 from .result_panel import ClassifiedPanel
 
@@ -24,6 +26,7 @@ class ClassifyPanel(RunPanel):
         self._answers: dict[str, Answer] = {}  # of this session, by the ID of the table
         ui.segmentCombo.connect("currentIndexChanged(int)", self.onSegment)
         ui.classifyButton.connect("clicked()", self.onClassify)
+        ui.sampleButton.connect("clicked()", self.onSample)
 
     # What can be chosen
 
@@ -36,6 +39,7 @@ class ClassifyPanel(RunPanel):
         self._volume = volume.GetID() if volume else ""
         segmentation = p.segmentation if p else None
         self._watch(volume, segmentation)
+        self.ui.guideBox.visible = p is not None and volume is None
         problem = problem_of(volume)
         self.showVolume(volume, problem)
         entry = self.models.chosen()
@@ -43,6 +47,10 @@ class ClassifyPanel(RunPanel):
         self._listSegments(segmentation)
         self.showRun(self.ui.classifyButton, self._reason(problem), _("Classify the tumour with the chosen model."))
         self._showResult(volume, segmentation)
+
+    def onSample(self) -> None:
+        """Open the module Sample Data."""
+        slicer.util.selectModule("SampleData")
 
     def _listSegments(self, segmentation: Any) -> None:
         combo, listed = self.ui.segmentCombo, result.segments_of(segmentation)
@@ -83,6 +91,8 @@ class ClassifyPanel(RunPanel):
         """Hand the volume over and start the job."""
         p, entry = self.parameters, self.models.chosen()
         if entry is None or entry.card is None:
+            return
+        if not termsAccepted(entry, self.ui.classifyButton, self.showMessage):
             return
         card, segmentation, segmentId = entry.card, p.segmentation, p.segmentId
 

@@ -6,7 +6,7 @@
 `--test`: the cases that the card holds out, recognised by name and by the SHA-256 of their voxels; all of them must be
 in the list. `--outside`: cases of other sites, without those that may be patients of the training collection.
 `--speed`: the output of `speed.py --json`. `--write` writes the figures into the card (`configs/metadata.json`) and the
-table between the markers of `docs/README.md` and, for a model of this checkout, of the project's README.
+table between the markers of `docs/README.md` and, for a model of this checkout, of its page in `docs`.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--outside", required=True, type=Path, metavar="CSV")
     parser.add_argument("--speed", type=Path, metavar="FILE")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored input")
-    parser.add_argument("--write", action="store_true", help="write card and READMEs; else only print")
+    parser.add_argument("--write", action="store_true", help="write the card, its README and the page; else only print")
     args = parser.parse_args(argv)
     progress = TerminalProgress()
     try:
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(text)
         if args.write:
             inside = args.model.resolve().is_relative_to(ROOT)
-            write_figures(args.model, figures, text, [ROOT / "README.md"] if inside else [])
+            write_figures(args.model, figures, text, [ROOT / "docs" / f"{model.card.name}.md"] if inside else [])
     except (MedTLError, OSError) as error:
         progress.close()
         print(f"card_figures: {error}", file=sys.stderr)

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import settings
 from packaging.version import Version
 
+import medtl.model.store  # noqa: F401  (it takes `terms_of` before a test replaces it)
 from medtl.model.checkpoint import SAFE_TORCH
+from medtl.model.terms import Terms
 
 settings.register_profile("medtl", deadline=None)  # a busy machine is no failure
 settings.load_profile("medtl")
@@ -19,6 +21,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("pickles"):
                 item.add_marker(pytest.mark.skip(reason=f"PyTorch before {SAFE_TORCH} reads no pickle safely"))
+
+
+@pytest.fixture(autouse=True)
+def accepted_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands say nothing about the terms of models, which are fakes in most tests; `test_terms.py` turns this
+    off."""
+    monkeypatch.setattr("medtl.model.terms.terms_of", lambda folder: Terms("MIT"))
 
 
 @pytest.fixture(scope="session")

@@ -55,9 +55,10 @@ WITHIN = {
     "model": (
         {"card_text", "files", "label_looks", "series_name", "tuning_records"},
         {"card", "checkpoint", "device", "network"},
+        {"terms"},
         {"monai_config", "monai_networks", "nnunet", "timm_networks", "unets"},
         {"store", "networks", "zoo"},
-        {"bundle"},
+        {"acceptance", "bundle"},
         {"import_model", "fallback"},
     ),
     "windows": ({"resampling"}, {"prepare", "restore", "sliding"}),
@@ -83,6 +84,7 @@ WITHIN = {
     ),
     "commands": (
         {"console", "preview"},
+        {"terms"},
         {"segment", "classify", "evaluate", "finetune", "models", "demo", "doctor", "environment", "pack"},
         {"repair"},
         {"cli"},
@@ -119,7 +121,9 @@ TORCH_FREE = {
         "model.monai_config",
         "model.nnunet",
         "model.series_name",
+        "model.acceptance",
         "model.store",
+        "model.terms",
         "model.zoo",
     ),
     *(
@@ -133,7 +137,7 @@ TORCH_FREE = {
     *("finetuning.output",),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
-    *("commands.evaluate",),
+    *("commands.evaluate", "commands.terms"),
     *("commands.demo", "commands.pack", "commands.preview"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
@@ -164,7 +168,7 @@ SLICER_SIDE_MAY = {
         "labels",
     ),
     *("model.card", "model.card_text", "model.files", "model.import_model", "model.series_name"),
-    *("model.store", "pack"),
+    *("model.store", "model.acceptance", "model.terms", "pack"),
     *("finetuning.seed", "classification.report"),
     *("installation.install", "installation.job", "installation.record"),
 }

@@ -1,4 +1,4 @@
-"""The commands in the README are commands that exist."""
+"""The commands of the README, the page of the command line and the tutorial are commands that exist."""
 
 import argparse
 import re
@@ -10,12 +10,14 @@ import pytest
 from medtl.commands.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = "\n".join(
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/command-line.md", "docs/tutorial.md")
+)
 OTHERS = {"pip", "py", "cd", "git", "python", "wsl", ".venv\\Scripts\\activate"}  # not ours to test
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL)
 
 
 def commands(first: str) -> list[list[str]]:
@@ -59,7 +61,7 @@ def test_a_medtl_command_is_understood(command):
     try:
         build_parser().parse_args(command[1:])
     except SystemExit:
-        pytest.fail(f"the README's {' '.join(command)} is refused")
+        pytest.fail(f"the documented {' '.join(command)} is refused")
 
 
 def test_every_other_command_is_a_known_tool():

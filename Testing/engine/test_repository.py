@@ -74,6 +74,14 @@ def test_all_weights_ever_committed_stay_within_75_mb(files):
     assert sum(sizes.values()) <= 75 * MB, f"{len(sizes)} versions of weights: {sum(sizes.values()) / MB:.1f} MB"
 
 
+def test_a_fresh_clone_stays_under_95_mb_checkout_and_history_together(files, tmp_path):
+    if git("rev-parse", "--is-shallow-repository").strip() != "false":
+        pytest.skip("needs the whole history, this is a shallow clone")
+    git("clone", "--quiet", "--single-branch", ROOT.as_uri(), str(tmp_path / "clone"))
+    size = sum(path.lstat().st_size for path in (tmp_path / "clone").rglob("*") if not path.is_dir())
+    assert size < 95 * MB, f"{size / MB:.1f} MB; the Extensions Index takes 100 MB"
+
+
 def test_nothing_but_weights_is_larger_than_2_mb(files):
     assert [relative(p) for p in files if p.suffix != ".safetensors" and p.stat().st_size > 2 * MB] == []
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import slicer
-from panel_user import PHANTOM, ROOT, FakeWorker, User
+from panel_user import PHANTOM, ROOT, FakeWorker, User, accept_terms
 
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image
@@ -55,7 +55,7 @@ def renal() -> ModelCard:
 
 
 def install(*cards: ModelCard) -> None:
-    """Put bundles of these cards into the user's store."""
+    """Put bundles of these cards into the user's store, and accept their terms."""
     for one in cards:
         folder = user_store() / one.name
         block = encode(one)
@@ -68,6 +68,7 @@ def install(*cards: ModelCard) -> None:
         if one.networks:
             (folder / WEIGHTS).parent.mkdir(exist_ok=True)
             (folder / WEIGHTS).write_bytes(WEIGHTS_TEXT)
+    accept_terms()
 
 
 class ClassWorker(FakeWorker):

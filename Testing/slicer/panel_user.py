@@ -1,5 +1,6 @@
 """A user in front of the panel, and an engine that answers when the test says so."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from html import unescape
@@ -16,6 +17,8 @@ from medtl import worker_jobs
 from medtl.errors import Cancelled, MedTLError
 from medtl.io.read import read_volume
 from medtl.io.write import write_labelmap
+from medtl.model.acceptance import accept
+from medtl.model.store import list_models
 from medtl.phantom import Phantom, head
 from medtl.progress import no_progress
 from medtl.typed_json import encode
@@ -222,7 +225,7 @@ class FakePackages:
 
 class User:
     """Opens the panel and uses its controls; the modules share the engine that is given, or else a new fake one, and
-    the packages, of which none is missing."""
+    the packages, of which none is missing. The terms of the models that are there were accepted before."""
 
     module = MODULE
     make_worker: type[FakeWorker] = FakeWorker
@@ -231,6 +234,7 @@ class User:
         self.folder, self.engine = folder, engine
         self.packages = FakePackages()
         self.shared_before: Any = None
+        accept_terms()
         self.open()
 
     def open(self) -> None:
@@ -274,6 +278,14 @@ class User:
         """What the volume table shows."""
         table = self.ui.resultTable
         return [[table.item(r, c).text() for c in range(table.columnCount)] for r in range(table.rowCount)]
+
+
+def accept_terms() -> None:
+    """Accept the terms of all models that are there; only in a home of the test's own."""
+    assert os.environ.get("MEDTL_HOME"), "the test needs a home of its own: set MEDTL_HOME"
+    for entry in list_models():
+        if entry.card is not None:
+            accept(entry.card, entry.terms)
 
 
 def agree(*answers: bool) -> list[str]:

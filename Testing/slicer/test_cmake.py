@@ -18,6 +18,7 @@ SCHEMA = ROOT.parent / "shared" / "schemas" / "slicer-extension-catalog-entry-sc
 MACROS = ROOT.parent / "shared" / "slicer-api" / "cmake-5.12.json"
 SCRIPTED_MODULES = "lib/Slicer-5.12/qt-scripted-modules"
 RAW = "https://raw.githubusercontent.com/MedTL/SlicerMedTL/main/"
+NAME = "MedTLTumourSegmentation"
 MODULES = ("MedTLSegment", "MedTLClassify")
 # Prints where the code was found and the first 16 digits of the weights, by the card and by the file.
 LOAD = """
@@ -151,7 +152,7 @@ def test_the_stubs_take_the_arguments_of_slicers_macros_and_no_others():
 
 
 def entry() -> dict:
-    return json.loads((ROOT / "MedTL.json").read_text(encoding="utf-8"))
+    return json.loads((ROOT / f"{NAME}.json").read_text(encoding="utf-8"))
 
 
 def test_the_entry_for_the_extensions_index_is_valid():
@@ -164,7 +165,7 @@ def test_the_entry_for_the_extensions_index_is_valid():
 
 
 def test_the_entry_says_what_the_cmake_file_says(build):
-    assert facts(build)["NAME"] == "MedTL"  # and the entry's file name
+    assert facts(build)["NAME"] == NAME  # and the entry's file name
     assert entry()["category"] == facts(build)["CATEGORY"]
     assert entry()["build_dependencies"] == facts(build)["DEPENDS"].split(";")
     assert entry()["scm_url"] == facts(build)["HOMEPAGE"] + ".git"

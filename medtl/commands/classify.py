@@ -13,6 +13,7 @@ from ..progress import Stopwatch, TerminalProgress, rounded_seconds
 from ..results import ClassifiedBatch, ClassifiedFile, FailedInput
 from ..typed_json import encode
 from .console import exit_status, print_json, print_lines, print_warnings, report_failure
+from .terms import tell_terms
 
 
 @dataclass
@@ -121,6 +122,7 @@ def classify_all(inputs: Sequence[Path], args: argparse.Namespace, run: Run, out
         finally:
             progress.close()
         loading.stop()
+        tell_terms(model.card, model.folder, args)
         run.model, run.version, run.sha256 = model.card.name, model.card.version, model.sha256
         names = ("segmentation", "segment", "heatmap", "frame", "component", "series", "device", "threads", "force")
         options = ClassifyOptions(**{name: getattr(args, name) for name in names})

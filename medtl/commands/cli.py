@@ -29,6 +29,7 @@ from .console import (
 from .evaluate import evaluate
 from .finetune import AddCase, SetSlices
 from .models import delete_model, export_model, import_, models
+from .terms import add_accept_licence
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -270,9 +271,10 @@ def add_reading(sub: argparse.ArgumentParser) -> None:
 
 
 def add_compute(sub: argparse.ArgumentParser) -> None:
-    """Add --device and --threads."""
+    """Add what every command that runs a model has: --device, --threads and --accept-licence."""
     sub.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     sub.add_argument("--threads", type=positive_int, metavar="N", help="CPU threads (default: all cores)")
+    add_accept_licence(sub)
 
 
 def add_force(sub: argparse.ArgumentParser) -> None:

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..io import read
 from ..io.isolated import IsolatedReader, Reader
+from ..model.card import load_card
+from ..model.store import find_model
 from ..progress import Progress, Stopwatch, TerminalProgress, no_progress, rounded_seconds
 from ..results import SegmentedFile
 from .console import Parser, path_argument, print_lines, print_messages, print_warnings, run_command, volume_text
+from .terms import add_accept_licence, tell_terms
 
 if TYPE_CHECKING:
     from ..volume import Labelmap
@@ -124,10 +127,13 @@ def command(argv: list[str] | None) -> int:
     )
     parser.add_argument("--model", default="glioma-flair", metavar="NAME|DIR")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    add_accept_licence(parser)
     args = parser.parse_args(argv)
     progress = TerminalProgress()
     try:
         with IsolatedReader() as reader:
+            folder = find_model(args.model)
+            tell_terms(load_card(folder), folder, args)
             shown = run(args.output, args.case, args.model, progress, reader)
     finally:
         progress.close()

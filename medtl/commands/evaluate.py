@@ -8,6 +8,7 @@ from ..errors import InputError
 from ..progress import TerminalProgress
 from ..typed_json import encode
 from .console import print_error, print_json, print_lines, print_warnings
+from .terms import tell_terms
 
 
 def evaluate(args: argparse.Namespace, out: TextIO) -> int:
@@ -42,6 +43,8 @@ def evaluate_cases(args: argparse.Namespace, progress: Any, failed: Any) -> Any:
     progress("load", 0.0)
     with IsolatedReader(data_outside=args.data_outside) as reader:
         model = load_model(args.model, args.device, None)
+        progress.close()
+        tell_terms(model.card, model.folder, args)
         return evaluate_with(model, reader, args, progress, failed)
 
 

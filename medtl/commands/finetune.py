@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ..progress import TerminalProgress
 from ..typed_json import encode
 from .console import print_json, print_lines, print_warnings
+from .terms import tell_terms
 
 if TYPE_CHECKING:
     from ..finetuning.files import TuningResult
@@ -70,6 +71,8 @@ def finetune(args: argparse.Namespace, out: TextIO) -> int:
             structure = None if args.new_structure is None else Structure(args.new_structure, args.plane, args.window)
             progress("load", 0.0)
             model = load_model(args.model, args.device)
+            progress.close()
+            tell_terms(model.card, model.folder, args)
             images = [split_input(case.image, model.card) for case in args.cases]
             cases = tuple(
                 CaseInput(first, case.label, case.slices, tuple(further))
@@ -123,6 +126,8 @@ def suggest(args: argparse.Namespace, out: TextIO) -> int:
 
             progress("load", 0.0)
             model = load_model(args.model, args.device)
+            progress.close()
+            tell_terms(model.card, model.folder, args)
             options = InferenceOptions(threads=args.threads)
             images = split_input(args.image, model.card)
             suggested = suggest_file(images, model, args.count, options, progress, reader)

@@ -11,6 +11,7 @@ from .console import print_json, print_lines, print_messages
 
 def models(args: argparse.Namespace, out: TextIO) -> int:
     """List the models, damaged ones with what is wrong."""
+    from ..model.acceptance import is_accepted
     from ..model.store import list_models
 
     entries = list_models()
@@ -22,6 +23,9 @@ def models(args: argparse.Namespace, out: TextIO) -> int:
                 "task": item.card.task if item.card else None,
                 "source": item.source,
                 "folder": str(item.folder),
+                "licence": item.terms.name or None,
+                "permissive": item.terms.permissive,
+                "accepted": item.card is not None and is_accepted(item.card, item.terms),
                 "problem": item.problem or None,
             }
             for item in entries
@@ -30,8 +34,9 @@ def models(args: argparse.Namespace, out: TextIO) -> int:
         return 0
     for item in entries:
         about = f"{item.card.version}  {item.card.task}" if item.card else "-"
+        terms = item.terms.summary if item.card else ""
         remark = item.problem or ("best model of an unfinished tuning" if item.card and item.card.unfinished else "")
-        print_lines(out, f"{item.name}  {about}  {item.source}" + (f"  {remark}" if remark else ""))
+        print_lines(out, "  ".join(part for part in (item.name, about, item.source, terms, remark) if part))
     if not entries:
         print_messages("medtl: no models yet: `medtl import PATH` adds a bundle")
     return 0

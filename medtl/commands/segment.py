@@ -13,6 +13,7 @@ from ..progress import Stopwatch, TerminalProgress, rounded_seconds
 from ..results import FailedInput, SegmentedBatch, SegmentedFile
 from ..typed_json import encode
 from .console import exit_status, print_json, print_lines, print_warnings, report_failure, volume_text
+from .terms import tell_terms
 
 if TYPE_CHECKING:
     from ..cases import ListedImages
@@ -257,6 +258,7 @@ def segment_all(jobs: list[Job], args: argparse.Namespace, run: Run, out: TextIO
         finally:
             progress.close()
         loading.stop()
+        tell_terms(model.card, model.folder, args)
         run.model, run.sha256 = model.card.name, model.sha256
         for job in jobs:
             outputs = OutputOptions(job.output, args.probabilities, args.uncertainty, args.force)

@@ -37,6 +37,7 @@ from .card import (
 )
 from .card_text import escape_invisible, is_invisible
 from .files import open_file, read_text_file, reason_of
+from .terms import UNSTATED, Terms, terms_of
 from .tuning_records import anonymise_readme, anonymise_training
 
 WEIGHTS = "models/model.safetensors"
@@ -50,13 +51,14 @@ Choose = Callable[[Sequence[PurePosixPath]], dict[PurePosixPath, PurePosixPath]]
 @dataclass(frozen=True)
 class ModelEntry:
     """A bundle of a store; `name` is that of its folder. `card` is None where it cannot be used, for the reason in
-    `problem`."""
+    `problem`. `terms` are those of its weights."""
 
     name: str
     folder: Path
     source: str
     card: ModelCard | None
     problem: str = ""
+    terms: Terms = UNSTATED
 
 
 def shipped_folders() -> tuple[Path, ...]:
@@ -105,7 +107,7 @@ def entries(source: str, root: Path) -> Iterator[ModelEntry]:
                 raise ModelError("The name of its folder holds characters that cannot be shown. Rename the folder.")
             card = load_card(folder)
             check_weights(folder, card)
-            yield ModelEntry(folder.name, folder, source, card)
+            yield ModelEntry(folder.name, folder, source, card, terms=terms_of(folder))
         except (ModelError, OSError) as error:
             yield ModelEntry(escape_invisible(folder.name), folder, source, None, str(error))
 

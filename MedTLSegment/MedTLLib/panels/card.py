@@ -26,10 +26,11 @@ def cardText(entry: ModelEntry) -> str:
     version = _("Version {version}.").format(version=entry.card.version)
     parts = (
         f"**{_('Research use, not for diagnosis.')}** {plainMarkdown(f'{version} {entry.card.description}')}",
+        f"**{plainMarkdown(_('Terms of the weights: {terms}.').format(terms=entry.terms.summary))}**",
         *importedParts(entry.card),
         safe_markdown(textOf(entry.folder, "docs/README.md")),
         f"### {_('Licence of the weights')}",
-        plainMarkdown(textOf(entry.folder, "LICENSE")) or _("not stated"),
+        plainMarkdown(entry.terms.text) or _("not stated"),
     )
     return "\n\n".join(parts)
 

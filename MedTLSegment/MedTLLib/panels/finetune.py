@@ -31,6 +31,7 @@ from .form import enable, showText
 from .run import RunProgress
 from .seeds import EVENTS, PAUSE_MS
 from .segment import SegmentPanel
+from .terms import termsAccepted
 from .texts import budgetText, seedsText
 from .tuned import TunedPanel
 
@@ -153,6 +154,8 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         """Hand the marked slices over and start the job."""
         p, entry = self.parameters, self.segment.models.chosen()
         if not entry or not entry.card:
+            return
+        if not termsAccepted(entry, self.ui.tuneButton, self.progress.showMessage):
             return
         card, choices = entry.card, Choices(p.modelName, float(p.tuneBudget), p.tuneStrength, p.device, p.threads)
 

@@ -69,7 +69,8 @@ class ModelPanel:
                 combo.addItem(listedText(entry, reason))
                 combo.setItemData(combo.count - 1, entry.name)
                 combo.setItemData(combo.count - 1, reason, REASON)
-                combo.setItemData(combo.count - 1, plainTip(reason), qt.Qt.ToolTipRole)
+                about = "\n".join(part for part in (entry.card and entry.terms.summary, reason) if part)
+                combo.setItemData(combo.count - 1, plainTip(about), qt.Qt.ToolTipRole)
 
     def reason(self, index: int) -> str:
         """Why the model of a row does not fit the volume; empty when it does."""
@@ -130,9 +131,10 @@ class ModelPanel:
 
 
 def listedText(entry: ModelEntry, reason: str) -> str:
-    """A model in the list: its name, and in parentheses what is special; `reason` is why it does not fit."""
+    """A model in the list: its name, with its terms and what is special; `reason` is why it does not fit."""
     if entry.card is None:
         return str(_("{name} (cannot be used)").format(name=entry.name))
-    remarks = [_("imported")] if entry.card.imported else []
+    remarks = [entry.terms.name or _("terms not stated")]
+    remarks += [_("imported")] if entry.card.imported else []
     remarks += [_("does not fit")] if reason else []
-    return f"{entry.name} ({', '.join(remarks)})" if remarks else entry.name
+    return f"{entry.name} ({', '.join(remarks)})"

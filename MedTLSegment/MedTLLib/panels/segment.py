@@ -17,6 +17,7 @@ from .channels import ChannelsPanel
 from .labels import LabelsPanel
 from .protection import ProtectionPanel
 from .run import RunPanel
+from .terms import termsAccepted
 
 
 class SegmentPanel(RunPanel):
@@ -70,6 +71,8 @@ class SegmentPanel(RunPanel):
     def onSegment(self) -> None:
         """Hand the volume over and start the job."""
         p = self.parameters
+        if not termsAccepted(self.models.chosen(), self.ui.segmentButton, self.showMessage):
+            return
         # A hardened copy may change the list of models.
         choices = Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads, self.labels.wanted())
         further = self.channels.volumes()[1:]

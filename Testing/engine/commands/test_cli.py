@@ -18,12 +18,14 @@ from medtl.errors import Cancelled, InputError, ModelError
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_labelmap
 from medtl.model.nnunet import ImportOptions
+from medtl.model.store import ModelEntry
+from medtl.model.terms import Terms
 from medtl.results import LesionFigures, SegmentedFile, SegmentFigures
 from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions
 from medtl.training.recipe import TrainedBundle
 from medtl.volume import Geometry, Labelmap, Segment
 
-CARD = SimpleNamespace(name="fake", version="1.0", task="segmentation", unfinished=False)
+CARD = SimpleNamespace(name="fake", version="1.0", task="segmentation", unfinished=False, family="fake")
 
 
 class Engine:
@@ -404,16 +406,23 @@ def test_train_prints_the_bundle_folder(monkeypatch, capsys):
 
 
 def test_models_lists_damaged_ones_with_the_problem(monkeypatch, capsys):
-    good = SimpleNamespace(name="fake", folder=Path("f"), source="shipped", card=CARD, problem="")
-    broken = SimpleNamespace(name="torn", folder=Path("t"), source="user", card=None, problem="weights are damaged")
+    good = ModelEntry("fake", Path("f"), "shipped", CARD, terms=Terms("CC BY-NC 4.0", "…"))
+    broken = ModelEntry("torn", Path("t"), "user", None, "weights are damaged")
     monkeypatch.setattr("medtl.model.store.list_models", lambda: (good, broken))
     status, out, _ = run("models", capsys)
     assert status == 0
-    assert out.splitlines() == ["fake  1.0  segmentation  shipped", "torn  -  user  weights are damaged"]
+    assert out.splitlines() == [
+        "fake  1.0  segmentation  shipped  CC BY-NC 4.0: NON-COMMERCIAL USE ONLY",
+        "torn  -  user  weights are damaged",
+    ]
     _, out, _ = run("models --json", capsys)
     assert [(m["name"], m["problem"]) for m in json.loads(out)["models"]] == [
         ("fake", None),
         ("torn", "weights are damaged"),
+    ]
+    assert [(m["licence"], m["permissive"]) for m in json.loads(out)["models"]] == [
+        ("CC BY-NC 4.0", False),
+        (None, False),
     ]
 
 

@@ -28,7 +28,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassUser]
 
 def test_the_module_describes_itself_for_the_extensions_index(user):
     module = slicer.modules.medtlclassify
-    assert module.title == "MedTL Classify"
+    assert module.title == "MedTL Classify (brain tumours, MRI; renal tumours, CT)"
     assert module.dependencies == ["MedTLSegment"]
     assert "not for diagnosis" in module.helpText
     assert all((module.categories, module.contributors, module.acknowledgementText))

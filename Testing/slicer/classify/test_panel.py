@@ -59,13 +59,25 @@ def red() -> Any:
 # What can be chosen
 
 
+def test_an_empty_scene_offers_slicer_s_sample_data(user, monkeypatch):
+    opened = []
+    monkeypatch.setattr(slicer.util, "selectModule", opened.append)
+    assert user.ui.guideBox.visible
+    assert user.ui.guideCaption.text == "Load a volume, or take a sample:"
+    assert "MRBrainTumor1" in user.ui.sampleButton.toolTip
+    user.ui.sampleButton.click()
+    assert opened == ["SampleData"]
+    user.load()
+    assert not user.ui.guideBox.visible
+
+
 def test_classify_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
     assert not user.ui.classifyButton.enabled
     assert "Expected a volume" in user.ui.reasonLabel.text
     user.load()
     assert user.ui.classifyButton.enabled
     assert not user.ui.reasonLabel.visible
-    assert user.ui.modelCombo.currentText == BRAIN
+    assert user.ui.modelCombo.currentData == BRAIN
     assert user.ui.descriptionLabel.text == card(BRAIN).description
 
 

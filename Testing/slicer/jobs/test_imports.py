@@ -120,7 +120,7 @@ def test_an_import_goes_on_when_the_scene_is_closed_and_its_model_is_listed_at_o
     user.worker.imports()
     assert user.status() == f"Imported: {BRAIN}."
     combo = user.ui.modelCombo
-    assert combo.itemText(combo.findData(BRAIN)) == f"{BRAIN} (imported)"
+    assert combo.itemText(combo.findData(BRAIN)) == f"{BRAIN} (terms not stated, imported)"
 
 
 def test_without_the_packages_nothing_can_be_imported_and_the_button_says_why(user):

@@ -414,7 +414,7 @@ def test_use_makes_it_the_model_and_back_brings_the_old_one(user):
     assert not user.ui.previousButton.visible
     user.tune()
     user.ui.useButton.click()
-    assert user.ui.modelCombo.currentText == TUNED
+    assert user.ui.modelCombo.currentData == TUNED
     assert not user.ui.useButton.enabled
     assert tip(user.ui.useButton) == "This model is in use."
     user.ui.segmentButton.click()
@@ -449,7 +449,7 @@ def test_from_now_on_means_the_next_scene_and_the_next_session_too(user):
     host.open_views()
     user.open()
     user.load(name="one more")
-    assert user.ui.modelCombo.currentText == TUNED
+    assert user.ui.modelCombo.currentData == TUNED
     user.ui.shippedButton.click()
     slicer.mrmlScene.Clear()
     user.load(name="the last one")
@@ -709,7 +709,7 @@ def test_a_reloaded_module_lists_the_new_model(user):
     user.ui.useButton.click()
     host.unload_module("MedTLSegment")
     user.open()
-    assert user.ui.modelCombo.currentText == TUNED
+    assert user.ui.modelCombo.currentData == TUNED
     assert user.ui.previousButton.visible
     assert not user.ui.useButton.visible
 
@@ -948,7 +948,7 @@ def test_the_whole_way_with_the_real_engine(user, tmp_path, monkeypatch):
         np.testing.assert_array_equal(voxels(segmentation, volume)[list(slices)], corrected[list(slices)])
 
         user.ui.useButton.click()
-        assert user.ui.modelCombo.currentText == TUNED
+        assert user.ui.modelCombo.currentData == TUNED
         user.ui.cardButton.click()
         assert MODEL in user.ui.cardBrowser.plainText
         user.ui.targetSelector.setCurrentNode(segmentation)

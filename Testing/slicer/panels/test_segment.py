@@ -17,7 +17,7 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, MODEL, MODULE, PHANTOM, SEGMENT, User, agree, paint, tick, tip, voxels
+from panel_user import LESION, MODEL, MODULE, PHANTOM, SEGMENT, User, accept_terms, agree, paint, tick, tip, voxels
 from tuning_user import TUNED, bundle
 
 from medtl.errors import InputError
@@ -54,11 +54,11 @@ def test_segment_is_grey_until_a_volume_is_there_and_the_panel_says_why(user):
     assert not user.ui.segmentButton.enabled
     assert "Expected a volume" in user.ui.reasonLabel.text
     assert tip(user.ui.segmentButton) == user.ui.reasonLabel.text
-    assert user.ui.modelCombo.currentText == user.chosen.modelName == MODEL  # the list has all models until then
+    assert user.ui.modelCombo.currentData == user.chosen.modelName == MODEL  # the list has all models until then
     user.load()
     assert user.ui.segmentButton.enabled
     assert not user.ui.reasonLabel.visible
-    assert user.ui.modelCombo.currentText == MODEL
+    assert user.ui.modelCombo.currentData == MODEL
 
 
 def test_the_volume_in_the_background_of_the_red_view_is_the_default(user):
@@ -86,7 +86,7 @@ def test_a_model_that_does_not_fit_is_listed_with_the_reason_on_request_only(use
 
 def test_the_name_of_a_file_that_tells_another_sequence_is_held_against_the_model(user):
     user.load(name="patient_T1_post")
-    assert [user.ui.modelCombo.itemText(k) for k in range(user.ui.modelCombo.count)] == ["tumour-t1c"]
+    assert [user.ui.modelCombo.itemData(k) for k in range(user.ui.modelCombo.count)] == ["tumour-t1c"]
     user.load(name="patient_DWI")
     assert user.ui.modelCombo.count == 0
 
@@ -117,7 +117,7 @@ def hostile_card(user: User, readme: str = HOSTILE, licence: str = "") -> Any:
     (folder / "LICENSE").write_text(licence, encoding="utf-8")
     user.widget.segment.readModels()
     user.load()
-    user.ui.modelCombo.setCurrentText(TUNED)
+    user.ui.modelCombo.currentIndex = user.ui.modelCombo.findData(TUNED)
     user.ui.cardButton.click()
     slicer.app.processEvents()
     return user.ui.cardBrowser
@@ -863,18 +863,18 @@ def test_without_torch_the_panel_explains_itself_and_offers_the_set_up(user):
 def test_without_the_engine_s_packages_the_panel_opens_with_the_models_that_come_with_it_and_their_cards(
     user, monkeypatch, tmp_path
 ):
+    volume = user.load()
+    segmentation = user.segment()
     for name in ("safetensors", "torch", "timm", "monai", "segmentation_models_pytorch"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
     monkeypatch.delenv("MEDTL_HOME")
     user.packages.needed = packages.required()[:2]
-    volume = user.load()
-    segmentation = user.segment()
     host.unload_module("MedTLSegment")
     user.open()
     user.ui.maintenanceButton.collapsed = False
     assert user.ui.setupBox.visible
     assert user.ui.inputSelector.currentNode() is volume
-    assert user.ui.modelCombo.currentText == MODEL
+    assert user.ui.modelCombo.currentData == MODEL
     user.ui.cardButton.click()
     assert "Dice" in user.ui.cardBrowser.plainText
     host.answer(str(tmp_path / "result.nrrd"))
@@ -1118,7 +1118,7 @@ def test_after_deleting_the_parent_is_chosen_or_the_first_that_fits(parent, then
     user.load()
     choose(user, "c-tuned")
     assert len(delete(user)) == 1
-    assert user.chosen.modelName == user.ui.modelCombo.currentText == then
+    assert user.chosen.modelName == user.ui.modelCombo.currentData == then
     assert user.ui.segmentButton.enabled
 
 
@@ -1131,6 +1131,7 @@ def test_what_cannot_be_deleted_or_exported_is_grey_with_the_reason(user):
     assert export.enabled
     assert (remove.enabled, tip(remove)) == (False, f"{MODEL} comes with MedTL and cannot be deleted.")
     imported(user, "tuned")
+    accept_terms()
     choose(user, "tuned")
     assert remove.enabled
     user.worker.state = "busy"  # with the job of another module, of which this panel hears nothing
