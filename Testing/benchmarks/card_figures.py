@@ -5,8 +5,9 @@
 
 `--test`: the cases that the card holds out, recognised by name and by the SHA-256 of their voxels; all of them must be
 in the list. `--outside`: cases of other sites, without those that may be patients of the training collection.
-`--speed`: the output of `speed.py --json`. `--write` writes the figures into the card (`configs/metadata.json`) and the
-table between the markers of `docs/README.md` and, for a model of this checkout, of its page in `docs`.
+`--speed`: the output of `speed.py --json`; by default the card keeps the figures that it has. `--write` writes the
+figures into the card (`configs/metadata.json`) and the table between the markers of `docs/README.md` and, for a model
+of this checkout, of its page in `docs`.
 """
 
 import argparse
@@ -65,9 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = load_model(str(args.model), "cpu")
         speed = json.loads(args.speed.read_text(encoding="utf-8")) if args.speed else None
+        stated = json.loads((args.model / METADATA).read_text(encoding="utf-8"))["medtl"]["training"].get("figures", {})
         figures = measure(model, args.test, args.outside, InferenceOptions(flip=args.flip), progress)
         if speed is not None:
             figures["speed"] = speed_figures(speed, model.card)
+        elif "speed" in stated:
+            figures["speed"] = stated["speed"]
         progress.close()
         text = markdown(figures)
         print(text)
