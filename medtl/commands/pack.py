@@ -31,6 +31,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from .. import __version__
 from ..errors import InputError
+from ..installation.pip import kind_of
 from ..io.into_place import already_exists, check_parent
 from ..io.write import write_whole
 from ..model.files import read_text_file
@@ -41,16 +42,13 @@ from ..typed_json import encode
 
 TORCH = ("torch", "torchvision")
 PLATFORM_SYSTEM = {"linux": "Linux", "win32": "Windows", "darwin": "Darwin"}
-# What pip writes, and what to say.
-PROBLEMS = (
-    (r"\b407\b|Proxy Authentication|ProxyError|to proxy", "The proxy refuses. Set HTTPS_PROXY with name and password."),
-    (r"No space left|not enough space|Errno 28", "The disk is full. Make room, or choose an output on another disk."),
-    (
-        r"NewConnectionError|Timeout|timed out|Max retries|getaddrinfo|name resolution|Connection|SSLError|CERT",
-        "The index of packages cannot be reached. Check the network and pip's settings.",
-    ),
-    (r"HASHES|hashes", "A wheel is not the tested one: do not use this index, or make the constraints anew."),
-)
+# What to do, by the kinds of `installation.pip`.
+ADVICE = {
+    "proxy": "The proxy refuses. Set HTTPS_PROXY with name and password.",
+    "disk": "The disk is full. Make room, or choose an output on another disk.",
+    "network": "The index of packages cannot be reached. Check the network and pip's settings.",
+}
+CHANGED = "A wheel is not the tested one: do not use this index, or make the constraints anew."
 
 
 @dataclass(frozen=True)
@@ -229,7 +227,7 @@ def explain(lines: Sequence[str], target: Target) -> str:
     text = "\n".join(lines)
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     reason = (errors or list(lines[-1:]) or ["pip said nothing"])[0][:300]
-    advice = next((advice for words, advice in PROBLEMS if re.search(words, text)), "")
+    advice = CHANGED if re.search("hashes", text, re.IGNORECASE) else ADVICE.get(kind_of(text), "")
     if not advice and (found := re.search(r"No matching distribution found for ([\w.-]+)", text)):
         return f"There is no wheel of {found[1]} for {target}. Choose another --python or --platform. ({reason})"
     return f"The packages could not be fetched. {advice or 'Try again.'} ({reason})"
