@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from panel_user import LESION, MODEL, MODULE, PHANTOM, ROOT, FakeWorker, User, paint, voxels
+from panel_user import LESION, MODEL, MODULE, PHANTOM, ROOT, FakeWorker, User, accept_terms, paint, voxels
 
 from medtl.io.read import read_volume
 from medtl.model.card import load_card
@@ -265,6 +265,7 @@ def test_nnu_net_s_results_of_two_channels_are_imported_run_and_fine_tuned_by_th
     host.process_until(lambda: user.ui.importButton.enabled, 90.0, "The import")
     name = "Tiny-3d_fullres"
     assert user.status() == f"Imported: {name}."
+    accept_terms()
     for number, called in enumerate(("p1_t2", "p1_t1")):
         volume = samples.volume_node(head(number, (16, 16, 4), (2.0, 2.0, 10.0)).volume, called)
     slicer.app.processEvents()

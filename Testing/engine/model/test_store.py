@@ -60,8 +60,13 @@ def test_what_names_no_model_is_refused_with_the_names_there_are(name, saved):
 def test_the_store_is_in_the_user_s_data_unless_moved(tmp_path, monkeypatch):
     assert models.user_store() == tmp_path / "home" / "models"
     monkeypatch.delenv("MEDTL_HOME")
-    platformdirs = pytest.importorskip("platformdirs")
-    assert models.user_store() == Path(platformdirs.user_data_dir("MedTL", appauthor=False)) / "models"
+    for system, variable, place in (("linux", "XDG_DATA_HOME", "data"), ("win32", "LOCALAPPDATA", "local")):
+        monkeypatch.setattr(models.sys, "platform", system)
+        monkeypatch.setenv(variable, str(tmp_path / place))
+        assert models.user_store() == tmp_path / place / "MedTL" / "models"
+    monkeypatch.setattr(models.sys, "platform", "darwin")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert models.user_store() == tmp_path / "Library" / "Application Support" / "MedTL" / "models"
 
 
 def test_all_models_are_listed_damaged_ones_with_the_problem(saved, store, tmp_path):

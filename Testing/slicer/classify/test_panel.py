@@ -18,7 +18,7 @@ import qt
 import slicer
 from class_user import BRAIN, MODULE, RENAL, STRANGE, UNSURE, ClassUser, card, install, renal
 from panel_user import MODULE as SEGMENT_MODULE
-from panel_user import PHANTOM, ROOT, agree, grid, tip
+from panel_user import PHANTOM, ROOT, accept_terms, agree, grid, tip
 
 from medtl.io.write import store_image
 from medtl.model.store import user_store
@@ -649,6 +649,7 @@ def test_from_the_button_to_the_answer_with_a_network_in_the_real_engine(served,
     monkeypatch.setattr("medtl.model.store.shipped_folders", lambda: (ROOT / "Resources" / "Models",))
     shutil.rmtree(user_store() / BRAIN)
     user = served
+    accept_terms()
     user.widget.enter()
     phantom = head(1, (96, 96, 12), (2.0, 2.0, 10.0))
     volume = user.load(phantom)
@@ -681,6 +682,7 @@ def test_from_the_button_to_the_answer_with_plain_numbers_in_the_real_engine(ser
     monkeypatch.setattr("medtl.model.store.shipped_folders", lambda: (ROOT / "Resources" / "Models",))
     shutil.rmtree(user_store() / RENAL)
     user = served
+    accept_terms()
     user.widget.enter()
     phantom = head(1, (96, 96, 12), (2.0, 2.0, 10.0))
     volume = user.load(phantom)
