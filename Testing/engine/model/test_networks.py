@@ -252,6 +252,8 @@ def test_a_unetr_learns_positions_that_span_an_image_of_any_size():
 @pytest.mark.parametrize("features", [4, 16])
 def test_a_vnet_s_dropout_is_for_training_alone(features):
     network = build("vnet2d", {"channels": 1, "labels": 1, "features": features}).eval()
+    # On a batch of slices Dropout3d, which MONAI's VNet has in 2D too, drops whole slices in place of channels.
+    assert not any(isinstance(module, torch.nn.Dropout3d) for module in network.modules())
     x = torch.randn(1, 1, 32, 32)
     features = network.encode(x)
     assert torch.equal(network.decode(features), network.decode(features))
