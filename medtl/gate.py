@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .model.card import ModelCard
-from .model.series_name import matches
+from .model.series_name import is_channel, matches
 from .volume import Volume, slice_axis
 
 if TYPE_CHECKING:
     from .preprocess import Turned
 
+AIR_HU = -500.0  # lung and air are below it; no other images have such values
 # How the names of `Prepared.statistics` are written in a warning.
 STATISTICS = {"dark": "the darkest tissue deep in the body", "bright": "the brightest tissue deep in the body"}
 
@@ -48,13 +49,25 @@ def mismatches(
     return tuple(reasons)
 
 
+def evidence(card: ModelCard, *, modality: str, description: str) -> int:
+    """How many entries of the header of a volume speak for the model: its modality, and its description where that
+    names the sequence of the model's first channel, or one that the gate expects."""
+    named = is_channel(card.input.channels[0], description) or matches(card.gate.sequence, description)
+    return int(bool(modality) and modality == card.gate.modality) + int(named)
+
+
+def guessed_modality(lowest: float) -> str:
+    """The modality that the lowest value of an image tells: "CT" from the HU of air on; else empty."""
+    return "CT" if lowest <= AIR_HU else ""
+
+
 def gate_warnings(card: ModelCard, volume: Volume, prepared: "Turned") -> tuple[str, ...]:
     """One sentence for each way in which the volume is unlike the model's training images; empty where it fits."""
     grid = volume.geometry
     reasons = list(
         mismatches(
             card,
-            modality=volume.modality,
+            modality=volume.modality or guessed_modality(float(volume.array.min(initial=0))),
             description=volume.description,
             size=grid.size,
             spacing=grid.spacing if volume.real_spacing else None,

@@ -221,6 +221,7 @@ def add_evaluate(sub: argparse.ArgumentParser) -> None:
         help="image[,image_2],label[,case,patient,site] or nnU-Net",
     )
     sub.add_argument("--binary", action="store_true", help="every label value above 0 is the model's one label")
+    sub.add_argument("--partial", action="store_true", help="labels that a case lacks were not drawn, and do not count")
     add_reading(sub)
     add_compute(sub)
     add_json(sub)

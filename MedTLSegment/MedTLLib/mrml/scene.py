@@ -14,7 +14,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from medtl.errors import InputError
-from medtl.gate import mismatches
+from medtl.gate import evidence, guessed_modality, mismatches
 from medtl.io.write import write_whole
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry
@@ -49,6 +49,11 @@ class Facts:
     size: tuple[int, int, int]
     spacing: tuple[float, float, float]
     frame: str
+
+    @property
+    def sequence(self) -> str:
+        """What tells the sequence: the description, else the name, because a file's name often contains it."""
+        return self.description or self.name.replace("_", " ")
 
 
 def check_volume(node: Any) -> None:
@@ -107,7 +112,7 @@ def facts_of(node: Any) -> Facts:
     """Name, kind, date and grid of a volume node.
 
     What DICOM says comes from Slicer's DICOM database where the volume's files are in it, else from the subject
-    hierarchy, which travels with a saved scene.
+    hierarchy, which travels with a saved scene. Where neither knows the modality, the voxels may tell it.
 
     Raises: InputError when the volume's axes are not at right angles.
     """
@@ -119,6 +124,7 @@ def facts_of(node: Any) -> Facts:
         names = slicer.vtkMRMLSubjectHierarchyConstants
         modality = modality or items.GetItemAttribute(item, names.GetDICOMSeriesModalityAttributeName())
         date = date or items.GetAttributeFromItemAncestor(item, names.GetDICOMStudyDateAttributeName())
+    modality = modality or guessed_modality(node.GetImageData().GetScalarRange()[0])
     if len(date) == 8 and date.isdigit():
         date = f"{date[:4]}-{date[4:6]}-{date[6:]}"
     return Facts(node.GetName(), modality, description, date, geometry.size, geometry.spacing, _frame_of(node))
@@ -129,15 +135,19 @@ def mismatches_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> t
 
     The sequence counts where the model has one channel: of several, any may be this volume.
     """
-    sequence = facts.description or facts.name.replace("_", " ")  # a file's name often contains the sequence
     return mismatches(
         card,
         modality=facts.modality,
-        description=sequence if len(card.input.channels) == 1 else "",
+        description=facts.sequence if len(card.input.channels) == 1 else "",
         size=facts.size,
         spacing=facts.spacing,
         direction=geometry.direction if geometry else None,
     )
+
+
+def evidence_for(card: ModelCard, facts: Facts) -> int:
+    """How many of these facts speak for the model."""
+    return evidence(card, modality=facts.modality, description=facts.sequence)
 
 
 def _dicom_values(node: Any) -> tuple[str, str, str]:

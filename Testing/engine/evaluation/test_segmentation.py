@@ -159,6 +159,21 @@ def test_several_labels_have_a_figure_each_and_a_case_their_mean(tmp_path):
     assert found["sites"] == {}
 
 
+def test_a_label_that_was_not_drawn_in_a_case_does_not_count_there(tmp_path):
+    both, core = np.zeros(GEOMETRY.shape, int), np.zeros(GEOMETRY.shape, int)
+    both[1, 2:4], both[3, 2:6], core[1, 2:5] = 1, 2, 1
+    image = 100 * both
+    listed = cases_of(tmp_path, [(image, both, "p", "A"), (image, core, "q", "A")])
+    whole = evaluate(TWO, listed, Options(), segment=thresholds)
+    partial = evaluate(TWO, listed, Options(), segment=thresholds, partial=True)
+    assert [case["labels"]["oedema"]["dice"] for case in whole["cases"]] == [1.0, 0.0]
+    assert [case["labels"]["oedema"]["dice"] for case in partial["cases"]] == [1.0, None]
+    assert (partial["labels"]["oedema"]["mean"], partial["labels"]["oedema"]["n"]) == (1.0, 1)
+    assert (partial["labels"]["core"]["mean"], partial["labels"]["core"]["n"]) == (pytest.approx(0.9), 2)
+    assert partial["cases"][1]["dice"] == pytest.approx(0.8)
+    assert partial["pooled"]["dice"]["mean"] > whole["pooled"]["dice"]["mean"]
+
+
 def test_cases_without_lesion_leave_no_nan(tmp_path):
     empty = np.zeros(GEOMETRY.shape)
     dim = np.arange(empty.size).reshape(empty.shape) % 50
