@@ -4,8 +4,8 @@ from types import MappingProxyType
 
 from ...model.card import Cleanup, Gate, InputSpec, Label, ModelCard, NetworkSpec, Normalisation, WindowSpec
 from ..recipe import text_of
-from ..windows import WindowFit, WindowRecipe
-from .sarcoma_mr import ARGUMENTS, SARCOMA
+from ..windows import WindowRecipe
+from .sarcoma_mr import ARGUMENTS, FIT, SARCOMA
 
 # Tumour, muscle and fat: -150 to 250 HU become -2 to 2.
 WINDOW = Normalisation("fixed", limits=(-150.0, 250.0), shift=50.0, scale=100.0)
@@ -19,8 +19,8 @@ CARD = ModelCard(
     networks=(NetworkSpec("plainunet", MappingProxyType(ARGUMENTS), "unet3d."),),
     input=InputSpec(channels=("CT",), plane="axial"),
     windows=WindowSpec(
-        patch=(24, 80, 80),
-        spacing=(3.27, 1.5, 1.5),
+        patch=(32, 48, 48),
+        spacing=(3.27, 4.0, 4.0),
         normalisation=(WINDOW,),
         crop=False,
         fill=-2.0,
@@ -38,7 +38,7 @@ CARD = ModelCard(
 
 RECIPE = WindowRecipe(
     card=CARD,
-    fit=WindowFit(epochs=50, windows=200),
+    fit=FIT,
     test_share=0.25,
     seed=0,
     folds=5,
