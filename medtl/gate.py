@@ -23,16 +23,20 @@ def mismatches(
     size: Sequence[int],
     spacing: Sequence[float] | None,
     direction: Sequence[float] | None = None,
+    lowest: float | None = None,
 ) -> tuple[str, ...]:
     """The reasons why the header of a volume does not fit the model; empty where it fits.
 
-    `size` and `spacing` (mm, None where it is not known) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a
-    direction the field of view may fit in any plane. An entry that the header lacks gives no reason.
+    `lowest`: the lowest value of the image, for one whose modality is not known. `size` and `spacing` (mm, None where
+    it is not known) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a direction the field of view may fit in
+    any plane. An entry that the header lacks gives no reason.
     """
     gate = card.gate
     reasons = []
     if gate.modality and modality and modality != gate.modality:
         reasons.append(f"{card.name} was trained on {gate.modality}, this volume is {modality}")
+    if gate.modality == "CT" and not modality and lowest is not None and not guessed_modality(lowest):
+        reasons.append(f"{card.name} was trained on CT, this volume has no values of air in HU")
     if matches(gate.not_sequence, description) and not matches(gate.sequence, description):
         if card.networks:
             expected = ", ".join(card.input.channels)

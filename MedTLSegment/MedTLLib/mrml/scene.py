@@ -39,7 +39,7 @@ NRRD_TYPES = {
 class Facts:
     """What is known about a volume: size and spacing are (x, y, z), mm; the date is YYYY-MM-DD. Unknown text is empty.
 
-    `frame` is "frame 3 of 20" where the volume shows one frame of a sequence.
+    `frame` is "frame 3 of 20" where the volume shows one frame of a sequence; `lowest` is the lowest value.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Facts:
     size: tuple[int, int, int]
     spacing: tuple[float, float, float]
     frame: str
+    lowest: float
 
     @property
     def sequence(self) -> str:
@@ -124,10 +125,11 @@ def facts_of(node: Any) -> Facts:
         names = slicer.vtkMRMLSubjectHierarchyConstants
         modality = modality or items.GetItemAttribute(item, names.GetDICOMSeriesModalityAttributeName())
         date = date or items.GetAttributeFromItemAncestor(item, names.GetDICOMStudyDateAttributeName())
-    modality = modality or guessed_modality(node.GetImageData().GetScalarRange()[0])
+    lowest = float(node.GetImageData().GetScalarRange()[0])
+    modality = modality or guessed_modality(lowest)
     if len(date) == 8 and date.isdigit():
         date = f"{date[:4]}-{date[4:6]}-{date[6:]}"
-    return Facts(node.GetName(), modality, description, date, geometry.size, geometry.spacing, _frame_of(node))
+    return Facts(node.GetName(), modality, description, date, geometry.size, geometry.spacing, _frame_of(node), lowest)
 
 
 def mismatches_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> tuple[str, ...]:
@@ -142,6 +144,7 @@ def mismatches_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> t
         size=facts.size,
         spacing=facts.spacing,
         direction=geometry.direction if geometry else None,
+        lowest=facts.lowest,
     )
 
 

@@ -54,6 +54,7 @@ CARD = ModelCard(
         modality="MR",
         sequence=("*t1*",),
         not_sequence=("t2*", "*flair*", "*stir*", "*tirm*", "dwi", "*diff*", "adc", "swi", "pd", "ct", "tof", "*perf*"),
+        extent_mm=(70.0, 600.0),
     ),
 )
 
