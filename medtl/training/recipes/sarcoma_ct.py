@@ -7,8 +7,8 @@ from ..recipe import text_of
 from ..windows import WindowRecipe
 from .sarcoma_mr import ARGUMENTS, FIT, SARCOMA
 
-# Tumour, muscle and fat: -150 to 250 HU become -2 to 2.
-WINDOW = Normalisation("fixed", limits=(-150.0, 250.0), shift=50.0, scale=100.0)
+# Tumour, muscle and fat: -150 to 250 HU become 0 to 4, so that air is 0 as beside the body on MR.
+WINDOW = Normalisation("fixed", limits=(-150.0, 250.0), shift=-150.0, scale=100.0)
 
 CARD = ModelCard(
     name="sarcoma-ct",
@@ -23,7 +23,6 @@ CARD = ModelCard(
         spacing=(3.27, 4.0, 4.0),
         normalisation=(WINDOW,),
         crop=False,
-        fill=-2.0,
         orientation="LPS",
         mirror=(0, 1, 2),
         order=1,
