@@ -976,7 +976,7 @@ def test_packages_that_medtl_installed_are_listed_and_those_that_are_ticked_remo
     user.packages.done()
     assert user.packages.removed == ["torch"]
     assert user.ui.maintenanceLabel.text == "Removed: torch. Restart Slicer if other modules use them."
-    assert table.rowCount == 1
+    assert kinds(user) == ["package", "terms"]
     assert user.ui.setupBox.visible
 
 
@@ -994,7 +994,7 @@ def test_packages_that_cannot_be_removed_stay_in_the_list_with_the_reason(user):
     user.ui.deleteButton.click()
     user.packages.error(InputError("torch could not be removed (busy)."))
     assert user.ui.maintenanceLabel.text == "torch could not be removed (busy)."
-    assert user.ui.storageTable.rowCount == 1
+    assert kinds(user) == ["package", "terms"]
     user.worker.state = "busy"
     tick(user, 0)
     assert tip(user.ui.deleteButton) == "A job is running."
@@ -1005,7 +1005,7 @@ def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user):
     user.ui.segmentButton.click()
     user.worker.error("InternalError", "boom")
     user.ui.maintenanceButton.collapsed = False
-    assert user.ui.storageTable.rowCount == 1
+    assert kinds(user) == ["job", "terms"]
     assert not user.ui.deleteButton.enabled
     assert tip(user.ui.deleteButton) == "Tick what is to be removed."
     tick(user, 0)
@@ -1014,7 +1014,27 @@ def test_what_a_failed_job_left_is_listed_and_deleted_after_asking(user):
     assert len(list(user.worker.folder.iterdir())) == 1
     user.ui.deleteButton.click()
     assert list(user.worker.folder.iterdir()) == []
-    assert user.ui.storageTable.rowCount == 0
+    assert kinds(user) == ["terms"]
+
+
+def test_terms_that_were_accepted_are_listed_and_asked_for_again_once_they_are_removed(user):
+    user.load()
+    user.ui.maintenanceButton.collapsed = False
+    assert kinds(user) == ["terms"]
+    tick(user, 0)
+    agree(True)
+    user.ui.deleteButton.click()
+    assert user.ui.maintenanceLabel.text == "Deleted: accepted-terms"
+    assert kinds(user) == []
+    host.answer(lambda dialog: qt.QDialog.Rejected)
+    user.ui.segmentButton.click()
+    assert user.status() == "Nothing was started: the terms of glioma-flair were not accepted."
+
+
+def kinds(user: User) -> list[str]:
+    """The kinds of what is listed as stored."""
+    table = user.ui.storageTable
+    return [table.item(row, 0).text() for row in range(table.rowCount)]
 
 
 def test_the_log_tells_what_failed_and_where_and_nothing_of_the_patient(user, tmp_path):
