@@ -52,14 +52,14 @@ def measure(labelmap: Labelmap, real_spacing: bool = True) -> tuple[SegmentFigur
 
 
 def measure_lesions(
-    labelmap: Labelmap, real_spacing: bool = True, min_ml: float | None = None, plane: str | None = None
+    labelmap: Labelmap, min_ml: float | None = None, plane: str | None = None
 ) -> tuple[MeasuredSegment, ...]:
     """Every segment of a labelmap with all its lesions, each with mL, longest in-plane diameter, perpendicular, their
     ends (LPS mm), slice, surface and centre; the figures of `medtl measure` and of the panel.
 
     Args:
-        labelmap: labels; a value without a segment is a segment named by its value.
-        real_spacing: False where the image states no spacing: then lesions have only voxels and a centre.
+        labelmap: labels; a value without a segment is a segment named by its value. Where its `real_spacing` is False,
+            lesions have only voxels and a centre.
         min_ml: smaller parts are counted, not listed; None for those under 0.01 mL or 3 voxels.
         plane: axial, coronal or sagittal slices; None for those of the image (`diameters.measuring_axis`).
 
@@ -70,7 +70,7 @@ def measure_lesions(
     return tuple(
         MeasuredSegment(segment.id, segment.name, one.volume_ml, one.lesions, one.small, one.small_ml)
         for segment, mask, start in _masks(labelmap)
-        for one in (measure_mask(mask, labelmap.geometry, real_spacing, start, min_ml, plane),)
+        for one in (measure_mask(mask, labelmap.geometry, labelmap.real_spacing, start, min_ml, plane),)
     )
 
 
