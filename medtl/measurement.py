@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from .diameters import in_plane, slices_of
 from .labels import all_segments
-from .results import LesionFigures, MeasuredLesion, MeasuredSegment, SegmentFigures
+from .results import LesionFigures, MeasuredLesion, MeasuredSegment, Point, SegmentFigures
 from .volume import Geometry, Labelmap, Segment, label_boxes, voxel_counts
 
 # Smaller parts are counted and not listed: most are noise, and a result may have thousands.
@@ -76,12 +76,14 @@ def measure_lesions(
 
 @dataclass(frozen=True)
 class MeasuredMask:
-    """The fields of MeasuredSegment that a mask has."""
+    """The fields of MeasuredSegment that a mask has, and the centre of its largest part, listed or not: None where it
+    is empty."""
 
     volume_ml: float | None
     lesions: tuple[MeasuredLesion, ...]
     small: int
     small_ml: float | None
+    centre: Point | None
 
 
 def measure_mask(
@@ -119,7 +121,8 @@ def measure_mask(
                 one.centre,
             )
         )
-    return MeasuredMask(ml, tuple(found), len(small), small_ml)
+    centre = found[0].centre if found else _centre(parts[0], geometry.affine) if parts else None
+    return MeasuredMask(ml, tuple(found), len(small), small_ml, centre)
 
 
 def _masks(labelmap: Labelmap) -> Iterator[tuple[Segment, np.ndarray, tuple[int, int, int]]]:
@@ -146,11 +149,16 @@ def lesions(
 def _lesion(number: int, indices: np.ndarray, geometry: Geometry, real_spacing: bool) -> Lesion:
     """The lesion of these voxels (n, 3), (x, y, z)."""
     affine = geometry.affine
-    x, y, z = (float(v) for v in affine[:3, :3] @ nearest_to_middle(indices, affine) + affine[:3, 3])
     ml = len(indices) * geometry.voxel_ml if real_spacing else None
     ends = outermost(indices) if len(indices) > DIRECT_VOXELS else indices
     mm = largest_distance(ends @ affine[:3, :3].T) if real_spacing else None
-    return Lesion(number, ml, mm, (x, y, z))
+    return Lesion(number, ml, mm, _centre(indices, affine))
+
+
+def _centre(indices: np.ndarray, affine: np.ndarray) -> Point:
+    """The centre of the voxel (x, y, z) among these that lies nearest their mean, LPS mm."""
+    x, y, z = (float(v) for v in affine[:3, :3] @ nearest_to_middle(indices, affine) + affine[:3, 3])
+    return x, y, z
 
 
 def surface_mm2(indices: np.ndarray, spacing: tuple[float, float, float]) -> float:

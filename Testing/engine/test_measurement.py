@@ -180,6 +180,7 @@ def test_small_parts_are_counted_and_not_listed():
     found = measure_mask(mask, GRID)  # voxels of 0.0015 mL: by default from 0.01 mL and 3 voxels on
     assert (len(found.lesions), found.small, found.small_ml) == (0, 3, pytest.approx(0.009))
     assert found.volume_ml == pytest.approx(0.009)
+    assert found.centre == lesions(mask, GRID)[0].centre
     found = measure_mask(mask, GRID, min_ml=0.003)  # of just that volume: listed
     assert ([one.voxels for one in found.lesions], found.small, found.small_ml) == ([3, 2], 1, pytest.approx(0.0015))
     assert measure_mask(mask, GRID, min_ml=0).small == 0
@@ -214,7 +215,7 @@ def test_without_real_spacing_lesions_are_counted_and_placed_but_not_measured():
 
 
 def test_an_empty_mask_measures_nothing():
-    assert measure_mask(mask_of(), GRID) == measurement.MeasuredMask(0.0, (), 0, 0.0)
+    assert measure_mask(mask_of(), GRID) == measurement.MeasuredMask(0.0, (), 0, 0.0, None)
     assert measure_lesions(Labelmap(np.zeros(GRID.shape, np.uint8), GRID)) == ()
 
 
