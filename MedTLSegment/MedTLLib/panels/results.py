@@ -14,6 +14,9 @@ from MedTLLib.results import export, volume_table
 from .form import askSavePath, enable, fillTable, showText
 
 
+NONE = "–"  # a figure that is not known
+
+
 class ResultsPanel:
     """Shows one segmentation: the last result, or the one that the user chose to write into after it."""
 
@@ -95,7 +98,7 @@ class ResultsPanel:
         if key == self._filled:
             return
         self._filled = key
-        columns = (_("Segment"), _("mL"), _("mm"))
+        columns = (_("Segment"), _("mL"), _("mm × mm"), _("cm²"))
         rows = [rowTexts(table, row) for row in range(table.GetNumberOfRows() if table else 0)]
         fillTable(self.ui.resultTable, columns, rows, wide=0, numbers=1)
         self.ui.resultTable.visible = bool(rows)
@@ -165,9 +168,13 @@ class ResultsPanel:
 
 
 def rowTexts(table: Any, row: int) -> list[str]:
-    """What a row of the volume table shows: a segment's name or "Lesion 1", mL with two digits after the point, mm with
-    one."""
-    lesion = table.GetCellText(row, 1)
+    """What a row of the volume table shows: a segment's name or "Lesion 1"; mL with two digits after the point, the
+    two diameters in mm and the surface in cm² with one."""
+    lesion = volume_table.lesion_of(table, row)
     first = table.GetCellText(row, 0) if lesion == volume_table.ALL else _("Lesion {number}").format(number=lesion)
-    ml, mm = (table.GetTable().GetValue(row, column).ToDouble() for column in (2, 3))
-    return [str(first), "–" if ml != ml else f"{ml:.2f}", "–" if mm != mm else f"{mm:.1f}"]
+    if lesion.startswith(volume_table.SMALL):
+        first = _("{number} smaller").format(number=lesion.removeprefix(volume_table.SMALL))
+    names = (volume_table.ML, volume_table.LONGEST, volume_table.PERPENDICULAR, volume_table.SURFACE)
+    ml, mm, across, area = (volume_table.number_of(table, row, name) for name in names)
+    diameters = NONE if mm != mm or across != across else f"{mm:.1f} × {across:.1f}"
+    return [str(first), NONE if ml != ml else f"{ml:.2f}", diameters, NONE if area != area else f"{area:.1f}"]

@@ -1,10 +1,11 @@
-"""The volume table: mL, largest diameter and place of each segment, and of each lesion, as a table node. No Qt.
+"""The volume table: mL, diameters, surface and place of each segment, and of each lesion, as a table node. No Qt.
 
-The figures are those of `medtl.measurement`, as `medtl segment --json` has them, to six digits. An organ is one row;
-`medtl.labels.has_lesions` tells which segments have lesions.
+The figures are those of `medtl.measurement`, as `medtl measure` has them, to six digits. An organ is one row;
+`medtl.labels.has_lesions` tells which segments have lesions. Tables of older versions lack some columns.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,32 +15,44 @@ from slicer.i18n import tr as _
 
 from medtl.errors import InputError
 from medtl.labels import has_lesions
-from medtl.measurement import lesions
+from medtl.measurement import measure_mask
+from medtl.results import Diameter, MeasuredLesion, Point
 
 from ..mrml.boxes import start_of
 from ..mrml.scene import check_segmentation, check_volume, geometry_of, place_beside
 from ..mrml.segments import check_place, mask_of
 
 ALL = "all"
-COLUMNS = ("Segment", "Lesion", "Volume mL", "Largest diameter mm", "R", "A", "S")
+SMALL = "+"  # before the number of parts that are too small to be listed
+ML, LONGEST, PERPENDICULAR, SURFACE = "Volume mL", "Longest diameter mm", "Perpendicular mm", "Surface cm2"
+SLICE, IN_3D, SEGMENT_ID = "Slice", "Largest diameter mm", "Segment ID"
+COLUMNS = ("Segment", "Lesion", ML, LONGEST, PERPENDICULAR, SURFACE, SLICE, IN_3D, "R", "A", "S", SEGMENT_ID)
+TEXTS = (COLUMNS[0], COLUMNS[1], SEGMENT_ID)
+UNITS = {ML: "mL", SURFACE: "cm2", **dict.fromkeys((LONGEST, PERPENDICULAR, IN_3D, "R", "A", "S"), "mm")}
 SEGMENTATION_ROLE = "MedTL.segmentation"
 SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the image states no spacing: then no mL, no mm
 
 
 @dataclass(frozen=True)
 class Row:
-    """A segment as a whole (`lesion` 0), or one of its lesions, numbered from 1, the largest first.
+    """A segment as a whole (`lesion` "all"), one of its lesions (from "1" on, the largest first), or the parts of it
+    that are too small to be listed ("+3").
 
-    `diameter_mm` of a segment is that of its widest part; `centre` (RAS mm) lies inside its largest part and is None
-    where the segment is empty. Volume and diameter are None where the spacing is not real.
+    `diameters` are the longest one in a slice and that across it, in slice number `slice`; those of a segment are of
+    its lesion with the longest one. `surface_mm2` of a segment is that of its lesions together. `diameter_mm` is in 3D.
+    `centre` (RAS mm) lies inside the lesion, of a segment in its largest part. What is not known is None: all figures
+    where the spacing is not real, all but the volume of small parts and of an empty segment.
     """
 
     segment_id: str
     segment: str
-    lesion: int
+    lesion: str
     volume_ml: float | None
-    diameter_mm: float | None
-    centre: tuple[float, float, float] | None
+    diameters: tuple[Diameter, Diameter] | None = None
+    slice: int | None = None
+    surface_mm2: float | None = None
+    diameter_mm: float | None = None
+    centre: tuple[float, float, float] | None = None
 
 
 def rows_of(segmentation: Any, volume: Any, real_spacing: bool = True) -> list[Row]:
@@ -55,20 +68,33 @@ def rows_of(segmentation: Any, volume: Any, real_spacing: bool = True) -> list[R
     for segment_id in segments.GetSegmentIDs():
         name = segments.GetSegment(segment_id).GetName()
         mask, box = mask_of(segmentation, segment_id, geometry)
-        parts = lesions(mask, geometry, real_spacing, start_of(box))
-        lesion_rows = [
-            Row(segment_id, name, one.number, one.volume_ml, one.diameter_mm, _ras(one.centre))
-            for one in (parts if has_lesions(segment_id, name) else ())
-        ]
-        ml = sum((one.volume_ml or 0.0) for one in parts) if real_spacing else None
-        mm = max((one.diameter_mm or 0.0 for one in parts), default=0.0) if real_spacing else None
-        rows += [Row(segment_id, name, 0, ml, mm, _ras(parts[0].centre) if parts else None), *lesion_rows]
+        found = measure_mask(mask, geometry, real_spacing, start_of(box))
+        parts = [_row(segment_id, name, one) for one in found.lesions]
+        rows.append(_whole(Row(segment_id, name, ALL, found.volume_ml, centre=_ras(found.centre)), parts))
+        if has_lesions(segment_id, name):
+            rows += parts
+            rows += [Row(segment_id, name, f"{SMALL}{found.small}", found.small_ml)] if found.small else []
     return rows
 
 
-def _ras(lps: tuple[float, float, float]) -> tuple[float, float, float]:
-    left, posterior, superior = lps
-    return -left, -posterior, superior
+def _row(segment_id: str, name: str, one: MeasuredLesion) -> Row:
+    diameters = (one.longest, one.perpendicular) if one.longest and one.perpendicular else None
+    ml, area, in_3d = one.volume_ml, one.surface_mm2, one.diameter_mm
+    return Row(segment_id, name, str(one.number), ml, diameters, one.slice, area, in_3d, _ras(one.centre))
+
+
+def _whole(row: Row, parts: Sequence[Row]) -> Row:
+    """The row of a segment that has these parts."""
+    if row.volume_ml is None:
+        return row
+    widest = max(parts, key=lambda part: part.diameters[0].mm if part.diameters else 0.0, default=row)
+    area = sum(part.surface_mm2 or 0.0 for part in parts)
+    in_3d = max((part.diameter_mm or 0.0 for part in parts), default=0.0)
+    return replace(row, diameters=widest.diameters, slice=widest.slice, surface_mm2=area, diameter_mm=in_3d)
+
+
+def _ras(lps: Point | None) -> Point | None:
+    return (-lps[0], -lps[1], lps[2]) if lps else None
 
 
 def volume_table(segmentation: Any, volume: Any, table: Any = None, real_spacing: bool = True) -> Any:
@@ -91,9 +117,8 @@ def volume_table(segmentation: Any, volume: Any, table: Any = None, real_spacing
         table.RemoveAllColumns()
         for column in _columns(rows):
             table.AddColumn(column)
-        table.SetColumnUnitLabel("Volume mL", "mL")
-        for name in COLUMNS[3:]:
-            table.SetColumnUnitLabel(name, "mm")
+        for name, unit in UNITS.items():
+            table.SetColumnUnitLabel(name, unit)
         for name in COLUMNS:
             table.SetColumnTitle(name, name)
         table.SetUseColumnTitleAsColumnHeader(True)
@@ -145,28 +170,62 @@ def volume_of(segmentation: Any, input_volume: Any) -> Any:
 def main_place(table: Any, segment_ids: tuple[str, ...], segmentation: Any) -> tuple[float, float, float] | None:
     """A place (RAS mm) inside the largest lesion of these segments, without lesions inside the largest segment; None
     where all are empty."""
-    segments = segmentation.GetSegmentation()
-    names = {segments.GetSegment(each).GetName() for each in segment_ids if segments.GetSegment(each)}
     rows = [
-        (table.GetCellText(row, 1) != ALL, table.GetTable().GetValue(row, 2).ToDouble(), row)
+        (lesion_of(table, row) != ALL, number_of(table, row, ML), row)
         for row in range(table.GetNumberOfRows())
-        if table.GetCellText(row, 0) in names and centre_of(table, row) is not None
+        if segment_of(table, row, segmentation) in segment_ids and centre_of(table, row) is not None
     ]
     return centre_of(table, max(rows)[-1]) if rows else None
 
 
 def _columns(rows: list[Row]) -> list[Any]:
-    columns = []
-    for name in COLUMNS:
-        column = vtk.vtkStringArray() if name in COLUMNS[:2] else vtk.vtkDoubleArray()
+    columns = {name: vtk.vtkStringArray() if name in TEXTS else vtk.vtkDoubleArray() for name in COLUMNS}
+    for name, column in columns.items():
         column.SetName(name)
-        columns.append(column)
     for row in rows:
-        columns[0].InsertNextValue(row.segment)
-        columns[1].InsertNextValue(str(row.lesion or ALL))
-        for column, value in zip(columns[2:], (row.volume_ml, row.diameter_mm, *(row.centre or (None,) * 3))):
-            column.InsertNextValue(float("nan") if value is None else float(f"{value:.6g}"))
-    return columns
+        longest, perpendicular = row.diameters or (None, None)
+        numbers = (
+            row.volume_ml,
+            longest.mm if longest else None,
+            perpendicular.mm if perpendicular else None,
+            None if row.surface_mm2 is None else row.surface_mm2 / 100,
+            row.slice,
+            row.diameter_mm,
+            *(row.centre or (None,) * 3),
+        )
+        texts = (row.segment, row.lesion, *map(_rounded, numbers), row.segment_id)
+        for column, value in zip(columns.values(), texts):
+            column.InsertNextValue(value)
+    return list(columns.values())
+
+
+def _rounded(number: float | None) -> float:
+    return float("nan") if number is None else float(f"{number:.6g}")
+
+
+def set_number(table: Any, row: int, name: str, number: float) -> None:
+    """Put a figure into a row (from 0) of the column of this name."""
+    table.GetTable().SetValueByName(row, name, vtk.vtkVariant(_rounded(number)))
+    table.Modified()
+
+
+def lesion_of(table: Any, row: int) -> str:
+    """What the row (from 0) is about: "all", the number of a lesion, or "+3"."""
+    return str(table.GetCellText(row, 1))
+
+
+def segment_of(table: Any, row: int, segmentation: Any) -> str:
+    """The id of the row's segment; of a table of an older version the first segment of that name, empty for none."""
+    column, segments = table.GetTable().GetColumnByName(SEGMENT_ID), segmentation.GetSegmentation()
+    if column is not None:
+        return str(column.GetVariantValue(row).ToString())
+    return str(segments.GetSegmentIdBySegmentName(table.GetCellText(row, 0)) or "")
+
+
+def number_of(table: Any, row: int, name: str) -> float:
+    """A figure of a row (from 0); NaN where it is not known or the table has no such column."""
+    column = table.GetTable().GetColumnByName(name)
+    return float("nan") if column is None else float(column.GetVariantValue(row).ToDouble())
 
 
 def centre_of(table: Any, row: int) -> tuple[float, float, float] | None:
