@@ -1,13 +1,18 @@
-"""Measurements of masks: lesions, each with volume, largest diameter and centre."""
+"""Measurements of masks: lesions, each with volume, diameters, surface and centre."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
+from .diameters import in_plane, slices_of
 from .labels import all_segments
-from .results import LesionFigures, SegmentFigures
-from .volume import Geometry, Labelmap, label_boxes, voxel_counts
+from .results import LesionFigures, MeasuredLesion, MeasuredSegment, SegmentFigures
+from .volume import Geometry, Labelmap, Segment, label_boxes, voxel_counts
+
+# Smaller parts are counted and not listed: most are noise, and a result may have thousands.
+MIN_ML, MIN_VOXELS = 0.01, 3
 
 # Distances of at most this many pairs of points, or of this many points, are in memory at once.
 PAIRS = 4_000_000
@@ -37,13 +42,8 @@ class Lesion:
 def measure(labelmap: Labelmap, real_spacing: bool = True) -> tuple[SegmentFigures, ...]:
     """Volume (mL) and lesions of each segment of a labelmap; None for mL and mm where the spacing is not real. A value
     without a segment is a segment named by its value."""
-    measured, boxes, covered = [], label_boxes(labelmap.array), set(labelmap.covered[:, 0].tolist())
-    for segment in all_segments(labelmap):
-        if segment.value in covered:  # some of its voxels have another value
-            start, mask = (0, 0, 0), labelmap.mask(segment.value)
-        else:
-            box = boxes.get(segment.value, (slice(0, 0),) * 3)
-            start, mask = (box[0].start, box[1].start, box[2].start), labelmap.array[box] == segment.value
+    measured = []
+    for segment, mask, start in _masks(labelmap):
         ml = np.count_nonzero(mask) * labelmap.geometry.voxel_ml if real_spacing else None
         parts = lesions(mask, labelmap.geometry, real_spacing, start)
         figures = tuple(LesionFigures(part.volume_ml, part.diameter_mm, part.centre) for part in parts)
@@ -51,19 +51,128 @@ def measure(labelmap: Labelmap, real_spacing: bool = True) -> tuple[SegmentFigur
     return tuple(measured)
 
 
+def measure_lesions(
+    labelmap: Labelmap, real_spacing: bool = True, min_ml: float | None = None, plane: str | None = None
+) -> tuple[MeasuredSegment, ...]:
+    """Every segment of a labelmap with all its lesions, each with mL, longest in-plane diameter, perpendicular, their
+    ends (LPS mm), slice, surface and centre; the figures of `medtl measure` and of the panel.
+
+    Args:
+        labelmap: labels; a value without a segment is a segment named by its value.
+        real_spacing: False where the image states no spacing: then lesions have only voxels and a centre.
+        min_ml: smaller parts are counted, not listed; None for those under 0.01 mL or 3 voxels.
+        plane: axial, coronal or sagittal slices; None for those of the image (`diameters.measuring_axis`).
+
+    Returns:
+        A `MeasuredSegment` each, in the order of the labelmap. All segments have their parts here; whether these are
+        lesions or an organ's parts `medtl.labels.has_lesions` tells.
+    """
+    return tuple(
+        MeasuredSegment(segment.id, segment.name, one.volume_ml, one.lesions, one.small, one.small_ml)
+        for segment, mask, start in _masks(labelmap)
+        for one in (measure_mask(mask, labelmap.geometry, real_spacing, start, min_ml, plane),)
+    )
+
+
+@dataclass(frozen=True)
+class MeasuredMask:
+    """The fields of MeasuredSegment that a mask has."""
+
+    volume_ml: float | None
+    lesions: tuple[MeasuredLesion, ...]
+    small: int
+    small_ml: float | None
+
+
+def measure_mask(
+    mask: np.ndarray,
+    geometry: Geometry,
+    real_spacing: bool = True,
+    start: tuple[int, int, int] = (0, 0, 0),
+    min_ml: float | None = None,
+    plane: str | None = None,
+) -> MeasuredMask:
+    """The lesions of a mask (Z, Y, X) with their measures; arguments as in `lesions` and `measure_lesions`."""
+    voxel_ml, slices = geometry.voxel_ml, slices_of(geometry, plane)
+    least = MIN_VOXELS if min_ml is None else 1.0
+    if real_spacing:  # a part of just that volume is listed
+        least = max(least, (MIN_ML if min_ml is None else min_ml) / voxel_ml * (1 - 1e-9))
+    parts = components(mask, start)
+    listed = [part for part in parts if len(part) >= least]  # only these get diameters
+    small = parts[len(listed) :]
+    ml = sum(map(len, parts)) * voxel_ml if real_spacing else None
+    small_ml = sum(map(len, small)) * voxel_ml if real_spacing else None
+    found = []
+    for number, indices in enumerate(listed, start=1):
+        one = _lesion(number, indices, geometry, real_spacing)
+        lines = in_plane(indices, slices) if real_spacing else None
+        found.append(
+            MeasuredLesion(
+                number,
+                len(indices),
+                one.volume_ml,
+                lines.longest if lines else None,
+                lines.perpendicular if lines else None,
+                lines.slice if lines else None,
+                surface_mm2(indices, geometry.spacing) if real_spacing else None,
+                one.diameter_mm,
+                one.centre,
+            )
+        )
+    return MeasuredMask(ml, tuple(found), len(small), small_ml)
+
+
+def _masks(labelmap: Labelmap) -> Iterator[tuple[Segment, np.ndarray, tuple[int, int, int]]]:
+    """Each segment with its mask, cut to its box where none of its voxels is covered, and the mask's first index."""
+    boxes, covered = label_boxes(labelmap.array), set(labelmap.covered[:, 0].tolist())
+    for segment in all_segments(labelmap):
+        if segment.value in covered:  # some of its voxels have another value
+            yield segment, labelmap.mask(segment.value), (0, 0, 0)
+            continue
+        box = boxes.get(segment.value, (slice(0, 0),) * 3)
+        start = (box[0].start, box[1].start, box[2].start)
+        yield segment, labelmap.array[box] == segment.value, start
+
+
 def lesions(
     mask: np.ndarray, geometry: Geometry, real_spacing: bool = True, start: tuple[int, int, int] = (0, 0, 0)
 ) -> tuple[Lesion, ...]:
     """The connected parts (26 neighbours) of a mask (Z, Y, X), the largest first; `start` is the index (z, y, x) of its
     first voxel on the grid."""
-    parts, affine, voxel_ml = [], geometry.affine, geometry.voxel_ml
-    for number, indices in enumerate(components(mask, start), start=1):
-        x, y, z = (float(v) for v in affine[:3, :3] @ nearest_to_middle(indices, affine) + affine[:3, 3])
-        ml = len(indices) * voxel_ml if real_spacing else None
-        ends = outermost(indices) if len(indices) > DIRECT_VOXELS else indices
-        mm = largest_distance(ends @ affine[:3, :3].T) if real_spacing else None
-        parts.append(Lesion(number, ml, mm, (x, y, z)))
-    return tuple(parts)
+    parts = components(mask, start)
+    return tuple(_lesion(number, part, geometry, real_spacing) for number, part in enumerate(parts, start=1))
+
+
+def _lesion(number: int, indices: np.ndarray, geometry: Geometry, real_spacing: bool) -> Lesion:
+    """The lesion of these voxels (n, 3), (x, y, z)."""
+    affine = geometry.affine
+    x, y, z = (float(v) for v in affine[:3, :3] @ nearest_to_middle(indices, affine) + affine[:3, 3])
+    ml = len(indices) * geometry.voxel_ml if real_spacing else None
+    ends = outermost(indices) if len(indices) > DIRECT_VOXELS else indices
+    mm = largest_distance(ends @ affine[:3, :3].T) if real_spacing else None
+    return Lesion(number, ml, mm, (x, y, z))
+
+
+def surface_mm2(indices: np.ndarray, spacing: tuple[float, float, float]) -> float:
+    """The area of the surface of these voxels, int (n, 3), (x, y, z), in mm², estimated from how often lines in 13
+    directions cross it.
+
+    Of a ball with a radius of 5 voxels or more it is right to 2 % (to 12 % where slices are six times as thick as a
+    pixel is wide). Flat faces along the grid are underestimated: a cube by 9 to 13 % (10 to 30 voxels a side), and by
+    up to 45 % where slices are thick.
+
+    Source: Lehmann and Legland, Insight Journal 2012 (Crofton formula); SimpleITK, LabelShapeStatisticsImageFilter.
+    """
+    shifted = indices - indices.min(axis=0) + 1
+    array = np.zeros((np.ptp(indices, axis=0) + 3)[::-1], np.uint8)
+    for begin in range(0, len(shifted), PAIRS):
+        array[tuple(shifted[begin : begin + PAIRS].T[::-1])] = 1
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing)
+    statistics = sitk.LabelShapeStatisticsImageFilter()
+    statistics.ComputePerimeterOn()
+    statistics.Execute(image)
+    return float(statistics.GetPerimeter(1))
 
 
 def nearest_to_middle(indices: np.ndarray, affine: np.ndarray) -> np.ndarray:

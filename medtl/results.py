@@ -26,6 +26,65 @@ class SegmentFigures:
     lesions: tuple[LesionFigures, ...]
 
 
+Point = tuple[float, float, float]  # LPS mm
+
+
+@dataclass(frozen=True)
+class Diameter:
+    """A straight line across a lesion in a slice: its length in mm and its two ends, LPS mm, on the outline."""
+
+    mm: float
+    ends: tuple[Point, Point]
+
+
+@dataclass(frozen=True)
+class MeasuredLesion:
+    """A lesion with its measures, numbered from 1, the largest first: `voxels`, `volume_ml`; the `longest` diameter in
+    a slice, the `perpendicular` one on the same `slice` (0-based index along the axis of the slices), see
+    `medtl.diameters`; `surface_mm2`, see `medtl.measurement.surface_mm2`; `diameter_mm` and `centre` as LesionFigures.
+
+    All but `voxels` and `centre` are None where the spacing is not real.
+    """
+
+    number: int
+    voxels: int
+    volume_ml: float | None
+    longest: Diameter | None
+    perpendicular: Diameter | None
+    slice: int | None
+    surface_mm2: float | None
+    diameter_mm: float | None
+    centre: Point
+
+
+@dataclass(frozen=True)
+class MeasuredSegment:
+    """A segment with its lesions (parts, where it is an organ), the largest first. `volume_ml` is that of all its
+    voxels. `small` parts are under the smallest volume that is listed; they have `small_ml` together. mL are None where
+    the spacing is not real."""
+
+    id: str
+    name: str
+    volume_ml: float | None
+    lesions: tuple[MeasuredLesion, ...]
+    small: int
+    small_ml: float | None
+
+
+@dataclass(frozen=True)
+class MeasuredFile:
+    """The object that `medtl measure --json` prints: `image` is None where the segmentation states the spacing; the
+    diameters lie in slices of the `plane`; parts under `min_ml` or `min_voxels` are counted and not listed."""
+
+    segmentation: str
+    image: str | None
+    plane: str
+    min_ml: float
+    min_voxels: int
+    segments: tuple[MeasuredSegment, ...]
+    warnings: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class SegmentedFile:
     """One segmented input, as `medtl segment --json` prints it in `results`; `seconds` by stage, to the millisecond."""

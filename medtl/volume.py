@@ -158,7 +158,7 @@ class Labelmap:
     """Labels: array uint8 or uint16 (Z, Y, X), 0 is background. `warnings` has what reading had to change.
 
     Where segments of a file overlap, the array has the later one. `covered` has the voxels that a segment lost in this
-    way, int64 (n, 2): the label value and the voxel's flat index into the array.
+    way, int64 (n, 2): the label value and the voxel's flat index into the array. `real_spacing` is as of a Volume.
     """
 
     array: np.ndarray
@@ -166,6 +166,7 @@ class Labelmap:
     segments: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()
     covered: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    real_spacing: bool = True
 
     def mask(self, *values: int) -> np.ndarray:
         """The voxels with one of these labels, bool (Z, Y, X), also those that a later segment covers."""

@@ -25,6 +25,7 @@ LAYERS = (
     {"model"},
     {"channels", "preprocess", "labels", "decision", "pack"},
     {"installation"},
+    {"diameters"},
     {"measurement"},
     {"gate", "postprocess", "windows"},
     {"segmentation"},
@@ -85,7 +86,7 @@ WITHIN = {
     "commands": (
         {"console", "preview"},
         {"terms"},
-        {"segment", "classify", "evaluate", "finetune", "models", "demo", "doctor", "environment", "pack"},
+        {"segment", "classify", "evaluate", "finetune", "measure", "models", "demo", "doctor", "environment", "pack"},
         {"repair"},
         {"cli"},
     ),
@@ -109,6 +110,7 @@ TORCH_FREE = {
     ),
     *("channels", "gate", "labels", "pack"),
     *(
+        "diameters",
         "measurement",
         "worker",
         "worker_jobs",
@@ -137,7 +139,7 @@ TORCH_FREE = {
     *("finetuning.output",),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
-    *("commands.evaluate", "commands.terms"),
+    *("commands.evaluate", "commands.measure", "commands.terms"),
     *("commands.demo", "commands.pack", "commands.preview"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}

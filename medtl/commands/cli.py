@@ -5,6 +5,7 @@ Results go to standard output, warnings and errors to standard error. torch is i
 """
 
 import argparse
+import math
 import re
 import sys
 from typing import Any, TextIO
@@ -12,6 +13,7 @@ from typing import Any, TextIO
 from .. import __version__
 from ..errors import STOPPABLE
 from ..memory import keep_freed_memory
+from ..planes import PLANES
 from ..progress import TerminalProgress
 from .console import (
     Parser,
@@ -70,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_suggest(verb(suggest, "suggest", "Propose the slices to correct next."))
     add_classify(verb(classify, "classify", "Classify the tumour in an image, or abstain."))
     add_evaluate(verb(evaluate, "evaluate", "Compare a model with reference labels."))
+    add_measure(verb(measure, "measure", "Measure the lesions of a segmentation: mL, diameters, surface."))
     add_train(verb(train, "train", "Train a model by a recipe."))
     add_json(verb(models, "models", "List the models that can be used by name."))
     text = (
@@ -226,6 +229,21 @@ def add_evaluate(sub: argparse.ArgumentParser) -> None:
     add_json(sub)
 
 
+def add_measure(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl measure`."""
+    sub.add_argument("segmentation", type=path_argument, metavar="SEGMENTATION")
+    text = "the image that was segmented, for a segmentation that states no spacing"
+    sub.add_argument("--image", type=path_argument, metavar="FILE", help=text)
+    text = "slices that diameters are measured in (default: those that the image was taken in, see the manual)"
+    sub.add_argument("--plane", choices=PLANES, help=text)
+    text = "count smaller parts without listing them (default: those under 0.01 mL or 3 voxels)"
+    sub.add_argument("--min-ml", type=non_negative_float, metavar="ML", help=text)
+    sub.add_argument("--csv", type=path_argument, metavar="FILE.csv", help="also write the figures as a table")
+    add_reading(sub)
+    add_force(sub)
+    add_json(sub)
+
+
 def add_train(sub: argparse.ArgumentParser) -> None:
     """Add the options of `medtl train`."""
     sub.add_argument("recipe", metavar="RECIPE")
@@ -301,6 +319,17 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def non_negative_float(text: str) -> float:
+    """The number, 0 or more and finite, that the text states."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 on, found {text!r}")
+    return number
+
+
 def python_version(text: str) -> str:
     """The version of Python that the text states, as 3.12."""
     if re.fullmatch(r"3\.\d{1,2}", text) is None:
@@ -342,6 +371,13 @@ def classify(args: argparse.Namespace, out: TextIO) -> int:
     from .classify import classify as classify_inputs
 
     return classify_inputs(args, out)
+
+
+def measure(args: argparse.Namespace, out: TextIO) -> int:
+    """Measure the lesions of a segmentation."""
+    from .measure import measure as measure_file
+
+    return measure_file(args, out)
 
 
 def train(args: argparse.Namespace, out: TextIO) -> int:

@@ -32,6 +32,7 @@ HINTS = {
     "series": "Use --series UID.",
     "segmentation": "Use --segmentation FILE.",
     "segment": "Use --segment ID.",
+    "image": "Use --image FILE.",
     "data_outside": "Use --data-outside if you trust the header.",
 }
 

@@ -90,7 +90,7 @@ def read_labelmap(path: Path) -> Labelmap:
         )
     if kind == "picture":
         array, geometry, warnings = read_picture(path, None, None)
-        return Labelmap(_as_labels(array, path), geometry, warnings=warnings)
+        return Labelmap(_as_labels(array, path), geometry, warnings=warnings, real_spacing=False)
     header = read_header(path, kind)
     if kind != "NRRD":  # a segmentation of overlapping segments may have four axes
         choose(path, "frame", None, header.frames)
@@ -101,9 +101,11 @@ def read_labelmap(path: Path) -> Labelmap:
     array = _as_labels(read_voxels(header, None), path)
     distinct = len({segment.value for segment, _ in segments}) == len(segments)
     if layers == 1 and distinct:
-        return Labelmap(array[0], header.geometry, tuple(segment for segment, _ in segments), header.warnings)
-    labelmap = merge_layers(array, header.geometry, segments)
-    return replace(labelmap, warnings=(*header.warnings, *labelmap.warnings))
+        labelmap = Labelmap(array[0], header.geometry, tuple(segment for segment, _ in segments))
+    else:
+        labelmap = merge_layers(array, header.geometry, segments)
+    warnings = (*header.warnings, *labelmap.warnings)
+    return replace(labelmap, warnings=warnings, real_spacing=header.states_spacing)
 
 
 def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:

@@ -35,9 +35,14 @@ def check_suffix(path: Path) -> None:
 
 
 def check_output(file: Path, inputs: set[tuple[int, int]], replace: bool) -> None:
-    """Raise InputError when the output belongs to an input (`identities` of them), exists and may not be replaced, has
-    no folder to lie in that can be written, or a suffix that cannot be written."""
+    """Raise InputError when the output has a suffix that cannot be written, or as `check_place` does."""
     check_suffix(file)
+    check_place(file, inputs, replace)
+
+
+def check_place(file: Path, inputs: set[tuple[int, int]], replace: bool) -> None:
+    """Raise InputError when the output belongs to an input (`identities` of them), exists and may not be replaced, or
+    has no folder to lie in that can be written."""
     if file.is_file() and identities([file]) & inputs:
         raise InputError(f"The output {file} is an input or a part of one. Choose another output.")
     if file.is_dir():
