@@ -192,3 +192,57 @@ class ImportedModel:
 
     model: str
     folder: str
+
+
+@dataclass(frozen=True)
+class TrendValue:
+    """A label, or a lesion of it, at a date (YYYY-MM-DD, empty where it is not known).
+
+    `volume_ml` is None where the segmentation of that date lacks the label, 0 where it has it without a voxel. Of the
+    part with the longest diameter, `longest_mm` and `perpendicular_mm` (see `medtl.diameters`) are None where there is
+    none. `parts_ml` are the mL of the parts, the largest first, without the smallest ones (see `medtl.measurement`).
+    The changes are per cent of the first, the previous and the smallest earlier volume; None where there is none, or it
+    is 0. `events` is what happened to a lesion since the date before: new, vanished, merged, split.
+    """
+
+    date: str
+    volume_ml: float | None
+    longest_mm: float | None
+    perpendicular_mm: float | None
+    parts_ml: tuple[float, ...]
+    change_to_first: float | None
+    change_to_previous: float | None
+    change_to_smallest: float | None
+    events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrendRow:
+    """A label as a whole (`lesion` 0), or one of its lesions, numbered from 1: lesions that were one at some date count
+    as one."""
+
+    id: str
+    name: str
+    lesion: int
+    values: tuple[TrendValue, ...]
+
+
+@dataclass(frozen=True)
+class TrendStudy:
+    """A date, and the similarity of its image to that of the first date after registration; None where it was not
+    registered (see `medtl.registration`)."""
+
+    date: str
+    similarity: float | None
+
+
+@dataclass(frozen=True)
+class Trend:
+    """The object that `medtl trend --json` prints. Lesions have rows only where they were `matched` between dates.
+    Neither file names nor anything else that names a patient is in it."""
+
+    studies: tuple[TrendStudy, ...]
+    matched: bool
+    rows: tuple[TrendRow, ...]
+    warnings: tuple[str, ...]
+    note: str

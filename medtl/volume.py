@@ -115,7 +115,8 @@ class Volume:
     """A scalar image: array (Z, Y, X) of any integer or float dtype.
 
     `real_spacing` is False where the file states no spacing (pictures, or the bare default header): then
-    neither mm nor mL are given. `modality` and `description` come from DICOM and are empty elsewhere.
+    neither mm nor mL are given. `modality`, `description` and the `date` of the study (YYYY-MM-DD) come from DICOM and
+    are empty elsewhere.
     """
 
     array: np.ndarray
@@ -125,6 +126,7 @@ class Volume:
     description: str = ""
     real_spacing: bool = True
     warnings: tuple[str, ...] = ()
+    date: str = ""
 
 
 def check_voxels(volume: Volume) -> None:

@@ -27,10 +27,10 @@ LAYERS = (
     {"installation"},
     {"diameters"},
     {"measurement"},
-    {"gate", "postprocess", "windows"},
+    {"gate", "postprocess", "windows", "drawing", "registration"},
     {"segmentation"},
     {"classification"},
-    {"evaluation"},
+    {"evaluation", "trend"},
     {"training"},
     {"finetuning"},
     {"api"},
@@ -70,6 +70,7 @@ WITHIN = {
         {"classify"},
         {"files"},
     ),
+    "trend": ({"studies", "same_label", "matching", "table"}, {"trend"}, {"files"}),
     "evaluation": ({"metrics"}, {"segmentation", "classification", "reliability"}),
     "finetuning": (
         {"seed", "run", "output"},
@@ -86,7 +87,19 @@ WITHIN = {
     "commands": (
         {"console", "preview"},
         {"terms"},
-        {"segment", "classify", "evaluate", "finetune", "measure", "models", "demo", "doctor", "environment", "pack"},
+        {
+            "segment",
+            "classify",
+            "evaluate",
+            "finetune",
+            "measure",
+            "models",
+            "demo",
+            "doctor",
+            "environment",
+            "pack",
+            "trend",
+        },
         {"repair"},
         {"cli"},
     ),
@@ -140,7 +153,7 @@ TORCH_FREE = {
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
     *("commands.evaluate", "commands.measure", "commands.terms"),
-    *("commands.demo", "commands.pack", "commands.preview"),
+    *("commands.demo", "commands.pack", "commands.preview", "commands.trend", "drawing", "registration", "trend"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib", "MedTLClassifyLib"}

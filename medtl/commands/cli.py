@@ -73,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_classify(verb(classify, "classify", "Classify the tumour in an image, or abstain."))
     add_evaluate(verb(evaluate, "evaluate", "Compare a model with reference labels."))
     add_measure(verb(measure, "measure", "Measure the lesions of a segmentation: mL, diameters, surface."))
+    add_trend(verb(trend, "trend", "Compare one patient's segmentations of several dates: mL, lesions, change."))
     add_train(verb(train, "train", "Train a model by a recipe."))
     add_json(verb(models, "models", "List the models that can be used by name."))
     text = (
@@ -245,6 +246,22 @@ def add_measure(sub: argparse.ArgumentParser) -> None:
     add_json(sub)
 
 
+def add_trend(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl trend`."""
+    text = (
+        "[DATE=]SEGMENTATION[,IMAGE]: 2026-01-31=tumour.seg.nrrd,flair.nrrd; no date where the image is a DICOM folder"
+    )
+    sub.add_argument("studies", nargs="+", type=non_empty, metavar="STUDY", help=text)
+    text = "lay the images on each other by a rigid movement and match the lesions; refused where they do not fit"
+    sub.add_argument("--register", action="store_true", help=text)
+    text = "with --register, also draw the images in squares in turn, a row a date"
+    sub.add_argument("--checkerboard", type=path_argument, metavar="FILE.png", help=text)
+    sub.add_argument("--csv", type=path_argument, metavar="FILE.csv", help="also write the table")
+    add_reading(sub)
+    add_force(sub)
+    add_json(sub)
+
+
 def add_train(sub: argparse.ArgumentParser) -> None:
     """Add the options of `medtl train`."""
     sub.add_argument("recipe", metavar="RECIPE")
@@ -379,6 +396,13 @@ def measure(args: argparse.Namespace, out: TextIO) -> int:
     from .measure import measure as measure_file
 
     return measure_file(args, out)
+
+
+def trend(args: argparse.Namespace, out: TextIO) -> int:
+    """Compare the segmentations of several dates."""
+    from .trend import trend as compare
+
+    return compare(args, out)
 
 
 def train(args: argparse.Namespace, out: TextIO) -> int:

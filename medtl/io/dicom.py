@@ -6,6 +6,7 @@ Slices are sorted along the normal of the image plane, whatever their file names
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,16 @@ def read_dicom(path: Path, uid: str | None = None) -> Volume:
             *_missing_neighbours(series, path),
             *_not_read(others),
         ),
+        iso_date(series.date),
     )
+
+
+def iso_date(text: str) -> str:
+    """The date YYYY-MM-DD of DICOM's YYYYMMDD; empty for anything else."""
+    try:
+        return date.fromisoformat(text).isoformat() if len(text) == 8 and text.isdecimal() else ""
+    except ValueError:
+        return ""
 
 
 def _missing_axes(slices: list[_Slice], series: Series) -> tuple[str, ...]:
@@ -152,7 +162,7 @@ def _scan(files: list[Path]) -> list[tuple[Series, list[_Slice]]]:
         with dicom_errors(_bad_header(file)):
             uid = str(header.get("SeriesInstanceUID", ""))
             if uid not in by_uid:
-                date = str(header.get("SeriesDate") or header.get("StudyDate") or "")
+                date = str(header.get("StudyDate") or header.get("SeriesDate") or "")
                 description = str(header.get("SeriesDescription", "")).strip()
                 by_uid[uid] = Series(uid, description, str(header.get("Modality", "")), date, (), (0, 0, 0)), []
             by_uid[uid][1].extend(_slices(header, file))

@@ -1,0 +1,1 @@
+"""Change over time: the segmentations of one patient at several dates."""
