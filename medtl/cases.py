@@ -19,7 +19,7 @@ SETS = (("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))
 @dataclass(frozen=True)
 class CaseFiles:
     """An image and its label; `channels` are the images of a model's further channels. `case` is unique within its
-    list; `patient` is by default the case, `site` empty."""
+    list; `patient` is by default the case, `site` empty. `series` is that of an image in a DICOM folder of several."""
 
     case: str
     image: Path
@@ -27,6 +27,7 @@ class CaseFiles:
     patient: str
     site: str = ""
     channels: tuple[Path, ...] = ()
+    series: str = ""
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -114,7 +115,7 @@ def _image_rows(
 
     Raises: InputError for a missing column, or one of a further channel.
     """
-    columns, lines = _lines(path)
+    columns, lines = csv_lines(path)
     numbered = ["image", *(f"image_{number}" for number in range(2, len(channels) + 1))]
     by_name = len(channels) > 1 and "image" not in columns
     chosen = list(channels) if by_name else numbered
@@ -160,7 +161,7 @@ def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFil
     """
     if not path.is_file():
         raise InputError(f"Expected a CSV file of cases, found none at {path}. Check the path.")
-    rows = _rows(path, *_lines(path), ("image", "label"))
+    rows = _rows(path, *csv_lines(path), ("image", "label"))
     if not rows:
         raise InputError(f"Expected at least one case, found none in {path}. List images and their classes there.")
     images = [path.parent / row["image"] for row in rows]
@@ -177,8 +178,11 @@ def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFil
     )
 
 
-def _lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns of the file, and its lines by column, each with its number."""
+def csv_lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a CSV file, and its lines by column, each with its number.
+
+    Raises: InputError when it cannot be read.
+    """
     try:
         check_regular(path)
         if path.stat().st_size > MAX_LIST_BYTES:

@@ -22,6 +22,7 @@ LAYERS = (
     {"io"},
     {"phantom"},
     {"cases"},
+    {"worklist"},
     {"model"},
     {"channels", "preprocess", "labels", "decision", "pack"},
     {"installation"},
@@ -69,7 +70,17 @@ WITHIN = {
         {"classify"},
         {"files"},
     ),
-    "evaluation": ({"metrics"}, {"segmentation", "classification", "reliability"}),
+    "evaluation": (
+        {"metrics"},
+        {"agreement", "segmentation", "classification", "reliability"},
+        {"bland_altman"},
+    ),
+    "worklist": (
+        {"case", "lock"},
+        {"places", "disk", "order", "find"},
+        {"case_list"},
+        {"table", "test_set"},
+    ),
     "finetuning": (
         {"seed", "run", "output"},
         {"between_slices", "features"},
@@ -86,6 +97,7 @@ WITHIN = {
         {"console", "preview"},
         {"terms"},
         {"segment", "classify", "evaluate", "finetune", "models", "demo", "doctor", "environment", "pack"},
+        {"agree", "cases"},
         {"repair"},
         {"cli"},
     ),
@@ -106,6 +118,7 @@ TORCH_FREE = {
         "io",
         "phantom",
         "cases",
+        "worklist",
     ),
     *("channels", "gate", "labels", "pack"),
     *(
@@ -137,7 +150,7 @@ TORCH_FREE = {
     *("finetuning.output",),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
-    *("commands.evaluate", "commands.terms"),
+    *("commands.evaluate", "commands.terms", "commands.agree", "commands.cases"),
     *("commands.demo", "commands.pack", "commands.preview"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
@@ -163,6 +176,7 @@ SLICER_SIDE_MAY = {
         "volume",
         "io",
         "phantom",
+        "worklist",
         "gate",
         "measurement",
         "labels",

@@ -32,6 +32,7 @@ HINTS = {
     "series": "Use --series UID.",
     "segmentation": "Use --segmentation FILE.",
     "segment": "Use --segment ID.",
+    "take_over": "Use --take-over if you know that it has ended.",
     "data_outside": "Use --data-outside if you trust the header.",
 }
 
