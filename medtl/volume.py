@@ -127,7 +127,7 @@ def reversed_axes(own: Geometry, other: Geometry) -> tuple[int, ...] | None:
 
 def flipped(array: np.ndarray, axes: Sequence[int]) -> np.ndarray:
     """The array (Z, Y, X) counted backwards along these index axes (0 is x), contiguous."""
-    return np.ascontiguousarray(np.flip(array, [2 - axis for axis in axes])) if axes else array
+    return np.ascontiguousarray(np.flip(array, tuple(2 - axis for axis in axes))) if axes else array
 
 
 LARGEST_VALUE = 3e38  # of a voxel: 32-bit floats hold it

@@ -108,8 +108,9 @@ def store_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
     """Warnings of writing a labelmap, `.seg.nrrd` with names, colours, terminology and tags, inside a `write_whole`.
 
     Where segments overlap (`Labelmap.covered`), a `.seg.nrrd` has further layers and loses nothing; other formats have
-    the voxels of the array. Voxels are uint8 where the labels fit, else uint16. NRRD keeps every voxel's place to 1e-9 mm. NIfTI stores
-    geometry as float32: the origin is kept to 2e-5 mm and the far corner of a 512³ grid to 3e-4 mm (measured).
+    the voxels of the array. Voxels are uint8 where the labels fit, else uint16. NRRD keeps every voxel's place to 1e-9
+    mm. NIfTI stores geometry as float32: the origin is kept to 2e-5 mm and the far corner of a 512³ grid to 3e-4 mm
+    (measured).
     A place that is off by more than `Geometry.tolerance` is a warning.
 
     Raises: InputError when the suffix is unknown; OSError or RuntimeError when writing fails.

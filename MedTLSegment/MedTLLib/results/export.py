@@ -57,7 +57,7 @@ def export(segmentation: Any, volume: Any, path: Path, card: ModelCard | None = 
     merged = merge(segmentation, volume, card)
     warnings = save(merged.labelmap, path)
     saved = _("Saved at {path}, read back, identical.").format(path=path)
-    overlap = ()
+    overlap: tuple[str, ...] = ()
     if merged.overlap and suffix_of(path) != ".seg.nrrd":
         text = _("Segments overlap in {count} voxels; there a protected segment wins, else the earlier one.")
         overlap = (text.format(count=merged.overlap),)
@@ -119,7 +119,6 @@ def merge(segmentation: Any, volume: Any, card: ModelCard | None = None) -> Merg
     check_segmentation(segmentation)
     check_volume(volume)
     geometry = geometry_of(volume)
-    segments = segmentation.GetSegmentation()
     described = described_segments(segmentation)
     if not described:
         raise InputError(f"Expected segments, found none in {segmentation.GetName()}. Segment the volume first.")
@@ -132,12 +131,13 @@ def merge(segmentation: Any, volume: Any, card: ModelCard | None = None) -> Merg
         mask, box = mask_of(segmentation, segment.id, geometry)
         part = array[box]
         if (lost := mask & (part != 0)).any():
-            places = np.ravel_multi_index(np.nonzero(lost) + np.array(start_of(box))[:, None], geometry.shape)
-            covered.append(np.column_stack([np.full(len(places), segment.value), places]))
+            index = np.stack(np.nonzero(lost)) + np.array(start_of(box))[:, None]
+            places = np.ravel_multi_index(tuple(index), geometry.shape)
+            covered.append(np.column_stack([np.full_like(places, segment.value), places]))
         part[mask & (part == 0)] = segment.value
         warnings += _lost_by_export(segmentation, segment, mask, geometry)
-    below = np.concatenate(covered)
-    return Merged(Labelmap(array, geometry, tuple(numbered), covered=below), tuple(warnings), len(below))
+    below = np.vstack(covered)
+    return Merged(Labelmap(array, geometry, tuple(numbered), covered=below), tuple(warnings), below.shape[0])
 
 
 def with_values(segments: list[Segment], card: ModelCard | None) -> list[Segment]:

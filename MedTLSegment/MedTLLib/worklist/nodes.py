@@ -65,9 +65,7 @@ def load_volumes(case: ListedCase) -> CaseNodes:
         remove(node for node, new in zip(nodes, made) if new)
         raise
     warnings = tuple(dict.fromkeys(warning for volume in read for warning in volume.warnings))
-    return CaseNodes(
-        tuple(map(reference_to, nodes)), read[0].geometry, read[0].real_spacing, tuple(made), warnings
-    )
+    return CaseNodes(tuple(map(reference_to, nodes)), read[0].geometry, read[0].real_spacing, tuple(made), warnings)
 
 
 def _name(case: ListedCase, image: Path) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError, MedTLError
