@@ -22,6 +22,7 @@ LAYERS = (
     {"io"},
     {"phantom"},
     {"cases"},
+    {"worklist"},
     {"model"},
     {"channels", "preprocess", "labels", "decision", "pack"},
     {"installation"},
@@ -71,7 +72,17 @@ WITHIN = {
         {"files"},
     ),
     "trend": ({"studies", "same_label", "matching", "table"}, {"trend"}, {"files"}),
-    "evaluation": ({"metrics"}, {"segmentation", "classification", "reliability"}),
+    "evaluation": (
+        {"metrics"},
+        {"agreement", "segmentation", "classification", "reliability"},
+        {"bland_altman"},
+    ),
+    "worklist": (
+        {"case", "lock"},
+        {"places", "disk", "order", "find"},
+        {"case_list"},
+        {"table", "test_set"},
+    ),
     "finetuning": (
         {"seed", "run", "output"},
         {"between_slices", "features"},
@@ -100,6 +111,7 @@ WITHIN = {
             "pack",
             "trend",
         },
+        {"agree", "cases"},
         {"repair"},
         {"cli"},
     ),
@@ -120,6 +132,7 @@ TORCH_FREE = {
         "io",
         "phantom",
         "cases",
+        "worklist",
     ),
     *("channels", "gate", "labels", "pack"),
     *(
@@ -152,7 +165,7 @@ TORCH_FREE = {
     *("finetuning.output",),
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
-    *("commands.evaluate", "commands.measure", "commands.terms"),
+    *("commands.evaluate", "commands.measure", "commands.terms", "commands.agree", "commands.cases"),
     *("commands.demo", "commands.pack", "commands.preview", "commands.trend", "drawing", "registration", "trend"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
@@ -163,6 +176,7 @@ SLICER_LAYERS = (
     {"mrml", "packages"},
     {"samples", "prediction"},
     {"seeds", "results"},
+    {"worklist"},
     {"jobs"},
     {"panels"},
     {"module"},
@@ -178,6 +192,8 @@ SLICER_SIDE_MAY = {
         "volume",
         "io",
         "phantom",
+        "cases",
+        "worklist",
         "gate",
         "diameters",
         "measurement",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cases import CaseFiles, read_cases
+from ..cases import CaseFiles
 from ..channels import first_of, read_volumes
 from ..errors import FAILURES, Cancelled, InputError, explain
 from ..io import read
@@ -17,6 +17,7 @@ from ..model.card import ModelCard
 from ..progress import Progress, no_progress
 from ..typed_json import OPTIONAL, SPREAD
 from ..volume import Labelmap, Volume, check_same_grid
+from ..worklist.test_set import labelled_cases
 from .metrics import (
     OVERLAPS,
     TOLERANCE,
@@ -141,8 +142,8 @@ def evaluate(
     reader: Reader = read,
     partial: bool = False,
 ) -> Evaluation:
-    """The figures of a model (`medtl.model.bundle.load_model`) on a case list or folder, with the bootstrap 95 %
-    intervals over patients (None for one patient). `metrics.py` states the conventions for empty masks.
+    """The figures of a model (`medtl.model.bundle.load_model`) on labelled cases (see `labelled_cases`), with the
+    bootstrap 95 % intervals over patients (None for one patient). `metrics.py` states the conventions for empty masks.
 
     `binary`: every label value above 0 is the model's one label. `partial`: a label that no voxel of a case has was not
     drawn there and does not count in that case. `segment` stands in for `medtl.segmentation.segment`.
@@ -155,7 +156,7 @@ def evaluate(
     """
     card = model.card
     _check_binary(binary, card)
-    listed = read_cases(cases, card.input.channels)
+    listed = labelled_cases(cases, card.input.channels)
     run = segment or _default_segment()
     options = replace(options, keep_probabilities=True)
     outcomes, errors = [], []
@@ -166,7 +167,7 @@ def evaluate(
 
         try:
             inner("read", 0.0)
-            volumes, labelmap = read_volumes(files.images, reader), reader.read_labelmap(files.label)
+            volumes, labelmap = read_volumes(files.images, reader, files.series), reader.read_labelmap(files.label)
             truth = _truth(files, first_of(volumes), labelmap, card, binary)
             result = run(volumes, model, options, inner)
             outcomes.append(_outcome(files, first_of(volumes), truth, result, card, partial))

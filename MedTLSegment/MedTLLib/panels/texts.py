@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from MedTLLib.jobs.finetune import Case
 from MedTLLib.mrml import scene
 from MedTLLib.seeds.marks import Mark
+from MedTLLib.worklist.tuning import ListedSeeds
 
 
 def plainTip(text: str) -> str:
@@ -56,6 +57,18 @@ def seedsText(cases: tuple[Case, ...]) -> str:
         text += " " + _("Not used, because edited since they were marked: {count}.").format(count=stale)
     # Without a fresh slice, the reason why Fine-tune is disabled contains these warnings.
     return " ".join((str(text), *dict.fromkeys(warning for case in cases if fresh for warning in case.warnings)))
+
+
+def listedText(listed: ListedSeeds) -> str:
+    """What Fine-tune takes from a case list; empty for nothing."""
+    parts = []
+    if listed.seeds:
+        text = _("The case list has {seeds} SEEDs of {cases} other cases.")
+        parts.append(str(text.format(seeds=listed.seeds, cases=listed.cases)))
+    if listed.guard:
+        text = _("Guard set: reviewed cases without SEEDs, {count}; they are never learned from.")
+        parts.append(str(text.format(count=listed.guard)))
+    return " ".join(parts)
 
 
 def verdictText(name: str, parent: str, record: Mapping[str, Any]) -> str:
