@@ -65,10 +65,11 @@ RECIPE = SegmentationRecipe(
     facts={
         "authors": "The MedTL authors",
         "copyright": "CC BY-NC-SA 4.0, see LICENSE",
-        "data_source": "TCGA-LGG, The Cancer Imaging Archive; masks of Buda et al. 2019",
+        "data_source": "TCGA-LGG, The Cancer Imaging Archive, masks of Buda et al. 2019; BraTS",
         "intended_use": "Research on glioma segmentation. Not for diagnosis.",
         "references": [
             "Buda, Saha, Mazurowski. Comput. Biol. Med. 109 (2019)",
+            "Menze et al. 2015, Bakas et al. 2017: BraTS",
             "Pourmahboubi et al. 2025: VGG19 U-Net with fixed weights on FLAIR glioma",
         ],
     },
