@@ -69,6 +69,7 @@ def fillTable(table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]],
     header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
     header.setSectionResizeMode(wide, qt.QHeaderView.Stretch)
     table.verticalHeader().visible = False
+    table.resizeRowsToContents()  # a long text has several lines
     heights = [table.rowHeight(row) for row in _shown(table.rowCount)] or [table.verticalHeader().defaultSectionSize]
     table.setFixedHeight(header.sizeHint.height() + sum(heights) + 2 * table.frameWidth)
 
