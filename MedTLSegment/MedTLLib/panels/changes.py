@@ -105,11 +105,12 @@ class ChangesPanel(VTKObservationMixin):  # type: ignore[misc]
         if not self.ui.changesBox.visible:
             return
         state, changes = self._states.get(str(self.ui.sinceCombo.currentText)), None
+        known = has_real_spacing(self._segmentation)
         text = self._problem
         try:
             if state is not None:
                 changes = changes_since(state, self._segmentation, card_of(self._segmentation))
-                text = changesText(changes, has_real_spacing(self._segmentation))
+                text = changesText(changes, known)
                 self.overlay.show(changes)
         except InputError as error:
             text = str(error)
@@ -118,7 +119,7 @@ class ChangesPanel(VTKObservationMixin):  # type: ignore[misc]
         self.slices = changes.slices if changes else ()
         self.ui.changesList.clear()
         for number, one in enumerate(self.slices[:LISTED]):
-            item = qt.QListWidgetItem(sliceText(one))
+            item = qt.QListWidgetItem(sliceText(one, known))
             item.setData(qt.Qt.UserRole, number)
             self.ui.changesList.addItem(item)
         fitList(self.ui.changesList)
@@ -154,7 +155,8 @@ def changesText(changes: Changes, known: bool) -> str:
     return str(text.format(added=amounts[0], removed=amounts[1], slices=len(changes.slices)))
 
 
-def sliceText(one: ChangedSlice) -> str:
-    """A slice, and how many voxels were added and taken away."""
-    text = _("Slice {index}: +{added} −{removed} voxels")
-    return str(text.format(index=one.index, added=one.added, removed=one.removed))
+def sliceText(one: ChangedSlice, known: bool) -> str:
+    """A slice, and how much was added and taken away: mm² where the spacing is known, else voxels."""
+    share = one.mm2 / one.voxels if known else 1
+    text = _("Slice {index}: +{added} −{removed} mm²") if known else _("Slice {index}: +{added} −{removed} voxels")
+    return str(text.format(index=one.index, added=round(one.added * share), removed=round(one.removed * share)))

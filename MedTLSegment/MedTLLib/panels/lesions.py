@@ -15,7 +15,7 @@ from MedTLLib.results import diameter_lines, splitting, volume_table
 from MedTLLib.results.lesion_rows import Shown, shown_rows, to_split
 from MedTLLib.results.rejection import Rejected, Rejections, rejected_at, segment_at
 
-from .form import ResizeWatcher, enable, fillTable
+from .form import ResizeWatcher, enable, fillTable, fitTable
 from .texts import plainTip
 
 NONE = "–"  # a figure that is not known
@@ -102,6 +102,7 @@ class LesionsPanel:
     def onResize(self) -> None:
         """Show the surface where there is room for it."""
         self.ui.resultTable.setColumnHidden(AREA, self.ui.resultTable.width < NARROW)
+        fitTable(self.ui.resultTable)
 
     # What the user does
 
