@@ -161,24 +161,24 @@ class LesionsPanel:
             self._accept(rejected)
             return
         try:
-            segment_id = segment_at(self.segmentation, self.volume(), place)
+            segmentId = segment_at(self.segmentation, self.volume(), place)
         except InputError as error:
             self.showMessage(str(error))
             return
-        if segment_id is None:
+        if segmentId is None:
             self.showMessage(_("There is no lesion where you clicked. {help}").format(help=PICK))
         else:
-            self._reject(segment_id, place)
+            self._reject(segmentId, place)
 
-    def _reject(self, segment_id: str, place: tuple[float, float, float]) -> None:
+    def _reject(self, segmentId: str, place: tuple[float, float, float]) -> None:
         def reject() -> str:
-            rejected = self.rejections.reject(self.segmentation, self.volume(), segment_id, place)
-            lines = diameter_lines.lines_of(self.segmentation, segment_id)
+            rejected = self.rejections.reject(self.segmentation, self.volume(), segmentId, place)
+            lines = diameter_lines.lines_of(self.segmentation, segmentId)
             diameter_lines.remove([each for each in lines if rejected.contains(diameter_lines.place_of(each))])
             text = _("Rejected: {amount}. It counts as an edit by hand. Tick it in the table to accept it again.")
             return str(text.format(amount=self._amount(rejected)))
 
-        self.act(reject, segment_id)
+        self.act(reject, segmentId)
 
     def _accept(self, rejected: Rejected) -> None:
         def accept() -> str:
@@ -209,12 +209,12 @@ class LesionsPanel:
         if owner:
             self.act(split, owner)
 
-    def act(self, step: Callable[[], str], segment_id: str) -> None:
+    def act(self, step: Callable[[], str], segmentId: str) -> None:
         """Do the step, measure the segment and what was split off it again, and show what was done, or why not."""
         try:
             with slicer.util.WaitCursor():
                 text = step()
-                only = {segment_id, *pieces_of(self.segmentation, segment_id)}
+                only = {segmentId, *pieces_of(self.segmentation, segmentId)}
                 diameter_lines.measure(self.segmentation, self.volume(), only)
         except InputError as error:
             text = str(error)
