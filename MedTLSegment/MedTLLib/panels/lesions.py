@@ -12,7 +12,7 @@ from MedTLLib.mrml import views
 from MedTLLib.mrml.picking import PlacePicker
 from MedTLLib.mrml.pieces import pieces_of
 from MedTLLib.results import diameter_lines, splitting, volume_table
-from MedTLLib.results.lesion_rows import Shown, shown_rows, to_split
+from MedTLLib.results.lesion_rows import Shown, is_piece, shown_rows, to_split
 from MedTLLib.results.rejection import Rejected, Rejections, rejected_at, segment_at
 
 from .form import ResizeWatcher, enable, fillTable, fitTable
@@ -65,7 +65,7 @@ class LesionsPanel:
             self.ui.resultTable.setCurrentCell(-1, -1)
         self._fill()
         nothing = "" if self.rows else _("There is no table of lesions yet. Press Segment, or Update.")
-        lesions = any(row.ticked is not None for row in self.rows)
+        lesions = any(row.ticked is not None or is_piece(segmentation, row) for row in self.rows)
         help = _("Reject lesions by clicks in a slice view; a click on a rejected one accepts it again.")
         enable(self.ui.pickButton, nothing or ("" if lesions else _("There is no lesion to reject.")), help)
         owner = to_split(self.rows, segmentation, self.chosen) if self.rows else ""

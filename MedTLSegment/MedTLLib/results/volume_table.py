@@ -90,7 +90,7 @@ def _row(segment_id: str, name: str, one: MeasuredLesion) -> Row:
 
 def _whole(row: Row, parts: Sequence[Row]) -> Row:
     """The row of a segment that has these parts."""
-    if row.volume_ml is None:
+    if row.volume_ml is None or (row.volume_ml > 0 and not parts):  # no spacing, or small parts alone
         return row
     widest = max(parts, key=lambda part: part.diameters[0].mm if part.diameters else 0.0, default=row)
     area = sum(part.surface_mm2 or 0.0 for part in parts)

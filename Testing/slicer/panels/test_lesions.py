@@ -224,6 +224,12 @@ def test_lesions_are_split_into_segments_and_merged_by_the_same_button(user):
     assert names(user) == [NAME, "1 smaller", f"{NAME} 1", f"{NAME} 2", f"{NAME} 3"]
     assert user.ui.splitButton.text == "Merge lesions"
     assert "Merge them before you segment" in user.result()
+    assert user.rows()[0][1:] == ["0.15", "–", "–"]
+    user.ui.pickButton.click()
+    click_in_view(user, inside(2))
+    assert names(user)[3:5] == [f"{NAME} 2", "Rejected"]
+    click_in_view(user, inside(2))
+    user.ui.pickButton.click()
     user.ui.targetSelector.setCurrentNode(result(user))
     assert not user.ui.segmentButton.enabled
     assert "Press Merge lesions" in tip(user.ui.segmentButton)
@@ -349,6 +355,8 @@ def test_after_a_new_result_the_list_says_what_it_changed_and_the_edits_are_one_
 def test_an_edit_while_they_are_shown_is_shown_when_the_user_pauses(user):
     user.ui.changesButton.click()
     assert user.ui.changesLabel.text == "Nothing changed."
+    user.widget.exit()
+    user.widget.parent.hide()  # the Segment Editor is open
     paint(result(user), volume(user), mask_of(1, 3))
     host.process_until(lambda: listed(user), 10, "The list of changes")
     assert listed(user) == ["Slice 6: +0 −1225 mm²", "Slice 7: +0 −1225 mm²"]
