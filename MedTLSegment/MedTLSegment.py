@@ -127,6 +127,7 @@ class MedTLSegmentWidget(ModuleWidget):
         self.cases.exit()
         self.seeds.exit()
         self.finetune.exit()
+        self.results.exit()
 
     def closeScene(self) -> None:
         self.cases.sceneClosed()
@@ -136,6 +137,7 @@ class MedTLSegmentWidget(ModuleWidget):
 
     def closePanels(self) -> None:
         self.cases.close()
+        self.results.sceneClosed()
         self.seeds.exit()
         self.finetune.close()
 

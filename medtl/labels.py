@@ -17,6 +17,7 @@ from .volume import Labelmap, Segment, label_boxes
 MODEL_TAG = "MedTL.model"
 LABEL_TAG = "MedTL.label"
 SEEDS_TAG = "MedTL.seeds"  # SEED marks, as JSON
+SPLIT_TAG = "MedTL.split"  # what segment a lesion was split off, as JSON
 PROTECTED_TAG = "MedTL.locked"  # set, and not "0": no prediction changes the segment
 TUMOUR_WORDS = ("tumour", "tumor", "lesion")
 LESION_WORDS = (*TUMOUR_WORDS, "cyst", "metasta", "nodule")

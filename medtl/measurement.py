@@ -1,6 +1,6 @@
 """Measurements of masks: lesions, each with volume, diameters, surface and centre."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,16 +96,13 @@ def measure_mask(
 ) -> MeasuredMask:
     """The lesions of a mask (Z, Y, X) with their measures; arguments as in `lesions` and `measure_lesions`."""
     voxel_ml, slices = geometry.voxel_ml, slices_of(geometry, plane)
-    least = MIN_VOXELS if min_ml is None else 1.0
-    if real_spacing:  # a part of just that volume is listed
-        least = max(least, (MIN_ML if min_ml is None else min_ml) / voxel_ml * (1 - 1e-9))
     parts = components(mask, start)
-    listed = [part for part in parts if len(part) >= least]  # only these get diameters
-    small = parts[len(listed) :]
+    large = listed(parts, geometry, real_spacing, min_ml)  # only these get diameters
+    small = parts[len(large) :]
     ml = sum(map(len, parts)) * voxel_ml if real_spacing else None
     small_ml = sum(map(len, small)) * voxel_ml if real_spacing else None
     found = []
-    for number, indices in enumerate(listed, start=1):
+    for number, indices in enumerate(large, start=1):
         one = _lesion(number, indices, geometry, real_spacing)
         lines = in_plane(indices, slices) if real_spacing else None
         found.append(
@@ -123,6 +120,16 @@ def measure_mask(
         )
     centre = found[0].centre if found else _centre(parts[0], geometry.affine) if parts else None
     return MeasuredMask(ml, tuple(found), len(small), small_ml, centre)
+
+
+def listed(
+    parts: Sequence[np.ndarray], geometry: Geometry, real_spacing: bool = True, min_ml: float | None = None
+) -> list[np.ndarray]:
+    """Those of the parts (`components`) that are large enough to be listed; `min_ml` as in `measure_lesions`."""
+    least = MIN_VOXELS if min_ml is None else 1.0
+    if real_spacing:  # a part of just that volume is listed
+        least = max(least, (MIN_ML if min_ml is None else min_ml) / geometry.voxel_ml * (1 - 1e-9))
+    return [part for part in parts if len(part) >= least]
 
 
 def _masks(labelmap: Labelmap) -> Iterator[tuple[Segment, np.ndarray, tuple[int, int, int]]]:

@@ -4,7 +4,7 @@ The figures are those of `medtl.measurement`, as `medtl measure` has them, to si
 `medtl.labels.has_lesions` tells which segments have lesions. Tables of older versions lack some columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from medtl.measurement import measure_mask
 from medtl.results import Diameter, MeasuredLesion, Point
 
 from ..mrml.boxes import start_of
+from ..mrml.pieces import origin_of
 from ..mrml.scene import check_segmentation, check_volume, geometry_of, place_beside
 from ..mrml.segments import check_place, mask_of
 
@@ -55,9 +56,11 @@ class Row:
     centre: tuple[float, float, float] | None = None
 
 
-def rows_of(segmentation: Any, volume: Any, real_spacing: bool = True) -> list[Row]:
-    """Each segment, in the segmentation's order, followed by its lesions where it has such, measured on the volume's
-    grid.
+def rows_of(
+    segmentation: Any, volume: Any, real_spacing: bool = True, only: Collection[str] | None = None
+) -> list[Row]:
+    """Each segment, or `only` those of these ids, in the segmentation's order, followed by its lesions where it has
+    such, measured on the volume's grid.
 
     Raises: InputError when either lies under a transform or the volume cannot be segmented.
     """
@@ -66,12 +69,14 @@ def rows_of(segmentation: Any, volume: Any, real_spacing: bool = True) -> list[R
     segments, geometry = segmentation.GetSegmentation(), geometry_of(volume)
     rows = []
     for segment_id in segments.GetSegmentIDs():
+        if only is not None and segment_id not in only:
+            continue
         name = segments.GetSegment(segment_id).GetName()
         mask, box = mask_of(segmentation, segment_id, geometry)
         found = measure_mask(mask, geometry, real_spacing, start_of(box))
         parts = [_row(segment_id, name, one) for one in found.lesions]
         rows.append(_whole(Row(segment_id, name, ALL, found.volume_ml, centre=_ras(found.centre)), parts))
-        if has_lesions(segment_id, name):
+        if has_lesions(segment_id, name) and origin_of(segmentation, segment_id) is None:  # a piece is one lesion
             rows += parts
             rows += [Row(segment_id, name, f"{SMALL}{found.small}", found.small_ml)] if found.small else []
     return rows
@@ -85,7 +90,7 @@ def _row(segment_id: str, name: str, one: MeasuredLesion) -> Row:
 
 def _whole(row: Row, parts: Sequence[Row]) -> Row:
     """The row of a segment that has these parts."""
-    if row.volume_ml is None:
+    if row.volume_ml is None or (row.volume_ml > 0 and not parts):  # no spacing, or small parts alone
         return row
     widest = max(parts, key=lambda part: part.diameters[0].mm if part.diameters else 0.0, default=row)
     area = sum(part.surface_mm2 or 0.0 for part in parts)
@@ -107,34 +112,83 @@ def volume_table(segmentation: Any, volume: Any, table: Any = None, real_spacing
     """
     rows = rows_of(segmentation, volume, real_spacing)
     if table is None:
-        scene = segmentation.GetScene()
-        table = scene.AddNewNodeByClass(
-            "vtkMRMLTableNode", scene.GenerateUniqueName(f"{segmentation.GetName()} volumes")
-        )
-        place_beside(table, volume)
-    modifying = table.StartModify()
-    try:
-        table.RemoveAllColumns()
-        for column in _columns(rows):
-            table.AddColumn(column)
-        for name, unit in UNITS.items():
-            table.SetColumnUnitLabel(name, unit)
-        for name in COLUMNS:
-            table.SetColumnTitle(name, name)
-        table.SetUseColumnTitleAsColumnHeader(True)
-        table.SetLocked(True)  # a measured figure is not edited by hand
-        table.SetNodeReferenceID(SEGMENTATION_ROLE, segmentation.GetID())
-    finally:
-        table.EndModify(modifying)
+        table = _new_table(segmentation, volume)
+    _fill(table, [_cells(row) for row in rows])
     return table
 
 
-def update_table(segmentation: Any, volume: Any) -> Any:
-    """The segmentation's volume table, refilled, or a new one.
+def update_table(segmentation: Any, volume: Any, only: Collection[str] | None = None) -> list[Row]:
+    """The rows that were measured: all, or those of the segments with these ids where the others are in the table. The
+    segmentation's volume table, or a new one, has all rows then.
 
-    Raises: InputError as `rows_of`.
+    Raises: InputError as `rows_of`; the table is then as it was.
     """
-    return volume_table(segmentation, volume, table_of(segmentation), has_real_spacing(segmentation))
+    table, ids = table_of(segmentation), segmentation.GetSegmentation().GetSegmentIDs()
+    before = _cells_of(table) if table is not None and table.GetTable().GetColumnByName(SEGMENT_ID) else []
+    if not {*ids} <= {cells[-1] for cells in before} | {*(only or ())}:
+        only = None
+    rows = rows_of(segmentation, volume, has_real_spacing(segmentation), only)
+    cells = [_cells(row) for row in rows]
+    if only is not None:
+        cells += [each for each in before if each[-1] in ids and each[-1] not in only]
+        cells.sort(key=lambda each: ids.index(each[-1]))  # stable: a segment's rows stay in their order
+    _fill(table or _new_table(segmentation, volume), cells)
+    return rows
+
+
+def _new_table(segmentation: Any, volume: Any) -> Any:
+    scene = segmentation.GetScene()
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{segmentation.GetName()} volumes"))
+    table.SetNodeReferenceID(SEGMENTATION_ROLE, segmentation.GetID())
+    place_beside(table, volume)
+    return table
+
+
+def _cells(row: Row) -> list[Any]:
+    """What the row has in each of the columns."""
+    longest, perpendicular = row.diameters or (None, None)
+    numbers = (
+        row.volume_ml,
+        longest.mm if longest else None,
+        perpendicular.mm if perpendicular else None,
+        None if row.surface_mm2 is None else row.surface_mm2 / 100,
+        row.slice,
+        row.diameter_mm,
+        *(row.centre or (None,) * 3),
+    )
+    return [row.segment, row.lesion, *map(_rounded, numbers), row.segment_id]
+
+
+def _cells_of(table: Any) -> list[list[Any]]:
+    """The rows of a table with all columns."""
+    columns = [table.GetTable().GetColumnByName(name) for name in COLUMNS]
+    return [
+        [
+            column.GetVariantValue(row).ToString() if name in TEXTS else column.GetVariantValue(row).ToDouble()
+            for name, column in zip(COLUMNS, columns)
+        ]
+        for row in range(table.GetNumberOfRows())
+    ]
+
+
+def _fill(table: Any, rows: list[list[Any]]) -> None:
+    """Replace all columns of the table."""
+    modifying = table.StartModify()
+    try:
+        table.RemoveAllColumns()
+        for n, name in enumerate(COLUMNS):
+            column = vtk.vtkStringArray() if name in TEXTS else vtk.vtkDoubleArray()
+            column.SetName(name)
+            for cells in rows:
+                column.InsertNextValue(cells[n])
+            table.AddColumn(column)
+            table.SetColumnTitle(name, name)
+        for name, unit in UNITS.items():
+            table.SetColumnUnitLabel(name, unit)
+        table.SetUseColumnTitleAsColumnHeader(True)
+        table.SetLocked(True)  # a measured figure is not edited by hand
+    finally:
+        table.EndModify(modifying)
 
 
 def table_of(segmentation: Any) -> Any:
@@ -176,27 +230,6 @@ def main_place(table: Any, segment_ids: tuple[str, ...], segmentation: Any) -> t
         if segment_of(table, row, segmentation) in segment_ids and centre_of(table, row) is not None
     ]
     return centre_of(table, max(rows)[-1]) if rows else None
-
-
-def _columns(rows: list[Row]) -> list[Any]:
-    columns = {name: vtk.vtkStringArray() if name in TEXTS else vtk.vtkDoubleArray() for name in COLUMNS}
-    for name, column in columns.items():
-        column.SetName(name)
-    for row in rows:
-        longest, perpendicular = row.diameters or (None, None)
-        numbers = (
-            row.volume_ml,
-            longest.mm if longest else None,
-            perpendicular.mm if perpendicular else None,
-            None if row.surface_mm2 is None else row.surface_mm2 / 100,
-            row.slice,
-            row.diameter_mm,
-            *(row.centre or (None,) * 3),
-        )
-        texts = (row.segment, row.lesion, *map(_rounded, numbers), row.segment_id)
-        for column, value in zip(columns.values(), texts):
-            column.InsertNextValue(value)
-    return list(columns.values())
 
 
 def _rounded(number: float | None) -> float:
