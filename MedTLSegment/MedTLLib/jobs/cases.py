@@ -181,6 +181,8 @@ class CaseSession:
         Raises: InputError when it cannot be saved.
         """
         self._changed |= with_edits
+        if not self.may_replace(segmentation):
+            return (_("The file of this case has your corrected segmentation until you press N."),)
         saved = self._save(segmentation)
         case = self._of_now()
         state = SEGMENTED if case.state == OPEN and not self._changed else case.state
@@ -202,6 +204,14 @@ class CaseSession:
         self._store(case, saved, self._state(case, leaving, reviewed))
         return saved.warnings if saved is not None else ()
 
+    def may_replace(self, segmentation: Any) -> bool:
+        """Whether the file of the case may be replaced without the user's word: it has nothing that the user drew, or
+        this segmentation is the one that it has."""
+        assert self.list is not None
+        assert self.case is not None
+        drawn = self._changed or self.case.state not in (OPEN, SEGMENTED)
+        return not drawn or segmentation is node_of(self._segmentation) or not self.list.result(self.case).exists()
+
     def is_unsaved(self, segmentation: Any) -> bool:
         """Whether the segmentation has something that its file does not have."""
         if self.list is None or self.case is None or segmentation is None:
@@ -218,8 +228,8 @@ class CaseSession:
         assert self.list is not None
         assert self.nodes is not None
         assert self.case is not None
-        path = self.list.result(self.case)
-        saved = save(segmentation, self.volume, self.nodes.geometry, path, self.case.result_file)
+        path, keep = self.list.result(self.case), not self.may_replace(segmentation)
+        saved = save(segmentation, self.volume, self.nodes.geometry, path, self.case.result_file, keep)
         self._keep_clean(segmentation)
         return saved
 

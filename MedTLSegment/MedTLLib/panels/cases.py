@@ -170,9 +170,7 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
         enable(self.ui.importListButton, "", _("Take states, ratings and notes from a CSV file with a column case."))
         no_folder = "" if cases.source is not None else _("The list was not made from a folder.")
         enable(self.ui.updateListButton, no_folder, _("Add the images that came into the folder since."))
-        enable(
-            self.ui.closeListButton, busy, _("Save this case, take it out of the scene, let others open the list.")
-        )
+        enable(self.ui.closeListButton, busy, _("Save this case, take it out of the scene, let others open the list."))
 
     def showMessage(self, text: str) -> None:
         """Show a sentence below the cases, and what the user waits for."""
@@ -457,9 +455,9 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def saveQuietly(self) -> None:
         """Save the case where something is not saved; a crash costs no more then."""
-        segmentation = self.ownSegmentation()
-        idle = self.session.case is not None and self.run.job is None
-        if idle and self.session.is_unsaved(segmentation) and self._save():
+        segmentation, session = self.ownSegmentation(), self.session
+        unsaved = session.is_unsaved(segmentation) and session.may_replace(segmentation)
+        if unsaved and self._save():
             self._showSaved()
 
     def _showSaved(self) -> None:

@@ -18,16 +18,21 @@ import qt
 import slicer
 from case_user import TRUTH, CaseUser, names_in_scene, saved_mask, write_cases
 from dicom_series import series, write_slice
-from panel_user import EDITOR_KEYS, LESION, MODEL, agree, paint, tip, voxels
+from panel_user import EDITOR_KEYS, LESION, MODEL, accept_terms, agree, paint, tip, voxels
+from test_module import ENGINE_PYTHON, needs_engine
+from window_models import BRAIN, a_card, install, segments_of
 
+from medtl.cases import read_cases
+from medtl.finetuning.seed import read_seeds
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.labels import SEEDS_TAG
 from medtl.model.card import load_card
 from medtl.model.store import find_model
 from medtl.phantom import head
-from medtl.volume import Geometry, Labelmap
+from medtl.volume import Geometry, Labelmap, voxels_sha256
 from medtl.worklist.case_list import NAME, VERSION, open_list, read_list
+from MedTLLib.jobs.worker import Worker
 from MedTLLib.mrml.tags import tag_of
 from MedTLLib.seeds import marks
 
@@ -808,3 +813,156 @@ def test_the_panel_fits_into_a_narrow_and_a_wide_column(begun, tmp_path):
     begun.settle()
     for width in (300, 500):
         assert host.screenshot(box, tmp_path / f"{width}.png", width)[0] == width
+
+
+# Fine-tune
+
+
+def prepare_for_tuning(user: CaseUser) -> None:
+    """Case 1 is reviewed, case 2 has two SEEDs, case 3 one."""
+    user.answer()
+    user.next()
+    edit(user, 4)
+    mark(user, 4, 5)
+    user.answer()
+    user.next()
+    mark(user, 5)
+    user.ui.finetuneBox.collapsed = False
+    host.process_until(lambda: not user.widget.finetune._soon.active, 5.0, "The panel's look at the scene")
+
+
+def test_fine_tune_learns_from_the_seeds_of_all_cases_and_guards_with_the_reviewed_ones(begun, images):
+    prepare_for_tuning(begun)
+    assert begun.ui.seedsUsedLabel.text == (
+        "1 SEED of 1 case. Other cases of the list add 2 SEEDs. "
+        "Guard set, never learned from: 1 reviewed without SEEDs."
+    )
+    begun.ui.tuneButton.click()
+    request = begun.worker.requests[-1]
+    seeds = read_seeds(begun.worker.folder / request["seeds"])
+    assert sorted((seed.case, seed.index) for seed in seeds) == [("image-0", 5), ("listed-1", 4), ("listed-1", 5)]
+    for seed in seeds:
+        image = read_volume(seed.image)
+        assert voxels_sha256(image.array) == seed.sha256
+    listed = {seed.index: seed.mask > 0 for seed in seeds if seed.case == "listed-1"}
+    expected = TRUTH.copy()
+    expected[4, :6, :6] = True
+    for k, mask in listed.items():
+        np.testing.assert_array_equal(mask, expected[k])
+    guard = read_cases(begun.worker.folder / request["options"]["guard"])
+    assert [(case.case, case.image, case.label) for case in guard] == [
+        ("guard-1", images / "case 1.nrrd", images / "case 1.seg.nrrd")
+    ]
+    assert "result" not in request["options"]
+    assert "case 1" not in str([seed.case for seed in seeds])
+
+
+def test_a_case_with_seeds_is_never_in_the_guard_set(begun):
+    prepare_for_tuning(begun)
+    begun.cases.go("case 2")
+    begun.press(qt.Qt.Key_N, qt.Qt.ShiftModifier, "N")
+    assert begun.on_disk().cases["case 2"].state == "reviewed"
+    assert begun.cases.listed().guard == 1
+
+
+def test_seeds_of_cases_on_disk_alone_are_enough(begun):
+    edit(begun, 4)
+    mark(begun, 4)
+    begun.answer()
+    begun.next()
+    begun.ui.finetuneBox.collapsed = False
+    host.process_until(lambda: not begun.widget.finetune._soon.active, 5.0, "The panel's look at the scene")
+    assert begun.ui.tuneButton.enabled, begun.ui.tuneReasonLabel.text
+    begun.ui.tuneButton.click()
+    seeds = read_seeds(begun.worker.folder / begun.worker.requests[-1]["seeds"])
+    assert [(seed.case, seed.index) for seed in seeds] == [("listed-1", 4)]
+
+
+def test_a_case_whose_files_are_gone_is_left_out_with_the_reason(begun, images):
+    prepare_for_tuning(begun)
+    (images / "case 2.nrrd").unlink()
+    (images / "case 1.seg.nrrd").unlink()
+    begun.ui.tuneButton.click()
+    request = begun.worker.requests[-1]
+    assert [seed.case for seed in read_seeds(begun.worker.folder / request["seeds"])] == ["image-0"]
+    assert "guard" not in request["options"]
+    assert "case 2 is not used" in begun.widget.logic.run.job.notes[0]
+
+
+# Several channels
+
+
+def test_a_case_of_several_channels_is_loaded_and_sent_in_their_order(user, tmp_path):
+    card = a_card()
+    install(card)
+    user.widget.segment.readModels()
+    user.ui.allModelsCheckBox.click()
+    user.ui.modelCombo.currentIndex = user.ui.modelCombo.findData(BRAIN)
+    user.worker.segments = segments_of(card)
+    accept_terms()
+    folder = tmp_path / "channels"
+    folder.mkdir()
+    for number in (1, 2):
+        for channel in (0, 1):
+            volume = head(10 * number + channel, (24, 24, 8), (6.0, 6.0, 12.0)).volume
+            write_image(folder / f"p{number}_000{channel}.nrrd", volume.array, volume.geometry)
+    user.choose(folder)
+    assert [row[0] for row in user.table_rows()] == ["p1", "p2"]
+    sent = [read_volume(user.worker.folder / path).array for path in user.worker.requests[0]["input"]]
+    for channel, array in enumerate(sent):
+        np.testing.assert_array_equal(array, read_volume(folder / f"p1_000{channel}.nrrd").array)
+    mask = np.zeros((8, 24, 24), np.uint8)
+    mask[2:4, 4:8, 4:8], mask[4:6, 4:8, 4:8] = 1, 2
+    user.answer(mask)
+    assert user.worker.requests[1]["input"] == [str(folder / f"p2_000{channel}.nrrd") for channel in (0, 1)]
+    user.answer(mask)
+    user.next()
+    assert names_in_scene() == ["p2 segmentation", "p2_0000", "p2_0001"]
+    np.testing.assert_array_equal(voxels(user.segmentation, user.volume, f"{BRAIN}.part-2"), mask == 2)
+
+
+# The real engine
+
+
+@needs_engine
+def test_three_cases_with_the_real_engine_and_its_background(user, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    user.close()
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    worker = Worker([ENGINE_PYTHON, "-u", "-P", "-m", "medtl.worker"], folder)
+    user = CaseUser(folder, worker)
+    images = write_cases(tmp_path / "real é", 3)
+    user.choose(images)
+    result = images / "case {}.seg.nrrd"
+    for number in (1, 2, 3):
+        path = Path(str(result).format(number))
+        host.process_until(path.exists, 120.0, f"The result of case {number}")
+        host.process_until(lambda n=number: user.states()[n - 1] != "open", 30.0, "Its state")
+        assert user.name == f"case {number}"
+        host.process_until(lambda: user.segmentation is not None, 30.0, "Its segmentation")
+        host.process_until(lambda: user.widget.logic.run.job is None, 30.0, "The end of the job")
+        assert voxels(user.segmentation, user.volume).any()
+        assert read_labelmap(path).geometry.close_to(read_volume(images / f"case {number}.nrrd").geometry)
+        user.next()
+    assert user.states() == ["reviewed"] * 3
+    assert "torch" not in sys.modules
+    user.close()
+    worker.stop()
+
+
+def test_a_second_segmentation_replaces_a_corrected_one_only_at_n_and_keeps_it_beside(begun, images):
+    result = images / "case 1.seg.nrrd"
+    mask = edit(begun)
+    begun.cases.saveQuietly()
+    begun.ui.segmentButton.click()  # into a new segmentation
+    begun.settle()
+    other = np.roll(TRUTH, 3, axis=2)
+    begun.answer(other)
+    np.testing.assert_array_equal(saved_mask(result), mask)
+    assert "has your corrected segmentation until you press N" in begun.message()
+    agree(True)
+    begun.next()
+    np.testing.assert_array_equal(saved_mask(result), other)
+    np.testing.assert_array_equal(saved_mask(images / "case 1.earlier-1.seg.nrrd"), mask)
+    assert "is kept as case 1.earlier-1.seg.nrrd" in begun.message()
