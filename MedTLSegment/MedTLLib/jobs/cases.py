@@ -21,7 +21,7 @@ from ..mrml.states import node_of, reference_to
 from ..prediction import writer
 from ..results.volume_table import table_of
 from ..worklist import nodes as case_nodes
-from ..worklist.saving import Saved, content_state, save
+from ..worklist.saving import Saved, complete, content_state, save
 from .labels import only_wanted
 from .segment import Finished
 
@@ -124,9 +124,9 @@ class CaseSession:
             warnings.append(_("The segmentation was changed on disk by somebody else; theirs is shown."))
         try:
             saved = case_nodes.read_result(path, self.volume)
-        except InputError as error:
+        except InputError as error:  # not known, so that saving keeps it under another name
             warnings.append(str(error))
-            return None, result, case.state
+            return None, None, case.state
         warnings.extend(saved.warnings)
         return saved, result, case.state
 
@@ -201,6 +201,8 @@ class CaseSession:
         if self._is_own(segmentation) and self.is_unsaved(segmentation):
             saved = self._save(segmentation)
             self._changed |= saved.changed
+        elif leaving and self.list is not None:
+            complete(self.list.result(case))
         self._store(case, saved, self._state(case, leaving, reviewed))
         return saved.warnings if saved is not None else ()
 

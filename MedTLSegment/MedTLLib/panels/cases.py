@@ -200,7 +200,7 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def onOpened(self) -> None:
         """A list was opened: go to the case where the user left it, or to the first that is not done."""
-        self._model, self._replaced, self._known = self.parameters.modelName, "", set()
+        self._model, self._replaced, self._known = "", "", set()
         self.onFold()
         self.update()
         cases = self.session.list
@@ -292,6 +292,8 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def go(self, name: str) -> None:
         """Save this case and open another one."""
+        if name == self.session.name and self.session.volume is not None:  # some systems tell a double click twice
+            return
         if self.session.list is not None and self._leave(False):
             self._open(self.session.list.cases[name])
 
@@ -342,7 +344,7 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
         self._watch(None)
         self._waiting = ""
         chosen = self.parameters.modelName
-        if chosen != self._replaced:
+        if self._model and chosen != self._replaced:
             self._model = chosen
         with slicer.util.WaitCursor():
             self.session.leave()
@@ -367,6 +369,7 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
         assert nodes is not None
         volumes = [each.Get() for each in nodes.volumes]
         p.inputVolume, p.resultSegmentation = volumes[0], None
+        self._model = self._model or p.modelName  # for the first case, the one that fits it
         if p.modelName != self._model:
             index = self.ui.modelCombo.findData(self._model)
             if index >= 0:
@@ -422,6 +425,7 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
             self.showMessage(_("Not saved: {reason}").format(reason=error))
             return
         self._add(warnings)
+        self._model, self._replaced = self.parameters.modelName, ""  # also one that the user chose for this case
         self._watch(finished.segmentation)
         self._showSaved()
 

@@ -118,10 +118,23 @@ def _put_aside(path: Path, word: str) -> str:
     return free.name
 
 
+def complete(path: Path) -> None:
+    """Write what BIDS tools read beside a result that came from the background.
+
+    Raises: InputError when it cannot be read or written.
+    """
+    if is_bids(path) and path.is_file() and not _nifti_beside(path).exists():
+        _write_for_bids(read_labelmap(path), path)
+
+
+def _nifti_beside(path: Path) -> Path:
+    return path.with_name(f"{path.name[: -len(suffix_of(path))]}.nii.gz")
+
+
 def _write_for_bids(labelmap: Labelmap, path: Path) -> None:
     """Write what BIDS tools read beside the `.seg.nrrd`: the labelmap as NIfTI, and the names of its labels."""
-    stem = path.name[: -len(suffix_of(path))]
-    write_labelmap(path.with_name(f"{stem}.nii.gz"), labelmap)
+    write_labelmap(_nifti_beside(path), labelmap)
     rows = ["index\tname", *(f"{segment.value}\t{segment.name}" for segment in labelmap.segments)]
     content = ("\n".join(rows) + "\n").encode("utf-8", "replace")
-    write_whole(path.with_name(f"{stem}.tsv"), lambda part: part.write_bytes(content))
+    names = path.with_name(f"{path.name[: -len(suffix_of(path))]}.tsv")
+    write_whole(names, lambda part: part.write_bytes(content))

@@ -331,7 +331,8 @@ def test_a_left_handed_image_has_its_result_on_its_own_grid(user, tmp_path):
     result = read_labelmap(folder / "a.seg.nrrd")
     assert result.geometry.close_to(left, 1e-6)
     np.testing.assert_array_equal(result.array > 0, mask)
-    user.cases.go("a")
+    user.ui.closeListButton.click()
+    user.ui.continueButton.click()
     np.testing.assert_array_equal(voxels(user.segmentation, user.volume), mask[::-1])
 
 
@@ -373,6 +374,10 @@ def test_bids_derivatives_have_what_bids_tools_read(user, tmp_path):
     np.testing.assert_array_equal(read_labelmap(folder / f"{stem}.nii.gz").array > 0, TRUTH)
     rows = (folder / f"{stem}.tsv").read_text(encoding="utf-8").splitlines()
     assert rows == ["index\tname", "1\tGlioma (FLAIR abnormality)"]
+    user.answer()  # the second one, in the background
+    user.next()
+    user.next()
+    assert (folder / "sub-01_run-2_desc-FLAIR_dseg.nii.gz").is_file()
 
 
 def test_an_edit_is_saved_some_seconds_later_without_a_key(begun, images):
@@ -659,6 +664,9 @@ def test_a_damaged_result_is_a_sentence_and_not_replaced_by_looking(begun, image
     assert begun.name == "case 2"
     assert "case 2.seg.nrrd" in begun.message()
     assert (images / "case 2.seg.nrrd").read_bytes() == b"NRRD0004\n"
+    begun.answer()
+    assert (images / "case 2.others-1.seg.nrrd").read_bytes() == b"NRRD0004\n"
+    np.testing.assert_array_equal(saved_mask(images / "case 2.seg.nrrd"), TRUTH)
 
 
 def test_a_model_that_does_not_fit_a_case_does_not_segment_it_and_is_kept_for_the_others(user, tmp_path):
@@ -672,6 +680,19 @@ def test_a_model_that_does_not_fit_a_case_does_not_segment_it_and_is_kept_for_th
     user.next()
     assert (user.name, user.chosen.modelName) == ("3_FLAIR", MODEL)
     assert len(user.worker.requests) > requests
+
+
+def test_the_model_that_fits_the_first_case_is_taken_and_one_that_the_user_chooses_stays(user, tmp_path):
+    images = write_cases(tmp_path / "t1", 3, "{}_T1_post".format)
+    user.choose(images)
+    first = user.chosen.modelName
+    assert first != MODEL
+    assert user.worker.requests[0]["model"] == first
+    user.answer()
+    user.ui.allModelsCheckBox.click()
+    user.ui.modelCombo.currentIndex = user.ui.modelCombo.findData(MODEL)
+    user.next()
+    assert (user.name, user.chosen.modelName) == ("2_T1_post", MODEL)
 
 
 def test_without_the_packages_the_cases_can_still_be_opened(user, images):
