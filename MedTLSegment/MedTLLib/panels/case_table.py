@@ -38,6 +38,7 @@ class CaseTable:
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         table.verticalHeader().visible = False
         table.setWordWrap(False)
+        table.textElideMode = qt.Qt.ElideMiddle  # names of a study often begin alike
         table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 8)
         header.connect("sectionClicked(int)", self.onHeader)
         table.connect("cellDoubleClicked(int,int)", self.onRow)

@@ -213,10 +213,12 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
     def onClose(self) -> None:
         """Save the case and close the list."""
         if self._leave(False):
+            self._waiting = ""
             self.ahead.stop()
             self._watch(None)
             self.session.leave()
             self.session.close()
+            self.showMessage("")
             self.onFold()
             self.update()
 
