@@ -5,6 +5,7 @@ BIDS: https://bids-specification.readthedocs.io, "Common principles" and "Imagin
 BIDS tools read.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,13 +41,14 @@ def bids_name(image: Path) -> BidsName | None:
 
 
 def result_of(name: str, image: Path, places: str, root: Path) -> Path:
-    """The file for the segmentation of the case of this name and first image; `root` is the folder of the list.
+    """The file for the segmentation of the case of this name and first image; `root` is the folder of the list. Beside
+    a DICOM folder is the folder that it lies in, except where the list itself is in it.
 
     Raises: InputError where BIDS is chosen and the image has no BIDS name.
     """
-    if places == BESIDE:
+    if places == BESIDE and os.path.normpath(image) != os.path.normpath(root):
         return image.parent / f"{name}{SUFFIX}"
-    if places == FOLDER:
+    if places in (BESIDE, FOLDER):
         return root / f"{name}{SUFFIX}"
     called = bids_name(image)
     if called is None:

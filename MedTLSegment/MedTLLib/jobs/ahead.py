@@ -13,7 +13,7 @@ from .job import Ending, Job, Step, discard, new_folder
 from .run import Engine, JobRun
 from .segment import Choices
 
-Done = Callable[[str, bool], None]
+Done = Callable[[str, "bool | None"], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class AheadJob(Job):
 
 
 class Ahead:
-    """One case at a time; `on_end(name, done)` is called when it has ended, also where it failed or was cancelled."""
+    """One case at a time; `on_end(name, done)` is called when it has ended: `done` is False where it failed, None where
+    it was cancelled."""
 
     def __init__(self, engine: Engine, on_end: Done) -> None:
         self.run = JobRun(engine)
@@ -95,7 +96,7 @@ class Ahead:
         def on_end(done: bool | None) -> None:
             if done is False:
                 self._failed.add((case.name, choices.model))
-            self._on_end(case.name, bool(done))
+            self._on_end(case.name, done)
 
         self.run.begin(AheadJob, make, on_end)
 

@@ -21,7 +21,7 @@ from ..mrml.states import node_of, reference_to
 from ..prediction import writer
 from ..results.volume_table import table_of
 from ..worklist import nodes as case_nodes
-from ..worklist.saving import Saved, content_state, save
+from ..worklist.saving import Saved, complete, content_state, save
 from .labels import only_wanted
 from .segment import Finished
 
@@ -124,9 +124,9 @@ class CaseSession:
             warnings.append(_("The segmentation was changed on disk by somebody else; theirs is shown."))
         try:
             saved = case_nodes.read_result(path, self.volume)
-        except InputError as error:
+        except InputError as error:  # not known, so that saving keeps it under another name
             warnings.append(str(error))
-            return None, result, case.state
+            return None, None, case.state
         warnings.extend(saved.warnings)
         return saved, result, case.state
 
@@ -181,6 +181,8 @@ class CaseSession:
         Raises: InputError when it cannot be saved.
         """
         self._changed |= with_edits
+        if not self.may_replace(segmentation):
+            return (_("The file of this case has your corrected segmentation until you press N."),)
         saved = self._save(segmentation)
         case = self._of_now()
         state = SEGMENTED if case.state == OPEN and not self._changed else case.state
@@ -199,8 +201,18 @@ class CaseSession:
         if self._is_own(segmentation) and self.is_unsaved(segmentation):
             saved = self._save(segmentation)
             self._changed |= saved.changed
+        elif leaving and self.list is not None:
+            complete(self.list.result(case))
         self._store(case, saved, self._state(case, leaving, reviewed))
         return saved.warnings if saved is not None else ()
+
+    def may_replace(self, segmentation: Any) -> bool:
+        """Whether the file of the case may be replaced without the user's word: it has nothing that the user drew, or
+        this segmentation is the one that it has."""
+        assert self.list is not None
+        assert self.case is not None
+        drawn = self._changed or self.case.state not in (OPEN, SEGMENTED)
+        return not drawn or segmentation is node_of(self._segmentation) or not self.list.result(self.case).exists()
 
     def is_unsaved(self, segmentation: Any) -> bool:
         """Whether the segmentation has something that its file does not have."""
@@ -218,8 +230,8 @@ class CaseSession:
         assert self.list is not None
         assert self.nodes is not None
         assert self.case is not None
-        path = self.list.result(self.case)
-        saved = save(segmentation, self.volume, self.nodes.geometry, path, self.case.result_file)
+        path, keep = self.list.result(self.case), not self.may_replace(segmentation)
+        saved = save(segmentation, self.volume, self.nodes.geometry, path, self.case.result_file, keep)
         self._keep_clean(segmentation)
         return saved
 

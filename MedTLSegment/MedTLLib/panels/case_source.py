@@ -53,8 +53,7 @@ class CaseSource:
         last = self.last()
         self.ui.continueButton.visible = last is not None
         if last is not None:
-            name = last.parent.name or str(last)
-            self.ui.continueButton.text = _("Continue {name}").format(name=name).replace("&", "&&")
+            self.ui.continueButton.text = _("Continue the last list")
             enable(self.ui.continueButton, "", _("Open {path} where you left it.").format(path=last))
         enable(self.ui.folderButton, "", _("NRRD, NIfTI and DICOM below a folder; a list that is there is opened."))
         enable(self.ui.csvButton, "", _("A CSV file with a column image, or a case list (.sqlite)."))

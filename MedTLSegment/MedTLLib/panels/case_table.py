@@ -9,10 +9,12 @@ from slicer.i18n import tr as _
 from medtl.worklist.case import STATES, ListedCase
 from medtl.worklist.order import chosen
 
-from .form import ROWS, ResizeWatcher
+from .form import ResizeWatcher
 from .texts import plainTip
 
 PAUSE_MS = 150  # after the last letter of a search
+ROWS = 6  # that are shown without scrolling
+NARROW = 400  # pixels: then notes are not shown
 COLUMNS = ("name", "state", "rating", "note")
 
 
@@ -36,11 +38,13 @@ class CaseTable:
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         table.verticalHeader().visible = False
         table.setWordWrap(False)
+        table.textElideMode = qt.Qt.ElideMiddle  # names of a study often begin alike
+        table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 8)
         header.connect("sectionClicked(int)", self.onHeader)
         table.connect("cellDoubleClicked(int,int)", self.onRow)
         table.connect("cellActivated(int,int)", self.onRow)
         table.verticalScrollBar().connect("valueChanged(int)", lambda value: self._fillVisible())
-        self._watcher = ResizeWatcher(table, self._fillVisible)
+        self._watcher = ResizeWatcher(table, self.onResize)
         ui.stateFilterCombo.addItem(_("All states"), "")
         for state in STATES:
             ui.stateFilterCombo.addItem(stateText(state), state)
@@ -125,6 +129,11 @@ class CaseTable:
         header.setSortIndicatorShown(bool(self._column))
         header.setSortIndicator(column, qt.Qt.DescendingOrder if self._descending else qt.Qt.AscendingOrder)
         self.update()
+
+    def onResize(self) -> None:
+        """The table has another size."""
+        self.ui.caseTable.setColumnHidden(COLUMNS.index("note"), self.ui.caseTable.width < NARROW)
+        self._fillVisible()
 
     def onRow(self, row: int, column: int) -> None:
         """Open the case of a row."""

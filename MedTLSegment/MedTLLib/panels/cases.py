@@ -1,6 +1,6 @@
 """Cases: one key saves the case that is open, opens the next and segments it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from .form import askSavePath, confirm, enable, showText
 from .keys import Key
 from .results import ResultsPanel
 from .segment import SegmentPanel
+from .texts import plainTip
 
 NEXT, REVIEWED = "N", "Shift+N"
 RATING = "Alt+{}"  # Slicer's main window has Ctrl with digits, its segment editor the digits alone and with Shift
@@ -52,6 +53,7 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
         self.entered = False
         self._model = ""  # that segments the cases: one that does not fit a case is not replaced for the others
         self._replaced = ""  # the model that was chosen for a case instead
+        self._text = ""  # of the message
         self._waiting = ""  # the case whose result comes from the background
         self._known: set[str] = set()  # the ids of other nodes that the user wants to keep
         self._running = False
@@ -135,7 +137,8 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui.casesSourceFrame.visible = cases is None
         self.ui.casesFrame.visible = cases is not None
         if cases is not None:
-            showText(self.ui.casesListLabel, str(cases.path))
+            showText(self.ui.casesListLabel, _("List: {folder}").format(folder=cases.folder.absolute().name))
+            self.ui.casesListLabel.toolTip = plainTip(str(cases.path.absolute()))
             self.table.setCases(cases.cases.values(), self.session.name)
         else:
             self.source.update()
@@ -167,11 +170,18 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
         enable(self.ui.importListButton, "", _("Take states, ratings and notes from a CSV file with a column case."))
         no_folder = "" if cases.source is not None else _("The list was not made from a folder.")
         enable(self.ui.updateListButton, no_folder, _("Add the images that came into the folder since."))
-        enable(self.ui.closeListButton, busy, _("Save this case and close the list, so that others can open it."))
+        enable(self.ui.closeListButton, busy, _("Save this case, take it out of the scene, let others open the list."))
 
     def showMessage(self, text: str) -> None:
-        """Show a sentence below the cases."""
-        showText(self.ui.casesMessageLabel, text)
+        """Show a sentence below the cases, and what the user waits for."""
+        self._text = text
+        waited = bool(self._waiting) and self.ahead.name == self._waiting
+        progress = _("In the background: {text}").format(text=self.ahead.run.text) if waited else ""
+        showText(self.ui.casesMessageLabel, " ".join(filter(None, (text, progress))))
+
+    def _add(self, texts: Iterable[str]) -> None:
+        """Show further sentences after what was said."""
+        self.showMessage(" ".join(filter(None, (self._text, *texts))))
 
     def onRun(self) -> None:
         """A job of the panel began or ended: the background waits for it."""
@@ -180,6 +190,7 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
             return
         self._running = running
         if running:
+            self._waiting = ""
             self.ahead.stop()
         else:
             self.startAhead()
@@ -189,7 +200,7 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def onOpened(self) -> None:
         """A list was opened: go to the case where the user left it, or to the first that is not done."""
-        self._model, self._replaced, self._known = self.parameters.modelName, "", set()
+        self._model, self._replaced, self._known = "", "", set()
         self.onFold()
         self.update()
         cases = self.session.list
@@ -202,8 +213,12 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
     def onClose(self) -> None:
         """Save the case and close the list."""
         if self._leave(False):
+            self._waiting = ""
             self.ahead.stop()
+            self._watch(None)
+            self.session.leave()
             self.session.close()
+            self.showMessage("")
             self.onFold()
             self.update()
 
@@ -279,6 +294,8 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def go(self, name: str) -> None:
         """Save this case and open another one."""
+        if name == self.session.name and self.session.volume is not None:  # some systems tell a double click twice
+            return
         if self.session.list is not None and self._leave(False):
             self._open(self.session.list.cases[name])
 
@@ -329,20 +346,20 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
         self._watch(None)
         self._waiting = ""
         chosen = self.parameters.modelName
-        if chosen != self._replaced:
+        if self._model and chosen != self._replaced:
             self._model = chosen
         with slicer.util.WaitCursor():
             self.session.leave()
             try:
                 opened = self.session.enter(case.name)
             except InputError as error:
-                self.showMessage(_("{case} cannot be opened: {reason}").format(case=case.name, reason=error))
+                self._add([_("{case} cannot be opened: {reason}").format(case=case.name, reason=error)])
                 self.update()
                 self.startAhead()
                 return
             self._choose()
             finished = self._try_show(opened)
-        self.showMessage(" ".join(opened.warnings))
+        self._add(opened.warnings)
         self.update()
         if finished is None and opened.saved is None and opened.case.state != REJECTED:
             self._segment()
@@ -354,6 +371,7 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
         assert nodes is not None
         volumes = [each.Get() for each in nodes.volumes]
         p.inputVolume, p.resultSegmentation = volumes[0], None
+        self._model = self._model or p.modelName  # for the first case, the one that fits it
         if p.modelName != self._model:
             index = self.ui.modelCombo.findData(self._model)
             if index >= 0:
@@ -384,15 +402,18 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
         """Segment the case with the chosen model, or wait for the background."""
         if self.ahead.name == self.session.name:
             self._waiting = self.session.name
-            self.onAheadProgress()
+            self.showMessage(self._text)
+            return
+        if self.segment.setupNeeded:
+            self._add([_("Python packages are missing. Install them below.")])
             return
         if self._replaced or (self._model and self.parameters.modelName != self._model):
             text = _("{model} does not fit this case, so it was not segmented. Choose a model and press Segment.")
-            self.showMessage(text.format(model=self._model))
+            self._add([text.format(model=self._model)])
         elif self.ui.segmentButton.enabled:
             self.segment.onSegment()
         else:
-            self.showMessage(_("Not segmented: {reason}").format(reason=self.ui.reasonLabel.text))
+            self._add([_("Not segmented: {reason}").format(reason=self.ui.reasonLabel.text)])
 
     # Results
 
@@ -405,7 +426,8 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
         except InputError as error:
             self.showMessage(_("Not saved: {reason}").format(reason=error))
             return
-        self.showMessage(" ".join(warnings))
+        self._add(warnings)
+        self._model, self._replaced = self.parameters.modelName, ""  # also one that the user chose for this case
         self._watch(finished.segmentation)
         self._showSaved()
 
@@ -439,9 +461,9 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def saveQuietly(self) -> None:
         """Save the case where something is not saved; a crash costs no more then."""
-        segmentation = self.ownSegmentation()
-        idle = self.session.case is not None and self.run.job is None
-        if idle and self.session.is_unsaved(segmentation) and self._save():
+        segmentation, session = self.ownSegmentation(), self.session
+        unsaved = session.is_unsaved(segmentation) and session.may_replace(segmentation)
+        if unsaved and self._save():
             self._showSaved()
 
     def _showSaved(self) -> None:
@@ -492,8 +514,8 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
             choices = Choices(p.modelName, False, p.flip, p.device, p.threads)
             self.ahead.start(following, cases.result(following), choices)
 
-    def onAhead(self, name: str, done: bool) -> None:
-        """A case was segmented in the background, or could not be."""
+    def onAhead(self, name: str, done: bool | None) -> None:
+        """A case was segmented in the background, could not be (False), or the user was quicker (None)."""
         waited, self._waiting = self._waiting == name, ""
         card = self._card()
         if done and name != self.session.name:
@@ -507,7 +529,7 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
         elif waited and name == self.session.name:
             if done:
                 self._reopen()
-            else:
+            elif done is False:
                 self._segment()
         if done:
             self.startAhead()
@@ -520,13 +542,13 @@ class CasesPanel(VTKObservationMixin):  # type: ignore[misc]
             self.showMessage(str(error))
             return
         self._try_show(opened)
-        self.showMessage(" ".join(opened.warnings))
+        self._add(opened.warnings)
         self._showSaved()
 
     def onAheadProgress(self) -> None:
         """Show the progress of the background, where the user waits for it."""
-        if self._waiting and self.ahead.name == self._waiting:
-            self.showMessage(_("In the background: {text}").format(text=self.ahead.run.text))
+        if self._waiting:
+            self.showMessage(self._text)
 
     # Fine-tune
 

@@ -63,10 +63,10 @@ def listedText(listed: ListedSeeds) -> str:
     """What Fine-tune takes from a case list; empty for nothing."""
     parts = []
     if listed.seeds:
-        text = _("The case list has {seeds} SEEDs of {cases} other cases.")
-        parts.append(str(text.format(seeds=listed.seeds, cases=listed.cases)))
+        seeds = _("1 SEED") if listed.seeds == 1 else _("{count} SEEDs").format(count=listed.seeds)
+        parts.append(str(_("Other cases of the list add {seeds}.").format(seeds=seeds)))
     if listed.guard:
-        text = _("Guard set: reviewed cases without SEEDs, {count}; they are never learned from.")
+        text = _("Guard set, never learned from: {count} reviewed without SEEDs.")
         parts.append(str(text.format(count=listed.guard)))
     return " ".join(parts)
 

@@ -24,7 +24,7 @@ from ..mrml.states import node_of, reference_to
 from ..mrml.tags import MODEL_TAG
 from ..mrml.views import LABEL_MAP
 from ..prediction.snapshots import ROLE as SNAPSHOT_ROLE
-from ..results.volume_table import SPACING, table_of
+from ..results.volume_table import SEGMENTATION_ROLE, SPACING, table_of
 
 Z = 2
 
@@ -167,8 +167,11 @@ def remove(nodes: Iterable[Any]) -> None:
     """Take the nodes out of the scene, with their displays, volume tables and stored predictions."""
     for node in [each for each in nodes if each is not None and each.GetScene() is not None]:
         scene = node.GetScene()
-        own = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
-        own += [node.GetStorageNode()]
+        own = []
+        if node.IsA("vtkMRMLDisplayableNode"):
+            own += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+        if node.IsA("vtkMRMLStorableNode"):
+            own.append(node.GetStorageNode())
         if node.IsA("vtkMRMLSegmentationNode"):
             own += [table_of(node), *_snapshots(node)]
         for each in (node, *own):
@@ -183,7 +186,7 @@ def _snapshots(segmentation: Any) -> list[Any]:
 
 def others(own: Iterable[Any], known: Iterable[str] = ()) -> list[Any]:
     """What the user may miss in the scene besides these nodes: volumes, segmentations, models, markups, transforms and
-    tables that are shown in lists, without those whose ids are `known`."""
+    tables that are shown in lists, without those whose ids are `known`; not the volume table of a segmentation."""
     mine, known = {node.GetID() for node in own if node is not None}, set(known)
     kinds = ("vtkMRMLDisplayableNode", "vtkMRMLTableNode", "vtkMRMLTextNode", "vtkMRMLTransformNode")
     not_data = ("vtkMRMLAbstractViewNode", "vtkMRMLCameraNode", "vtkMRMLSliceNode", "vtkMRMLInteractionNode")
@@ -191,6 +194,8 @@ def others(own: Iterable[Any], known: Iterable[str] = ()) -> list[Any]:
     for kind in kinds:
         for node in slicer.util.getNodesByClass(kind):
             if node.GetHideFromEditors() or node.GetSingletonTag() or any(node.IsA(each) for each in not_data):
+                continue
+            if node.GetNodeReference(SEGMENTATION_ROLE) is not None:
                 continue
             found.setdefault(node.GetID(), node)
     return [node for identity, node in found.items() if identity not in mine and identity not in known]

@@ -1,5 +1,6 @@
 """Saving the segmentation of a case: whole, read back, and never in place of what somebody else saved. No Qt."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from medtl.errors import InputError, MedTLError
 from medtl.io.files import suffix_of
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_labelmap, write_whole
+from medtl.labels import MODEL_TAG
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry, Labelmap
 from medtl.worklist.case import FileState
@@ -43,9 +45,12 @@ def content_state(segmentation: Any) -> tuple[object, ...]:
     return segmentation_state(segmentation), tuple(export.described_segments(segmentation))
 
 
-def save(segmentation: Any, volume: Any, geometry: Geometry, path: Path, known: FileState | None) -> Saved:
+def save(
+    segmentation: Any, volume: Any, geometry: Geometry, path: Path, known: FileState | None, keep: bool = False
+) -> Saved:
     """Save the segmentation on this grid, that of the image's file. `known` is what the file was like when it was read
-    or saved last: where somebody changed it since, theirs is kept under another name.
+    or saved last: where somebody changed it since, theirs is kept under another name; with `keep` the file is kept in
+    any case.
 
     Raises: InputError when it cannot be saved; what is on disk is as it was.
     """
@@ -59,18 +64,21 @@ def save(segmentation: Any, volume: Any, geometry: Geometry, path: Path, known: 
         raise InputError(text.format(folder=path.parent, reason=error.strerror)) from error
     warnings = [*merged.warnings]
     if path.exists() and is_changed(state_since([path], known), known or FileState(0, 0, "")):
-        aside = _free(path)
-        path.rename(aside)
         text = _("{name} was changed by somebody else meanwhile. Theirs is kept as {aside}.")
-        warnings.append(text.format(name=path.name, aside=aside.name))
+        warnings.append(text.format(name=path.name, aside=_put_aside(path, "others")))
+        changed = True
+    elif path.exists() and keep:
+        text = _("The segmentation that {name} had before is kept as {aside}.")
+        warnings.append(text.format(name=path.name, aside=_put_aside(path, "earlier")))
         changed = True
     else:
         changed = _differs(labelmap, path)
     warnings += export.save(labelmap, path)
     if is_bids(path):
         _write_for_bids(labelmap, path)
-    family = card.family if card is not None else ""
-    return Saved(state_of([path]), changed, family, fresh_seeds(segmentation, volume, card), tuple(warnings))
+    models = (dict(segment.tags).get(MODEL_TAG, "") for segment in labelmap.segments)
+    family, seeds = next(filter(None, models), ""), fresh_seeds(segmentation, volume, card)
+    return Saved(state_of([path]), changed, family, seeds, tuple(warnings))
 
 
 def fresh_seeds(segmentation: Any, volume: Any, card: ModelCard | None) -> int:
@@ -97,18 +105,36 @@ def _differs(labelmap: Labelmap, path: Path) -> bool:
     return any(not np.array_equal(before.mask(v), labelmap.mask(values[1][name])) for name, v in values[0].items())
 
 
-def _free(path: Path) -> Path:
-    """The first of NAME.others-1.seg.nrrd, … that does not exist."""
+def _put_aside(path: Path, word: str) -> str:
+    """The new name of the file: the first of NAME.WORD-1.seg.nrrd, … that is free. A copy, so that there is a file of
+    the old name at every moment.
+
+    Raises: InputError when it cannot be copied.
+    """
     stem, number = path.name[: -len(suffix_of(path))], 1
-    while (free := path.with_name(f"{stem}.others-{number}{suffix_of(path)}")).exists():
+    while (free := path.with_name(f"{stem}.{word}-{number}{suffix_of(path)}")).exists():
         number += 1
-    return free
+    write_whole(free, lambda part: shutil.copyfile(path, part), replace=False)
+    return free.name
+
+
+def complete(path: Path) -> None:
+    """Write what BIDS tools read beside a result that came from the background.
+
+    Raises: InputError when it cannot be read or written.
+    """
+    if is_bids(path) and path.is_file() and not _nifti_beside(path).exists():
+        _write_for_bids(read_labelmap(path), path)
+
+
+def _nifti_beside(path: Path) -> Path:
+    return path.with_name(f"{path.name[: -len(suffix_of(path))]}.nii.gz")
 
 
 def _write_for_bids(labelmap: Labelmap, path: Path) -> None:
     """Write what BIDS tools read beside the `.seg.nrrd`: the labelmap as NIfTI, and the names of its labels."""
-    stem = path.name[: -len(suffix_of(path))]
-    write_labelmap(path.with_name(f"{stem}.nii.gz"), labelmap)
+    write_labelmap(_nifti_beside(path), labelmap)
     rows = ["index\tname", *(f"{segment.value}\t{segment.name}" for segment in labelmap.segments)]
     content = ("\n".join(rows) + "\n").encode("utf-8", "replace")
-    write_whole(path.with_name(f"{stem}.tsv"), lambda part: part.write_bytes(content))
+    names = path.with_name(f"{path.name[: -len(suffix_of(path))]}.tsv")
+    write_whole(names, lambda part: part.write_bytes(content))

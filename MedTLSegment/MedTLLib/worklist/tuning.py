@@ -30,11 +30,10 @@ GUARD = "guard.csv"
 
 @dataclass(frozen=True)
 class ListedSeeds:
-    """How many SEED slices of how many cases of a list Fine-tune learns from, without the open case, and how many
-    reviewed cases are its guard set."""
+    """How many SEED slices Fine-tune learns from in cases of a list that are not open, and how many reviewed cases are
+    its guard set."""
 
     seeds: int = 0
-    cases: int = 0
     guard: int = 0
 
 
@@ -61,8 +60,8 @@ def count(cases: CaseList | None, card: ModelCard | None, opened: str = "") -> L
     """What Fine-tune would take from the list."""
     if cases is None or card is None:
         return ListedSeeds()
-    seeds = seed_cases(cases, card, opened)
-    return ListedSeeds(sum(each.seeds for each in seeds), len(seeds), len(guard_cases(cases, card, opened)))
+    seeds = sum(each.seeds for each in seed_cases(cases, card, opened))
+    return ListedSeeds(seeds, len(guard_cases(cases, card, opened)))
 
 
 def collect(cases: CaseList, card: ModelCard, folder: Path, opened: str = "") -> tuple[list[Seed], tuple[str, ...]]:

@@ -16,6 +16,11 @@ def test_beside_the_image_and_in_one_folder():
     assert result_of("p1_flair", image, "folder", Path("results")) == Path("results/p1_flair.seg.nrrd")
 
 
+def test_beside_a_dicom_folder_is_the_folder_above_it_unless_the_list_is_in_it():
+    assert result_of("p_T1", Path("dicom/p"), "beside", Path("dicom")) == Path("dicom/p_T1.seg.nrrd")
+    assert result_of("p_T1", Path("dicom/p"), "beside", Path("dicom/p/.")) == Path("dicom/p/p_T1.seg.nrrd")
+
+
 @pytest.mark.parametrize(
     ("image", "result"),
     [
