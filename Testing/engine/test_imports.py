@@ -27,10 +27,11 @@ LAYERS = (
     {"installation"},
     {"diameters"},
     {"measurement"},
-    {"gate", "postprocess", "windows", "drawing", "registration"},
+    {"gate", "postprocess", "windows", "doubt", "drawing", "registration"},
     {"segmentation"},
     {"classification"},
     {"evaluation", "trend"},
+    {"report"},
     {"training"},
     {"finetuning"},
     {"api"},
@@ -70,7 +71,8 @@ WITHIN = {
         {"classify"},
         {"files"},
     ),
-    "trend": ({"studies", "same_label", "matching", "table"}, {"trend"}, {"files"}),
+    "trend": ({"studies", "same_label", "matching", "table"}, {"plot", "trend"}, {"files"}, {"checkerboard"}),
+    "report": ({"classification", "pictures", "side"}, {"content"}, {"html"}, {"files"}),
     "evaluation": ({"metrics"}, {"segmentation", "classification", "reliability"}),
     "finetuning": (
         {"seed", "run", "output"},
@@ -98,6 +100,7 @@ WITHIN = {
             "doctor",
             "environment",
             "pack",
+            "report",
             "trend",
         },
         {"repair"},
@@ -153,7 +156,8 @@ TORCH_FREE = {
     *("classification.frames", "classification.region", "classification.shape", "classification.report"),
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
     *("commands.evaluate", "commands.measure", "commands.terms"),
-    *("commands.demo", "commands.pack", "commands.preview", "commands.trend", "drawing", "registration", "trend"),
+    *("commands.demo", "commands.pack", "commands.preview", "commands.trend", "commands.report"),
+    *("doubt", "drawing", "registration", "report", "trend"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib", "MedTLClassifyLib"}
