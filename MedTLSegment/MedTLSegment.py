@@ -117,6 +117,7 @@ class MedTLSegmentWidget(ModuleWidget):
     def exitPanels(self) -> None:
         self.seeds.exit()
         self.finetune.exit()
+        self.results.exit()
 
     def closeScene(self) -> None:
         self.finetune.sceneClosed()
@@ -124,6 +125,7 @@ class MedTLSegmentWidget(ModuleWidget):
         self.results.sceneClosed()
 
     def closePanels(self) -> None:
+        self.results.sceneClosed()
         self.seeds.exit()
         self.finetune.close()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         finetune,
         load_model,
         measure,
+        measure_lesions,
         models,
         read_labelmap,
         read_volume,
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
     from .finetuning.suggest import Suggestion
     from .model.bundle import Model
     from .model.store import ModelEntry
-    from .results import SegmentFigures
+    from .results import MeasuredSegment, SegmentFigures
     from .segmentation import InferenceOptions, Segmentation
     from .volume import Geometry, Labelmap, Segment, Volume
 
 _HOMES = {
     "api": (
         *("read_volume", "read_labelmap", "write_labelmap", "load_model", "models", "segment", "classify", "finetune"),
-        *("suggest", "evaluate", "measure", "TunedModel"),
+        *("suggest", "evaluate", "measure", "measure_lesions", "TunedModel"),
     ),
     "classification.classify": ("Classification", "ClassifyOptions"),
     "errors": ("Cancelled", "DeviceError", "InputError", "MedTLError", "ModelError"),
@@ -50,7 +51,7 @@ _HOMES = {
     "finetuning.suggest": ("Suggestion",),
     "model.bundle": ("Model",),
     "model.store": ("ModelEntry",),
-    "results": ("SegmentFigures",),
+    "results": ("MeasuredSegment", "SegmentFigures"),
     "segmentation": ("InferenceOptions", "Segmentation"),
     "volume": ("Geometry", "Labelmap", "Segment", "Volume"),
 }
@@ -68,6 +69,7 @@ __all__ = [
     "InferenceOptions",
     "InputError",
     "Labelmap",
+    "MeasuredSegment",
     "MedTLError",
     "Model",
     "ModelEntry",
@@ -83,6 +85,7 @@ __all__ = [
     "finetune",
     "load_model",
     "measure",
+    "measure_lesions",
     "models",
     "read_labelmap",
     "read_volume",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .finetuning.suggest import Suggestion
     from .model.bundle import Model
     from .model.store import ModelEntry
-    from .results import SegmentFigures
+    from .results import MeasuredSegment, SegmentFigures
     from .segmentation import InferenceOptions, Segmentation
     from .volume import Labelmap, Volume
 
@@ -300,3 +300,28 @@ def measure(labelmap: "Labelmap", real_spacing: bool = True) -> "tuple[SegmentFi
     from . import measurement
 
     return measurement.measure(labelmap, real_spacing)
+
+
+def measure_lesions(
+    labelmap: "Labelmap", *, min_ml: float | None = None, plane: str | None = None
+) -> "tuple[MeasuredSegment, ...]":
+    """The lesions of each segment of a labelmap with diameters and surface, as `medtl measure` prints them.
+
+    Args:
+        labelmap: labels; a value without a segment counts as a segment named by its value. Where its `real_spacing` is
+            False, mL and mm are None.
+        min_ml: smaller parts are counted in `small`, not listed; None for those under 0.01 mL or 3 voxels.
+        plane: `axial`, `coronal` or `sagittal` slices to measure diameters in; None for those that the image was taken
+            in: along the axis whose spacing differs from the other two, axial where all are alike.
+
+    Returns:
+        A `MeasuredSegment` for each, with `lesions`, the largest first: `volume_ml`, the `longest` diameter in a slice
+        and the `perpendicular` one on the same `slice` (each with `mm` and `ends`, LPS mm), `surface_mm2`,
+        `diameter_mm` (in 3D) and `centre` (LPS mm).
+
+    Source:
+        Diameters: Eisenhauer et al. 2009, Wen et al. 2010; surface: Lehmann and Legland 2012.
+    """
+    from . import measurement
+
+    return measurement.measure_lesions(labelmap, min_ml, plane)

@@ -1,6 +1,6 @@
 """Measurements of masks: lesions, each with volume, diameters, surface and centre."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from .diameters import in_plane, slices_of
 from .labels import all_segments
-from .results import LesionFigures, MeasuredLesion, MeasuredSegment, SegmentFigures
+from .results import LesionFigures, MeasuredLesion, MeasuredSegment, Point, SegmentFigures
 from .volume import Geometry, Labelmap, Segment, label_boxes, voxel_counts
 
 # Smaller parts are counted and not listed: most are noise, and a result may have thousands.
@@ -52,14 +52,14 @@ def measure(labelmap: Labelmap, real_spacing: bool = True) -> tuple[SegmentFigur
 
 
 def measure_lesions(
-    labelmap: Labelmap, real_spacing: bool = True, min_ml: float | None = None, plane: str | None = None
+    labelmap: Labelmap, min_ml: float | None = None, plane: str | None = None
 ) -> tuple[MeasuredSegment, ...]:
     """Every segment of a labelmap with all its lesions, each with mL, longest in-plane diameter, perpendicular, their
     ends (LPS mm), slice, surface and centre; the figures of `medtl measure` and of the panel.
 
     Args:
-        labelmap: labels; a value without a segment is a segment named by its value.
-        real_spacing: False where the image states no spacing: then lesions have only voxels and a centre.
+        labelmap: labels; a value without a segment is a segment named by its value. Where its `real_spacing` is False,
+            lesions have only voxels and a centre.
         min_ml: smaller parts are counted, not listed; None for those under 0.01 mL or 3 voxels.
         plane: axial, coronal or sagittal slices; None for those of the image (`diameters.measuring_axis`).
 
@@ -70,18 +70,20 @@ def measure_lesions(
     return tuple(
         MeasuredSegment(segment.id, segment.name, one.volume_ml, one.lesions, one.small, one.small_ml)
         for segment, mask, start in _masks(labelmap)
-        for one in (measure_mask(mask, labelmap.geometry, real_spacing, start, min_ml, plane),)
+        for one in (measure_mask(mask, labelmap.geometry, labelmap.real_spacing, start, min_ml, plane),)
     )
 
 
 @dataclass(frozen=True)
 class MeasuredMask:
-    """The fields of MeasuredSegment that a mask has."""
+    """The fields of MeasuredSegment that a mask has, and the centre of its largest part, listed or not: None where it
+    is empty."""
 
     volume_ml: float | None
     lesions: tuple[MeasuredLesion, ...]
     small: int
     small_ml: float | None
+    centre: Point | None
 
 
 def measure_mask(
@@ -94,16 +96,13 @@ def measure_mask(
 ) -> MeasuredMask:
     """The lesions of a mask (Z, Y, X) with their measures; arguments as in `lesions` and `measure_lesions`."""
     voxel_ml, slices = geometry.voxel_ml, slices_of(geometry, plane)
-    least = MIN_VOXELS if min_ml is None else 1.0
-    if real_spacing:  # a part of just that volume is listed
-        least = max(least, (MIN_ML if min_ml is None else min_ml) / voxel_ml * (1 - 1e-9))
     parts = components(mask, start)
-    listed = [part for part in parts if len(part) >= least]  # only these get diameters
-    small = parts[len(listed) :]
+    large = listed(parts, geometry, real_spacing, min_ml)  # only these get diameters
+    small = parts[len(large) :]
     ml = sum(map(len, parts)) * voxel_ml if real_spacing else None
     small_ml = sum(map(len, small)) * voxel_ml if real_spacing else None
     found = []
-    for number, indices in enumerate(listed, start=1):
+    for number, indices in enumerate(large, start=1):
         one = _lesion(number, indices, geometry, real_spacing)
         lines = in_plane(indices, slices) if real_spacing else None
         found.append(
@@ -119,7 +118,18 @@ def measure_mask(
                 one.centre,
             )
         )
-    return MeasuredMask(ml, tuple(found), len(small), small_ml)
+    centre = found[0].centre if found else _centre(parts[0], geometry.affine) if parts else None
+    return MeasuredMask(ml, tuple(found), len(small), small_ml, centre)
+
+
+def listed(
+    parts: Sequence[np.ndarray], geometry: Geometry, real_spacing: bool = True, min_ml: float | None = None
+) -> list[np.ndarray]:
+    """Those of the parts (`components`) that are large enough to be listed; `min_ml` as in `measure_lesions`."""
+    least = MIN_VOXELS if min_ml is None else 1.0
+    if real_spacing:  # a part of just that volume is listed
+        least = max(least, (MIN_ML if min_ml is None else min_ml) / geometry.voxel_ml * (1 - 1e-9))
+    return [part for part in parts if len(part) >= least]
 
 
 def _masks(labelmap: Labelmap) -> Iterator[tuple[Segment, np.ndarray, tuple[int, int, int]]]:
@@ -146,11 +156,16 @@ def lesions(
 def _lesion(number: int, indices: np.ndarray, geometry: Geometry, real_spacing: bool) -> Lesion:
     """The lesion of these voxels (n, 3), (x, y, z)."""
     affine = geometry.affine
-    x, y, z = (float(v) for v in affine[:3, :3] @ nearest_to_middle(indices, affine) + affine[:3, 3])
     ml = len(indices) * geometry.voxel_ml if real_spacing else None
     ends = outermost(indices) if len(indices) > DIRECT_VOXELS else indices
     mm = largest_distance(ends @ affine[:3, :3].T) if real_spacing else None
-    return Lesion(number, ml, mm, (x, y, z))
+    return Lesion(number, ml, mm, _centre(indices, affine))
+
+
+def _centre(indices: np.ndarray, affine: np.ndarray) -> Point:
+    """The centre of the voxel (x, y, z) among these that lies nearest their mean, LPS mm."""
+    x, y, z = (float(v) for v in affine[:3, :3] @ nearest_to_middle(indices, affine) + affine[:3, 3])
+    return x, y, z
 
 
 def surface_mm2(indices: np.ndarray, spacing: tuple[float, float, float]) -> float:

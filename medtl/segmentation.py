@@ -152,8 +152,9 @@ def segment(
     watch.stop()
     ml = volume.geometry.voxel_ml if volume.real_spacing else None
     counts = dict(enumerate(voxel_counts(restored).tolist()))
+    segments = tuple(segment_of(card, label) for label in card.labels)
     return Segmentation(
-        Labelmap(restored, volume.geometry, tuple(segment_of(card, label) for label in card.labels)),
+        Labelmap(restored, volume.geometry, segments, real_spacing=volume.real_spacing),
         tuple(None if ml is None else counts.get(label.value, 0) * ml for label in card.labels),
         probabilities,
         None if uncertainty is None else uncertainty[0],

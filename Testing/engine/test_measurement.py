@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from strategies import geometries
 
 from medtl import measurement
-from medtl.measurement import DIRECT_VOXELS, lesions, measure
+from medtl.diameters import in_plane, slices_of
+from medtl.measurement import DIRECT_VOXELS, lesions, measure, measure_lesions, measure_mask, surface_mm2
 from medtl.phantom import head
 from medtl.volume import Geometry, Labelmap, Segment
 
@@ -148,3 +149,121 @@ def test_the_lesion_of_the_phantom_has_the_volume_that_is_known():
     phantom = head(0, size=(96, 96, 12), spacing=(2.3, 2.3, 10.0))
     found = lesions(phantom.labelmap.array, phantom.labelmap.geometry)
     assert sum(one.volume_ml for one in found) == pytest.approx(phantom.lesion_ml)
+
+
+# The figures of `medtl measure`
+
+
+def test_every_segment_has_its_lesions_with_all_figures():
+    array = np.zeros(GRID.shape, np.uint8)
+    array[1:4, 2:6, 3:8] = 1
+    array[6, 1:4, 1:5] = 1
+    array[6:8, 7:9, 9:11] = 7
+    first, second = measure_lesions(Labelmap(array, GRID, (Segment(1, "m.lesion", "Tumour"),)))
+    assert (first.id, first.name, second.id, second.name) == ("m.lesion", "Tumour", "7", "7")
+    assert first.volume_ml == pytest.approx(72 * GRID.voxel_ml)
+    assert [one.number for one in first.lesions] == [1, 2]
+    assert [one.voxels for one in first.lesions] == [60, 12]
+    slow = lesions(array == 1, GRID)
+    assert [(o.volume_ml, o.diameter_mm, o.centre) for o in first.lesions] == [
+        (o.volume_ml, o.diameter_mm, o.centre) for o in slow
+    ]
+    box = np.argwhere(array == 1)[:, ::-1]
+    lines = in_plane(box[box[:, 2] < 5], slices_of(GRID))
+    assert (first.lesions[0].longest, first.lesions[0].perpendicular) == (lines.longest, lines.perpendicular)
+    assert first.lesions[1].slice == 6
+    assert second.lesions[0].voxels == 8
+
+
+def test_small_parts_are_counted_and_not_listed():
+    mask = mask_of((0, 0, 0), (0, 0, 1), (3, 3, 3), (6, 6, 2), (6, 6, 3), (6, 6, 4))
+    found = measure_mask(mask, GRID)  # voxels of 0.0015 mL: by default from 0.01 mL and 3 voxels on
+    assert (len(found.lesions), found.small, found.small_ml) == (0, 3, pytest.approx(0.009))
+    assert found.volume_ml == pytest.approx(0.009)
+    assert found.centre == lesions(mask, GRID)[0].centre
+    found = measure_mask(mask, GRID, min_ml=0.003)  # of just that volume: listed
+    assert ([one.voxels for one in found.lesions], found.small, found.small_ml) == ([3, 2], 1, pytest.approx(0.0015))
+    assert measure_mask(mask, GRID, min_ml=0).small == 0
+
+
+def test_two_voxels_are_too_few_however_large_they_are():
+    large = Geometry(GRID.size, (3.0, 3.0, 9.0))
+    mask = mask_of((0, 0, 0), (0, 0, 1), (4, 4, 4), (4, 4, 5), (4, 5, 4))
+    assert [one.voxels for one in measure_mask(mask, large).lesions] == [3]
+    assert [one.voxels for one in measure_mask(mask, large, min_ml=0.01).lesions] == [3, 2]
+
+
+def test_of_ten_thousand_pieces_only_those_that_are_listed_are_measured(monkeypatch):
+    mask = np.zeros((44, 44, 44), bool)
+    mask[::2, ::2, ::2] = True
+    mask[0, 0, :3] = mask[40, 40, 30:33] = True
+    measured = []
+    monkeypatch.setattr(measurement, "in_plane", lambda *given: measured.append(given) or in_plane(*given))
+    found = measure_mask(mask, Geometry((44, 44, 44), (1.5, 1.5, 1.5)))
+    assert [one.voxels for one in found.lesions] == [3, 3]
+    assert len(measured) == 2
+    assert found.small == 22**3 - 4
+    assert found.small_ml == pytest.approx(found.small * 1.5**3 / 1000)
+
+
+def test_without_real_spacing_lesions_are_counted_and_placed_but_not_measured():
+    found = measure_mask(mask_of((1, 1, 1), (5, 5, 5), (5, 5, 6), (5, 6, 6)), GRID, real_spacing=False)
+    (one,) = found.lesions
+    assert (one.voxels, one.number, len(one.centre)) == (3, 1, 3)
+    assert {one.volume_ml, one.longest, one.perpendicular, one.slice, one.surface_mm2, one.diameter_mm} == {None}
+    assert (found.volume_ml, found.small, found.small_ml) == (None, 1, None)
+
+
+def test_an_empty_mask_measures_nothing():
+    assert measure_mask(mask_of(), GRID) == measurement.MeasuredMask(0.0, (), 0, 0.0, None)
+    assert measure_lesions(Labelmap(np.zeros(GRID.shape, np.uint8), GRID)) == ()
+
+
+def test_a_plane_that_is_named_is_measured_in():
+    mask = np.zeros(GRID.shape, bool)
+    mask[1:7, 4, 5] = True  # a needle along z
+    assert measure_mask(mask, GRID, min_ml=0).lesions[0].longest.mm == pytest.approx(1.0)
+    assert measure_mask(mask, GRID, min_ml=0, plane="sagittal").lesions[0].longest.mm == pytest.approx(18.0)
+
+
+# Surface
+
+
+def ball(radius: float, spacing: tuple[float, float, float]) -> np.ndarray:
+    """The voxels (x, y, z) of a ball that lies beside the grid."""
+    x, y, z = (np.arange(-int(radius / mm) - 2, int(radius / mm) + 3) * mm + 0.3 * mm for mm in spacing)
+    inside = z[:, None, None] ** 2 + y[None, :, None] ** 2 + x[None, None, :] ** 2 <= radius**2
+    return np.argwhere(inside)[:, ::-1].astype(np.int32)
+
+
+@pytest.mark.parametrize(
+    ("radius", "spacing", "error"),
+    [
+        *((radius, (1.0, 1.0, 1.0), 0.02) for radius in (5, 10, 20, 30)),
+        *((radius, (0.5, 0.5, 3.0), 0.12) for radius in (5, 10, 20)),
+        *((radius, (3.0, 0.5, 0.5), 0.12) for radius in (5, 10, 20)),
+    ],
+)
+def test_the_surface_of_a_ball_is_right_within_the_error_that_is_stated(radius, spacing, error):
+    assert surface_mm2(ball(radius, spacing), spacing) == pytest.approx(4 * np.pi * radius**2, rel=error)
+
+
+@pytest.mark.parametrize(
+    ("side", "spacing", "least", "most"),
+    [
+        (10, (1.0, 1.0, 1.0), 0.87, 0.9),
+        (30, (1.0, 1.0, 1.0), 0.9, 0.92),
+        (10, (0.5, 0.5, 3.0), 0.55, 0.7),
+    ],
+)
+def test_the_surface_of_a_box_is_underestimated_as_stated(side, spacing, least, most):
+    box = np.argwhere(np.ones((side,) * 3, bool)).astype(np.int32) + 7
+    a, b, c = (side * mm for mm in spacing)
+    assert least <= surface_mm2(box, spacing) / (2 * (a * b + b * c + c * a)) <= most
+
+
+def test_the_surface_does_not_depend_on_the_order_or_direction_of_the_axes():
+    voxels = np.argwhere(np.random.default_rng(0).random((6, 7, 8)) < 0.6).astype(np.int32)
+    one = surface_mm2(voxels, (0.5, 0.9, 3.0))
+    assert surface_mm2(voxels[:, [2, 0, 1]], (3.0, 0.5, 0.9)) == pytest.approx(one)
+    assert surface_mm2(20 - voxels, (0.5, 0.9, 3.0)) == pytest.approx(one)

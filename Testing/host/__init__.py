@@ -28,6 +28,7 @@ LOGICS = {
     "Colors": "vtkSlicerColorLogic",
     "Segmentations": "vtkSlicerSegmentationsModuleLogic",
     "Volumes": "vtkSlicerVolumesLogic",
+    "Markups": "vtkSlicerMarkupsLogic",
     "Tables": "vtkSlicerTablesLogic",
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "Terminologies": "vtkSlicerTerminologiesModuleLogic",

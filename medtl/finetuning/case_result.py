@@ -101,4 +101,6 @@ def case_result(
         if filled
         else ()
     )
-    return CaseResult(Labelmap(restore(turned, case.prepared), volume.geometry, segments), blend.weight, warnings)
+    labels = restore(turned, case.prepared)
+    labelmap = Labelmap(labels, volume.geometry, segments, real_spacing=volume.real_spacing)
+    return CaseResult(labelmap, blend.weight, warnings)

@@ -18,6 +18,7 @@ from medtl.volume import Labelmap
 
 from ..mrml import scene
 from ..mrml.editors import open_editor
+from ..mrml.pieces import check_whole
 from ..mrml.states import node_of, reference_to, segmentation_state, volume_state
 from ..mrml.tags import MODEL_TAG, tag_of
 from ..packages.packages import Packages
@@ -234,6 +235,10 @@ def why_not_target(target: Any) -> str:
     """Why the segmentation cannot take a result; empty when it can, or there is none."""
     if target and target.GetParentTransformNode():
         return str(_("The chosen segmentation is under a transform. Harden it, or choose another."))
+    try:
+        check_whole(target, target.GetSegmentation().GetSegmentIDs() if target else ())
+    except InputError as error:
+        return str(error)
     return ""
 
 

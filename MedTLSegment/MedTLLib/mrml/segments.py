@@ -11,6 +11,7 @@ from medtl.labels import is_own
 from medtl.volume import Geometry, Segment
 
 from .boxes import Box, around, box_of, whole
+from .pieces import check_whole
 from .scene import array_on, grid_image, image_of, labelmap_image, place_beside, placed, values_of
 from .tags import MODEL_TAG, described
 
@@ -112,6 +113,7 @@ def check_target(segmentation: Any, ids: tuple[str, ...], model: str, geometry: 
                 f"Expected a segment of the model {model} under the id {segment_id}, found one that is not the model's "
                 f"in {name}. Choose a new segmentation."
             )
+    check_whole(segmentation, ids)
     check_place(segmentation, ids, geometry)
     if segments.GetNumberOfSegments() == 0:
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)

@@ -69,8 +69,15 @@ def fillTable(table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]],
     header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
     header.setSectionResizeMode(wide, qt.QHeaderView.Stretch)
     table.verticalHeader().visible = False
+    fitTable(table)
+
+
+def fitTable(table: Any) -> None:
+    """Make the rows of a QTableWidget as high as their texts, which may take several lines, and the table as high as
+    its rows, up to ten."""
+    table.resizeRowsToContents()
     heights = [table.rowHeight(row) for row in _shown(table.rowCount)] or [table.verticalHeader().defaultSectionSize]
-    table.setFixedHeight(header.sizeHint.height() + sum(heights) + 2 * table.frameWidth)
+    table.setFixedHeight(table.horizontalHeader().sizeHint.height() + sum(heights) + 2 * table.frameWidth)
 
 
 def fitList(shown: Any) -> None:

@@ -1,4 +1,4 @@
-"""The results: volume table, undo, 3D, export."""
+"""The results: table of lesions, changes, undo, 3D, export."""
 
 from typing import Any
 
@@ -9,9 +9,12 @@ from medtl.errors import InputError, MedTLError
 from MedTLLib.jobs.segment import Finished, undo
 from MedTLLib.mrml import views
 from MedTLLib.mrml.tags import card_of
-from MedTLLib.results import export, volume_table
+from MedTLLib.results import diameter_lines, export, volume_table
 
-from .form import askSavePath, enable, fillTable, showText
+from .changes import ChangesPanel
+from .diameters import DiametersPanel
+from .form import askSavePath, enable, showText
+from .lesions import LesionsPanel
 
 
 class ResultsPanel:
@@ -21,10 +24,10 @@ class ResultsPanel:
         self.ui = ui
         self.parameters: Any = None
         self.finished: Finished | None = None  # what Undo takes back
-        self._filled: tuple[object, ...] | None = None
         self._target = ""
-        ui.resultTable.connect("cellClicked(int,int)", self.onRow)
-        ui.resultTable.connect("cellActivated(int,int)", self.onRow)
+        self.lesions = LesionsPanel(ui, self.volume, self.showMessage, self.update)
+        self.diameters = DiametersPanel(ui, self.lesions)
+        self.changes = ChangesPanel(ui, self.volume)
         ui.undoButton.connect("clicked()", self.onUndo)
         ui.show3DButton.connect("toggled(bool)", self.onShow3D)
         ui.tableButton.connect("clicked()", self.onTable)
@@ -40,7 +43,7 @@ class ResultsPanel:
         centre = None
         if finished.volume is not None:
             try:
-                table = volume_table.update_table(finished.segmentation, finished.volume)
+                table = diameter_lines.measure(finished.segmentation, finished.volume)
                 centre = volume_table.main_place(table, finished.written.segment_ids, finished.segmentation)
             except InputError as error:
                 warnings.append(str(error))
@@ -55,7 +58,14 @@ class ResultsPanel:
     def sceneClosed(self) -> None:
         """Nothing can be undone any more."""
         self.finished = None
+        self.lesions.sceneClosed()
+        self.diameters.close()
+        self.changes.end()
         self.showMessage("")
+
+    def exit(self) -> None:
+        """Another module is opened."""
+        self.lesions.exit()
 
     def segmentation(self) -> Any:
         """The segmentation that is shown, or None."""
@@ -77,7 +87,9 @@ class ResultsPanel:
         node = self.segmentation()
         nothing = _("There is no result yet. Press Segment, or choose a segmentation.")
         self.ui.nameLabel.text = node.GetName() if node else nothing
-        self._fill(volume_table.table_of(node))
+        self.lesions.update(node)
+        self.diameters.update()
+        self.changes.update(node, self.finished.written if self.finished else None)
         undo = "" if self.finished else _("There is no prediction of this session to undo.")
         if self.finished and self.finished.segmentation is not node:
             undo = _("The last prediction is in {name}.").format(name=self.finished.segmentation.GetName())
@@ -90,36 +102,10 @@ class ResultsPanel:
         self.ui.show3DButton.checked = views.is_shown_3d(node)
         self.ui.show3DButton.blockSignals(blocked)
 
-    def _fill(self, table: Any) -> None:
-        key = (table.GetID(), table.GetMTime()) if table else ()
-        if key == self._filled:
-            return
-        self._filled = key
-        columns = (_("Segment"), _("mL"), _("mm"))
-        rows = [rowTexts(table, row) for row in range(table.GetNumberOfRows() if table else 0)]
-        fillTable(self.ui.resultTable, columns, rows, wide=0, numbers=1)
-        self.ui.resultTable.visible = bool(rows)
-
-    def onRow(self, row: int, column: int) -> None:
-        """Centre the views on the segment or lesion of a row."""
-        table = volume_table.table_of(self.segmentation())
-        if table is None:  # deleted meanwhile
-            self.update()
-            return
-        try:
-            centre = volume_table.centre_of(table, row)
-        except InputError as error:
-            self.showMessage(str(error))
-            return
-        if centre is None:
-            self.showMessage(_("This segment is empty."))
-        else:
-            views.jump(centre)
-
     def onTable(self) -> None:
         self.showMessage("")
         try:
-            volume_table.update_table(self.segmentation(), self.volume())
+            diameter_lines.measure(self.segmentation(), self.volume())
         except InputError as error:
             self.showMessage(str(error))
             slicer.mrmlScene.RemoveNode(volume_table.table_of(self.segmentation()))  # its figures are out of date
@@ -162,12 +148,3 @@ class ResultsPanel:
     def showMessage(self, text: str) -> None:
         """Show a sentence below the results."""
         showText(self.ui.resultLabel, text)
-
-
-def rowTexts(table: Any, row: int) -> list[str]:
-    """What a row of the volume table shows: a segment's name or "Lesion 1", mL with two digits after the point, mm with
-    one."""
-    lesion = table.GetCellText(row, 1)
-    first = table.GetCellText(row, 0) if lesion == volume_table.ALL else _("Lesion {number}").format(number=lesion)
-    ml, mm = (table.GetTable().GetValue(row, column).ToDouble() for column in (2, 3))
-    return [str(first), "–" if ml != ml else f"{ml:.2f}", "–" if mm != mm else f"{mm:.1f}"]

@@ -22,7 +22,7 @@ from ..mrml.scene import array_on, check_volume, geometry_of, image_of, labelmap
 from ..mrml.segments import add, bounds, check_place, check_target, new_segmentation, put, replace, stamp
 from ..mrml.tags import PROTECTED_TAG
 from . import snapshots
-from .edits import boxes_around, closest_prediction, edited_slices, indices, segments_in
+from .edits import Part, boxes_around, closest_prediction, edited_slices, indices, segments_in
 from .masks import outside_editor_masks, protected_segments, union
 from .snapshots import Snapshot, empty, remove_segmentation
 
@@ -265,6 +265,16 @@ def undo(written: Written) -> tuple[int, int]:
     if change.made and segments.GetNumberOfSegments() == 0:
         remove_segmentation(segmentation, change.model)
     return reverted, left
+
+
+def state_before(written: Written) -> tuple[Geometry, dict[str, Part]] | None:
+    """The grid, and the segments of the prediction as they were before it, by id; None where it made the
+    segmentation."""
+    change = written.undo
+    assert isinstance(change, Change)
+    if change.made:
+        return None
+    return change.geometry, {each: Part(part.since ^ part.voxels, part.box) for each, part in change.parts.items()}
 
 
 def _check_labels(labelmap: Labelmap, used: Iterable[int], geometry: Geometry, volume: Any) -> str:

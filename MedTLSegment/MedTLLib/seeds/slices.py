@@ -13,6 +13,7 @@ from medtl.model.card import ModelCard
 from medtl.volume import Geometry, array_axis
 
 from ..mrml.boxes import pasted, whole
+from ..mrml.pieces import check_whole
 from ..mrml.scene import check_segmentation, check_volume, geometry_of, image_of, placed, values_of
 from ..mrml.segments import check_place
 from ..mrml.tags import own_ids
@@ -59,7 +60,8 @@ class Slices:
 
 
 def check_labels(segmentation: Any, volume: Any, card: ModelCard) -> None:
-    """Return nothing when the segmentation has the model's segments and neither node is under a transform.
+    """Return nothing when the segmentation has the model's segments, no lesion of them was split off, and neither node
+    is under a transform.
 
     Raises: InputError otherwise.
     """
@@ -77,6 +79,7 @@ def check_labels(segmentation: Any, volume: Any, card: ModelCard) -> None:
             .format(model=card.name, segmentation=segmentation.GetName(), names=", ".join(missing), what=what)
             .replace("  ", " ")
         )
+    check_whole(segmentation, there)
 
 
 def slices_of(segmentation: Any, volume: Any, card: ModelCard) -> Slices:

@@ -744,7 +744,7 @@ def test_the_table_is_as_high_as_its_rows_up_to_ten(user, lesions, shown):
     table = user.ui.resultTable
     slicer.app.processEvents()
     assert table.rowCount == lesions + 1
-    assert table.viewport().height == shown * table.rowHeight(0)
+    assert table.viewport().height == sum(table.rowHeight(row) for row in range(shown))
 
 
 def test_at_300_pixels_no_row_of_the_table_is_cut(user, tmp_path):
@@ -753,9 +753,13 @@ def test_at_300_pixels_no_row_of_the_table_is_cut(user, tmp_path):
     host.screenshot(user.widget.parent, tmp_path / "panel.png", 300)
     table = user.ui.resultTable
     for row in range(table.rowCount):
-        item = table.item(row, 0)
-        assert table.fontMetrics().horizontalAdvance(item.text()) + 6 <= table.columnWidth(0)
-        assert item.text() in item.toolTip()
+        for column in range(3):
+            item = table.item(row, column)
+            room = qt.QRect(0, 0, table.columnWidth(column) - 6, 1000)
+            needed = table.fontMetrics().boundingRect(room, qt.Qt.TextWordWrap, item.text())
+            assert needed.width() <= room.width()
+            assert needed.height() <= table.rowHeight(row)
+        assert table.item(row, 0).text() in table.item(row, 0).toolTip()
 
 
 def test_show_3d_brings_the_surface_into_view(user):
@@ -792,9 +796,9 @@ def test_where_the_image_states_no_spacing_no_figure_is_shown(user):
     user.load()
     user.ui.segmentButton.click()
     user.worker.done(ml=None)
-    assert [row[1:] for row in user.rows()] == [["–", "–"]] * 2
+    assert [row[1:] for row in user.rows()] == [["–", "–", "–"]] * 2
     user.ui.tableButton.click()
-    assert [row[1:] for row in user.rows()] == [["–", "–"]] * 2
+    assert [row[1:] for row in user.rows()] == [["–", "–", "–"]] * 2
 
 
 def test_the_table_is_measured_again_after_painting(user):
@@ -802,7 +806,7 @@ def test_the_table_is_measured_again_after_painting(user):
     segmentation = user.segment()
     paint(segmentation, volume, np.zeros_like(TRUTH))
     user.ui.tableButton.click()
-    assert user.rows() == [["Glioma (FLAIR abnormality)", "0.00", "0.0"]]
+    assert user.rows() == [["Glioma (FLAIR abnormality)", "0.00", "–", "0.0"]]
     user.ui.resultTable.cellActivated.emit(0, 0)
     assert user.result() == "This segment is empty."
 
