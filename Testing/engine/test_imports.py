@@ -27,7 +27,8 @@ LAYERS = (
     {"installation"},
     {"diameters"},
     {"measurement"},
-    {"gate", "postprocess", "windows", "doubt", "drawing", "registration"},
+    {"gate", "postprocess", "windows", "doubt", "upright", "registration"},
+    {"drawing"},
     {"segmentation"},
     {"classification"},
     {"evaluation", "trend"},
@@ -157,7 +158,7 @@ TORCH_FREE = {
     *("commands.cli", "commands.console", "commands.segment", "commands.classify", "commands.models"),
     *("commands.evaluate", "commands.measure", "commands.terms"),
     *("commands.demo", "commands.pack", "commands.preview", "commands.trend", "commands.report"),
-    *("doubt", "drawing", "registration", "report", "trend"),
+    *("doubt", "drawing", "registration", "report", "trend", "upright"),
 }
 HEAVY = {"torch", "torchvision", "timm", "monai", "segmentation_models_pytorch"}
 SLICER = {"slicer", "slicer_core", "qt", "ctk", "vtk", "vtkmodules", "MedTLLib", "MedTLClassifyLib"}

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..drawing import SIDES, View, box_around, draw_contours, draw_slice, label_tile, plane_view, tile_size, window
+from ..drawing import box_around, draw_contours, draw_slice, label_tile, tile_size, window
 from ..planes import PLANES
+from ..upright import SIDES, View, plane_view
 from ..volume import Geometry, Labelmap, Volume
 
 MARK = 8  # pixels of the marks at the edge that point to a lesion

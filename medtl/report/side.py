@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..drawing import plane_view
+from ..upright import plane_view
 from ..volume import Geometry, Volume
 
 SAMPLED = 200_000  # voxels of an image in which the body is looked for

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medtl.drawing import plane_view
 from medtl.report.pictures import coloured, data_uri, doubt_picture, index_of, lesion_pictures
+from medtl.upright import plane_view
 from medtl.volume import Geometry, Labelmap, Segment, Volume
 
 RED = (1.0, 0.0, 0.0)
