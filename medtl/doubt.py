@@ -8,6 +8,10 @@ from .errors import InputError
 from .model.card import ModelCard
 from .volume import Geometry
 
+# The colours of an uncertainty from 0 to 1: dark to bright, also for colour-blind people. Source: "inferno" of
+# matplotlib.
+SHADES = ((87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
+CLEAR = 0.1  # a lower uncertainty is transparent
 APART_MM = 5.0  # between two slices that are listed: neighbours look alike
 MOST = 10  # slices that are listed
 
@@ -59,6 +63,13 @@ def _centre(plane: np.ndarray, k: int, axis: int, geometry: Geometry) -> tuple[f
     index = np.insert(np.array([rows, columns]), axis, k)[::-1]  # (x, y, z)
     x, y, z = (float(mm) for mm in (geometry.affine @ [*index, 1.0])[:3])
     return x, y, z
+
+
+def coloured(values: np.ndarray) -> np.ndarray:
+    """The colours of values of 0 to 1, uint8 (…, 3)."""
+    places = np.linspace(0, 1, len(SHADES))
+    channels = [np.interp(values, places, [shade[n] for shade in SHADES]) for n in range(3)]
+    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
 def is_calibrated(card: ModelCard) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import geometries
 
-from medtl.doubt import APART_MM, calibration_text, doubtful_slices, is_calibrated
+from medtl.doubt import APART_MM, calibration_text, coloured, doubtful_slices, is_calibrated
 from medtl.errors import InputError
 from medtl.model.card import Calibration, Parent
 from medtl.volume import Geometry
@@ -82,3 +82,8 @@ def test_what_the_uncertainty_is_worth():
     assert "since the model was tuned" in calibration_text(tuned)
     for card in (None, plain, imported):
         assert calibration_text(card).startswith("Not calibrated:")
+
+
+def test_the_colours_rise_from_dark_to_bright():
+    brightness = coloured(np.linspace(0, 1, 20)).sum(axis=-1)
+    assert (np.diff(brightness) > 0).all()

@@ -188,6 +188,7 @@ SLICER_SIDE_MAY = {
         "measurement",
         "labels",
         "results",
+        "doubt",
     ),
     *("model.card", "model.card_text", "model.files", "model.import_model", "model.series_name"),
     *("model.store", "model.acceptance", "model.terms", "pack"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..doubt import CLEAR, coloured
 from ..drawing import box_around, draw_contours, draw_slice, label_tile, tile_size, window
 from ..planes import PLANES
 from ..upright import SIDES, View, plane_view
@@ -14,9 +15,6 @@ from ..volume import Geometry, Labelmap, Volume
 
 MARK = 8  # pixels of the marks at the edge that point to a lesion
 OPACITY = 0.55
-CLEAR = 0.1  # a lower uncertainty is transparent
-# Dark to bright at any background, also for colour-blind people: a part of matplotlib's "inferno". Source: its table.
-SHADES = ((87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 
 
 def data_uri(picture: Image.Image) -> str:
@@ -98,10 +96,3 @@ def doubt_picture(volume: Volume, uncertainty: np.ndarray, labelmap: Labelmap, a
     tile.paste(Image.fromarray(coloured(values)), mask=Image.fromarray(mask))
     draw_contours(tile, labels[box], (255, 255, 255), 1)
     return label_tile(tile, f"{PLANES[plane]}, slice {index}", SIDES[plane])
-
-
-def coloured(values: np.ndarray) -> np.ndarray:
-    """The colours of values of 0 to 1, uint8 (…, 3)."""
-    places = np.linspace(0, 1, len(SHADES))
-    channels = [np.interp(values, places, [shade[n] for shade in SHADES]) for n in range(3)]
-    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medtl.report.pictures import coloured, data_uri, doubt_picture, index_of, lesion_pictures
+from medtl.report.pictures import data_uri, doubt_picture, index_of, lesion_pictures
 from medtl.upright import plane_view
 from medtl.volume import Geometry, Labelmap, Segment, Volume
 
@@ -108,8 +108,3 @@ def test_doubt_is_coloured_where_it_is_and_nowhere_else():
         assert columns.mean() / pixels.shape[1] == pytest.approx(0.25, abs=0.03)  # right: on the left of the picture
         area = len(rows) / pixels[..., 0].size
         assert area == pytest.approx(np.pi * 8**2 / (60 * 80), rel=0.25)
-
-
-def test_the_colours_rise_from_dark_to_bright():
-    brightness = coloured(np.linspace(0, 1, 20)).sum(axis=-1)
-    assert (np.diff(brightness) > 0).all()
