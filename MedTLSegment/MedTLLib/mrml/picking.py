@@ -78,6 +78,10 @@ class PlacePicker(VTKObservationMixin):  # type: ignore[misc]
                 return
 
     def _on_mode(self, interaction: Any, event: Any) -> None:
-        if interaction.GetCurrentInteractionMode() != interaction.Place:
+        self._later(self._look)  # as in `_on_point`
+
+    def _look(self) -> None:
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        if self.active and interaction.GetCurrentInteractionMode() != interaction.Place:
             self.stop()
             self._on_end()

@@ -43,6 +43,7 @@ class ChangesPanel(VTKObservationMixin):  # type: ignore[misc]
         self._written: Written | None = None
         self._states: dict[str, State] = {}
         self._problem = ""  # why there is none
+        self._shown = False  # also while another module is open, where the panel is not visible
         ui.changesButton.connect("toggled(bool)", self.onToggled)
         ui.sinceCombo.connect("currentIndexChanged(int)", self.onSince)
         ui.changesList.connect("itemClicked(QListWidgetItem*)", self.onSlice)
@@ -74,12 +75,12 @@ class ChangesPanel(VTKObservationMixin):  # type: ignore[misc]
         self.removeObservers()
         self.overlay.close()
         self.slices, self._states = (), {}
-        shown = bool(self.ui.changesButton.checked and self._segmentation is not None)
-        self.ui.changesBox.visible = shown
+        self._shown = bool(self.ui.changesButton.checked and self._segmentation is not None)
+        self.ui.changesBox.visible = self._shown
         blocked = self.ui.sinceCombo.blockSignals(True)
         self.ui.sinceCombo.clear()
         self._problem = str(_("There is no earlier state to compare with: no prediction, and no file."))
-        if shown:
+        if self._shown:
             try:
                 self._states = statesOf(self._segmentation, self.volume(), self._written)
             except InputError as error:
@@ -102,7 +103,7 @@ class ChangesPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def refresh(self) -> None:
         """Compare again and show it."""
-        if not self.ui.changesBox.visible:
+        if not self._shown:
             return
         state, changes = self._states.get(str(self.ui.sinceCombo.currentText)), None
         known = has_real_spacing(self._segmentation)

@@ -84,8 +84,8 @@ class DiametersPanel(VTKObservationMixin):  # type: ignore[misc]
         if node is None or table is None:
             return
         gone = [line for line in self._lines if line.GetScene() is not slicer.mrmlScene]
-        for segment_id in dict.fromkeys(line.GetAttribute(diameter_lines.SEGMENT) for line in gone):
+        for segmentId in dict.fromkeys(line.GetAttribute(diameter_lines.SEGMENT) for line in gone):
             self._lines = [line for line in self._lines if line not in gone]
-            self.lesions.act(lambda: str(self.ui.resultLabel.text), segment_id)
+            self.lesions.act(lambda: str(self.ui.resultLabel.text), segmentId)
         diameter_lines.follow(table, node)
         self.lesions.onMeasured()

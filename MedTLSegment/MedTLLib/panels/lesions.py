@@ -12,7 +12,7 @@ from MedTLLib.mrml import views
 from MedTLLib.mrml.picking import PlacePicker
 from MedTLLib.mrml.pieces import pieces_of
 from MedTLLib.results import diameter_lines, splitting, volume_table
-from MedTLLib.results.lesion_rows import Shown, shown_rows, to_split
+from MedTLLib.results.lesion_rows import Shown, is_piece, shown_rows, to_split
 from MedTLLib.results.rejection import Rejected, Rejections, rejected_at, segment_at
 
 from .form import ResizeWatcher, enable, fillTable, fitTable
@@ -65,7 +65,7 @@ class LesionsPanel:
             self.ui.resultTable.setCurrentCell(-1, -1)
         self._fill()
         nothing = "" if self.rows else _("There is no table of lesions yet. Press Segment, or Update.")
-        lesions = any(row.ticked is not None for row in self.rows)
+        lesions = any(row.ticked is not None or is_piece(segmentation, row) for row in self.rows)
         help = _("Reject lesions by clicks in a slice view; a click on a rejected one accepts it again.")
         enable(self.ui.pickButton, nothing or ("" if lesions else _("There is no lesion to reject.")), help)
         owner = to_split(self.rows, segmentation, self.chosen) if self.rows else ""
@@ -161,24 +161,24 @@ class LesionsPanel:
             self._accept(rejected)
             return
         try:
-            segment_id = segment_at(self.segmentation, self.volume(), place)
+            segmentId = segment_at(self.segmentation, self.volume(), place)
         except InputError as error:
             self.showMessage(str(error))
             return
-        if segment_id is None:
+        if segmentId is None:
             self.showMessage(_("There is no lesion where you clicked. {help}").format(help=PICK))
         else:
-            self._reject(segment_id, place)
+            self._reject(segmentId, place)
 
-    def _reject(self, segment_id: str, place: tuple[float, float, float]) -> None:
+    def _reject(self, segmentId: str, place: tuple[float, float, float]) -> None:
         def reject() -> str:
-            rejected = self.rejections.reject(self.segmentation, self.volume(), segment_id, place)
-            lines = diameter_lines.lines_of(self.segmentation, segment_id)
+            rejected = self.rejections.reject(self.segmentation, self.volume(), segmentId, place)
+            lines = diameter_lines.lines_of(self.segmentation, segmentId)
             diameter_lines.remove([each for each in lines if rejected.contains(diameter_lines.place_of(each))])
             text = _("Rejected: {amount}. It counts as an edit by hand. Tick it in the table to accept it again.")
             return str(text.format(amount=self._amount(rejected)))
 
-        self.act(reject, segment_id)
+        self.act(reject, segmentId)
 
     def _accept(self, rejected: Rejected) -> None:
         def accept() -> str:
@@ -209,12 +209,12 @@ class LesionsPanel:
         if owner:
             self.act(split, owner)
 
-    def act(self, step: Callable[[], str], segment_id: str) -> None:
+    def act(self, step: Callable[[], str], segmentId: str) -> None:
         """Do the step, measure the segment and what was split off it again, and show what was done, or why not."""
         try:
             with slicer.util.WaitCursor():
                 text = step()
-                only = {segment_id, *pieces_of(self.segmentation, segment_id)}
+                only = {segmentId, *pieces_of(self.segmentation, segmentId)}
                 diameter_lines.measure(self.segmentation, self.volume(), only)
         except InputError as error:
             text = str(error)

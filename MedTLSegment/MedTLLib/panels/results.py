@@ -45,7 +45,8 @@ class ResultsPanel:
         centre = None
         if finished.volume is not None:
             try:
-                table = diameter_lines.measure(finished.segmentation, finished.volume)
+                diameter_lines.measure(finished.segmentation, finished.volume)
+                table = volume_table.table_of(finished.segmentation)
                 centre = volume_table.main_place(table, finished.written.segment_ids, finished.segmentation)
             except InputError as error:
                 warnings.append(str(error))

@@ -37,28 +37,25 @@ KINDS = {"longest": LONGEST, "perpendicular": PERPENDICULAR}  # the column of th
 MOVED_MM = 1e-3  # an end that is this far from where it was measured was moved
 
 
-def measure(segmentation: Any, volume: Any, only: Collection[str] | None = None) -> Any:
-    """The volume table of the segmentation, measured again as a whole or for `only` the segments with these ids.
-
-    Lines that the user did not move go to the lesions' diameters as they are now; the table takes the lengths of those
-    that he moved.
+def measure(segmentation: Any, volume: Any, only: Collection[str] | None = None) -> list[Row]:
+    """The rows of the segmentation's volume table, measured again as a whole or for `only` the segments with these ids
+    (see `update_table`). Lines that were not moved by hand go to the lesions' diameters as they are now; the table
+    takes the lengths of those that were.
 
     Raises: InputError as `update_table`; table and lines are then as they were.
     """
-    rows = {(row.segment_id, row.lesion): row for row in update_table(segmentation, volume, only)}
-    table = table_of(segmentation)
+    measured = update_table(segmentation, volume, only)
+    rows, table = {(row.segment_id, row.lesion): row for row in measured}, table_of(segmentation)
     for line in lines_of(segmentation):
         number = row_of(line, table, segmentation)
-        if number is None:
-            continue
-        row = rows.get((line.GetAttribute(SEGMENT), lesion_of(table, number)))
+        row = None if number is None else rows.get((line.GetAttribute(SEGMENT), lesion_of(table, number)))
         if row is not None and row.diameters is not None:
             moved = is_moved(line)
             line.SetAttribute(PLACE, json.dumps(row.centre))
             if not moved:
                 _put(line, row.diameters[tuple(KINDS).index(line.GetAttribute(KIND))])
     follow(table, segmentation)
-    return table
+    return measured
 
 
 def draw(segmentation: Any, volume: Any, segment_id: str, lesion: str) -> list[Any]:
@@ -67,12 +64,12 @@ def draw(segmentation: Any, volume: Any, segment_id: str, lesion: str) -> list[A
 
     Raises: InputError when it has no diameters, for its spacing is not real, or it is not there any more.
     """
-    rows = {(row.segment_id, row.lesion): row for row in update_table(segmentation, volume, [segment_id])}
+    rows = {(row.segment_id, row.lesion): row for row in measure(segmentation, volume, [segment_id])}
     row = rows.get((segment_id, lesion))
     if row is None or row.diameters is None or row.centre is None:
         raise InputError(_("Expected a lesion that is measured in mm, found none. Press Update."))
-    table = measure(segmentation, volume, [segment_id])
-    there = {line.GetAttribute(KIND): line for line in lines_of_row(segmentation, table, segment_id, lesion)}
+    drawn = lines_of_row(segmentation, table_of(segmentation), segment_id, lesion)
+    there = {line.GetAttribute(KIND): line for line in drawn}
     for kind, diameter in zip(KINDS, row.diameters):
         if kind not in there:
             there[kind] = _new(segmentation, volume, row, kind, diameter)
@@ -100,8 +97,9 @@ def place_of(line: Any) -> tuple[float, float, float]:
 
 
 def middle_of(line: Any) -> tuple[float, float, float]:
-    """The middle of a line that has both ends, RAS mm."""
-    r, a, s = (float(mm) for mm in np.mean(_ends(line), axis=0))
+    """The middle of where the line was measured, RAS mm."""
+    first, last = np.array(json.loads(line.GetAttribute(ENDS))).reshape(2, 3)
+    r, a, s = (float(mm) for mm in (first + last) / 2)
     return r, a, s
 
 
@@ -117,11 +115,11 @@ def lines_of_row(segmentation: Any, table: Any, segment_id: str, lesion: str) ->
 def row_of(line: Any, table: Any, segmentation: Any) -> int | None:
     """The row (from 0) of the lesion that a line is of: the nearest one of its segment, no farther away than that is
     long. None where there is none any more."""
-    place, rows = _numbers(line, PLACE, 3), []
+    place, rows = np.array(place_of(line)), []
     for row in range(table.GetNumberOfRows()):
         centre = [number_of(table, row, name) for name in "RAS"]
         if np.isfinite(centre).all() and segment_of(table, row, segmentation) == line.GetAttribute(SEGMENT):
-            away = float(np.linalg.norm(np.subtract(centre, place)))
+            away = float(np.linalg.norm(centre - place))
             if away <= number_of(table, row, LONGEST) + 1.0:
                 rows.append((lesion_of(table, row) == ALL, away, row))
     return min(rows)[2] if rows else None
@@ -137,7 +135,7 @@ def remove(lines: list[Any]) -> None:
 
 
 def is_moved(line: Any) -> bool:
-    """Whether the user moved an end of the line since it was measured."""
+    """Whether an end of the line was moved by hand since it was measured."""
     ends, measured = _ends(line), _numbers(line, ENDS, 6)
     return ends is None or measured is None or bool(np.abs(ends.ravel() - measured).max() > MOVED_MM)
 

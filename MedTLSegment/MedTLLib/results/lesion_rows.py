@@ -55,6 +55,11 @@ def to_split(rows: Sequence[Shown], segmentation: Any, chosen: Shown | None) -> 
     return fitting[0] if fitting else ""
 
 
+def is_piece(segmentation: Any, row: Shown) -> bool:
+    """Whether the row is a lesion that was split off its segment."""
+    return owner_of(segmentation, row.segment_id) != row.segment_id
+
+
 def owner_of(segmentation: Any, segment_id: str) -> str:
     """The segment that this one was split off, else itself."""
     origin = origin_of(segmentation, segment_id)

@@ -66,5 +66,5 @@ def check_free(segmentation: Any, segment_ids: Sequence[str]) -> None:
     for segment_id in segment_ids:
         if segment_id in protected:
             name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
-            text = _("{name} is protected. Untick it under Protected segments, or change its status Completed.")
+            text = _("{name} is protected. Untick it under Advanced, Protected, or change its status Completed.")
             raise InputError(text.format(name=name))

@@ -19,6 +19,7 @@ from medtl.measurement import measure_mask
 from medtl.results import Diameter, MeasuredLesion, Point
 
 from ..mrml.boxes import start_of
+from ..mrml.pieces import origin_of
 from ..mrml.scene import check_segmentation, check_volume, geometry_of, place_beside
 from ..mrml.segments import check_place, mask_of
 
@@ -75,7 +76,7 @@ def rows_of(
         found = measure_mask(mask, geometry, real_spacing, start_of(box))
         parts = [_row(segment_id, name, one) for one in found.lesions]
         rows.append(_whole(Row(segment_id, name, ALL, found.volume_ml, centre=_ras(found.centre)), parts))
-        if has_lesions(segment_id, name):
+        if has_lesions(segment_id, name) and origin_of(segmentation, segment_id) is None:  # a piece is one lesion
             rows += parts
             rows += [Row(segment_id, name, f"{SMALL}{found.small}", found.small_ml)] if found.small else []
     return rows
@@ -89,7 +90,7 @@ def _row(segment_id: str, name: str, one: MeasuredLesion) -> Row:
 
 def _whole(row: Row, parts: Sequence[Row]) -> Row:
     """The row of a segment that has these parts."""
-    if row.volume_ml is None:
+    if row.volume_ml is None or (row.volume_ml > 0 and not parts):  # no spacing, or small parts alone
         return row
     widest = max(parts, key=lambda part: part.diameters[0].mm if part.diameters else 0.0, default=row)
     area = sum(part.surface_mm2 or 0.0 for part in parts)

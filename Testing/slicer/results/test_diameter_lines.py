@@ -17,7 +17,8 @@ def case():
     """A volume, a segmentation with three lesions, and its table."""
     host.new_scene()
     volume, segmentation = make_case()
-    yield volume, segmentation, diameter_lines.measure(segmentation, volume)
+    diameter_lines.measure(segmentation, volume)
+    yield volume, segmentation, volume_table.table_of(segmentation)
     host.new_scene()
 
 

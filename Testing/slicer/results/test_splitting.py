@@ -92,7 +92,7 @@ def test_while_split_no_model_writes_and_no_slice_is_a_seed(case):
         lambda: writer.write(labelmap_of(mask_of(1)), volume, segmentation),
         lambda: slices.check_labels(segmentation, volume, load_card(find_model("glioma-flair"))),
     ):
-        with pytest.raises(InputError, match="found 3 split off. Press Merge lesions"):
+        with pytest.raises(InputError, match=r"found 3 split off\. Press Merge lesions"):
             action()
     np.testing.assert_array_equal(voxels(segmentation, volume, pieces[0]), mask_of(1, small=False))
     merge(segmentation, volume, LESION)
@@ -128,7 +128,7 @@ def test_one_lesion_too_many_or_a_protected_segment_is_refused(case, monkeypatch
         split(segmentation, volume, LESION)
     masks.protect(segmentation, LESION, False)
     monkeypatch.setattr("MedTLLib.results.splitting.MOST", 2)
-    with pytest.raises(InputError, match="Expected from 2 to 2 lesions in .*, found 3"):
+    with pytest.raises(InputError, match=r"Expected from 2 to 2 lesions in .*, found 3"):
         split(segmentation, volume, LESION)
     paint(segmentation, volume, mask_of(1))
     with pytest.raises(InputError, match="found 1"):

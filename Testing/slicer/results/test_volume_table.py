@@ -8,9 +8,10 @@ import slicer
 import vtk
 
 from medtl.errors import InputError
-from medtl.measurement import lesions
+from medtl.measurement import lesions, measure_mask
 from MedTLLib.mrml.scene import geometry_of
 from MedTLLib.results import volume_table
+from MedTLLib.results.volume_table import COLUMNS
 
 TILTED = np.array([[0.0, -1.0, 0.0], [0.96, 0.0, -0.28], [0.28, 0.0, 0.96]]) @ np.diag([0.8, 0.9, 3.0])
 
@@ -67,6 +68,87 @@ def test_the_figures_are_those_of_the_engine(segmentation, volume, masks):
     assert ml[0] == pytest.approx(np.count_nonzero(masks["tumour"]) * 0.8 * 0.9 * 3 / 1000, rel=1e-5)
     assert mm[0] == mm[1]
     assert (ml[4], mm[4]) == (0.0, 0.0)
+
+
+def test_diameters_surface_and_slice_are_those_of_the_engine(segmentation, volume, masks):
+    table = volume_table.volume_table(segmentation, volume)
+    for rows, name in (((1, 2), "tumour"), ((3,), "ring")):
+        found = measure_mask(masks[name], geometry_of(volume)).lesions
+        for row, one in zip(rows, found, strict=True):
+            figures = [column(table, each)[row] for each in COLUMNS[3:7]]
+            expected = [one.longest.mm, one.perpendicular.mm, one.surface_mm2 / 100, one.slice]
+            assert figures == pytest.approx(expected, rel=1e-5)
+    whole, first, second = (column(table, "Surface cm2")[row] for row in range(3))
+    assert whole == pytest.approx(first + second, rel=1e-5)
+    assert [column(table, each)[0] for each in COLUMNS[3:5]] == [column(table, each)[1] for each in COLUMNS[3:5]]
+    assert column(table, "Segment ID") == ["tumour", "tumour", "tumour", "ring", "empty"]
+
+
+def test_parts_that_are_too_small_are_one_row_with_their_number(segmentation, volume, masks):
+    dots = masks["tumour"].copy()
+    dots[6, 1:29:2, 1] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(dots.astype(np.uint8), segmentation, "tumour", volume)
+    table = volume_table.volume_table(segmentation, volume)
+    assert column(table, "Lesion") == ["all", "1", "2", "+14", "all", "all"]
+    assert column(table, "Volume mL")[3] == pytest.approx(14 * 0.8 * 0.9 * 3 / 1000, rel=1e-5)
+    assert volume_table.centre_of(table, 3) is None
+
+
+def test_a_segment_of_small_parts_only_still_leads_to_one(segmentation, volume):
+    dot = np.zeros((20, 30, 40), np.uint8)
+    dot[3, 4, 5] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(dot, segmentation, "tumour", volume)
+    table = volume_table.volume_table(segmentation, volume)
+    assert column(table, "Lesion")[:2] == ["all", "+1"]
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetRASToIJKMatrix(matrix)
+    assert matrix.MultiplyPoint((*volume_table.centre_of(table, 0), 1.0))[:3] == pytest.approx((5, 4, 3), abs=1e-4)
+
+
+def old_table(segmentation, scene):
+    """A table as MedTL 0.1 made it."""
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", "Result volumes")
+    for name, values in {
+        "Segment": ["Tumour", "Tumour", "Ring"],
+        "Lesion": ["all", "1", "all"],
+        "Volume mL": [3.0, 3.0, 1.0],
+        "Largest diameter mm": [12.0, 12.0, 5.0],
+        **{axis: [1.0, 2.0, float("nan")] for axis in "RAS"},
+    }.items():
+        column = vtk.vtkStringArray() if name in ("Segment", "Lesion") else vtk.vtkDoubleArray()
+        column.SetName(name)
+        for value in values:
+            column.InsertNextValue(value)
+        table.AddColumn(column)
+    table.SetNodeReferenceID(volume_table.SEGMENTATION_ROLE, segmentation.GetID())
+    return table
+
+
+def test_a_table_of_an_older_version_is_read_and_measured_anew_as_a_whole(segmentation, volume, scene):
+    table = old_table(segmentation, scene)
+    assert volume_table.table_of(segmentation) is table
+    assert volume_table.segment_of(table, 1, segmentation) == "tumour"
+    assert volume_table.number_of(table, 1, volume_table.ML) == 3.0
+    assert math.isnan(volume_table.number_of(table, 1, volume_table.LONGEST))
+    assert volume_table.main_place(table, ("tumour",), segmentation) == (2.0, 2.0, 2.0)
+    volume_table.update_table(segmentation, volume, ["ring"])
+    assert column(table, "Segment ID") == ["tumour", "tumour", "tumour", "ring", "empty"]
+
+
+def test_one_segment_alone_is_measured_again_and_a_new_one_too(segmentation, volume, masks):
+    table = volume_table.volume_table(segmentation, volume)
+    one = masks["tumour"].copy()
+    one[2:4] = False
+    for segment_id, mask in (("tumour", one), ("ring", np.zeros_like(one))):
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), segmentation, segment_id, volume)
+    rows = volume_table.update_table(segmentation, volume, ["tumour"])
+    assert [(row.segment_id, row.lesion) for row in rows] == [("tumour", "all"), ("tumour", "1")]
+    assert column(table, "Lesion") == ["all", "1", "all", "all"]
+    assert column(table, "Volume mL")[2] > 0  # of before
+    segmentation.GetSegmentation().AddEmptySegment("new", "New")
+    volume_table.update_table(segmentation, volume, ["tumour"])  # it is not in the table: all are measured
+    assert column(table, "Segment ID") == ["tumour", "tumour", "ring", "empty", "new"]
+    assert column(table, "Volume mL")[2] == 0
 
 
 @pytest.mark.parametrize(
