@@ -73,6 +73,7 @@ class MedTLSegmentParameterNode:
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     threads: Annotated[int, WithinRange(0, 256)] = 0  # of the model; 0 means all
     flip: bool = False  # average with the mirrored image
+    keepDoubt: bool = True  # compute the uncertainty, too
     tuneBudget: Annotated[int, WithinRange(10, 86400)] = 60  # time budget of Fine-tune in seconds
     tuneStrength: Annotated[float, WithinRange(0.1, 2.0)] = 1.0  # how far Fine-tune may go from the model
 
@@ -119,6 +120,7 @@ class MedTLSegmentWidget(ModuleWidget):
     def enterPanels(self) -> None:
         self.segment.enter()
         self.setupPage.check()
+        self.results.enter()
         self.cases.enter()
         self.seeds.enter()
         self.finetune.enter()

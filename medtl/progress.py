@@ -60,6 +60,19 @@ STAGES: dict[str, dict[str, Stage]] = {
         "result": Stage("Segmenting this case", 0.0),
         "write": Stage("Writing the result", 0.0),
     },
+    "trend": {
+        "read": Stage("Reading the studies", 0.10),
+        "register": Stage("Registering the images", 0.75),
+        "measure": Stage("Measuring", 0.10),
+        "write": Stage("Writing the result", 0.05),
+    },
+    "report": {
+        "read": Stage("Reading the studies", 0.10),
+        "register": Stage("Registering the images", 0.60),
+        "measure": Stage("Measuring", 0.10),
+        "draw": Stage("Drawing the pictures", 0.15),
+        "write": Stage("Writing the result", 0.05),
+    },
     "import": {
         "read": Stage("Reading the weights", 0.90),
         "write": Stage("Writing the model", 0.10),

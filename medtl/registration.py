@@ -14,7 +14,7 @@ from .errors import InputError, memory_errors
 from .progress import Progress, no_progress
 from .volume import Volume, check_voxels, to_sitk
 
-WORKING_MM = 2.5
+WORKING_MM = 2.0
 MOST_VOXELS = 2_000_000  # of a reduced image: a body's are larger
 SHORTEST_MM = 20.0  # of a side of an image: less holds too little to find a place by
 BINS = 32  # of grey levels, in both the metric and the similarity
@@ -22,9 +22,9 @@ STEPS = 150  # of the optimiser at a resolution
 SHARE = 0.3  # of the voxels at a fine resolution
 SHIFT_MM = 6.0  # how far `similarity_of` moves an image
 LEAST_OVERLAP = 0.2  # of the body in the first image that the second must show
-# Below this similarity two images do not lie on each other. On BraTS 2018 pairs of sequences of one patient have 0.38
-# and more, those of two patients 0.27 and less: Testing/benchmarks/registration.py.
-POOR = 0.32
+# Below this similarity two images do not lie on each other. On BraTS 2018, pairs of sequences of one patient have 0.39
+# and more, those of two patients 0.30 and less: Testing/benchmarks/registration.py.
+POOR = 0.34
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 # The same on all kinds of computers.
 COMMON = (
     *("packaging>=23.0", "pillow>=12.3", "safetensors>=0.4.3", "scipy>=1.11", "einops>=0.7", "pydicom>=3.0.2"),
-    *("SimpleITK>=2.5.7", "timm>=1.0.22", "segmentation-models-pytorch>=0.5"),
+    *("SimpleITK>=2.5.7", "timm>=1.0.22", "segmentation-models-pytorch>=0.5", "jinja2>=3.1.6"),
 )
 
 

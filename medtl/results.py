@@ -200,7 +200,8 @@ class TrendValue:
 
     `volume_ml` is None where the segmentation of that date lacks the label, 0 where it has it without a voxel. Of the
     part with the longest diameter, `longest_mm` and `perpendicular_mm` (see `medtl.diameters`) are None where there is
-    none. `parts_ml` are the mL of the parts, the largest first, without the smallest ones (see `medtl.measurement`).
+    none. `lesions` are the numbers of its parts at that date, as `medtl measure` has them, and `parts_ml` their mL.
+
     The changes are per cent of the first, the previous and the smallest earlier volume; None where there is none, or it
     is 0. `events` is what happened to a lesion since the date before: new, vanished, merged, split.
     """
@@ -209,6 +210,7 @@ class TrendValue:
     volume_ml: float | None
     longest_mm: float | None
     perpendicular_mm: float | None
+    lesions: tuple[int, ...]
     parts_ml: tuple[float, ...]
     change_to_first: float | None
     change_to_previous: float | None
@@ -218,8 +220,8 @@ class TrendValue:
 
 @dataclass(frozen=True)
 class TrendRow:
-    """A label as a whole (`lesion` 0), or one of its lesions, numbered from 1: lesions that were one at some date count
-    as one."""
+    """A label as a whole (`lesion` 0), or one of its lesions, numbered from 1, those of the newest date first. Lesions
+    that are one at some date count as one at all."""
 
     id: str
     name: str

@@ -3,7 +3,8 @@
 In:  {"id", "job": "segment", "model", "input", "output", "options"} and {"cancel": id}. The input of "segment" and
      "suggest" is a path, or a list of one a channel of the model; the result is on the grid of the first.
      "job": "finetune", "model", "seeds", "output", "options"; "job": "suggest" or "classify", "model", "input",
-     "options"; and "job": "import", "input", "options".
+     "options"; "job": "import", "input", "options". The input of "trend" and of "report", which has an "output", is a
+     list of studies, {"segmentation", "image", "date"}.
 Out: {"event": "ready", "pid", "version", "path"}; for each job {"id", "event": "progress", "stage", "fraction",
      "seconds_left"}, with "values" (name to number) where there is something to draw, and at last {"id", "event":
      "done", "result"} or {"id", "event": "error", "kind", "message"}, with "advice" (name of an option to number) where

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .finetuning.files import TuningResult
     from .finetuning.suggest import SuggestedFile
     from .model.bundle import Model
+    from .report.files import ReportedFile
+    from .results import Trend
+    from .trend.studies import StudyFiles
 
 Request = dict[str, Any]
 JobFunction = Callable[[Request, Progress], object]
@@ -173,6 +176,75 @@ def run_classify(request: Request, progress: Progress) -> ClassifiedBatch:
     return ClassifiedBatch(model.card.name, model.card.version, model.sha256, (result,), ())
 
 
+@dataclass(frozen=True)
+class TrendOptions:
+    """How studies are compared: `register` matches lesions; `checkerboard` is a picture of the registrations."""
+
+    register: bool = False
+    checkerboard: Path | None = None
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report shows beside its studies, see `medtl.report.files.ReportFiles`."""
+
+    classification: Path | None = None
+    uncertainty: Path | None = None
+    register: bool = False
+    force: bool = False
+
+
+def study_files(request: Request) -> "tuple[StudyFiles, ...]":
+    """The studies of a request: a list of objects with a `segmentation`, and optionally an `image` and a `date`.
+
+    Raises: InputError for another input.
+    """
+    from .trend.studies import StudyFiles, check_date
+
+    studies = []
+    given = request.get("input")
+    for one in given if isinstance(given, list) and given else [None]:
+        names = ("segmentation", "image", "date")
+        texts = one if isinstance(one, dict) else {}
+        if not texts.get("segmentation") or not all(
+            name in names and isinstance(text, str) for name, text in texts.items()
+        ):
+            raise InputError(
+                f"Expected studies with the texts {', '.join(names)}, found {one!r}. Send them with the job."
+            )
+        if texts.get("date"):
+            check_date(texts["date"])
+        image = Path(texts["image"]) if texts.get("image") else None
+        studies.append(StudyFiles(Path(texts["segmentation"]), image, texts.get("date", "")))
+    return tuple(studies)
+
+
+def run_trend(request: Request, progress: Progress) -> "Trend":
+    """The trend of one patient's studies."""
+    from .trend.checkerboard import checkerboards
+    from .trend.files import trend_files
+
+    request = check_request(request)
+    check_names(request["options"], TrendOptions)
+    options = build_options(TrendOptions, request["options"])
+    trend = trend_files(
+        study_files(request), options.register, progress, on_registered=checkerboards(options.checkerboard, True)
+    )
+    progress("write", 1.0)
+    return trend
+
+
+def run_report(request: Request, progress: Progress) -> "ReportedFile":
+    """The report of one patient's newest study."""
+    from .report.files import ReportFiles, report_files
+
+    request = check_request(request, "output")
+    check_names(request["options"], ReportOptions)
+    options = build_options(ReportOptions, request["options"])
+    files = ReportFiles(study_files(request), Path(request["output"]), **vars(options))
+    return report_files(files, progress)
+
+
 def run_import(request: Request, progress: Progress) -> ImportedModel:
     """The model that was brought into the user's store."""
     from .model.import_model import import_model
@@ -197,4 +269,6 @@ JOBS: dict[str, JobFunction] = {
     "suggest": run_suggest,
     "classify": run_classify,
     "import": run_import,
+    "trend": run_trend,
+    "report": run_report,
 }

@@ -6,8 +6,7 @@ features, and to the heat map. The engine's whole record is in an attribute, as 
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,86 +23,25 @@ from medtl.volume import Volume, slice_axis
 from MedTLLib.mrml import scene
 from MedTLLib.mrml.tags import MODEL_TAG, described
 from MedTLLib.results import save_path
+from MedTLLib.results.classification import (
+    OUTDATED,
+    RESULT,
+    SEGMENTATION_ROLE,
+    VOLUME_ROLE,
+    Classification,
+    Slice,
+    read,
+    report,
+)
 
 from . import heatmaps
 
-RESULT = "MedTL.classification"  # attribute of the table: a `Classification` as JSON
-OUTDATED = "MedTL.outdated"  # attribute of the table, once its volume or segmentation was changed
-VOLUME_ROLE, SEGMENTATION_ROLE = "MedTL.volume", "MedTL.segmentation"
+__all__ = ["OUTDATED", "RESULT", "SEGMENTATION_ROLE", "VOLUME_ROLE", "Classification", "Slice", "read", "report"]
+
 DETAILS_ROLE, HEATMAP_ROLE = "MedTL.details", "MedTL.heatmap"
 
 REPORT_FORMATS = (".csv", ".json")
 REPORT_FOLDER = "MedTL/reportFolder"  # the user's setting: the one used last
-
-
-@dataclass(frozen=True)
-class Slice:
-    """A slice's index (see `place_of`), its probabilities by class id, and its weight in the mean (the sum is 1)."""
-
-    index: int
-    probabilities: Mapping[str, float]
-    weight: float
-
-
-@dataclass(frozen=True)
-class Classification:
-    """`names` are those of the classes by their id, in the model's order; `segment` is the id of the classified one,
-    empty for the whole image; `record` is the engine's (see `medtl.classification`), with names of nodes in place of
-    files; `settings` is how the model was run."""
-
-    model: str
-    version: str
-    sha256: str
-    names: Mapping[str, str]
-    segment: str
-    record: Mapping[str, Any]
-    settings: Mapping[str, Any]
-
-    @property
-    def abstained(self) -> bool:
-        return bool(self.record["abstained"])
-
-    @property
-    def probabilities(self) -> dict[str, float]:
-        """By the id of the class, in the model's order."""
-        return {each: float(value) for each, value in self.record["probabilities"].items()}
-
-    @property
-    def best(self) -> str:
-        """The id of the most probable class, also where the model abstains."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
-
-    @property
-    def votes(self) -> dict[str, int]:
-        """The number of slices by their most probable class; empty for a model that uses no slices."""
-        return {each: int(count) for each, count in (self.record.get("votes") or {}).items()}
-
-    @property
-    def slices(self) -> tuple[Slice, ...]:
-        """Each slice that was classified."""
-        return tuple(
-            Slice(int(one["index"]), dict(one["probabilities"]), float(one["weight"]))
-            for one in self.record.get("slices") or ()
-        )
-
-    @property
-    def features(self) -> tuple[Mapping[str, Any], ...]:
-        return tuple(self.record.get("features") or ())
-
-    def name(self, class_id: str) -> str:
-        """The name of the class."""
-        return self.names.get(class_id, class_id)
-
-
-def report(classification: Classification) -> dict[str, Any]:
-    """The contents of a report: the record of `medtl classify --json`, and how the model was run."""
-    answer = {
-        "model": classification.model,
-        "version": classification.version,
-        "sha256": classification.sha256,
-        "settings": dict(classification.settings),
-    }
-    return {**answer, "results": [dict(classification.record)], "errors": []}
 
 
 def suggested_report(classification: Classification) -> Path:
@@ -218,16 +156,6 @@ def _fill(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:
         table.AddColumn(column)
     table.SetLocked(True)  # a result must not be edited by hand
     table.EndModify(modifying)
-
-
-def read(table: Any) -> Classification | None:
-    """The classification in the table; None where it is no table of classes that this MedTL can read."""
-    text = table.GetAttribute(RESULT) if table is not None else None
-    try:
-        content = json.loads(text or "null")
-        return Classification(**content) if content else None
-    except (ValueError, TypeError):  # written by another version of MedTL
-        return None
 
 
 def find(volume: Any, segmentation: Any, segment_id: str, card: ModelCard | None) -> Any:

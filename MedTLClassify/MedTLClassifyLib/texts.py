@@ -4,23 +4,9 @@ from slicer.i18n import tr as _
 
 from medtl.classification.report import usual_probability
 from MedTLClassifyLib.result import Classification
+from MedTLLib.results.classification import headline, percent
 
-
-def percent(probability: float) -> str:
-    """A probability in whole percent; never 0 % or 100 %."""
-    if probability < 0.005:
-        return str(_("<1 %"))
-    if probability > 0.995:
-        return str(_(">99 %"))
-    return str(_("{percent} %").format(percent=round(100 * probability)))
-
-
-def headline(classification: Classification) -> str:
-    """The class with its probability, or "Uncertain: review" where the model abstains."""
-    if classification.abstained:
-        return str(_("Uncertain: review"))
-    name, chance = classification.name(classification.best), percent(classification.probabilities[classification.best])
-    return str(_("{name}, {percent}").format(name=name, percent=chance))
+__all__ = ["headline", "percent"]
 
 
 def chanceText(classification: Classification, classId: str) -> str:

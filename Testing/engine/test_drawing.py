@@ -1,52 +1,51 @@
-"""Slices as pictures: upright and in proportion in every frame, and the checkerboard of two images."""
-
-import itertools
+"""Slices as pictures: in proportion, and the checkerboard of two images."""
 
 import numpy as np
 import pytest
+from strategies import rotation
 
 from medtl import drawing
-from medtl.volume import Geometry
-
-# Ten degrees off, so that the nearest patient axis has to be found.
-C, S = np.cos(np.radians(10)), np.sin(np.radians(10))
-TILT = np.array([[C, -S, 0], [S, C, 0], [0, 0, 1]])
-
-
-def frames():
-    for order in itertools.permutations(range(3)):
-        for signs in itertools.product((1, -1), repeat=3):
-            yield np.eye(3)[:, order] * signs
-
-
-@pytest.mark.parametrize("tilt", [np.eye(3), TILT], ids=["straight", "oblique"])
-def test_every_frame_is_shown_with_patient_right_on_image_left_and_front_on_top(tilt):
-    for axes in frames():
-        geometry = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (0.0, 0.0, 0.0), tuple((tilt @ axes).ravel()))
-        index = np.stack(np.meshgrid(*(np.arange(n) for n in geometry.shape), indexing="ij"))[::-1]
-        position = np.einsum("ij,jzyx->izyx", geometry.affine[:3, :3], index)
-        view = drawing.view_of(geometry)
-        left, back, up = (view.of(p) for p in position)
-        assert np.diff(up[:, 0, 0]).min() > 0  # slices rise towards the head
-        assert np.diff(back[0, :, 0]).min() > 0  # rows go to the back
-        assert np.diff(left[0, 0, :]).min() > 0  # columns go to the patient's left
-        steps = [np.linalg.norm(np.diff(position, axis=1 + axis).reshape(3, -1)[:, 0]) for axis in view.order]
-        assert np.allclose(view.spacing, steps)
-
-
-@pytest.mark.parametrize(("axis", "plane", "sides"), [(2, 0, "RL"), (1, 1, "RL"), (0, 2, "AP")])
-def test_a_single_slice_is_shown_in_its_own_plane_with_the_head_up(axis, plane, sides):
-    size = [5, 6, 7]
-    size[axis] = 1
-    view = drawing.view_of(Geometry((size[0], size[1], size[2]), (1.0, 2.0, 3.0)))
-    z = np.broadcast_to(np.arange(size[2])[:, None, None], size[::-1])
-    assert view.plane == plane
-    assert drawing.SIDES[view.plane] == tuple(sides)
-    assert len(view.of(z)) == 1
-    if plane:
-        assert np.diff(view.of(z)[0, :, 0]).max() < 0
+from medtl.phantom import head
+from medtl.volume import Geometry, Volume
 
 
 def test_a_tile_has_the_patients_proportions():
     assert drawing.tile_size((100, 100), (2.0, 1.0)) == (128, 256)
     assert drawing.tile_size((512, 512), (0.5, 0.5)) == (512, 512)
+
+
+HEAD = head(1, (64, 64, 24), (3.5, 3.5, 7.0)).volume
+
+
+def test_squares_of_one_image_with_itself_are_the_image():
+    board = np.asarray(drawing.checkerboard(HEAD, HEAD, np.eye(4))).astype(int)
+    inverted = Volume(HEAD.array.max() - HEAD.array, HEAD.geometry)
+    other = np.asarray(drawing.checkerboard(HEAD, inverted, np.eye(4))).astype(int)
+    differs = (board != other).any(axis=-1)
+    assert 0.3 < differs.mean() < 0.7  # half of the squares
+    seams = np.abs(np.diff(board[..., 0], axis=1))
+    assert np.percentile(seams, 99) < 100  # no edge where squares meet
+
+
+@pytest.mark.parametrize("flip", [1, -1])
+def test_a_moved_image_is_brought_back(flip):
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = rotation((0.1, -0.2, 0.3)), (30.0, -20.0, 10.0)
+    affine, array = matrix @ HEAD.geometry.affine, HEAD.array
+    if flip < 0:
+        affine = affine @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, HEAD.geometry.size[2] - 1], [0, 0, 0, 1.0]])
+        array = array[::-1]
+    direction = tuple((affine[:3, :3] / HEAD.geometry.spacing).ravel())
+    moved = Volume(array, Geometry(HEAD.geometry.size, HEAD.geometry.spacing, tuple(affine[:3, 3]), direction))
+    board, whole = (
+        np.asarray(drawing.checkerboard(HEAD, each, m)).astype(int) for each, m in ((moved, matrix), (HEAD, np.eye(4)))
+    )
+    assert np.abs(board - whole).mean() < 3
+    beside = np.asarray(drawing.checkerboard(HEAD, moved, np.eye(4))).astype(int)
+    assert np.abs(beside - whole).mean() > 15
+
+
+def test_a_row_and_a_column_of_pictures():
+    tiles = [drawing.Image.new("RGB", size) for size in ((10, 20), (30, 5))]
+    assert drawing.in_a_row(tiles).size == (10 + 30 + drawing.GAP, 20)
+    assert drawing.in_a_row(tiles, down=True).size == (30, 20 + 5 + drawing.GAP)

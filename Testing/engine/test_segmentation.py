@@ -152,8 +152,9 @@ def test_segments_have_the_model_s_ids_names_colours_and_tags():
     first, second = result.labelmap.segments
     assert (first.value, first.id, first.name, first.colour) == (7, "two.core", "Tumour core", (0.1, 0.2, 0.3))
     assert first.terminology == "T~a"
-    version = bands(labels=labels, name="two").card.version
-    algorithm = {"DICOM.SegmentAlgorithmType": "AUTOMATIC", "DICOM.SegmentAlgorithmName": f"two {version}"}
+    card = bands(labels=labels, name="two").card
+    algorithm = {"DICOM.SegmentAlgorithmType": "AUTOMATIC", "DICOM.SegmentAlgorithmName": f"two {card.version}"}
+    algorithm["MedTL.sha256"] = card.sha256
     assert dict(first.tags) == {"MedTL.label": "core", "MedTL.model": "two", **algorithm}
     assert (second.value, second.id) == (2, "two.rim")
     assert dict(second.tags) == {"MedTL.label": "rim", "MedTL.model": "two", **algorithm}

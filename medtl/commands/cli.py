@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_trend(verb(trend, "trend", "Compare one patient's segmentations of several dates: mL, lesions, change."))
     add_cases(verb(cases, "cases", "Make or show the list of cases to work through, with states and ratings."))
     add_agree(verb(agree, "agree", "Compare the results of two readers."))
+    add_report(verb(report, "report", "Write the report of a segmentation: one HTML file with pictures."))
     add_train(verb(train, "train", "Train a model by a recipe."))
     add_json(verb(models, "models", "List the models that can be used by name."))
     text = (
@@ -302,6 +303,29 @@ def add_agree(sub: argparse.ArgumentParser) -> None:
     add_json(sub)
 
 
+def add_report(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl report`."""
+    add_studies(sub)
+    sub.add_argument("--output", required=True, type=path_argument, metavar="FILE.html")
+    text = "the class of the newest study, as medtl classify --report FILE.json wrote it"
+    sub.add_argument("--classification", type=path_argument, metavar="FILE.json", help=text)
+    text = "the uncertainty of the newest segmentation, as medtl segment --uncertainty wrote it"
+    sub.add_argument("--uncertainty", type=path_argument, metavar="FILE", help=text)
+    add_reading(sub)
+    add_force(sub)
+    add_json(sub)
+
+
+def add_studies(sub: argparse.ArgumentParser) -> None:
+    """Add the studies of one patient and --register."""
+    text = (
+        "[DATE=]SEGMENTATION[,IMAGE]: 2026-01-31=tumour.seg.nrrd,flair.nrrd; no date where the image is a DICOM folder"
+    )
+    sub.add_argument("studies", nargs="+", type=non_empty, metavar="STUDY", help=text)
+    text = "lay the images on each other by a rigid movement and match the lesions; refused where they do not fit"
+    sub.add_argument("--register", action="store_true", help=text)
+
+
 def add_train(sub: argparse.ArgumentParser) -> None:
     """Add the options of `medtl train`."""
     sub.add_argument("recipe", metavar="RECIPE")
@@ -457,6 +481,13 @@ def agree(args: argparse.Namespace, out: TextIO) -> int:
     from .agree import agree as compare_readers
 
     return compare_readers(args, out)
+
+
+def report(args: argparse.Namespace, out: TextIO) -> int:
+    """Write a report."""
+    from .report import report as write_report
+
+    return write_report(args, out)
 
 
 def train(args: argparse.Namespace, out: TextIO) -> int:

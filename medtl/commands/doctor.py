@@ -23,7 +23,7 @@ from ..typed_json import SPREAD
 
 # Each after those that it needs: where several cannot be imported, the first one is the cause.
 PACKAGES = (
-    *("numpy", "packaging", "pillow", "safetensors", "scipy", "einops", "pydicom", "SimpleITK"),
+    *("numpy", "packaging", "pillow", "safetensors", "scipy", "einops", "pydicom", "SimpleITK", "jinja2"),
     *("torch", "torchvision", "timm", "segmentation-models-pytorch", "monai"),
 )
 # Both are imported in a process of their own: a mismatch may end the interpreter.

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..drawing import SIDES, draw_contours, draw_slice, label_tile, tile_size, view_of, window
+from ..drawing import draw_contours, draw_slice, label_tile, tile_size, window
 from ..io.write import write_whole
+from ..upright import SIDES, view_of
 from ..volume import Labelmap, Volume, check_same_grid
 
 PREDICTION, TRUTH = (255, 214, 0), (0, 230, 118)

@@ -1,20 +1,12 @@
 """`medtl trend`: the volumes of one patient's studies, and what became of the lesions."""
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from ..progress import TerminalProgress
 from ..results import Trend
 from ..typed_json import encode
 from .console import print_json, print_lines, print_warnings
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from ..registration import Registration
-    from ..trend.files import OnRegistered
-    from ..volume import Volume
 
 
 def trend(args: argparse.Namespace, out: TextIO) -> int:
@@ -22,6 +14,7 @@ def trend(args: argparse.Namespace, out: TextIO) -> int:
     from ..io.files import identities
     from ..io.isolated import IsolatedReader
     from ..io.write import check_place
+    from ..trend.checkerboard import checkerboards
     from ..trend.files import trend_files
     from ..trend.studies import parse_study
 
@@ -58,21 +51,3 @@ def report(found: Trend, args: argparse.Namespace, out: TextIO) -> None:
         return
     print_lines(out, *lines_of(found))
     print_lines(out, *(f"written: {path}" for path in (args.csv, args.checkerboard) if path is not None))
-
-
-def checkerboards(path: Path | None, force: bool) -> "OnRegistered":
-    """What draws each registration into one picture, a row a date, written anew after each; nothing without a path."""
-    from ..drawing import checkerboard, in_a_row
-    from ..io.write import write_whole
-    from ..trend.files import ignore_registration
-
-    if path is None:
-        return ignore_registration
-    rows: list[Image.Image] = []
-
-    def draw(date: str, first: "Volume", other: "Volume", registration: "Registration") -> None:
-        rows.append(checkerboard(first, other, registration.matrix, date))
-        sheet = in_a_row(rows, down=True)
-        write_whole(path, lambda part: sheet.save(part, format="PNG"), force or len(rows) > 1)
-
-    return draw

@@ -62,7 +62,8 @@ def read_all(
     registrations: list[Registration] = []
     first: Volume | None = None
     for number, one in enumerate(files):
-        progress("read", number / len(files))
+        if number == 0 or not match:  # else the registration says how far it is
+            progress("read", number / len(files))
         study = read_study(one, reader)
         studies.append(without_voxels(study))
         if not match or study.volume is None:
@@ -71,8 +72,14 @@ def read_all(
             first = study.volume
             registrations.append(Registration(np.eye(4), 1.0))
         else:
-            registrations.append(registered(studies[0].date, study.date, first, study.volume, progress, on_registered))
+            share = part_of(progress, number - 1, len(files) - 1)
+            registrations.append(registered(studies[0].date, study.date, first, study.volume, share, on_registered))
     return studies, registrations
+
+
+def part_of(progress: Progress, number: int, count: int) -> Progress:
+    """What reports one of several equal parts of a stage, numbered from 0."""
+    return lambda stage, fraction: progress(stage, (number + fraction) / count)
 
 
 def registered(

@@ -8,7 +8,7 @@ from ..io.write import write_whole
 from ..results import Trend, TrendRow, TrendValue
 
 COLUMNS = (
-    *("label", "lesion", "date", "volume_ml", "longest_mm", "perpendicular_mm", "parts"),
+    *("label", "lesion", "date", "volume_ml", "longest_mm", "perpendicular_mm", "lesions_of_the_date"),
     *("change_to_first_percent", "change_to_previous_percent", "change_to_smallest_percent", "events", "note"),
 )
 HEAD = ("", "date", "mL", "mm × mm", "to first", "to previous", "to smallest", "")
@@ -19,7 +19,8 @@ def lines_of(trend: Trend) -> list[str]:
     table = [HEAD]
     for row in trend.rows:
         for number, value in enumerate(row.values):
-            table.append((name_of(row) if number == 0 else "", *cells_of(value), events_text(value)))
+            name = f"  {lesion_name(row)}" if row.lesion else row.name
+            table.append((name if number == 0 else "", *cells_of(value), events_text(value)))
     widths = [max(map(len, column)) for column in zip(*table)]
     lines = []
     for cells in table:
@@ -34,9 +35,18 @@ def lines_of(trend: Trend) -> list[str]:
     return [*lines, trend.note]
 
 
-def name_of(row: TrendRow) -> str:
-    """The label's name, or the lesion's number below it."""
-    return f"  lesion {row.lesion}" if row.lesion else row.name
+def lesion_name(row: TrendRow) -> str:
+    """A lesion by its numbers at the newest date, as its segmentation is measured alone; one that is not there by those
+    of the last date that has it."""
+    value = next((value for value in reversed(row.values) if value.lesions), row.values[-1])
+    numbers = ", ".join(map(str, value.lesions))
+    text = f"lesion {numbers}" if len(value.lesions) == 1 else f"lesions {numbers}"
+    return text if value is row.values[-1] else f"{text} of {value.date}"
+
+
+def full_name(row: TrendRow) -> str:
+    """A label's name, with that of its lesion."""
+    return f"{row.name}, {lesion_name(row)}" if row.lesion else row.name
 
 
 def cells_of(value: TrendValue) -> tuple[str, ...]:
@@ -84,7 +94,13 @@ def csv_rows(trend: Trend) -> Iterator[list[object]]:
             figures = (value.volume_ml, value.longest_mm, value.perpendicular_mm)
             changes = (value.change_to_first, value.change_to_previous, value.change_to_smallest)
             yield [
-                *(row.name, row.lesion or "all", value.date, *map(_rounded, figures), len(value.parts_ml)),
+                *(
+                    row.name,
+                    row.lesion or "all",
+                    value.date,
+                    *map(_rounded, figures),
+                    " ".join(map(str, value.lesions)),
+                ),
                 *(*map(_rounded, changes), " ".join(value.events), trend.note),
             ]
 

@@ -1,6 +1,7 @@
 """Change over time: the volume of each label and each lesion at several dates, and what became of the lesions."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,18 +72,20 @@ def _lesion_rows(
     figures: Sequence[MeasuredSegment | None],
     to_first: Sequence[np.ndarray],
 ) -> list[TrendRow]:
-    """A row for each lesion; dates that lack the label are left out of the matching."""
+    """A row for each lesion, those of the newest date first, as they are numbered there. Dates that lack the label are
+    left out of the matching."""
     there = [number for number, each in enumerate(figures) if each is not None]
     parts = []
     for number in there:
         segment, each, labelmap = label.segments[number], figures[number], labelmaps[number]
         assert segment is not None
         assert each is not None
-        found = components(labelmap.mask(segment.value))[: len(each.lesions)]
-        parts.append([Part(indices, labelmap.geometry, to_first[number]) for indices in found])
+        listed = components(labelmap.mask(segment.value))[: len(each.lesions)]
+        parts.append([Part(indices, labelmap.geometry, to_first[number]) for indices in listed])
     joints = [links(before, after) for before, after in itertools.pairwise(parts)]
     rows = []
-    for number, group in enumerate(groups([len(each) for each in parts], joints), start=1):
+    found = sorted(groups([len(each) for each in parts], joints), key=lambda group: group.members[-1] or (math.inf,))
+    for number, group in enumerate(found, start=1):
         lesions, events = _by_date(group, there, figures)
         volumes = [None if each is None else sum((one.volume_ml or 0.0 for one in each), 0.0) for each in lesions]
         rows.append(_row(label, number, dates, volumes, [each or () for each in lesions], events))
@@ -113,9 +116,10 @@ def _row(
     values = []
     for number, (date, ml, change) in enumerate(zip(dates, volumes, changes(volumes), strict=True)):
         longest, perpendicular = _diameters(parts[number])
+        numbers = tuple(part.number for part in parts[number])
         sizes = tuple(part.volume_ml or 0.0 for part in parts[number])
         happened = events[number] if events else ()
-        values.append(TrendValue(date, ml, longest, perpendicular, sizes, *change, happened))
+        values.append(TrendValue(date, ml, longest, perpendicular, numbers, sizes, *change, happened))
     return TrendRow(label.first.id, label.first.name, lesion, tuple(values))
 
 

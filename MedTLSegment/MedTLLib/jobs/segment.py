@@ -11,9 +11,10 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from medtl.errors import InputError
-from medtl.io.read import read_labelmap
-from medtl.model.card import ModelCard
+from medtl.errors import InputError, ModelError
+from medtl.io.read import read_labelmap, read_volume
+from medtl.model.card import ModelCard, load_card
+from medtl.model.store import find_model
 from medtl.volume import Labelmap
 
 from ..mrml import scene
@@ -23,6 +24,7 @@ from ..mrml.states import node_of, reference_to, segmentation_state, volume_stat
 from ..mrml.tags import MODEL_TAG, tag_of
 from ..packages.packages import Packages
 from ..prediction import writer
+from ..results import doubt
 from ..results.volume_table import SPACING, table_of
 from . import regions
 from .blocking import check_packages, run_blocking
@@ -31,12 +33,14 @@ from .labels import only_wanted
 from .run import Engine
 
 IMAGE, CHANNEL, RESULT = "image.nrrd", "channel-{}.nrrd", "result.seg.nrrd"
+UNCERTAINTY = "uncertainty.nrrd"
 CHANNEL_ROLE = "MedTL.{family}.channel{number}"  # of a node reference of the segmentation, from 1
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose for a job; `threads` 0 means all. `labels` are the ids of those to write, None for all."""
+    """What the user chose for a job; `threads` 0 means all. `labels` are the ids of those to write, None for all; with
+    `doubt` the uncertainty is kept."""
 
     model: str
     replace_edits: bool = False
@@ -44,6 +48,7 @@ class Choices:
     device: str = "auto"
     threads: int = 0
     labels: tuple[str, ...] | None = None
+    doubt: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class SegmentJob(Job):
         options: dict[str, Any] = {"flip": self.choices.flip, "device": self.choices.device}
         if self.choices.threads:
             options["threads"] = self.choices.threads
+        if self.choices.doubt:
+            options["uncertainty"] = f"{self.folder.name}/{UNCERTAINTY}"
         return {
             "job": "segment",
             "model": self.choices.model,
@@ -78,10 +85,10 @@ class SegmentJob(Job):
         }
 
     def steps(self) -> Sequence[Step]:
-        def read_labels(result: Mapping[str, Any]) -> tuple[Labelmap, Mapping[str, Any]]:
-            return read(self), result
+        def read_labels(result: Mapping[str, Any]) -> tuple[Labelmap, Mapping[str, Any], np.ndarray | None]:
+            return read(self), result, read_doubt(self)
 
-        def write_segments(labels: tuple[Labelmap, Mapping[str, Any]]) -> Ending:
+        def write_segments(labels: tuple[Labelmap, Mapping[str, Any], np.ndarray | None]) -> Ending:
             finished = finish(self, *labels)
             text = _("Done in {seconds} s.") if self.only is None else _("Done in {seconds} s, inside the region only.")
             return Ending(text.format(seconds=round(finished.seconds, 1)), finished)
@@ -167,8 +174,20 @@ def read(job: SegmentJob) -> Labelmap:
     return labelmap if wanted is None else only_wanted(labelmap, wanted)
 
 
-def finish(job: SegmentJob, labelmap: Labelmap, result: Mapping[str, Any]) -> Finished:
-    """Write the labels of a job into the scene and remove its folder; `result` is the engine's answer.
+def read_doubt(job: SegmentJob) -> np.ndarray | None:
+    """The uncertainty that the engine has written, in whole per cent; None where there is none, also where it is the
+    same everywhere."""
+    try:
+        return doubt.percent_of(read_volume(job.folder / UNCERTAINTY).array) if job.choices.doubt else None
+    except InputError:
+        return None
+
+
+def finish(
+    job: SegmentJob, labelmap: Labelmap, result: Mapping[str, Any], uncertainty: np.ndarray | None = None
+) -> Finished:
+    """Write the labels of a job into the scene and remove its folder; `result` is the engine's answer, `uncertainty` in
+    whole per cent is kept with them.
 
     Where the volume or the target was deleted, edited or moved meanwhile, or the target does not take the result, a
     new segmentation takes it and the warnings say why.
@@ -194,6 +213,7 @@ def finish(job: SegmentJob, labelmap: Labelmap, result: Mapping[str, Any]) -> Fi
             written = writer.write(labelmap, grid, None, writer.Options(only=job.only), name)
     discard(job)
     segmentation = slicer.mrmlScene.GetNodeByID(written.segmentation_id)
+    doubt.put(uncertainty if volume is not None else None, labelmap.geometry, segmentation, volume, model_of(job))
     _remember_channels(job, segmentation, written.segment_ids)
     for record in result.get("results", ()):
         warnings += tuple(str(warning) for warning in record["warnings"])
@@ -212,6 +232,7 @@ def undo(finished: Finished) -> str:
     if segmentation.GetParentTransformNode():
         raise InputError(_("The segmentation is under a transform. Remove it from the transform, then undo."))
     open_editor(segmentation)
+    doubt.remove(segmentation)
     reverted, left = writer.undo(finished.written)
     if segmentation.GetScene() is None:  # it held nothing but the prediction
         slicer.mrmlScene.RemoveNode(table)
@@ -219,6 +240,14 @@ def undo(finished: Finished) -> str:
     if left:
         text += " " + _("Kept, because they were changed since: {count}.").format(count=left)
     return str(text)
+
+
+def model_of(job: SegmentJob) -> ModelCard | None:
+    """The card of the job's model; None where it was deleted meanwhile."""
+    try:
+        return load_card(find_model(job.choices.model))
+    except ModelError:
+        return None
 
 
 def problem_of(volume: Any) -> str:

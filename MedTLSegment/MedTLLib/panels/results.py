@@ -13,6 +13,7 @@ from MedTLLib.results import diameter_lines, export, volume_table
 
 from .changes import ChangesPanel
 from .diameters import DiametersPanel
+from .doubt import DoubtPanel
 from .form import askSavePath, enable, showText
 from .lesions import LesionsPanel
 
@@ -28,6 +29,7 @@ class ResultsPanel:
         self.lesions = LesionsPanel(ui, self.volume, self.showMessage, self.update)
         self.diameters = DiametersPanel(ui, self.lesions)
         self.changes = ChangesPanel(ui, self.volume)
+        self.doubt = DoubtPanel(ui, self.volume)
         ui.undoButton.connect("clicked()", self.onUndo)
         ui.show3DButton.connect("toggled(bool)", self.onShow3D)
         ui.tableButton.connect("clicked()", self.onTable)
@@ -62,11 +64,17 @@ class ResultsPanel:
         self.lesions.sceneClosed()
         self.diameters.close()
         self.changes.end()
+        self.doubt.close()
         self.showMessage("")
 
     def exit(self) -> None:
         """Another module is opened."""
         self.lesions.exit()
+        self.doubt.listen(False)
+
+    def enter(self) -> None:
+        """The module is opened."""
+        self.doubt.listen(True)
 
     def segmentation(self) -> Any:
         """The segmentation that is shown, or None."""
@@ -91,6 +99,7 @@ class ResultsPanel:
         self.lesions.update(node)
         self.diameters.update()
         self.changes.update(node, self.finished.written if self.finished else None)
+        self.doubt.update(node)
         undo = "" if self.finished else _("There is no prediction of this session to undo.")
         if self.finished and self.finished.segmentation is not node:
             undo = _("The last prediction is in {name}.").format(name=self.finished.segmentation.GetName())

@@ -12,6 +12,7 @@ from MedTLLib.jobs import regions
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import Choices, Finished, SegmentJob, begin, problem_of, why_not_target
 from MedTLLib.mrml import views
+from MedTLLib.results import doubt
 
 from .channels import ChannelsPanel
 from .labels import LabelsPanel
@@ -74,7 +75,9 @@ class SegmentPanel(RunPanel):
         if not termsAccepted(self.models.chosen(), self.ui.segmentButton, self.showMessage):
             return
         # A hardened copy may change the list of models.
-        choices = Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads, self.labels.wanted())
+        entry = self.models.chosen()
+        kept = p.keepDoubt and doubt.affordable(p.inputVolume, entry.card if entry else None)
+        choices = Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads, self.labels.wanted(), kept)
         further = self.channels.volumes()[1:]
 
         def make(root: Path) -> SegmentJob:

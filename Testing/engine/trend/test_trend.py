@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medtl.trend.table import lesion_name
 from medtl.trend.trend import changes, trend_rows
 from medtl.volume import Geometry, Labelmap, Segment
 
@@ -48,10 +49,12 @@ def test_the_lesions_of_each_date_add_up_to_the_label():
         pytest.approx((0.208,)),
         pytest.approx((0.192,)),
     ]
-    assert [value.events for value in lesions[1].values] == [(), ("vanished",), ()]
-    assert [value.events for value in lesions[2].values] == [(), (), ("new",)]
+    assert [value.lesions for value in lesions[0].values] == [(1, 2), (1,), (1,)]
+    assert [value.events for value in lesions[1].values] == [(), (), ("new",)]
+    assert [value.events for value in lesions[2].values] == [(), ("vanished",), ()]
+    assert [lesion_name(row) for row in lesions] == ["lesion 1", "lesion 2", "lesion 3 of 2026-01-01"]
     assert lesions[0].values[1].longest_mm == pytest.approx(np.hypot(13, 4), abs=1.1)
-    assert lesions[1].values[1].longest_mm is None
+    assert lesions[2].values[1].longest_mm is None
 
 
 def test_without_a_registration_lesions_have_no_rows_but_their_sizes_are_there():
@@ -71,7 +74,7 @@ def test_a_date_that_lacks_the_label_is_unknown_and_one_with_an_empty_label_is_z
     dates = ["2026-01-01", "2026-02-01", "2026-03-01", "2026-04-01"]
     maps = [rods((2, 8)), rods(segments=(LIVER,)), rods(), rods((2, 8))]
     rows, _ = trend_rows(dates, maps, [EYE] * 4)
-    tumour, lesion, again = (row for row in rows if row.name == "Tumour")
+    tumour, again, lesion = (row for row in rows if row.name == "Tumour")
     assert [value.volume_ml for value in tumour.values] == pytest.approx([0.096, None, 0.0, 0.096])
     assert [value.change_to_previous for value in tumour.values] == [None, None, -100.0, None]
     assert [value.events for value in lesion.values] == [(), (), ("vanished",), ()]

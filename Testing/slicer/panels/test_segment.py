@@ -564,6 +564,7 @@ def test_a_target_under_a_transform_is_refused_before_the_run(user):
 def test_the_choices_under_advanced_reach_the_engine(user):
     user.load()
     user.ui.flipCheckBox.click()
+    user.ui.keepDoubtCheckBox.click()
     user.ui.threadsSpinBox.value = 3
     user.ui.deviceCombo.currentText = "cpu"
     user.ui.segmentButton.click()
