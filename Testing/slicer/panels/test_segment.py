@@ -96,7 +96,7 @@ def test_the_card_is_one_click_away(user):
     assert not user.ui.cardBrowser.visible
     user.ui.cardButton.click()
     text = user.ui.cardBrowser.plainText
-    for part in ("Research use, not for diagnosis", "TCGA-LGG", "Dice", "0.837", "15 patients", "CC BY-NC-SA"):
+    for part in ("Research use, not for diagnosis", "TCGA-LGG", "Dice", "0.837", "18 patients", "CC BY-NC-SA"):
         assert part in text, part
 
 

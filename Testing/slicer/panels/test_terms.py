@@ -76,7 +76,7 @@ def test_the_page_shows_the_terms_in_full_and_asks_once(user):
     user.segment()
     assert len(user.worker.requests) == 2
     (page,) = shown
-    assert "glioma-flair 1.1.0" in page
+    assert "glioma-flair 2.0.0" in page
     assert "CC BY-NC-SA 4.0: NON-COMMERCIAL USE ONLY" in page
     assert page.endswith((find_model(MODEL) / "LICENSE").read_text(encoding="utf-8"))
     assert len(list(receipts().iterdir())) == 1
@@ -162,7 +162,7 @@ def test_a_script_is_not_asked_but_told_in_the_log(user, caplog):
     with caplog.at_level(logging.WARNING):
         terms.remind(MODEL)
         terms.remind("no such model")
-    assert caplog.messages == [record for record in caplog.messages if "glioma-flair 1.1.0: CC BY-NC-SA 4.0" in record]
+    assert caplog.messages == [record for record in caplog.messages if "glioma-flair 2.0.0: CC BY-NC-SA 4.0" in record]
     assert len(caplog.messages) == 1
     answer(True)
     user.segment()
