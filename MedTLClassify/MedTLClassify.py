@@ -70,6 +70,13 @@ class MedTLClassifyWidget(ModuleWidget):
         self.classify = ClassifyPanel(self.ui, self.logic.run)
         self.setupPage = SetupPanel(self.ui, self.classify, self.ui.classifyButton, self.logic.packages)
 
+    def choose(self, volume, segmentation, segmentId: str) -> None:
+        """Choose the input, as MedTL Segment does; an empty segmentId is the segment that is most likely the tumour."""
+        if self._parameterNode:
+            self._parameterNode.inputVolume = volume
+            self._parameterNode.segmentation = segmentation
+            self._parameterNode.segmentId = segmentId
+
     def showParameterNode(self, parameterNode: MedTLClassifyParameterNode | None) -> None:
         self.classify.parameters = parameterNode
 

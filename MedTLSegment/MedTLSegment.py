@@ -19,10 +19,12 @@ from MedTLLib.panels.engine_python import EnginePythonPanel
 from MedTLLib.panels.finetune import FinetunePanel
 from MedTLLib.panels.guide import GuidePanel
 from MedTLLib.panels.maintenance import MaintenancePanel
+from MedTLLib.panels.report import ReportPanel
 from MedTLLib.panels.results import ResultsPanel
 from MedTLLib.panels.seeds import SeedsPanel
 from MedTLLib.panels.segment import SegmentPanel
 from MedTLLib.panels.setup import SetupPanel
+from MedTLLib.panels.trend import TrendPanel
 
 
 #
@@ -93,6 +95,9 @@ class MedTLSegmentWidget(ModuleWidget):
         self.seeds = SeedsPanel(self.ui, self.segment.models, self.results)
         self.cases = CasesPanel(self.ui, self.logic.run, self.segment, self.results)
         self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.onFinished, self.cases)
+        self.trend = TrendPanel(self.ui, self.logic.run)
+        self.report = ReportPanel(self.ui, self.logic.run, self.results)
+        self.segment.followers.append(self.onSegmentUpdated)
         self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton, self.logic.packages)
         self.guide = GuidePanel(self.ui)
         self.enginePython = EnginePythonPanel(self.ui, self.logic.engine, self.setupPage.check)
@@ -102,6 +107,12 @@ class MedTLSegmentWidget(ModuleWidget):
         """Called with each result."""
         self.results.show(finished)
         self.cases.finished(finished)
+
+    def onSegmentUpdated(self) -> None:
+        """Called after each update of the job controls: a result may be new, packages may be missing."""
+        self.trend.setupNeeded = self.report.setupNeeded = self.segment.setupNeeded
+        self.report.update()
+        self.trend.follow(self.results.segmentation())
 
     def onRemoved(self) -> None:
         """Called when models or packages were removed."""
@@ -114,6 +125,8 @@ class MedTLSegmentWidget(ModuleWidget):
     def updatePanels(self) -> None:
         self.segment.update()
         self.results.update()
+        self.report.update()
+        self.trend.follow(self.results.segmentation())
         self.seeds.update()
         self.guide.update()
 
@@ -136,6 +149,7 @@ class MedTLSegmentWidget(ModuleWidget):
         self.finetune.sceneClosed()
         self.seeds.sceneClosed()
         self.results.sceneClosed()
+        self.trend.sceneClosed()
 
     def closePanels(self) -> None:
         self.cases.close()

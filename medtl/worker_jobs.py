@@ -190,6 +190,7 @@ class ReportOptions:
 
     classification: Path | None = None
     uncertainty: Path | None = None
+    trend: Path | None = None
     register: bool = False
     force: bool = False
 

@@ -209,6 +209,7 @@ SLICER_SIDE_MAY = {
     *("model.card", "model.card_text", "model.files", "model.import_model", "model.series_name"),
     *("model.store", "model.acceptance", "model.terms", "pack"),
     *("finetuning.seed", "classification.report"),
+    *("report.side", "trend.plot", "trend.studies", "trend.table"),
     *("installation.install", "installation.job", "installation.record"),
 }
 

@@ -22,7 +22,7 @@ def report(args: argparse.Namespace, out: TextIO) -> int:
     given = [path for one in studies for path in (one.segmentation, one.image)]
     inputs = [path for path in (*given, args.classification, args.uncertainty) if path is not None]
     check_place(args.output, identities(inputs), args.force)
-    files = ReportFiles(studies, args.output, args.classification, args.uncertainty, args.register, args.force)
+    files = ReportFiles(studies, args.output, args.classification, args.uncertainty, None, args.register, args.force)
     progress = TerminalProgress()
     try:
         with IsolatedReader(data_outside=args.data_outside) as reader:

@@ -1,5 +1,6 @@
 """What a report says: the findings of one study, its pictures, the trend, the class and the doubt."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from .side import middle_plane, side_of
 MOST_LISTED = 8  # lesions in the table, the largest of each label
 MOST_PICTURED = 3  # lesions with pictures: more do not fit a page
 MOST_DOUBTFUL = 5  # slices
+OLD_TREND = "The trend is of another state of the segmentation and is left out: compare the dates again."
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def report_of(
             pictures = tuple(data_uri(tile) for tile in lesion_pictures(volume, labelmap, one.centre))
             pictured.append(Pictured(name, pictures))
     several = trend if trend is not None and len(trend.studies) > 1 else None
+    if several is not None and not is_of(several, findings):
+        several, warnings = None, (*warnings, OLD_TREND)
     return Report(
         study.date,
         volume.modality if volume is not None else "",
@@ -113,6 +117,18 @@ def report_of(
         classified,
         _doubt(labelmap, volume, uncertainty) if volume is not None and uncertainty is not None else None,
         tuple(dict.fromkeys(warnings)),
+    )
+
+
+def is_of(trend: Trend, findings: Sequence[Finding]) -> bool:
+    """True where the newest volumes of the trend are those of the findings: the segmentation was not changed since."""
+    ends = {row.name: row.values[-1].volume_ml for row in trend.rows if not row.lesion}
+    found = {one.label: one.volume_ml for one in findings if not one.lesion}
+    return all(
+        name in ends
+        and ends[name] is not None
+        and math.isclose(ends[name] or 0.0, ml or 0.0, rel_tol=1e-3, abs_tol=1e-3)
+        for name, ml in found.items()
     )
 
 

@@ -1,16 +1,19 @@
 """A report from files: the newest study is reported, the others are its history."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, ModelError
 from ..io import read
 from ..io.isolated import Reader
 from ..progress import Progress, no_progress
+from ..results import Trend
 from ..trend.files import trend_files
 from ..trend.studies import Study, StudyFiles, by_date, read_study, warnings_of
+from ..typed_json import decode
 from ..volume import check_same_grid
 from .classification import read_classification
 from .content import report_of
@@ -20,12 +23,14 @@ from .html import write_html
 @dataclass(frozen=True)
 class ReportFiles:
     """The studies of a patient, in any order; the classification (.json) and the uncertainty map of the newest one; the
-    HTML file to write. `register` matches the lesions of the studies."""
+    HTML file to write. `register` matches the lesions of the studies. `trend` (.json) is what `medtl trend --json` gave
+    before, in place of the older studies."""
 
     studies: tuple[StudyFiles, ...]
     output: Path
     classification: Path | None = None
     uncertainty: Path | None = None
+    trend: Path | None = None
     register: bool = False
     force: bool = False
 
@@ -47,7 +52,9 @@ def report_files(files: ReportFiles, progress: Progress = no_progress, reader: R
     progress("read", 0.0)
     dated = by_date(files.studies, reader)
     classified = None if files.classification is None else read_classification(files.classification)
-    trend = trend_files(dated, files.register, progress, reader) if len(dated) > 1 else None
+    trend = None if files.trend is None else read_trend(files.trend)
+    if len(dated) > 1:
+        trend = trend_files(dated, files.register, progress, reader)
     study = read_study(dated[-1], reader)
     uncertainty = None if files.uncertainty is None else read_uncertainty(files.uncertainty, study, dated[-1], reader)
     progress("draw", 0.0)
@@ -56,6 +63,15 @@ def report_files(files: ReportFiles, progress: Progress = no_progress, reader: R
     progress("write", 1.0)
     write_html(files.output, report, files.force)
     return ReportedFile(str(files.output), study.date, report.warnings)
+
+
+def read_trend(path: Path) -> Trend:
+    """The trend in a file. Raises: InputError when it cannot be read or is another file."""
+    try:
+        trend: Trend = decode(Trend, json.loads(path.read_text(encoding="utf-8")), str(path))
+    except (OSError, ValueError, RecursionError, ModelError) as error:
+        raise InputError(f"Expected what medtl trend --json printed, found another file at {path}. {error}") from error
+    return trend
 
 
 def read_uncertainty(path: Path, study: Study, files: StudyFiles, reader: Reader) -> np.ndarray:
