@@ -13,7 +13,7 @@ from .job import Ending, Job, Step, discard, new_folder
 from .run import Engine, JobRun
 from .segment import Choices
 
-Done = Callable[[str, "bool | None"], None]
+Done = Callable[[str, str, "bool | None"], None]
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class AheadJob(Job):
 
 
 class Ahead:
-    """One case at a time; `on_end(name, done)` is called when it has ended: `done` is False where it failed, None where
-    it was cancelled."""
+    """One case at a time; `on_end(name, family, done)` is called when it has ended, with the model's family: `done` is
+    False where it failed, None where it was cancelled."""
 
     def __init__(self, engine: Engine, on_end: Done) -> None:
         self.run = JobRun(engine)
@@ -77,8 +77,9 @@ class Ahead:
         job = self.run.job
         return job.case.name if isinstance(job, AheadJob) else ""
 
-    def start(self, case: ListedCase, result: Path, choices: Choices) -> None:
-        """Segment this case; nothing happens where it has a result, failed before, or another one is being segmented.
+    def start(self, case: ListedCase, result: Path, choices: Choices, family: str) -> None:
+        """Segment this case with a model of this family. Nothing happens where it has a result, failed before, or
+        another one is being segmented.
 
         The case has as many images as the model has channels.
         """
@@ -96,7 +97,7 @@ class Ahead:
         def on_end(done: bool | None) -> None:
             if done is False:
                 self._failed.add((case.name, choices.model))
-            self._on_end(case.name, done)
+            self._on_end(case.name, family, done)
 
         self.run.begin(AheadJob, make, on_end)
 

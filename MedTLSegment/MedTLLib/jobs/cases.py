@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
@@ -198,7 +199,7 @@ class CaseSession:
         Raises: InputError when it cannot be saved; then nothing on disk has changed.
         """
         case, saved = self._of_now(), None
-        if self._is_own(segmentation) and self.is_unsaved(segmentation):
+        if self.is_own(segmentation) and self.is_unsaved(segmentation):
             saved = self._save(segmentation)
             self._changed |= saved.changed
         elif leaving and self.list is not None:
@@ -223,8 +224,12 @@ class CaseSession:
         same = segmentation is node_of(self._segmentation) and content_state(segmentation) == self._clean
         return not same or not self.list.result(self.case).exists()
 
-    def _is_own(self, segmentation: Any) -> bool:
-        return segmentation is not None and self.volume is not None
+    def is_own(self, segmentation: Any) -> bool:
+        """Whether the segmentation lies on the volume of the case."""
+        if segmentation is None or self.volume is None:
+            return False
+        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        return segmentation.GetNodeReference(role) in (None, self.volume)
 
     def _save(self, segmentation: Any) -> Saved:
         assert self.list is not None

@@ -50,7 +50,7 @@ class InstalledModels:
         if entry is not None and entry.card is not None:
             slicer.app.userSettings().setValue(f"{PREFERRED}/{entry.card.family}", entry.name)
 
-    def first_choice(self, names: list[str], facts: scene.Facts | None) -> str:
+    def first_choice(self, names: list[str], facts: scene.Facts | None = None) -> str:
         """Of these models the one that most of what is known about the volume speaks for, the first one where several
         do, or the one of its family that the user prefers; empty for none."""
         found = [

@@ -125,7 +125,8 @@ def facts_of(node: Any) -> Facts:
         names = slicer.vtkMRMLSubjectHierarchyConstants
         modality = modality or items.GetItemAttribute(item, names.GetDICOMSeriesModalityAttributeName())
         date = date or items.GetAttributeFromItemAncestor(item, names.GetDICOMStudyDateAttributeName())
-    lowest = float(node.GetImageData().GetScalarRange()[0])
+    image = node.GetImageData()
+    lowest = float(image.GetScalarRange()[0]) if image is not None else 0.0
     modality = modality or guessed_modality(lowest)
     if len(date) == 8 and date.isdigit():
         date = f"{date[:4]}-{date[4:6]}-{date[6:]}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from medtl.worklist.order import Pace
 from MedTLLib.jobs.finetune import Case
 from MedTLLib.mrml import scene
 from MedTLLib.seeds.marks import Mark
@@ -57,6 +58,14 @@ def seedsText(cases: tuple[Case, ...]) -> str:
         text += " " + _("Not used, because edited since they were marked: {count}.").format(count=stale)
     # Without a fresh slice, the reason why Fine-tune is disabled contains these warnings.
     return " ".join((str(text), *dict.fromkeys(warning for case in cases if fresh for warning in case.warnings)))
+
+
+def paceText(pace: Pace) -> str:
+    """How far the work is, and about how long the rest takes: "18 of 60 done, about 25 min left."."""
+    text = _("{done} of {total} done").format(done=pace.done, total=pace.total)
+    if pace.minutes is not None and pace.done < pace.total:
+        text += _(", about {minutes} min left").format(minutes=max(1, round(pace.minutes)))
+    return f"{text}."
 
 
 def listedText(listed: ListedSeeds) -> str:

@@ -70,9 +70,9 @@ def read(segmentation: Any, card: ModelCard) -> tuple[tuple[Record, ...], str]:
 
     Raises: InputError when a newer MedTL wrote it: it must not be replaced.
     """
-    segments = segmentation.GetSegmentation()
-    tags = (tag_of(segments.GetSegment(segment_id), TAG) for segment_id in own_ids(segmentation, card))
-    return parse(tags, segmentation.GetName())
+    ids = own_ids(segmentation, card)
+    tags = [tag_of(segmentation.GetSegmentation().GetSegment(segment_id), TAG) for segment_id in ids]
+    return parse(tags, segmentation.GetName() if tags else "")
 
 
 def parse(tags: Iterable[str], name: str) -> tuple[tuple[Record, ...], str]:

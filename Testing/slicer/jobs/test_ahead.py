@@ -18,13 +18,13 @@ class Background:
 
     def __init__(self, folder: Path) -> None:
         self.worker = FakeWorker(folder / "engine")
-        self.told: list[tuple[str, bool | None]] = []
-        self.ahead = Ahead(self.worker, lambda name, done: self.told.append((name, done)))
+        self.told: list[tuple[str, str, bool | None]] = []
+        self.ahead = Ahead(self.worker, lambda *told: self.told.append(told))
         self.folder = folder
 
     def start(self, name: str = "a", **facts: str) -> None:
         case = ListedCase(name, (str(self.folder / f"{name}.nrrd"),), **facts)
-        self.ahead.start(case, self.folder / "results" / f"{name}.seg.nrrd", CHOICES)
+        self.ahead.start(case, self.folder / "results" / f"{name}.seg.nrrd", CHOICES, "family")
 
     def settle(self) -> None:
         for _turn in range(4):
@@ -48,7 +48,7 @@ def test_the_engine_reads_the_image_itself_and_writes_the_result_in_its_place(ba
     }
     assert background.ahead.name == "a"
     background.worker.answer({"warnings": [], "segments": []})
-    assert background.told == [("a", True)]
+    assert background.told == [("a", "family", True)]
     assert background.ahead.name == ""
     assert list(background.worker.folder.iterdir()) == []
 
@@ -67,7 +67,7 @@ def test_a_case_that_failed_is_not_tried_again(background):
     background.worker.error("InputError", "Expected a volume.")
     background.settle()
     background.start()
-    assert background.told == [("a", False)]
+    assert background.told == [("a", "family", False)]
     assert len(background.worker.requests) == 1
 
 
@@ -75,7 +75,7 @@ def test_a_case_that_was_stopped_is_tried_again(background):
     background.start()
     background.ahead.stop()
     background.settle()
-    assert background.told == [("a", None)]
+    assert background.told == [("a", "family", None)]
     background.start()
     assert len(background.worker.requests) == 2
 

@@ -109,7 +109,7 @@ def test_ten_cases_by_the_key_n_alone(user, tmp_path):
         user.next()
     assert user.states() == ["reviewed"] * 10
     assert user.progress() == "10 of 10 done."
-    assert user.message() == "All cases are done. Well worked."
+    assert user.message() == "All cases are done."
     assert len(list(images.glob("*.seg.nrrd"))) == 10
     sent = [request["input"] for request in user.worker.requests]
     assert sent[1:] == [str(images / f"case {n}.nrrd") for n in range(2, 11)]
@@ -283,9 +283,9 @@ def test_the_keys_are_released_when_another_module_is_opened_or_the_section_fold
 
 
 def test_the_keys_are_not_those_of_the_segment_editor():
-    from MedTLLib.panels import cases
+    from MedTLLib.panels import case_facts, cases
 
-    keys = {cases.NEXT, cases.REVIEWED, *(cases.RATING.format(n) for n in range(6))}
+    keys = {cases.NEXT, cases.REVIEWED, *(case_facts.RATING.format(n) for n in range(6))}
     assert not keys & (EDITOR_KEYS | {"S", "C"})
 
 
@@ -381,7 +381,7 @@ def test_bids_derivatives_have_what_bids_tools_read(user, tmp_path):
 
 
 def test_an_edit_is_saved_some_seconds_later_without_a_key(begun, images):
-    begun.cases._pause = 1
+    begun.cases.quiet.pause = 1
     mask = edit(begun)
     host.process_until(lambda: begun.states()[0] == "corrected", 10.0, "The quiet save")
     np.testing.assert_array_equal(saved_mask(images / "case 1.seg.nrrd"), mask)

@@ -91,11 +91,11 @@ def test_a_new_version_of_the_model_asks_anew_and_a_tuned_one_does_not(user):
     user.segment()
     path = folder / "configs" / "metadata.json"
     metadata = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(metadata | {"version": "2.0.0"}), encoding="utf-8")
+    path.write_text(json.dumps(metadata | {"version": "9.0.0"}), encoding="utf-8")
     user.widget.segment.readModels()
     shown = answer(False)
     user.ui.segmentButton.click()
-    assert f"{TUNED} 2.0.0" in shown[0]
+    assert f"{TUNED} 9.0.0" in shown[0]
     assert len(user.worker.requests) == 2
 
 
