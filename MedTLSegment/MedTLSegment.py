@@ -94,14 +94,15 @@ class MedTLSegmentWidget(ModuleWidget):
         self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.results.show)
         self.trend = TrendPanel(self.ui, self.logic.run)
         self.report = ReportPanel(self.ui, self.logic.run, self.results)
-        self.segment.followers.append(self.onSegmentUpdated)
+        self.segment.followers.append(self.onUpdated)
+        self.results.followers.append(self.onUpdated)
         self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton, self.logic.packages)
         self.guide = GuidePanel(self.ui)
         self.enginePython = EnginePythonPanel(self.ui, self.logic.engine, self.setupPage.check)
         self.maintenance = MaintenancePanel(self.ui, self.logic.run, self.logic.packages, self.onRemoved)
 
-    def onSegmentUpdated(self) -> None:
-        """Called after each update of the job controls: a result may be new, packages may be missing."""
+    def onUpdated(self) -> None:
+        """Called after each update of the job controls and of the results."""
         self.trend.setupNeeded = self.report.setupNeeded = self.segment.setupNeeded
         self.report.update()
         self.trend.follow(self.results.segmentation())
@@ -117,8 +118,6 @@ class MedTLSegmentWidget(ModuleWidget):
     def updatePanels(self) -> None:
         self.segment.update()
         self.results.update()
-        self.report.update()
-        self.trend.follow(self.results.segmentation())
         self.seeds.update()
         self.guide.update()
 
