@@ -97,7 +97,8 @@ class MedTLSegmentWidget(ModuleWidget):
         self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.onFinished, self.cases)
         self.trend = TrendPanel(self.ui, self.logic.run)
         self.report = ReportPanel(self.ui, self.logic.run, self.results)
-        self.segment.followers.append(self.onSegmentUpdated)
+        self.segment.followers.append(self.onUpdated)
+        self.results.followers.append(self.onUpdated)
         self.setupPage = SetupPanel(self.ui, self.segment, self.ui.segmentButton, self.logic.packages)
         self.guide = GuidePanel(self.ui)
         self.enginePython = EnginePythonPanel(self.ui, self.logic.engine, self.setupPage.check)
@@ -108,8 +109,8 @@ class MedTLSegmentWidget(ModuleWidget):
         self.results.show(finished)
         self.cases.finished(finished)
 
-    def onSegmentUpdated(self) -> None:
-        """Called after each update of the job controls: a result may be new, packages may be missing."""
+    def onUpdated(self) -> None:
+        """Called after each update of the job controls and of the results."""
         self.trend.setupNeeded = self.report.setupNeeded = self.segment.setupNeeded
         self.report.update()
         self.trend.follow(self.results.segmentation())
@@ -125,8 +126,6 @@ class MedTLSegmentWidget(ModuleWidget):
     def updatePanels(self) -> None:
         self.segment.update()
         self.results.update()
-        self.report.update()
-        self.trend.follow(self.results.segmentation())
         self.seeds.update()
         self.guide.update()
 

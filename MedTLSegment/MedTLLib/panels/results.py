@@ -1,5 +1,6 @@
 """The results: table of lesions, changes, undo, 3D, export."""
 
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -26,6 +27,7 @@ class ResultsPanel:
         self.parameters: Any = None
         self.finished: Finished | None = None  # what Undo takes back
         self._target = ""
+        self.followers: list[Callable[[], None]] = []  # called after each update
         self.lesions = LesionsPanel(ui, self.volume, self.showMessage, self.update)
         self.diameters = DiametersPanel(ui, self.lesions)
         self.changes = ChangesPanel(ui, self.volume)
@@ -111,6 +113,8 @@ class ResultsPanel:
         blocked = self.ui.show3DButton.blockSignals(True)
         self.ui.show3DButton.checked = views.is_shown_3d(node)
         self.ui.show3DButton.blockSignals(blocked)
+        for follow in self.followers:
+            follow()
 
     def onTable(self) -> None:
         self.showMessage("")

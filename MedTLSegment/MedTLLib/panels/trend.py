@@ -33,6 +33,7 @@ class TrendPanel:
         self.current: Any = None  # the segmentation of Results
         self.progress = RunProgress(run, (TrendJob,), ui.trendStatusLabel, ui.trendProgressBar, self.update)
         self._resized = [
+            ResizeWatcher(ui.studyTable, lambda: fitTable(ui.studyTable)),
             ResizeWatcher(ui.trendTable, lambda: fitTable(ui.trendTable)),
             ResizeWatcher(ui.trendPlotLabel, self.drawPlot),
             ResizeWatcher(ui.boardPicture, self.drawBoard),

@@ -1,6 +1,7 @@
 """Change over time, used as a user does; the comparison is the engine's own."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import host
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import slicer
 from panel_user import agree, tip
-from study_user import FIRST, SECOND, StudyUser, ball, segmented
+from study_user import FIRST, MADE, SECOND, StudyUser, ball, segmented
 
 from medtl.phantom import head
 from MedTLLib.results import trend
@@ -154,15 +155,10 @@ def test_the_comparison_is_there_again_after_the_scene_was_saved(two, tmp_path):
     two.worker.compare()
     shown = two.table("trendTable")
     slicer.mrmlScene.SetRootDirectory(str(tmp_path))
-    for node in slicer.util.getNodesByClass("vtkMRMLStorableNode"):
-        if node.GetSaveWithScene() and node.GetName() and not node.IsA("vtkMRMLColorNode"):
-            slicer.util.saveNode(
-                node,
-                str(
-                    tmp_path
-                    / f"{node.GetID()}{'.seg.nrrd' if node.IsA('vtkMRMLSegmentationNode') else '.tsv' if node.IsA('vtkMRMLTableNode') else '.nrrd'}"
-                ),
-            )
+    suffixes = {"vtkMRMLSegmentationNode": ".seg.nrrd", "vtkMRMLTableNode": ".tsv", "vtkMRMLScalarVolumeNode": ".nrrd"}
+    for kind, suffix in suffixes.items():
+        for node in slicer.util.getNodesByClass(kind):
+            slicer.util.saveNode(node, str(tmp_path / f"{node.GetID()}{suffix}"))
     slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
     slicer.mrmlScene.Commit()
     two.widget.onSceneStartClose(None, None)
@@ -176,10 +172,6 @@ def test_the_comparison_is_there_again_after_the_scene_was_saved(two, tmp_path):
 
 
 def test_names_are_no_markup(user):
-    from dataclasses import replace
-
-    from study_user import MADE
-
     bad = replace(MADE, name="<img src=x>Tumour")
     segmented(FIRST, ball(FIRST, INSIDE, 12), "a", "2026-01-31", bad)
     segmented(SECOND, ball(SECOND, INSIDE, 12), "b", "2026-02-28", bad)
