@@ -24,6 +24,7 @@ from ..mrml.states import node_of, reference_to
 from ..mrml.tags import MODEL_TAG
 from ..mrml.views import LABEL_MAP
 from ..prediction.snapshots import ROLE as SNAPSHOT_ROLE
+from ..results import doubt
 from ..results.volume_table import SEGMENTATION_ROLE, SPACING, table_of
 
 Z = 2
@@ -164,7 +165,7 @@ def mark_spacing(segmentation: Any, real_spacing: bool) -> None:
 
 
 def remove(nodes: Iterable[Any]) -> None:
-    """Take the nodes out of the scene, with their displays, volume tables and stored predictions."""
+    """Take the nodes out of the scene, with their displays, volume tables, uncertainty and stored predictions."""
     for node in [each for each in nodes if each is not None and each.GetScene() is not None]:
         scene = node.GetScene()
         own = []
@@ -173,6 +174,7 @@ def remove(nodes: Iterable[Any]) -> None:
         if node.IsA("vtkMRMLStorableNode"):
             own.append(node.GetStorageNode())
         if node.IsA("vtkMRMLSegmentationNode"):
+            doubt.remove(node)
             own += [table_of(node), *_snapshots(node)]
         for each in (node, *own):
             if each is not None and each.GetScene() is not None:
@@ -186,8 +188,11 @@ def _snapshots(segmentation: Any) -> list[Any]:
 
 def others(own: Iterable[Any], known: Iterable[str] = ()) -> list[Any]:
     """What the user may miss in the scene besides these nodes: volumes, segmentations, models, markups, transforms and
-    tables that are shown in lists, without those whose ids are `known`; not the volume table of a segmentation."""
-    mine, known = {node.GetID() for node in own if node is not None}, set(known)
+    tables that are shown in lists, without those whose ids are `known`; not the volume table of a segmentation, nor
+    the uncertainty of one of these."""
+    there = [node for node in own if node is not None]
+    made = [doubt.volume_of(node) for node in there if node.IsA("vtkMRMLSegmentationNode")]
+    mine, known = {node.GetID() for node in (*there, *made) if node is not None}, set(known)
     kinds = ("vtkMRMLDisplayableNode", "vtkMRMLTableNode", "vtkMRMLTextNode", "vtkMRMLTransformNode")
     not_data = ("vtkMRMLAbstractViewNode", "vtkMRMLCameraNode", "vtkMRMLSliceNode", "vtkMRMLInteractionNode")
     found: dict[str, Any] = {}

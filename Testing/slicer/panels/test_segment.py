@@ -1414,7 +1414,8 @@ def test_the_panel_follows_the_red_view_until_the_user_chooses_himself(user):
 
 def test_every_label_shows_text_from_a_file_as_it_is(user):
     user.load(name="<b>bold</b>")
-    drawn = {"curveLabel"}  # a picture
+    # Pictures, and a key whose names are escaped.
+    drawn = {"curveLabel", "boardPicture", "trendPlotLabel", "doubtScaleLabel", "trendKeyLabel"}
     labels = [w.get("name") for w in form().iter("widget") if w.get("class") == "QLabel"]
     rich = [name for name in labels if getattr(user.ui, name).textFormat != qt.Qt.PlainText]
     assert set(rich) == drawn
