@@ -63,7 +63,8 @@ def evaluate_with(model: Any, reader: Any, args: argparse.Namespace, progress: A
     from ..segmentation import InferenceOptions
 
     chosen = InferenceOptions(threads=args.threads)
-    return measure(model, args.cases, chosen, progress, args.binary, None, failed, reader, args.partial)
+    options = {"binary": args.binary, "partial": args.partial}
+    return measure(model, args.cases, chosen, progress, failed=failed, reader=reader, **options)
 
 
 def figure_lines(answer: dict[str, Any]) -> list[str]:

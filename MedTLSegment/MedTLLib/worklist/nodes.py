@@ -25,6 +25,7 @@ from ..mrml.tags import MODEL_TAG
 from ..mrml.views import LABEL_MAP
 from ..prediction.snapshots import ROLE as SNAPSHOT_ROLE
 from ..results import doubt
+from ..results.diameter_lines import lines_of
 from ..results.volume_table import SEGMENTATION_ROLE, SPACING, table_of
 
 Z = 2
@@ -165,7 +166,8 @@ def mark_spacing(segmentation: Any, real_spacing: bool) -> None:
 
 
 def remove(nodes: Iterable[Any]) -> None:
-    """Take the nodes out of the scene, with their displays, volume tables, uncertainty and stored predictions."""
+    """Take the nodes out of the scene, with their displays, volume tables, uncertainty, lines of diameters and stored
+    predictions."""
     for node in [each for each in nodes if each is not None and each.GetScene() is not None]:
         scene = node.GetScene()
         own = []
@@ -175,6 +177,7 @@ def remove(nodes: Iterable[Any]) -> None:
             own.append(node.GetStorageNode())
         if node.IsA("vtkMRMLSegmentationNode"):
             doubt.remove(node)
+            remove(lines_of(node))
             own += [table_of(node), *_snapshots(node)]
         for each in (node, *own):
             if each is not None and each.GetScene() is not None:
