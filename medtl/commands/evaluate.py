@@ -63,8 +63,9 @@ def evaluate_with(model: Any, reader: Any, args: argparse.Namespace, progress: A
     from ..segmentation import InferenceOptions
 
     chosen = InferenceOptions(threads=args.threads)
-    options = {"binary": args.binary, "partial": args.partial}
-    return measure(model, args.cases, chosen, progress, failed=failed, reader=reader, **options)
+    return measure(
+        model, args.cases, chosen, progress, binary=args.binary, failed=failed, reader=reader, partial=args.partial
+    )
 
 
 def figure_lines(answer: dict[str, Any]) -> list[str]:
