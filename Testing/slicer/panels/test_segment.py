@@ -1394,10 +1394,11 @@ def test_the_panel_follows_the_red_view_until_the_user_chooses_himself(user):
 
 def test_every_label_shows_text_from_a_file_as_it_is(user):
     user.load(name="<b>bold</b>")
-    drawn = {"curveLabel"}  # a picture
+    drawn = {"curveLabel", "trendPlotLabel", "boardPicture", "doubtScaleLabel"}  # pictures
+    escaped = {"trendKeyLabel"}  # test_trend.py
     labels = [w.get("name") for w in form().iter("widget") if w.get("class") == "QLabel"]
     rich = [name for name in labels if getattr(user.ui, name).textFormat != qt.Qt.PlainText]
-    assert set(rich) == drawn
+    assert set(rich) == drawn | escaped
 
 
 def test_the_list_of_protected_segments_says_what_the_writer_does(user):
