@@ -12,7 +12,9 @@ from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmen
 
 from MedTLLib import samples
 from MedTLLib.jobs import segment as segmentJob, terms
+from MedTLLib.jobs.segment import Finished
 from MedTLLib.module import ModuleLogic, ModuleWidget
+from MedTLLib.panels.cases import CasesPanel
 from MedTLLib.panels.engine_python import EnginePythonPanel
 from MedTLLib.panels.finetune import FinetunePanel
 from MedTLLib.panels.guide import GuidePanel
@@ -89,9 +91,10 @@ class MedTLSegmentWidget(ModuleWidget):
     def makePanels(self) -> None:
         self.logic = MedTLSegmentLogic()
         self.results = ResultsPanel(self.ui)
-        self.segment = SegmentPanel(self.ui, self.logic.run, self.results.show)
+        self.segment = SegmentPanel(self.ui, self.logic.run, self.onFinished)
         self.seeds = SeedsPanel(self.ui, self.segment.models, self.results)
-        self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.results.show)
+        self.cases = CasesPanel(self.ui, self.logic.run, self.segment, self.results)
+        self.finetune = FinetunePanel(self.ui, self.logic.run, self.segment, self.onFinished, self.cases)
         self.trend = TrendPanel(self.ui, self.logic.run)
         self.report = ReportPanel(self.ui, self.logic.run, self.results)
         self.segment.followers.append(self.onUpdated)
@@ -100,6 +103,11 @@ class MedTLSegmentWidget(ModuleWidget):
         self.guide = GuidePanel(self.ui)
         self.enginePython = EnginePythonPanel(self.ui, self.logic.engine, self.setupPage.check)
         self.maintenance = MaintenancePanel(self.ui, self.logic.run, self.logic.packages, self.onRemoved)
+
+    def onFinished(self, finished: Finished) -> None:
+        """Called with each result."""
+        self.results.show(finished)
+        self.cases.finished(finished)
 
     def onUpdated(self) -> None:
         """Called after each update of the job controls and of the results."""
@@ -125,21 +133,25 @@ class MedTLSegmentWidget(ModuleWidget):
         self.segment.enter()
         self.setupPage.check()
         self.results.enter()
+        self.cases.enter()
         self.seeds.enter()
         self.finetune.enter()
 
     def exitPanels(self) -> None:
+        self.cases.exit()
         self.seeds.exit()
         self.finetune.exit()
         self.results.exit()
 
     def closeScene(self) -> None:
+        self.cases.sceneClosed()
         self.finetune.sceneClosed()
         self.seeds.sceneClosed()
         self.results.sceneClosed()
         self.trend.sceneClosed()
 
     def closePanels(self) -> None:
+        self.cases.close()
         self.results.sceneClosed()
         self.seeds.exit()
         self.finetune.close()

@@ -19,7 +19,7 @@ SETS = (("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))
 @dataclass(frozen=True)
 class CaseFiles:
     """An image and its label; `channels` are the images of a model's further channels. `case` is unique within its
-    list; `patient` is by default the case, `site` empty."""
+    list; `patient` is by default the case, `site` empty. `series` is that of an image in a DICOM folder of several."""
 
     case: str
     image: Path
@@ -27,6 +27,7 @@ class CaseFiles:
     patient: str
     site: str = ""
     channels: tuple[Path, ...] = ()
+    series: str = ""
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -57,8 +58,9 @@ class ClassifiedFile:
 
 
 def read_cases(path: Path, channels: Sequence[str] = ONE_CHANNEL) -> tuple[CaseFiles, ...]:
-    """The cases of a CSV file (columns image,label and optionally case,patient,site; paths relative to it) or of a
-    folder. `channels` are those of the model: of several, the columns are image,image_2,… or have the channels' names.
+    """The cases of a CSV file (columns image,label and optionally case,patient,site,series; paths relative to it) or of
+    a folder. `channels` are those of the model: of several, the columns are image,image_2,… or have the channels'
+    names.
 
     A folder holds imagesTs and labelsTs, else imagesTr and labelsTr, with CASE_0000.ext, CASE_0001.ext, … a channel, or
     CASE.ext, and CASE.ext. A case without a name is named after its first image; where several have one name, after
@@ -99,10 +101,12 @@ def read_images(path: Path, channels: Sequence[str] = ONE_CHANNEL) -> tuple[List
 def _from_csv(path: Path, channels: Sequence[str]) -> tuple[CaseFiles, ...]:
     images, rows = _image_rows(path, channels, "label")
     labels = [path.parent / row["label"] for row in rows]
-    _check_files(path, images, labels)
+    series = [row.get("series", "") for row in rows]
+    _check_files(path, images, labels, series)
+    named = zip(_case_names(path, rows, images), images, labels, series, rows)
     return tuple(
-        CaseFiles(case, first, label, row.get("patient") or case, row.get("site") or "", tuple(further))
-        for case, (first, *further), label, row in zip(_case_names(path, rows, images), images, labels, rows)
+        CaseFiles(case, first, label, row.get("patient") or case, row.get("site") or "", tuple(further), uid)
+        for case, (first, *further), label, uid, row in named
     )
 
 
@@ -114,7 +118,7 @@ def _image_rows(
 
     Raises: InputError for a missing column, or one of a further channel.
     """
-    columns, lines = _lines(path)
+    columns, lines = csv_lines(path)
     numbered = ["image", *(f"image_{number}" for number in range(2, len(channels) + 1))]
     by_name = len(channels) > 1 and "image" not in columns
     chosen = list(channels) if by_name else numbered
@@ -139,16 +143,20 @@ def _case_names(path: Path, rows: list[dict[str, str]], images: list[tuple[Path,
     return names
 
 
-def _check_files(path: Path, cases: Sequence[tuple[Path, ...]], others: Sequence[Path] = ()) -> None:
-    """Raise InputError when a file that the list at `path` names is missing, or an image of the cases is listed
-    twice."""
+def _check_files(
+    path: Path, cases: Sequence[tuple[Path, ...]], others: Sequence[Path] = (), series: Sequence[str] = ()
+) -> None:
+    """Raise InputError when a file that the list at `path` names is missing, or an image of the cases is listed twice;
+    not a DICOM folder with another series."""
     images = [image for case in cases for image in case]
     if missing := [file for file in (*images, *others) if not file.exists()]:
         raise InputError(
             f"Expected every file that {path} lists, found {len(missing)} missing, the first {missing[0]}. "
             "Correct the paths; they are relative to the CSV file."
         )
-    if twice := [image for image, times in Counter(image.resolve() for image in images).items() if times > 1]:
+    uids = series or [""] * len(cases)
+    listed = Counter((image.resolve(), uid) for case, uid in zip(cases, uids) for image in case)
+    if twice := [image for (image, _uid), times in listed.items() if times > 1]:
         raise InputError(f"Expected each image once in {path}, found {twice[0]} again. Remove the second line.")
 
 
@@ -160,7 +168,7 @@ def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFil
     """
     if not path.is_file():
         raise InputError(f"Expected a CSV file of cases, found none at {path}. Check the path.")
-    rows = _rows(path, *_lines(path), ("image", "label"))
+    rows = _rows(path, *csv_lines(path), ("image", "label"))
     if not rows:
         raise InputError(f"Expected at least one case, found none in {path}. List images and their classes there.")
     images = [path.parent / row["image"] for row in rows]
@@ -177,8 +185,11 @@ def read_classified(path: Path, classes: tuple[str, ...]) -> tuple[ClassifiedFil
     )
 
 
-def _lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns of the file, and its lines by column, each with its number."""
+def csv_lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a CSV file, and its lines by column, each with its number.
+
+    Raises: InputError when it cannot be read.
+    """
     try:
         check_regular(path)
         if path.stat().st_size > MAX_LIST_BYTES:

@@ -58,13 +58,13 @@ def check_volumes(card: ModelCard, found: int) -> None:
         raise wrong_volumes(card, found)
 
 
-def read_volumes(files: Sequence[Path], reader: Reader = read) -> Volume | tuple[Volume, ...]:
-    """The volumes of an input.
+def read_volumes(files: Sequence[Path], reader: Reader = read, series: str = "") -> Volume | tuple[Volume, ...]:
+    """The volumes of an input; `series` chooses that of a single DICOM folder.
 
     Raises: InputError as reading does; where several are read, none of them can be chosen within its file.
     """
     if len(files) == 1:
-        return reader.read_volume(files[0])
+        return reader.read_volume(files[0], series=series) if series else reader.read_volume(files[0])
     volumes = []
     for file in files:
         try:

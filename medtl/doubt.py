@@ -43,7 +43,7 @@ def doubtful_slices(
             "Choose the map of this segmentation."
         )
     planes = np.moveaxis(uncertainty, axis, 0)
-    shows = np.moveaxis(lesion, axis, 0).any(axis=(1, 2))
+    shows = np.asarray(np.moveaxis(lesion, axis, 0).any(axis=(1, 2)))
     near = shows.copy()
     near[1:] |= shows[:-1]
     near[:-1] |= shows[1:]
@@ -69,7 +69,8 @@ def coloured(values: np.ndarray) -> np.ndarray:
     """The colours of values of 0 to 1, uint8 (…, 3)."""
     places = np.linspace(0, 1, len(SHADES))
     channels = [np.interp(values, places, [shade[n] for shade in SHADES]) for n in range(3)]
-    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    rounded: np.ndarray = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    return rounded
 
 
 def is_calibrated(card: ModelCard) -> bool:

@@ -140,6 +140,7 @@ def box_around(mask: np.ndarray, margin: int = 2) -> tuple[slice, ...]:
 
 def _one_slice(geometry: Geometry, axis: int, index: int) -> Geometry:
     """The grid of one slice across an index axis (0 is x)."""
-    size = tuple(1 if n == axis else count for n, count in enumerate(geometry.size))
+    nx, ny, nz = (1 if n == axis else count for n, count in enumerate(geometry.size))
     place = geometry.affine @ [*(index if n == axis else 0 for n in range(3)), 1.0]
-    return replace(geometry, size=size, origin=tuple(float(mm) for mm in place[:3]))
+    x, y, z = (float(mm) for mm in place[:3])
+    return replace(geometry, size=(nx, ny, nz), origin=(x, y, z))

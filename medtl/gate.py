@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .model.card import ModelCard
-from .model.series_name import matches
+from .model.series_name import is_channel, matches
 from .volume import Volume, slice_axis
 
 if TYPE_CHECKING:
     from .preprocess import Turned
 
+AIR_HU = -500.0  # lung and air are below it; no other images have such values
 # How the names of `Prepared.statistics` are written in a warning.
 STATISTICS = {"dark": "the darkest tissue deep in the body", "bright": "the brightest tissue deep in the body"}
 
@@ -22,16 +23,20 @@ def mismatches(
     size: Sequence[int],
     spacing: Sequence[float] | None,
     direction: Sequence[float] | None = None,
+    lowest: float | None = None,
 ) -> tuple[str, ...]:
     """The reasons why the header of a volume does not fit the model; empty where it fits.
 
-    `size` and `spacing` (mm, None where it is not known) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a
-    direction the field of view may fit in any plane. An entry that the header lacks gives no reason.
+    `lowest`: the lowest value of the image, for one whose modality is not known. `size` and `spacing` (mm, None where
+    it is not known) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a direction the field of view may fit in
+    any plane. An entry that the header lacks gives no reason.
     """
     gate = card.gate
     reasons = []
     if gate.modality and modality and modality != gate.modality:
         reasons.append(f"{card.name} was trained on {gate.modality}, this volume is {modality}")
+    if gate.modality == "CT" and not modality and lowest is not None and not guessed_modality(lowest):
+        reasons.append(f"{card.name} was trained on CT, this volume has no values of air in HU")
     if matches(gate.not_sequence, description) and not matches(gate.sequence, description):
         if card.networks:
             expected = ", ".join(card.input.channels)
@@ -48,13 +53,25 @@ def mismatches(
     return tuple(reasons)
 
 
+def evidence(card: ModelCard, *, modality: str, description: str) -> int:
+    """How many entries of the header of a volume speak for the model: its modality, and its description where that
+    names the sequence of the model's first channel, or one that the gate expects."""
+    named = is_channel(card.input.channels[0], description) or matches(card.gate.sequence, description)
+    return int(bool(modality) and modality == card.gate.modality) + int(named)
+
+
+def guessed_modality(lowest: float) -> str:
+    """The modality that the lowest value of an image tells: "CT" from the HU of air on; else empty."""
+    return "CT" if lowest <= AIR_HU else ""
+
+
 def gate_warnings(card: ModelCard, volume: Volume, prepared: "Turned") -> tuple[str, ...]:
     """One sentence for each way in which the volume is unlike the model's training images; empty where it fits."""
     grid = volume.geometry
     reasons = list(
         mismatches(
             card,
-            modality=volume.modality,
+            modality=volume.modality or guessed_modality(float(volume.array.min(initial=0))),
             description=volume.description,
             size=grid.size,
             spacing=grid.spacing if volume.real_spacing else None,

@@ -211,26 +211,22 @@ def components(mask: np.ndarray, corner: tuple[int, int, int] = (0, 0, 0)) -> li
     inside = mask[box].astype(bool, copy=False).view(np.uint8)
     numbered = sitk.ConnectedComponent(sitk.GetImageFromArray(inside), True)
     parts = sitk.GetArrayViewFromImage(numbered)
-    shape, sizes = parts.shape, voxel_counts(parts)[1:]
-    # A body has 50 million voxels: nothing is made of more bytes than it needs, and nothing is kept.
-    voxels, numbers = np.empty(sizes.sum(), np.int32 if parts.size < 2**31 else np.int64), np.empty(0, parts.dtype)
-    if len(sizes) > 1:
-        numbers = np.empty(len(voxels), parts.dtype)
-    end = 0
+    sizes = voxel_counts(parts)[1:]
+    # A body has 50 million voxels: each plane's are sorted by part, and put behind those of the planes before.
+    indices = np.empty((sizes.sum(), 3), np.int32)
+    ends = np.cumsum(sizes)
+    free = ends - sizes  # the next place of each part
     for z, plane in enumerate(parts):
         found = np.flatnonzero(plane)
-        start, end = end, end + len(found)
-        voxels[start:end] = found + z * plane.size
-        if len(numbers):
-            numbers[start:end] = plane.ravel()[found]
-    del parts, numbered
-    if len(numbers):
-        voxels = voxels[np.argsort(numbers, kind="stable")]  # voxels of a part stay in array order
-    indices = np.empty((len(voxels), 3), np.int32)
-    for axis in (2, 1, 0):
-        voxels, indices[:, 2 - axis] = np.divmod(voxels, shape[axis])
-        indices[:, 2 - axis] += int(extents[axis][0]) + corner[axis]
-    return sorted(np.split(indices, np.cumsum(sizes)[:-1]), key=len, reverse=True)
+        numbers = plane.ravel()[found] - 1
+        order = np.argsort(numbers, kind="stable")  # voxels of a part stay in array order
+        there, first, count = np.unique(numbers[order], return_index=True, return_counts=True)
+        places = np.arange(len(found)) + np.repeat(free[there] - first, count)
+        free[there] += count
+        y, x = np.divmod(found[order], plane.shape[1])
+        for axis, values in enumerate((x, y, np.full(len(found), z))):
+            indices[places, axis] = values + int(extents[2 - axis][0]) + corner[2 - axis]
+    return sorted(np.split(indices, ends[:-1]), key=len, reverse=True)
 
 
 def outermost(indices: np.ndarray) -> np.ndarray:

@@ -100,7 +100,8 @@ def reduced(volume: Volume) -> sitk.Image:
     array = sitk.GetArrayViewFromImage(image)
     low = float(array.min())
     high = float(np.percentile(array, 99.5))
-    return sitk.Clamp(image - low, sitk.sitkFloat32, 0.0, max(high - low, 1e-6))
+    clamped: sitk.Image = sitk.Clamp(image - low, sitk.sitkFloat32, 0.0, max(high - low, 1e-6))
+    return clamped
 
 
 def similarity_of(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) -> float:

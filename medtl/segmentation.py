@@ -38,7 +38,7 @@ from .preprocess import Prepared, batch, neighbour_steps, prepare, restore, smoo
 from .progress import Progress, Stopwatch, no_progress
 from .results import SegmentedFile
 from .volume import Labelmap, Segment, Volume, voxel_counts
-from .windows.prepare import WindowInput, channels_of, prepare_windows
+from .windows.prepare import Box, WindowInput, box_of, channels_of, prepare_windows
 from .windows.restore import classes_of, outputs_of, pairs, whole_planes
 from .windows.sliding import logit_planes
 
@@ -134,7 +134,7 @@ def segment(
         if card.windows is None:
             prepared = prepare(volume, card.input, model.networks[0].multiple)
         else:
-            prepared = prepare_windows(aligned, card, card.windows)
+            prepared = prepare_windows(aligned, card, card.windows, region_of(aligned, model, watch))
         texts = [*(text for one in aligned for text in one.warnings), *warnings, *gate_warnings(card, volume, prepared)]
         # From here on no voxel is needed: where the caller keeps none either, a large CT takes 300 MB less.
         volume = replace(volume, array=np.empty((0, 0, 0), volume.array.dtype))
@@ -161,6 +161,24 @@ def segment(
         tuple(dict.fromkeys((*texts, *of_device))),
         watch.seconds,
     )
+
+
+def region_of(volumes: Sequence[Volume], model: "Model", progress: Progress) -> Box | None:
+    """The box of the turned volume in which the first stage finds something, with its margin; None for all of it, and
+    for a model of one stage."""
+    first = model.region
+    if first is None or first.card.windows is None or model.card.region is None:
+        return None
+    prepared = prepare_windows(volumes, first.card, first.card.windows)
+    found = infer_windows(prepared, first, InferenceOptions(mirror=False), progress).labels > 0
+    if not found.any():
+        return None
+    margins = [math.ceil(model.card.region.margin_mm / mm) for mm in prepared.turned_spacing]
+    sides = [
+        slice(max(side.start - margin, 0), min(side.stop + margin, size))
+        for side, margin, size in zip(box_of((found,), found.shape), margins, found.shape, strict=True)
+    ]
+    return sides[0], sides[1], sides[2]
 
 
 def segment_of(card: ModelCard, label: Label) -> Segment:

@@ -5,7 +5,7 @@ Arrays are (Z, Y, X); a `Geometry` is LPS millimetres in (x, y, z) order, as ITK
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -105,6 +105,29 @@ class Geometry:
         Without `mm`, the larger of both grids' `tolerance` counts: the rule for two files that show the same grid.
         """
         return self.distance(other) <= (max(self.tolerance, other.tolerance) if mm is None else mm)
+
+
+def reversed_along(geometry: Geometry, axes: Sequence[int]) -> Geometry:
+    """The same voxels counted backwards along these index axes (0 is x)."""
+    matrix, last = geometry.affine, np.zeros(3)
+    columns = geometry.axes.copy()
+    for axis in axes:
+        last[axis] = geometry.size[axis] - 1
+        columns[:, axis] *= -1
+    x, y, z = (float(mm) for mm in (matrix @ (*last, 1.0))[:3])
+    return replace(geometry, origin=(x, y, z), direction=tuple(float(d) for d in columns.ravel()))
+
+
+def reversed_axes(own: Geometry, other: Geometry) -> tuple[int, ...] | None:
+    """The index axes (0 is x) along which `own` has to be counted backwards to be `other`; None where no reversal makes
+    it that grid."""
+    ways = ((), *((axis,) for axis in range(3)), (0, 1), (0, 2), (1, 2), (0, 1, 2))
+    return next((axes for axes in ways if reversed_along(own, axes).close_to(other)), None)
+
+
+def flipped(array: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """The array (Z, Y, X) counted backwards along these index axes (0 is x), contiguous."""
+    return np.ascontiguousarray(np.flip(array, tuple(2 - axis for axis in axes))) if axes else array
 
 
 LARGEST_VALUE = 3e38  # of a voxel: 32-bit floats hold it

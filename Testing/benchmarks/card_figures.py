@@ -1,13 +1,14 @@
 """The figures on a model's card, measured and written.
 
-    python Testing/benchmarks/card_figures.py --model Resources/Models/glioma-flair --test CSV --outside CSV
-        [--speed FILE] [--flip] [--write]
+    python Testing/benchmarks/card_figures.py --model DIR --test CSV [--set NAME=CSV …] [--exclude PATTERN …]
+        [--partial] [--speed FILE] [--flip] [--write]
 
 `--test`: the cases that the card holds out, recognised by name and by the SHA-256 of their voxels; all of them must be
-in the list. `--outside`: cases of other sites, without those that may be patients of the training collection.
-`--speed`: the output of `speed.py --json`; by default the card keeps the figures that it has. `--write` writes the
-figures into the card (`configs/metadata.json`) and the table between the markers of `docs/README.md` and, for a model
-of this checkout, of its page in `docs`.
+in the list. `--set`: further cases, none of which was trained on, under a name that the table shows; `--exclude` leaves
+out those whose name fits a pattern. `--partial`: labels that a case lacks were not drawn there. `--speed`: the output
+of `speed.py --json`; by default the card keeps the figures that it has. `--write` writes the figures into the card
+(`configs/metadata.json`) and the table between the markers of `docs/README.md` and, for a model of this checkout that
+has one, of its page in `docs`.
 """
 
 import argparse
@@ -36,8 +37,6 @@ from medtl.volume import voxels_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKERS = ("<!-- figures -->", "<!-- /figures -->")
-MAYBE_TRAINED_ON = ("*TCIA10*", "*TCIA13*")
-PATIENT_UNKNOWN = "dvn2*"
 FIGURES = {
     "dice": "Dice",
     "iou": "IoU (Jaccard)",
@@ -49,6 +48,8 @@ FIGURES = {
 }
 POOLED = tuple(name for name in FIGURES if name != "hd95")
 
+HELD_OUT = "held out"
+
 Figures = dict[str, Any]
 
 
@@ -57,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure and write the figures of a model's card.")
     parser.add_argument("--model", required=True, type=Path, metavar="DIR")
     parser.add_argument("--test", required=True, type=Path, metavar="CSV")
-    parser.add_argument("--outside", required=True, type=Path, metavar="CSV")
+    parser.add_argument("--set", action="append", default=[], type=named_list, dest="sets", metavar="NAME=CSV")
+    parser.add_argument("--exclude", nargs="*", default=[], metavar="PATTERN")
+    parser.add_argument("--partial", action="store_true", help="labels that a case lacks were not drawn there")
     parser.add_argument("--speed", type=Path, metavar="FILE")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored input")
     parser.add_argument("--write", action="store_true", help="write the card, its README and the page; else only print")
@@ -67,17 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = load_model(str(args.model), "cpu")
         speed = json.loads(args.speed.read_text(encoding="utf-8")) if args.speed else None
         stated = json.loads((args.model / METADATA).read_text(encoding="utf-8"))["medtl"]["training"].get("figures", {})
-        figures = measure(model, args.test, args.outside, InferenceOptions(flip=args.flip), progress)
+        figures = measure(model, args, progress)
         if speed is not None:
             figures["speed"] = speed_figures(speed, model.card)
         elif "speed" in stated:
             figures["speed"] = stated["speed"]
         progress.close()
-        text = markdown(figures)
+        text = markdown(figures, model.card)
         print(text)
         if args.write:
-            inside = args.model.resolve().is_relative_to(ROOT)
-            write_figures(args.model, figures, text, [ROOT / "docs" / f"{model.card.name}.md"] if inside else [])
+            page = ROOT / "docs" / f"{model.card.name}.md"
+            ours = args.model.resolve().is_relative_to(ROOT) and page.exists()
+            write_figures(args.model, figures, text, [page] if ours else [])
     except (MedTLError, OSError) as error:
         progress.close()
         print(f"card_figures: {error}", file=sys.stderr)
@@ -85,22 +89,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(model: Model, test: Path, outside: Path, options: InferenceOptions, progress: Progress) -> Figures:
-    """The figures on the held-out patients and on the outside set, with and without cases of unknown patients."""
-    away = outside_cases(model.card, read_cases(outside))
-    sets = {
-        "test": held_out_cases(model.card, read_cases(test)),
-        "outside": away,
-        "outside_known_patients": [case for case in away if not fnmatch(case.patient, PATIENT_UNKNOWN)],
-    }
-    figures: Figures = {"flip": options.flip, "binary": True}
+def named_list(text: str) -> tuple[str, Path]:
+    """The name and the path of NAME=CSV."""
+    name, found, path = text.partition("=")
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected NAME=CSV, found {text}")
+    return name, Path(path)
+
+
+def measure(model: Model, args: argparse.Namespace, progress: Progress) -> Figures:
+    """The figures on the held-out patients and on each further set."""
+    sets = {HELD_OUT: held_out_cases(model.card, read_cases(args.test))}
+    sets |= {name: other_cases(model.card, read_cases(path), args.exclude) for name, path in args.sets}
+    binary = len(model.card.labels) == 1
+    figures: Figures = {"flip": args.flip, "binary": binary, "sets": {}}
     with tempfile.TemporaryDirectory() as folder:
-        for name, cases in sets.items():
-            listed = write_list(Path(folder) / f"{name}.csv", cases)
-            found = encode(evaluate(model, listed, options, progress, binary=True))
+        for number, (name, cases) in enumerate(sets.items()):
+            listed = write_list(Path(folder) / f"{number}.csv", cases)
+            options = InferenceOptions(flip=args.flip)
+            found = encode(evaluate(model, listed, options, progress, binary, partial=args.partial))
             if found["errors"]:  # figures of the others would be those of another set
                 raise InputError(found["errors"][0]["message"])
-            figures[name] = summary(found)
+            figures["sets"][name] = summary(found)
     return figures
 
 
@@ -120,12 +130,12 @@ def held_out_cases(card: ModelCard, cases: Sequence[CaseFiles]) -> list[CaseFile
     return found
 
 
-def outside_cases(card: ModelCard, cases: Sequence[CaseFiles]) -> list[CaseFiles]:
-    """The cases without those that may be of the training collection.
+def other_cases(card: ModelCard, cases: Sequence[CaseFiles], exclude: Sequence[str]) -> list[CaseFiles]:
+    """The cases but those whose name fits a pattern.
 
     Raises: InputError when one was trained on.
     """
-    found = [case for case in cases if not any(fnmatch(case.case, pattern) for pattern in MAYBE_TRAINED_ON)]
+    found = [case for case in cases if not any(fnmatch(case.case, pattern) for pattern in exclude)]
     trained = set(card.training["split"]["train"].values())
     for case in found:
         if voxels_sha256(read_volume(case.image).array) in trained:
@@ -150,6 +160,7 @@ def summary(found: Figures) -> Figures:
         "unit": found["unit"],
         "by_volume": {name: rounded(found[name]) for name in FIGURES},
         "pooled": {name: rounded(found["pooled"][name]) for name in POOLED},
+        "labels": rounded(found.get("labels", {})),
         "dice_of_cases": sorted(round(case["dice"], 3) for case in found["cases"]),
     }
 
@@ -185,33 +196,29 @@ def speed_figures(speed: Figures, card: ModelCard) -> Figures:
     }
 
 
-def markdown(figures: Figures) -> str:
+def markdown(figures: Figures, card: ModelCard) -> str:
     """The figures as people read them: one table of quality, one of speed."""
-    sets = [figures["test"], figures["outside"], figures["outside_known_patients"]]
-    heads = [
-        f"{sets[0]['patients']} patients held out",
-        f"{sets[1]['patients']} patients of another collection",
-        f"the {sets[2]['patients']} of these whose origin is known",
-    ]
+    sets = list(figures["sets"].values())
+    heads = [f"{name}: {one['patients']} patient{'s' * (one['patients'] > 1)}" for name, one in figures["sets"].items()]
     rows = [[f"**{FIGURES['dice']}, mean by volume**", *(interval(s["by_volume"]["dice"], bold=True) for s in sets)]]
     rows.append(["Dice, median", *(number(s["by_volume"]["dice"]["median"]) for s in sets)])
     rows.append(["Dice, lowest", *(number(s["dice_of_cases"][0]) for s in sets)])
+    for label in card.labels if len(card.labels) > 1 else ():
+        cells = [f"{interval(s['labels'][label.id])}, n = {s['labels'][label.id]['n']}" for s in sets]
+        rows.append([f"Dice, {label.name}", *cells])
     for name in POOLED[1:]:
         rows.append([f"{FIGURES[name]}, mean by volume", *(interval(s["by_volume"][name]) for s in sets)])
     rows.append([FIGURES["hd95"], *(f"{interval(s['by_volume']['hd95'], 1)} {unit(s['unit'])}" for s in sets)])
     for name in POOLED:
         rows.append([f"{FIGURES[name]}, all voxels pooled", *(interval(s["pooled"][name]) for s in sets)])
     lines = table(["", *heads], rows)
-    mirrored = "with" if figures["flip"] else "without"
     lines += [
         "",
         "In brackets the 95 % confidence interval over patients (bootstrap). No image of this table was trained "
-        "on. Dice is the overlap with the reader's outline, from 0 (none) to 1 (the same); two human readers "
-        "agree at about 0.84. Precision is the share of what was marked that is right, recall the share of the "
-        "lesion that was found. The Hausdorff distance is how far the outlines lie apart, but for the worst 5 % "
-        "of their points; in the held-out set it is in pixels, a slice counting as one, because the true spacing "
-        "is lost. The other collection (BraTS): skull-stripped, 1 mm, other scanners and other readers; who some "
-        f"of its patients are is unknown. Measured {mirrored} mirrored passes.",
+        "on. Dice is the overlap with the reference's outline, from 0 (none) to 1 (the same). Precision is the share "
+        "of what was marked that is right, recall the share of the label that was found. The Hausdorff distance is "
+        "how far the outlines lie apart, but for the worst 5 % of their points; it is in pixels, a slice counting as "
+        f"one, where the true spacing is lost. Measured {'with' if figures['flip'] else 'without'} mirrored passes.",
     ]
     if "speed" in figures:
         rows = [

@@ -5,7 +5,8 @@
 
 `--cases` is that of the recipe; folds are by patient, stratified by site. Each variant of the recipe is trained once a
 fold, on a grid of `--grid` mm in plane, and scored on the patients of the fold and on as many of those that it learned
-from. `plain` is the network of the paper's kind, without changes of the images; `augmented` changes them; `small` has
+from. `plain` is the network of the paper's kind, without changes of the images; `augmented` changes them,
+and shifts windows beyond the image; `small` has
 half of its features; `deep` is small, with deep supervision; `started` begins with the weights of `--start`, a trained
 model of the same network as `deep`; `all` is all of them. "averaged" scores the same network averaged over mirrored
 windows; "stopped" takes the epoch whose Dice on an eighth of the training patients, who are then not trained on, is
@@ -57,7 +58,7 @@ from medtl.training.windows import (
 from medtl.volume import Geometry, Volume
 
 STILL = WindowAugmentation(rotation=0.0, zoom=0.0, contrast=0.0, noise=0.0, p_coarse=0.0)
-STRONG = WindowAugmentation(rotation=25.0, zoom=0.3, contrast=0.4, noise=0.2, p_coarse=0.3)
+STRONG = WindowAugmentation(rotation=25.0, zoom=0.3, contrast=0.4, noise=0.2, p_coarse=0.3, overhang=0.5)
 WIDE, SMALL = [16, 32, 64, 128], [8, 16, 32, 64]
 VARIANTS = {
     "plain": (WIDE, STILL, False),

@@ -27,18 +27,22 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def interval(value: Mapping[str, Any], digits: int = 3, bold: bool = False) -> str:
-    """A mean with its 95 % interval: `mean` and `ci95` of `value`; a dash where there is none."""
-    if value["mean"] is None or value["ci95"] is None:
+    """A mean with its 95 % interval where there is one: `mean` and `ci95` of `value`; a dash where there is none."""
+    if value["mean"] is None:
         return NOTHING
-    low, high = value["ci95"]
     mean = number(value["mean"], digits)
-    return f"{f'**{mean}**' if bold else mean} ({number(low, digits)}–{number(high, digits)})"
+    mean = f"**{mean}**" if bold else mean
+    if value["ci95"] is None:
+        return mean
+    low, high = value["ci95"]
+    return f"{mean} ({number(low, digits)}–{number(high, digits)})"
 
 
 def mean_interval(values: Sequence[float]) -> str:
-    """The mean of the values with its bootstrap 95 % interval; a dash where there are none."""
+    """The mean of the values with its bootstrap 95 % interval; a dash where there are none. One value has none."""
     from medtl.evaluation.metrics import bootstrap_ci
 
     if not len(values):
         return NOTHING
-    return interval({"mean": sum(values) / len(values), "ci95": bootstrap_ci(values)})
+    ci95 = bootstrap_ci(values) if len(values) > 1 else None
+    return interval({"mean": sum(values) / len(values), "ci95": ci95})

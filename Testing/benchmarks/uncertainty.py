@@ -6,8 +6,9 @@ An error is a voxel where the segmentation and the reader differ. Output, for th
 pixels of the lesion or its prediction: the AUROC of the entropy as a sign of error (0.5 is chance), the share of all
 errors among the most uncertain 1, 5 and 10 % of voxels, and the share of those voxels that are errors. Then, for the
 slices that the panel lists (`medtl.doubt`): of the errors in the five slices that have most, how many the five most
-doubtful slices have, both at least 5 mm apart. In brackets the bootstrap 95 % interval over patients. Every label value above 0 counts as lesion. `--only` takes the cases that the
-model's card holds out, or those that are certainly not of the collection it was trained on.
+doubtful slices have, both at least 5 mm apart. In brackets the bootstrap 95 % interval over patients. Every label value
+above 0 counts as lesion. `--only` takes the cases that the model's card holds out, or those that are certainly not of
+the collection it was trained on.
 """
 
 import argparse

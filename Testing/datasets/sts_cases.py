@@ -1,8 +1,10 @@
 """Case lists of `sts-t1` and `sts-ct` by the maker of the scanner.
 
     python Testing/datasets/sts_cases.py --cases sts-t1/cases-t1.csv
+    python Testing/datasets/sts_cases.py --cases sts-ct/cases-ct.csv --like sts-t1/all.csv
 
-Beside the list it writes `all.csv`, in which `site` is the maker, and a list of each maker, such as `ge.csv`.
+Beside the list it writes `all.csv`, in which `site` is the maker, and a list of each maker, such as `ge.csv`. With
+`--like`, a patient has the site of that list, so that both lists have the same patients in each fold.
 """
 
 import argparse
@@ -18,13 +20,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0."""
     parser = argparse.ArgumentParser(description="Write case lists by the maker of the scanner.")
     parser.add_argument("--cases", required=True, type=Path, metavar="CSV")
-    path = parser.parse_args(argv).cases
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row | {"site": maker_of(row["site"])} for row in csv.DictReader(file)]
+    parser.add_argument("--like", type=Path, metavar="CSV")
+    args = parser.parse_args(argv)
+    path = args.cases
+    sites = {row["patient"]: row["site"] for row in read(args.like)} if args.like else {}
+    rows = [row | {"site": sites.get(row["patient"]) or maker_of(row["site"])} for row in read(path)]
     write(path.with_name("all.csv"), rows)
     for maker in MAKERS.values():
         write(path.with_name(f"{maker.lower()}.csv"), [row for row in rows if row["site"] == maker])
     return 0
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a case list."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def maker_of(scanner: str) -> str:

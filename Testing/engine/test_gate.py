@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_model import a_card
 
-from medtl.gate import gate_warnings, mismatches
+from medtl.gate import evidence, gate_warnings, guessed_modality, mismatches
 from medtl.model.card import Gate, InputSpec, load_card
 from medtl.model.store import find_model
 from medtl.phantom import head
@@ -153,3 +153,41 @@ def test_the_model_of_renal_tumours_is_not_offered_for_a_brain(modality, descrip
     card = load_card(find_model("renal-malignancy"))
     header = {"size": (512, 512, 90), "spacing": (spacing, spacing, 3.0)}
     assert (mismatches(card, modality=modality, description=description, **header) == ()) == offered
+
+
+@pytest.mark.parametrize(
+    ("modality", "description", "count"),
+    [
+        ("", "", 0),
+        ("MR", "", 1),
+        ("CT", "", 0),
+        ("MR", "AX FLAIR", 2),
+        ("", "t2_flair_tra", 1),
+        ("MR", "T2 TSE", 1),
+        ("CT", "T1", 0),
+    ],
+)
+def test_what_is_known_of_a_volume_speaks_for_a_model(modality, description, count):
+    assert evidence(CARD, modality=modality, description=description) == count
+
+
+@pytest.mark.parametrize(("lowest", "modality"), [(-1024.0, "CT"), (-500.0, "CT"), (-499.0, ""), (0.0, "")])
+def test_values_of_air_tell_a_ct(lowest, modality):
+    assert guessed_modality(lowest) == modality
+
+
+def test_a_volume_with_values_of_air_and_no_modality_is_taken_for_a_ct():
+    array = FLAIR.array.astype(np.int16)
+    array[0, 0, 0] = -1000
+    unknown = replace(FLAIR, array=array, modality="", description="")
+    assert any("trained on MR, this volume is CT" in text for text in warnings(unknown))
+    assert warnings(replace(unknown, modality="MR")) == ()
+
+
+@pytest.mark.parametrize(("modality", "lowest", "fits"), [("", 0.0, False), ("", -1000.0, True), ("CT", 0.0, True)])
+def test_a_model_of_ct_is_not_offered_for_an_image_without_air_in_hu(modality, lowest, fits):
+    card = replace(a_card(), gate=Gate(modality="CT"))
+    header = {"description": "", "size": (9, 9, 9), "spacing": (1.0, 1.0, 1.0)}
+    reasons = mismatches(card, modality=modality, lowest=lowest, **header)
+    assert (reasons == ()) is fits
+    assert mismatches(card, modality=modality, **header) == ()

@@ -116,7 +116,8 @@ def test_mutual_information_is_that_of_the_histogram():
 def test_the_same_images_give_the_same_matrix():
     small = blobs(3, Geometry((24, 24, 24), (4.0, 4.0, 4.0)))
     first, second = (register(small, replace(small, array=small.array * 2)) for _ in range(2))
-    np.testing.assert_array_equal(first.matrix, second.matrix)
+    # The threads of the optimiser add up in any order.
+    np.testing.assert_allclose(first.matrix, second.matrix, atol=1e-6)
 
 
 def test_a_cancelled_registration_stops_at_once():

@@ -11,7 +11,17 @@ from strategies import geometries
 
 from medtl import volume
 from medtl.errors import InputError
-from medtl.volume import Geometry, check_same_grid, geometry_of, label_boxes, to_sitk, voxel_counts
+from medtl.volume import (
+    Geometry,
+    check_same_grid,
+    flipped,
+    geometry_of,
+    label_boxes,
+    reversed_along,
+    reversed_axes,
+    to_sitk,
+    voxel_counts,
+)
 
 
 @given(geometries())
@@ -113,3 +123,22 @@ def test_voxels_are_counted_by_value_piece_by_piece(at_once, monkeypatch):
     numbers = np.random.default_rng(1).integers(0, 5, (3, 4, 5)).astype(np.uint8) * 3
     np.testing.assert_array_equal(voxel_counts(numbers), np.bincount(numbers.ravel()))
     np.testing.assert_array_equal(voxel_counts(np.zeros((2, 2, 0), np.uint8)), [0])
+
+
+@given(geometries(), st.sets(st.integers(0, 2)))
+def test_a_grid_counted_backwards_has_every_voxel_where_it_was(geometry, axes):
+    back = reversed_along(geometry, sorted(axes))
+    numbers = np.arange(np.prod(geometry.size)).reshape(geometry.shape)
+    turned = flipped(numbers, sorted(axes))
+    for index in {(0, 0, 0), tuple(n - 1 for n in geometry.shape), tuple(n // 2 for n in geometry.shape)}:
+        z, y, x = (int(n[0]) for n in np.nonzero(turned == numbers[index]))
+        place = geometry.affine @ (*index[::-1], 1.0)
+        np.testing.assert_allclose(back.affine @ (x, y, z, 1.0), place, atol=1e-6)
+    np.testing.assert_array_equal(flipped(turned, sorted(axes)), numbers)
+
+
+@given(geometries(), st.sets(st.integers(0, 2)))
+def test_the_reversal_between_two_grids_is_found(geometry, axes):
+    other = reversed_along(geometry, sorted(axes))
+    assert reversed_along(geometry, reversed_axes(geometry, other)).close_to(other)
+    assert reversed_axes(geometry, replace(other, origin=(1e5, 0.0, 0.0))) is None

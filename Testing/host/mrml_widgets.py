@@ -170,6 +170,10 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._host_box.addItem(self._empty(), "")
         for node in self._host_listed:
             self._host_box.addItem(node.GetName(), node.GetID())
+        for observed, tag in [each for each in self._host_tags if each[0] is not scene]:
+            if observed not in self._host_listed:  # it would stay in memory
+                observed.RemoveObserver(tag)
+                self._host_tags.remove((observed, tag))
         known = {n.GetID() for n in self._host_listed}
         first = self._host_listed[0].GetID() if self._host_listed and not self.noneEnabled else ""
         self._choose(self._host_id if self._host_id in known else first)

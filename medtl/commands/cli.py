@@ -15,6 +15,7 @@ from ..errors import STOPPABLE
 from ..memory import keep_freed_memory
 from ..planes import PLANES
 from ..progress import TerminalProgress
+from ..worklist.case import PLACES, STATES
 from .console import (
     Parser,
     exit_status,
@@ -74,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate(verb(evaluate, "evaluate", "Compare a model with reference labels."))
     add_measure(verb(measure, "measure", "Measure the lesions of a segmentation: mL, diameters, surface."))
     add_trend(verb(trend, "trend", "Compare one patient's segmentations of several dates: mL, lesions, change."))
+    add_cases(verb(cases, "cases", "Make or show the list of cases to work through, with states and ratings."))
+    add_agree(verb(agree, "agree", "Compare the results of two readers."))
     add_report(verb(report, "report", "Write the report of a segmentation: one HTML file with pictures."))
     add_train(verb(train, "train", "Train a model by a recipe."))
     add_json(verb(models, "models", "List the models that can be used by name."))
@@ -173,9 +176,10 @@ def add_finetune(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--plane", metavar="PLANE", help="of a new structure: axial, coronal or sagittal")
     text = "of a new structure on CT: the window in HU, as -160 240"
     sub.add_argument("--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help=text)
-    sub.add_argument(
-        "--guard", type=path_argument, metavar="CSV", help="accepted cases that the model must not get worse at"
+    text = (
+        "accepted cases that the model must not get worse at: a CSV file, or a case list, of which the reviewed cases"
     )
+    sub.add_argument("--guard", type=path_argument, metavar="CSV|DIR", help=text)
     sub.add_argument("--budget", type=float, default=60.0, metavar="S", help="seconds (default: 60)")
     sub.add_argument("--strength", type=float, default=1.0, metavar="X", help="how far to go, up to 2 (default: 1)")
     sub.add_argument("--output", required=True, type=non_empty, metavar="NAME|DIR", help="a name in your model store")
@@ -223,9 +227,10 @@ def add_evaluate(sub: argparse.ArgumentParser) -> None:
         required=True,
         type=path_argument,
         metavar="CSV|DIR",
-        help="image[,image_2],label[,case,patient,site] or nnU-Net",
+        help="image[,image_2],label[,case,patient,site], nnU-Net, or a case list: its reviewed cases",
     )
     sub.add_argument("--binary", action="store_true", help="every label value above 0 is the model's one label")
+    sub.add_argument("--partial", action="store_true", help="labels that a case lacks were not drawn, and do not count")
     add_reading(sub)
     add_compute(sub)
     add_json(sub)
@@ -257,6 +262,42 @@ def add_trend(sub: argparse.ArgumentParser) -> None:
     text = "with --register, also draw the images in squares in turn, a row a date"
     sub.add_argument("--checkerboard", type=path_argument, metavar="FILE.png", help=text)
     sub.add_argument("--csv", type=path_argument, metavar="FILE.csv", help="also write the table")
+    add_reading(sub)
+    add_force(sub)
+    add_json(sub)
+
+
+def add_cases(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl cases`."""
+    text = "folder of images, CSV file with the columns image,image_2,… and optionally case, or folder with a case list"
+    sub.add_argument("path", type=path_argument, metavar="DIR|CSV", help=text)
+    text = "where results go: beside each image (default), in one folder, or as derivatives of a BIDS data set"
+    sub.add_argument("--results", choices=PLACES, help=text)
+    text = (
+        "folder of the list, and of the results in one folder (default: that of the images; of bids derivatives/medtl)"
+    )
+    sub.add_argument("--output", type=path_argument, metavar="DIR", help=text)
+    text = "the columns of a CSV file that hold the images, where they are named after the channels"
+    sub.add_argument("--channels", type=comma_separated, metavar="FLAIR,T2", help=text)
+    sub.add_argument("--update", action="store_true", help="add the images that came since")
+    sub.add_argument("--csv", type=path_argument, metavar="FILE", help="write the list as a CSV file")
+    text = "take state, rating and note of the cases that this CSV file names"
+    sub.add_argument("--import", dest="import_file", type=path_argument, metavar="FILE", help=text)
+    sub.add_argument("--filter", metavar="TEXT", help="show the cases with these words in their name or note")
+    sub.add_argument("--state", choices=STATES, help="show the cases in this state")
+    text = "change a list that another process has open: only where you know that it has ended"
+    sub.add_argument("--take-over", action="store_true", help=text)
+    add_force(sub)
+    add_json(sub)
+
+
+def add_agree(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `medtl agree`."""
+    text = "folder with a case list or with labelmaps, or the list itself"
+    sub.add_argument("first", type=path_argument, metavar="DIR", help=text)
+    sub.add_argument("second", type=path_argument, metavar="DIR", help="the other reader's")
+    sub.add_argument("--csv", type=path_argument, metavar="FILE", help="write a row for each label of each case")
+    sub.add_argument("--plot", type=path_argument, metavar="FILE.svg", help="write the plot of Bland and Altman")
     add_reading(sub)
     add_force(sub)
     add_json(sub)
@@ -426,6 +467,20 @@ def trend(args: argparse.Namespace, out: TextIO) -> int:
     from .trend import trend as compare
 
     return compare(args, out)
+
+
+def cases(args: argparse.Namespace, out: TextIO) -> int:
+    """Make or show a case list."""
+    from .cases import cases as show_cases
+
+    return show_cases(args, out)
+
+
+def agree(args: argparse.Namespace, out: TextIO) -> int:
+    """Compare two readers."""
+    from .agree import agree as compare_readers
+
+    return compare_readers(args, out)
 
 
 def report(args: argparse.Namespace, out: TextIO) -> int:

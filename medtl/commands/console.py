@@ -33,6 +33,7 @@ HINTS = {
     "segmentation": "Use --segmentation FILE.",
     "segment": "Use --segment ID.",
     "image": "Use --image FILE.",
+    "take_over": "Use --take-over if you know that it has ended.",
     "data_outside": "Use --data-outside if you trust the header.",
 }
 

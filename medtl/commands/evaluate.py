@@ -54,15 +54,18 @@ def evaluate_with(model: Any, reader: Any, args: argparse.Namespace, progress: A
         from ..classification.classify import ClassifyOptions
         from ..evaluation.classification import evaluate_classes
 
-        if args.binary:
-            raise InputError("Expected a model that segments with --binary, found one that classifies. Leave it out.")
+        if args.binary or args.partial:
+            option = "--binary" if args.binary else "--partial"
+            raise InputError(f"Expected a model that segments with {option}, found one that classifies. Leave it out.")
         options = ClassifyOptions(device=args.device, threads=args.threads)
         return evaluate_classes(model, args.cases, options, progress, failed, reader)
     from ..evaluation.segmentation import evaluate as measure
     from ..segmentation import InferenceOptions
 
     chosen = InferenceOptions(threads=args.threads)
-    return measure(model, args.cases, chosen, progress, binary=args.binary, failed=failed, reader=reader)
+    return measure(
+        model, args.cases, chosen, progress, binary=args.binary, failed=failed, reader=reader, partial=args.partial
+    )
 
 
 def figure_lines(answer: dict[str, Any]) -> list[str]:

@@ -5,13 +5,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ..errors import FAILURES, STOPPABLE, Cancelled, InputError
 from ..progress import Stopwatch, TerminalProgress, rounded_seconds
 from ..results import FailedInput, SegmentedBatch, SegmentedFile
 from ..typed_json import encode
+from ..worklist.case import check_name
 from .console import exit_status, print_json, print_lines, print_warnings, report_failure, volume_text
 from .terms import tell_terms
 
@@ -113,7 +114,7 @@ def plan_jobs(args: argparse.Namespace, folder: Path | None, run: Run) -> list[J
     for given in args.inputs:
         if is_list(given):
             assert folder is not None
-            jobs += [Job(one.images, folder / f"{file_name(one.case, given)}{suffix}") for one in listed(given, args)]
+            jobs += [Job(one.images, folder / f"{check_name(one.case, given)}{suffix}") for one in listed(given, args)]
             continue
         try:
             sources = sources_of(given, args)
@@ -147,13 +148,6 @@ def card_of(model: str) -> "ModelCard":
     from ..model.store import find_model
 
     return load_card(find_model(model))
-
-
-def file_name(case: str, given: Path) -> str:
-    """The name of a case, for a file. Raises: InputError where it is no name of a file."""
-    if not case.isprintable() or case != PurePosixPath(case).name or case != PureWindowsPath(case).name:
-        raise InputError(f"Expected a case's name that a file can have in {given}, found {case!r}. Rename it.")
-    return case
 
 
 def check_usage(args: argparse.Namespace) -> None:

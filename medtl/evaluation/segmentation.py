@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cases import CaseFiles, read_cases
+from ..cases import CaseFiles
 from ..channels import first_of, read_volumes
 from ..errors import FAILURES, Cancelled, InputError, explain
 from ..io import read
@@ -17,6 +17,7 @@ from ..model.card import ModelCard
 from ..progress import Progress, no_progress
 from ..typed_json import OPTIONAL, SPREAD
 from ..volume import Labelmap, Volume, check_same_grid
+from ..worklist.test_set import labelled_cases
 from .metrics import (
     OVERLAPS,
     TOLERANCE,
@@ -121,11 +122,11 @@ class _Truth:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A case's score and histogram (2, bins) of probabilities for each label of the model."""
+    """A case's score (None where the label is unknown) and histogram (2, bins) of probabilities for each label."""
 
     files: CaseFiles
     unit: str
-    scores: tuple[Scores, ...]
+    scores: tuple[Scores | None, ...]
     histograms: np.ndarray
     warnings: tuple[str, ...]
 
@@ -139,11 +140,13 @@ def evaluate(
     segment: Segmenter | None = None,
     failed: Failed | None = None,
     reader: Reader = read,
+    partial: bool = False,
 ) -> Evaluation:
-    """The figures of a model (`medtl.model.bundle.load_model`) on a case list or folder, with the bootstrap 95 %
-    intervals over patients. `metrics.py` states the conventions for empty masks.
+    """The figures of a model (`medtl.model.bundle.load_model`) on labelled cases (see `labelled_cases`), with the
+    bootstrap 95 % intervals over patients (None for one patient). `metrics.py` states the conventions for empty masks.
 
-    `binary`: every label value above 0 is the model's one label. `segment` stands in for `medtl.segmentation.segment`.
+    `binary`: every label value above 0 is the model's one label. `partial`: a label that no voxel of a case has was not
+    drawn there and does not count in that case. `segment` stands in for `medtl.segmentation.segment`.
 
     A case that cannot be evaluated is listed in `errors`, `failed` is called with it, and the figures are of the other
     cases. Reasons: it cannot be read, its label lies on another grid than its image, or has values that the model does
@@ -153,7 +156,7 @@ def evaluate(
     """
     card = model.card
     _check_binary(binary, card)
-    listed = read_cases(cases, card.input.channels)
+    listed = labelled_cases(cases, card.input.channels)
     run = segment or _default_segment()
     options = replace(options, keep_probabilities=True)
     outcomes, errors = [], []
@@ -164,9 +167,10 @@ def evaluate(
 
         try:
             inner("read", 0.0)
-            volumes, labelmap = read_volumes(files.images, reader), reader.read_labelmap(files.label)
+            volumes, labelmap = read_volumes(files.images, reader, files.series), reader.read_labelmap(files.label)
             truth = _truth(files, first_of(volumes), labelmap, card, binary)
-            outcomes.append(_outcome(files, first_of(volumes), truth, run(volumes, model, options, inner), card))
+            result = run(volumes, model, options, inner)
+            outcomes.append(_outcome(files, first_of(volumes), truth, result, card, partial))
         except Cancelled:
             raise
         except FAILURES as error:
@@ -219,22 +223,32 @@ def _truth(files: CaseFiles, volume: Volume, labelmap: Labelmap, card: ModelCard
     return _Truth(masks, tuple(warnings))
 
 
-def _outcome(files: CaseFiles, volume: Volume, truth: _Truth, result: "Segmentation", card: ModelCard) -> _Outcome:
+def _outcome(
+    files: CaseFiles, volume: Volume, truth: _Truth, result: "Segmentation", card: ModelCard, partial: bool
+) -> _Outcome:
     assert result.probabilities is not None
     predicted = result.labelmap.array
     spacing, real = volume.geometry.spacing, volume.real_spacing
-    pairs = zip(truth.masks, card.labels, strict=True)
+    known = [bool(mask.any()) or not partial for mask in truth.masks]
+    scores = [
+        score(mask, predicted == label.value, spacing, real) if counts else None
+        for mask, label, counts in zip(truth.masks, card.labels, known, strict=True)
+    ]
+    tables = np.stack([histogram(mask, p) for mask, p in zip(truth.masks, result.probabilities, strict=True)])
+    tables[np.logical_not(known)] = 0
     return _Outcome(
         files,
         "mm" if real else "px",
-        tuple(score(mask, predicted == label.value, spacing, real) for mask, label in pairs),
-        np.stack([histogram(mask, p) for mask, p in zip(truth.masks, result.probabilities, strict=True)]),
+        tuple(scores),
+        tables,
         (*truth.warnings, *result.warnings),
     )
 
 
-def _label_figures(scores: Scores, table: np.ndarray) -> dict[str, float | None]:
-    """The figures of one label in one case."""
+def _label_figures(scores: Scores | None, table: np.ndarray) -> dict[str, float | None]:
+    """The figures of one label in one case; None where it is unknown."""
+    if scores is None:
+        return dict.fromkeys(FIGURES)
     area = float(auc(table))
     return {
         **{name: getattr(scores, name) for name in OVERLAPS},
@@ -260,7 +274,8 @@ def _over_patients(values: Sequence[float | None], patients: Sequence[str]) -> P
     count = sum(value is not None for value in values)
     if not means:
         return PatientFigure(None, None, None, count)
-    return PatientFigure(_mean(means), bootstrap_ci(means), float(np.median(means)), count)
+    ci95 = bootstrap_ci(means) if len(means) > 1 else None  # one patient has no interval
+    return PatientFigure(_mean(means), ci95, float(np.median(means)), count)
 
 
 def _evaluation(
@@ -325,7 +340,7 @@ def _pooled(outcomes: Sequence[_Outcome], patients: Sequence[str]) -> dict[str, 
     tables = np.zeros((len(groups), labels, 2, bins), dtype=np.int64)
     for outcome in outcomes:
         patient = groups.index(outcome.files.patient)
-        counts[patient] += [_voxels(scores.counts) for scores in outcome.scores]
+        counts[patient] += [_voxels(scores.counts) if scores else (0, 0, 0) for scores in outcome.scores]
         tables[patient] += outcome.histograms
     figures: dict[str, Figure] = {}
     for name in OVERLAPS:
@@ -333,10 +348,10 @@ def _pooled(outcomes: Sequence[_Outcome], patients: Sequence[str]) -> dict[str, 
         def share(pooled: np.ndarray, name: str = name) -> np.ndarray:
             return np.asarray(overlaps(*np.moveaxis(pooled, -1, 0))[name].mean(-1))
 
-        figures[name] = Figure(float(share(counts.sum(0))), pooled_ci(share, counts))
+        figures[name] = Figure(float(share(counts.sum(0))), pooled_ci(share, counts) if len(groups) > 1 else None)
     area = float(_area(tables.sum(0)))
     known = not np.isnan(area)
-    interval = pooled_ci(_area, tables, n=AUC_RESAMPLES) if known else None
+    interval = pooled_ci(_area, tables, n=AUC_RESAMPLES) if known and len(groups) > 1 else None
     figures["auc"] = Figure(area if known else None, interval)
     return figures
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..cases import read_cases as list_of_cases
 from ..channels import check_volumes, first_of, read_volumes, warnings_of
 from ..errors import Cancelled, InputError, MedTLError
 from ..io import read
@@ -21,6 +20,7 @@ from ..model.store import is_free, user_store
 from ..progress import Progress, no_progress
 from ..typed_json import OPTIONAL, SPREAD
 from ..volume import Labelmap, Volume, array_axis, check_same_grid, voxels_sha256
+from ..worklist.test_set import labelled_cases
 from .case_result import CaseResult, case_result
 from .finetune import Finetuned, finetune
 from .new_structure import Structure, start_model, structure_card, train_structure
@@ -238,7 +238,7 @@ def check_result(options: FinetuneOptions, files: TuningFiles, seeds: SeedCases,
     inputs = [file for case in files.cases for file in (case.image, *case.channels, case.label)]
     inputs += [file for _, group in seeds.cases for seed in group for file in (seed.image, *seed.channels)]
     if options.guard is not None:
-        guard = list_of_cases(options.guard, card.input.channels)
+        guard = labelled_cases(options.guard, card.input.channels)
         inputs += [file for case in guard for file in (*case.images, case.label)]
     check_output(options.result, identities(inputs), options.force)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..cases import read_cases
 from ..channels import first_of, read_volumes, warnings_of
 from ..io import read
 from ..io.isolated import Reader
@@ -16,6 +15,7 @@ from ..model.card import ModelCard
 from ..phantom import head
 from ..progress import Progress
 from ..volume import Labelmap, Volume, array_axis, check_same_grid
+from ..worklist.test_set import labelled_cases
 from .cases import case_of
 from .features import Case, Shown, classes_of, dices, predict, spread
 from .run import Run, TimeBudget, Weights
@@ -72,7 +72,7 @@ def guard_set(
     Raises: InputError for a list or a case that cannot be used.
     """
     if listed is not None and look_seconds > budget.seconds:
-        return Guard("none", left_out=len(read_cases(listed, model.card.input.channels)))
+        return Guard("none", left_out=len(labelled_cases(listed, model.card.input.channels)))
     if listed is not None:
         return accepted_cases(model, listed, budget, progress, reader)
     if not suits_heads(model):
@@ -96,12 +96,13 @@ def accepted_cases(model: Model, listed: Path, budget: TimeBudget, progress: Pro
     """
     cases: list[Shown] = []
     warnings: list[str] = []
-    files = read_cases(listed, model.card.input.channels)
+    files = labelled_cases(listed, model.card.input.channels)
     for number, case_files in enumerate(files):
         progress("guard", number / len(files))
         if number and budget.share > 1:
             break
-        volumes, labelmap = read_volumes(case_files.images, reader), reader.read_labelmap(case_files.label)
+        volumes = read_volumes(case_files.images, reader, case_files.series)
+        labelmap = reader.read_labelmap(case_files.label)
         check_same_grid(labelmap.geometry, first_of(volumes).geometry, case_files.label, case_files.image)
         case = labelled_case(model, volumes, labelmap)
         cases.append(case.show(model, spread_slices(case, CASE_SLICES)))

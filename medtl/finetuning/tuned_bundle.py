@@ -172,12 +172,13 @@ def change_figures(change: Change, kind: str | None = None) -> ChangeFigures:
 
 @dataclass(frozen=True)
 class Inherited:
-    """What a model takes over from the one that it came from: the licence, MONAI's entries of metadata.json, and
-    whether the weights are kept as fp16."""
+    """What a model takes over from the one that it came from: the licence, MONAI's entries of metadata.json, whether
+    the weights are kept as fp16, and the weights of the first stage, by their names in the file."""
 
     licence: str
     facts: dict[str, Any]
     half: bool
+    region: dict[str, Any] = field(default_factory=dict)
 
 
 def inherited_from(origin: Model) -> Inherited:
@@ -187,7 +188,11 @@ def inherited_from(origin: Model) -> Inherited:
     """
     facts = read_metadata(origin.folder)
     kept = {key: facts[key] for key in FACTS if key in facts}
-    return Inherited(read_text_file(origin.folder, "LICENSE"), kept, is_half(origin.folder))
+    region: dict[str, Any] = {}
+    if origin.region is not None:
+        (stage,), (network,) = origin.region.card.networks, origin.region.networks
+        region = {stage.prefix + key: value for key, value in network.state_dict().items()}
+    return Inherited(read_text_file(origin.folder, "LICENSE"), kept, is_half(origin.folder), region)
 
 
 def write_bundle(folder: Path, card: ModelCard, states: Sequence[dict[str, Any]], origin: Inherited) -> ModelCard:
@@ -198,6 +203,7 @@ def write_bundle(folder: Path, card: ModelCard, states: Sequence[dict[str, Any]]
     """
     folds = zip(card.networks, states, strict=True)
     weights = {fold.prefix + key: value for fold, state in folds for key, value in state.items()}
+    weights |= origin.region
     # The origin's intended use does not hold for a new structure.
     facts = {key: value for key, value in origin.facts.items() if card.parent or key != "intended_use"}
     return save_bundle(folder, card, weights, readme_of(card), origin.licence, facts, origin.half)

@@ -3,7 +3,7 @@
 Slices are sorted along the normal of the image plane, whatever their file names are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -68,7 +68,15 @@ def list_series(folder: Path) -> tuple[Series, ...]:
 
     Raises: InputError when an image file is damaged.
     """
-    return tuple(series for series, _ in _scan([file for file in visible_files(folder) if is_dicom(file)]))
+    return series_among(visible_files(folder))
+
+
+def series_among(files: Iterable[Path]) -> tuple[Series, ...]:
+    """The image series among the files, which may be of other kinds, too; see `list_series`.
+
+    Raises: InputError when an image file is damaged.
+    """
+    return tuple(series for series, _ in _scan([file for file in files if is_dicom(file)]))
 
 
 def read_dicom(path: Path, uid: str | None = None) -> Volume:

@@ -48,7 +48,7 @@ def remove_temporary_folders() -> None:
 
 def owner_tag() -> str:
     """The part of a file name that states the process that made it: machine and process id."""
-    return f"{_machine()}-{os.getpid()}"
+    return f"{machine_tag()}-{os.getpid()}"
 
 
 def sweep(parent: Path, prefix: str = PREFIX) -> None:
@@ -56,7 +56,7 @@ def sweep(parent: Path, prefix: str = PREFIX) -> None:
 
     Those of living processes, of other machines and of other containers stay.
     """
-    name = re.compile(re.escape(f"{prefix}{_machine()}-") + r"(\d{1,10})-.*", re.DOTALL)
+    name = re.compile(re.escape(f"{prefix}{machine_tag()}-") + r"(\d{1,10})-.*", re.DOTALL)
     with suppress(OSError):  # no such folder, or it cannot be listed: writing into it gives the reason
         for entry in parent.iterdir():
             owner = name.fullmatch(entry.name)
@@ -70,7 +70,7 @@ def sweep(parent: Path, prefix: str = PREFIX) -> None:
 
 
 @functools.cache
-def _machine() -> str:
+def machine_tag() -> str:
     """Eight letters that identify this machine and, in a container, its process ids."""
     node = uuid.getnode()
     address = "" if node >> 40 & 1 else str(node)  # this bit marks a random number in place of a network address

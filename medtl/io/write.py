@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from .files import OUTPUTS, identities, kind_of, suffix_of
 from .formats import read_header
 from .into_place import already_exists, check_parent, move_into_place, temporary_folder
 from .itk import plain_reason, write_itk
-from .seg_nrrd import segment_keys
+from .seg_nrrd import segment_keys, split_layers
 from .voxels import read_voxels
 
 T = TypeVar("T")
@@ -112,17 +112,24 @@ def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> tuple[str,
 def store_labelmap(path: Path, labelmap: Labelmap) -> tuple[str, ...]:
     """Warnings of writing a labelmap, `.seg.nrrd` with names, colours, terminology and tags, inside a `write_whole`.
 
-    Voxels are uint8 where the labels fit, else uint16. NRRD keeps every voxel's place to 1e-9 mm. NIfTI stores
-    geometry as float32: the origin is kept to 2e-5 mm and the far corner of a 512³ grid to 3e-4 mm (measured).
+    Where segments overlap (`Labelmap.covered`), a `.seg.nrrd` has further layers and loses nothing; other formats have
+    the voxels of the array. Voxels are uint8 where the labels fit, else uint16. NRRD keeps every voxel's place to 1e-9
+    mm. NIfTI stores geometry as float32: the origin is kept to 2e-5 mm and the far corner of a 512³ grid to 3e-4 mm
+    (measured).
     A place that is off by more than `Geometry.tolerance` is a warning.
 
     Raises: InputError when the suffix is unknown; OSError or RuntimeError when writing fails.
     """
-    small = labelmap.array.size == 0 or labelmap.array.max() < 256
-    image = to_sitk(labelmap.array.astype(np.uint8 if small else np.uint16, copy=False), labelmap.geometry)
+    small = labelmap.array.size == 0 or max(labelmap.array.max(), labelmap.covered[:, 0].max(initial=0)) < 256
+    array = labelmap.array.astype(np.uint8 if small else np.uint16, copy=False)
     if suffix_of(path) == ".seg.nrrd":
-        for key, value in segment_keys(labelmap).items():
+        layers, below = split_layers(replace(labelmap, array=array))
+        images = [to_sitk(layer, labelmap.geometry) for layer in layers]
+        image = images[0] if len(images) == 1 else sitk.Compose(images)
+        for key, value in segment_keys(labelmap, below).items():
             image.SetMetaData(key, value)
+    else:
+        image = to_sitk(array, labelmap.geometry)
     return _store(path, image, labelmap.geometry)
 
 

@@ -19,10 +19,15 @@ from .terms import Terms
 FOLDER = "accepted-terms"  # beside the user's models
 
 
+def accepted_folder() -> Path:
+    """The folder of the files."""
+    return user_store().parent / FOLDER
+
+
 def receipt_of(card: ModelCard, terms: Terms) -> Path:
     """The file that is there when these terms are accepted."""
     stated = json.dumps([card.family, card.version, terms.name, terms.text])
-    return user_store().parent / FOLDER / f"{card.family}-{hashlib.sha256(stated.encode()).hexdigest()[:16]}.txt"
+    return accepted_folder() / f"{card.family}-{hashlib.sha256(stated.encode()).hexdigest()[:16]}.txt"
 
 
 def is_accepted(card: ModelCard, terms: Terms) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import InputError, ModelError, memory_errors
 from ..io.into_place import check_parent, move_into_place, temporary_folder
 from ..typed_json import encode
-from .card import METADATA, SCHEMAS, ModelCard, check_card, load_card
+from .card import METADATA, SCHEMAS, ModelCard, check_card, load_card, region_card
 from .card_text import escape_invisible
 from .device import choose_device, give_up, is_of_device
 from .files import open_file, parse_json, reason_of
@@ -40,7 +40,8 @@ class Model:
     """A loaded model: its card, its folder, and its networks on a device, in evaluation mode.
 
     `bf16` is True where bfloat16 was measured to be faster and the card allows it. `auto` is True where the device was
-    chosen by "auto" and the networks are those of the folder. A model of plain numbers has no network.
+    chosen by "auto" and the networks are those of the folder. A model of plain numbers has no network. `region` is the
+    first stage of a model of two stages, on the CPU.
     """
 
     card: ModelCard
@@ -49,6 +50,7 @@ class Model:
     device: str
     bf16: bool
     auto: bool = False
+    region: "Model | None" = None
 
     @property
     def sha256(self) -> str:
@@ -75,9 +77,26 @@ def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segme
     check_weights(folder, card)
     if not card.networks:
         return Model(card, folder, (), "cpu", False)
+    chosen = choose_device(device)
+    try:
+        loaded = load_networks(folder, card, chosen)
+    except (RuntimeError, TypeError) as error:
+        if device != "auto" or not is_of_device(error, chosen):
+            raise
+        give_up(chosen, error)
+        return load_model(name_or_dir, device, task)
+    region = None if card.region is None else load_networks(folder, region_card(card), "cpu")
+    return replace(loaded, auto=device == "auto", region=region)
+
+
+def load_networks(folder: Path, card: ModelCard, device: str) -> Model:
+    """The model with the networks of the card, on a device that is there.
+
+    Raises: ModelError when a network is unknown, or its weights do not fit or are not finite; DeviceError when the
+    memory of the device does not suffice.
+    """
     from . import networks
 
-    chosen = choose_device(device)
     spec = card.networks[0]  # that of all folds
     # The bundle has its own weights: none are fetched from a hub.
     arguments = {key: value for key, value in spec.arguments.items() if key != "encoder_weights"}
@@ -85,22 +104,16 @@ def load_model(name_or_dir: str, device: str = "auto", task: str | None = "segme
     prefixes = [fold.prefix for fold in card.networks]
     for prefix in prefixes:
         check_weights_fit({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}, wanted, card)
-    with memory_errors(f"Not enough memory on {chosen} for {card.name}. Close other programs or use --device cpu."):
+    with memory_errors(f"Not enough memory on {device} for {card.name}. Close other programs or use --device cpu."):
         folds = []
         for prefix in prefixes:
             network = networks.build(spec.name, arguments)
             network.load_state_dict(load_weights(folder, prefix))
             check_fit(network.eval(), card)
-            try:
-                folds.append(networks.place(network, chosen))
-            except (RuntimeError, TypeError) as error:
-                if device != "auto" or not is_of_device(error, chosen):
-                    raise
-                give_up(chosen, error)
-                return load_model(name_or_dir, device, task)
+            folds.append(networks.place(network, device))
     allowed = card.windows is None or card.windows.bf16
-    bf16 = allowed and chosen == "cpu" and networks.bf16_pays(folds[0], input_channels(card))
-    return Model(card, folder, tuple(folds), chosen, bf16, device == "auto")
+    bf16 = allowed and device == "cpu" and networks.bf16_pays(folds[0], input_channels(card))
+    return Model(card, folder, tuple(folds), device, bf16)
 
 
 def weights_header(folder: Path) -> dict[str, TensorFacts]:

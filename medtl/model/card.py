@@ -6,7 +6,7 @@ Every entry is checked: its type, its range and whether it agrees with the other
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,6 +33,7 @@ SCHEMES = ("zscore", "range", "fixed")
 PLACEMENTS, WEIGHTINGS, PADDINGS = ("even", "fixed"), ("gaussian", "centred", "constant"), ("constant", "edge")
 RESAMPLINGS, MIXTURES = ("areas", "points"), ("logits", "probabilities")
 STORED = "stored"
+FEW_PATIENTS = 30  # a model that learned from fewer is experimental
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,20 @@ class WindowSpec:
 
 
 @dataclass(frozen=True)
+class RegionSpec:
+    """The first of two stages: a network of two outputs, background and region, that finds where the networks of the
+    model look. They see the box around all that it finds, `margin_mm` wider on each side; where it finds nothing, the
+    whole volume.
+
+    Source: Zhu et al. 2022 (a coarse and a fine stage).
+    """
+
+    network: NetworkSpec
+    windows: WindowSpec
+    margin_mm: float = 20.0
+
+
+@dataclass(frozen=True)
 class Calibration:
     """`temperature` divides the logits; foreground is where its probability exceeds `threshold`."""
 
@@ -256,7 +271,7 @@ class ModelCard:
     then. Several `networks` are folds: they differ in their weights alone, and their logits are averaged. `decision`:
     "threshold" takes the likeliest label where all foreground together exceeds the threshold, "argmax" the likeliest
     class, "regions" (one output a label, no background) each label whose probability exceeds the threshold, the later
-    one where regions overlap.
+    one where regions overlap. `region` is the first stage of a model of two stages.
     """
 
     name: str
@@ -277,6 +292,7 @@ class ModelCard:
     abstention: Abstention | None = None
     windows: WindowSpec | None = None
     decision: str = "threshold"
+    region: RegionSpec | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -289,6 +305,24 @@ class ModelCard:
         """Where a model comes from that another program trained; None for a model of MedTL's own."""
         about = self.training.get("imported")
         return about if isinstance(about, Mapping) else None
+
+    @property
+    def experimental(self) -> bool:
+        """True for a model of MedTL's own that learned from fewer than 30 patients."""
+        split = self.training.get("split")
+        if not isinstance(split, Mapping) or not isinstance(split.get("train"), Mapping):
+            return False
+        patients = split.get("patients", len(split["train"]))
+        return isinstance(patients, int) and patients < FEW_PATIENTS
+
+    @property
+    def display_window(self) -> tuple[float, float] | None:
+        """The limits, in the volume's units (HU), between which the model sees its first channel; None where they
+        depend on the image."""
+        if self.windows is not None and self.windows.normalisation:
+            first = self.windows.normalisation[0]
+            return first.limits if first.scheme == "fixed" else None
+        return self.input.window
 
     @property
     def family(self) -> str:
@@ -414,7 +448,9 @@ def segmentation_problem(card: ModelCard) -> str:
     if card.decision not in DECISIONS:
         return f"the decision {card.decision[:40]!r}; it is one of {', '.join(DECISIONS)}"
     if card.windows is not None:
-        return windows_problem(card, card.windows)
+        return windows_problem(card, card.windows) or region_problem(card, card.windows)
+    if card.region is not None:
+        return "a region without windows; only a model that sees windows has two stages"
     if len(card.networks) != 1 or card.decision == "regions":
         return f"{len(card.networks)} networks or regions; a model of slices has one network, and no regions"
     if card.input.scaling not in ("tissue", "window") or (
@@ -463,6 +499,36 @@ def windows_problem(card: ModelCard, spec: WindowSpec) -> str:
     if len({one.prefix for one in card.networks}) < len(card.networks):
         return "the same prefix for two networks; each has its own weights"
     return ""
+
+
+def region_problem(card: ModelCard, spec: WindowSpec) -> str:
+    """What is wrong with the first stage of the card; empty when nothing is, or there is none."""
+    first = card.region
+    if first is None:
+        return ""
+    if (first.windows.orientation, first.windows.axes) != (spec.orientation, spec.axes):
+        return "a first stage with other axes than the second; both stages turn the volume alike"
+    if first.network.prefix in [one.prefix for one in card.networks]:
+        return "the same prefix for the networks of both stages; each has its own weights"
+    if not 0 <= first.margin_mm <= 1000:
+        return f"a margin of {str(first.margin_mm)[:40]} mm; it lies between 0 and 1000"
+    found = region_card(card)
+    return windows_problem(found, first.windows) or range_problem(found)
+
+
+def region_card(card: ModelCard) -> ModelCard:
+    """The card of the first stage, as of a model of one label."""
+    assert card.region is not None
+    return replace(
+        card,
+        labels=(Label(1, "region", "Region"),),
+        networks=(card.region.network,),
+        windows=card.region.windows,
+        decision="argmax",
+        calibration=Calibration(),
+        cleanup=Cleanup(),
+        region=None,
+    )
 
 
 def is_orientation(text: str) -> bool:

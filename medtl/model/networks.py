@@ -27,6 +27,7 @@ NETWORKS = {
     "classifier2d": "timm_networks.Classifier2d",
     "plainunet": "unets.PlainUNet",
     "residualunet": "unets.ResidualUNet",
+    "dualunet": "unets.DualUNet",
     "unet3d": "monai_networks.UNet3d",
     "segresnet3d": "monai_networks.SegResNet3d",
     "vnet3d": "monai_networks.VNet3d",
@@ -48,6 +49,7 @@ RANGES = {
     "strides": (1, 16),
     "blocks": (1, 32),
     "decoder_blocks": (1, 32),
+    "decoder": (1, 4096),
     # MONAI's
     "spatial_dims": (2, 3),
     "in_channels": (1, 528),

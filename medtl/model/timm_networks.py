@@ -1,6 +1,7 @@
 """Networks on an encoder of timm, each with its cut, and the weights that such an encoder starts from."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,30 @@ class UNet2d(Network):
 
     `encoder_weights`: a local .safetensors file, "imagenet" for timm's default weights of the encoder, or timm's tag of
     others ("in1k"); the latter two are fetched from the hub. `frozen` fixes the encoder, batch statistics included.
+    `decoder`: the features of the decoder's stages, the coarsest first.
     """
 
     def __init__(
-        self, encoder: str, channels: int, labels: int, encoder_weights: str | None = None, frozen: bool = False
+        self,
+        encoder: str,
+        channels: int,
+        labels: int,
+        encoder_weights: str | None = None,
+        frozen: bool = False,
+        decoder: Sequence[int] = (256, 128, 64, 32, 16),
     ) -> None:
         super().__init__()
         local = encoder_weights if encoder_weights is not None and is_file(encoder_weights) else None
         hub = encoder_weights is not None and local is None
         name = f"tu-{timm_name(encoder, encoder_weights)}"
-        self.unet = smp.Unet(name, encoder_weights=hub or None, in_channels=channels, classes=labels + 1)
+        self.unet = smp.Unet(
+            name,
+            encoder_weights=hub or None,
+            in_channels=channels,
+            classes=labels + 1,
+            encoder_depth=len(decoder),
+            decoder_channels=decoder,
+        )
         if local is not None:
             load_encoder(self.unet.encoder.model, Path(local))
         self.frozen = frozen

@@ -58,8 +58,11 @@ def classified(answer: Any, path: Path) -> Classified:
         if not all(0 <= chance <= 1 for chance in chances.values()) or bool(one["abstained"]) != bool(reasons):
             raise ValueError
         named = {str(names.get(key, one["name"] if key == best else key)): chance for key, chance in chances.items()}
+        model, version, sha256 = (str(answer.get(key) or "") for key in ("model", "version", "sha256"))
         return Classified(
-            *(str(answer.get(key) or "") for key in ("model", "version", "sha256")),
+            model,
+            version,
+            sha256,
             str(names.get(best, one["name"])),
             named,
             reasons,

@@ -67,10 +67,10 @@ def _turned(index: tuple[int, int, int], view: View, geometry: Geometry) -> tupl
 
 def _mark(tile: Image.Image, row: float, column: float) -> None:
     draw = ImageDraw.Draw(tile)
-    for start, end in (((column, 0), (column, MARK)), ((column, tile.height - 1 - MARK), (column, tile.height - 1))):
-        draw.line((*start, *end), fill=(255, 255, 255), width=2)
-    for start, end in (((0, row), (MARK, row)), ((tile.width - 1 - MARK, row), (tile.width - 1, row))):
-        draw.line((*start, *end), fill=(255, 255, 255), width=2)
+    for top, bottom in ((0, MARK), (tile.height - 1 - MARK, tile.height - 1)):
+        draw.line((column, top, column, bottom), fill=(255, 255, 255), width=2)
+    for left, right in ((0, MARK), (tile.width - 1 - MARK, tile.width - 1)):
+        draw.line((left, row, right, row), fill=(255, 255, 255), width=2)
 
 
 def rgb(colour: Sequence[float]) -> tuple[int, int, int]:

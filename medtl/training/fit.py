@@ -46,7 +46,8 @@ class Schedule:
 @dataclass(frozen=True)
 class Fit(Schedule):
     """How a network that segments is trained. `negatives`: slices without lesion for each slice with one, drawn again
-    each epoch.
+    each epoch; `per_case`: at most so many slices with lesion of a case, drawn again each epoch, so that volumes of
+    thin slices do not drown the others (None: all).
 
     `p_between` is the share of samples taken a little off a slice, `p_near` of those whose neighbours are nearer than
     the next slices: interpolated, as thin slices made from thick ones are.
@@ -54,6 +55,7 @@ class Fit(Schedule):
 
     window: tuple[int, int] = (192, 160)
     negatives: float = 1.0
+    per_case: int | None = None
     p_between: float = 0.3
     p_near: float = 0.5
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -85,17 +87,22 @@ def fit(
 
     Raises: InputError when there is nothing to train on.
     """
-    samples = [(c, k) for c, case in enumerate(cases) for k in range(len(case.image))]
-    positive = [(c, k) for c, k in samples if cases[c].label[k].any()]
-    negative = [(c, k) for c, k in samples if not cases[c].label[k].any() and (cases[c].image[k] > -0.6).mean() > 0.05]
-    if not positive:
+    positive = [[(c, k) for k in np.flatnonzero(case.label.any((1, 2)))] for c, case in enumerate(cases)]
+    negative = [
+        (c, k)
+        for c, case in enumerate(cases)
+        for k in np.flatnonzero(~case.label.any((1, 2)) & ((case.image > -0.6).mean((1, 2)) > 0.05))
+    ]
+    drawn = sum(len(slices[: options.per_case]) for slices in positive)
+    if not drawn:
         raise InputError("Expected slices with a label to train on, found none. Check the label files.")
-    count = min(round(options.negatives * len(positive)), len(negative))
-    total = options.epochs * -(-(len(positive) + count) // options.batch)
+    count = min(round(options.negatives * drawn), len(negative))
+    total = options.epochs * -(-(drawn + count) // options.batch)
     while state.epoch < options.epochs:
         began = time.perf_counter()
         random = np.random.default_rng((options.seed, state.epoch))
-        chosen = positive + [negative[i] for i in random.permutation(len(negative))[:count]]
+        chosen = [slices[i] for slices in positive for i in random.permutation(len(slices))[: options.per_case]]
+        chosen += [negative[i] for i in random.permutation(len(negative))[:count]]
         order = [chosen[i] for i in random.permutation(len(chosen))]
         loss = train_epoch(state, batches(cases, order, spec, options, state.epoch), total, options, progress)
         state.epoch += 1

@@ -117,6 +117,7 @@ def finished_card(
             "by": "patient, stratified by site",
             "seed": recipe.seed,
             "fold": fold,
+            "patients": len({case.patient for case in trained}),
             "train": {case.case: case.sha256 for case in trained},
             "test": {case.case: case.sha256 for case in cases if case.patient in held},
         },

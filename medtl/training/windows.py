@@ -37,13 +37,14 @@ NEVER = -1e4  # the logit of a class that cannot be
 class WindowAugmentation:
     """Random changes of windows: largest rotation in degrees, of the logarithm of the zoom, contrast (of the logarithm
     of the gain, and added), and noise, in units of the normalised image; `p_coarse` is the share of windows of lower
-    resolution."""
+    resolution, `overhang` the share of half a window that may lie outside the image along each axis."""
 
     rotation: float = 15.0
     zoom: float = 0.2
     contrast: float = 0.25
     noise: float = 0.15
     p_coarse: float = 0.2
+    overhang: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,8 @@ def draw_window(
         middle = labelled[int(random.integers(len(labelled)))] + random.uniform(-0.35, 0.35, 3) * patch
     else:
         middle = random.uniform(0, 1, 3) * shape
-    middle = np.clip(middle, np.minimum(half, shape / 2), np.maximum(shape - half, shape / 2)) - 0.5
+    inside = half * (1 - options.augmentation.overhang)
+    middle = np.clip(middle, np.minimum(inside, shape / 2), np.maximum(shape - inside, shape / 2)) - 0.5
     offsets = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in patch), indexing="ij"), -1)
     flips = [-1.0 if axis in mirrored_axes(spec) and random.random() < 0.5 else 1.0 for axis in range(3)]
     if len(spec.patch) == 2:

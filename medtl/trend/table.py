@@ -16,7 +16,7 @@ HEAD = ("", "date", "mL", "mm × mm", "to first", "to previous", "to smallest", 
 
 def lines_of(trend: Trend) -> list[str]:
     """The trend for people: columns under their heads."""
-    table = [HEAD]
+    table: list[tuple[str, ...]] = [HEAD]
     for row in trend.rows:
         for number, value in enumerate(row.values):
             name = f"  {lesion_name(row)}" if row.lesion else row.name

@@ -59,9 +59,9 @@ def changes(volumes: Sequence[float | None]) -> list[tuple[float | None, float |
 
     found = []
     for number, ml in enumerate(volumes):
-        earlier = [each for each in volumes[:number] if each is not None] or [None]
-        smallest = min(each for each in earlier if each is not None) if earlier[0] is not None else None
-        found.append((change(ml, earlier[0]), change(ml, earlier[-1]), change(ml, smallest)))
+        earlier = [each for each in volumes[:number] if each is not None]
+        first, previous, smallest = (earlier[0], earlier[-1], min(earlier)) if earlier else (None, None, None)
+        found.append((change(ml, first), change(ml, previous), change(ml, smallest)))
     return found
 
 

@@ -41,8 +41,11 @@ class WindowInput(Turned):
     taps: tuple[Taps, Taps, Taps]
 
 
-def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec) -> WindowInput:
-    """The volumes, one a channel and all on the first one's grid, on the network's grid.
+def prepare_windows(
+    volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec, region: Box | None = None
+) -> WindowInput:
+    """The volumes, one a channel and all on the first one's grid, on the network's grid. `region`: only this part of
+    the turned volume is computed.
 
     Raises: InputError when a voxel is not finite; ModelError when the network's grid does not fit into memory.
     """
@@ -52,7 +55,7 @@ def prepare_windows(volumes: Sequence[Volume], card: ModelCard, spec: WindowSpec
     axes, flips = axes_of(geometry, spec)
     spacing = in_order(geometry.spacing[::-1], axes)
     turned = [turn(volume.array, axes, flips) for volume in volumes]
-    box = box_of((array != 0 for array in turned) if spec.crop else (), turned[0].shape)
+    box = region or box_of((array != 0 for array in turned) if spec.crop else (), turned[0].shape)
     parts = [array[box] for array in turned]
     resampling = resampling_of(parts[0].shape, spacing, turned_affine(geometry, axes, flips), card, spec)
     body = body_of(parts, spec) if spec.normalise_first else np.zeros(0, bool)

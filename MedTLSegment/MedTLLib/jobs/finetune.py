@@ -19,6 +19,7 @@ from medtl.io.read import read_labelmap
 from medtl.model.card import ModelCard, load_card
 from medtl.model.store import shipped_folders, user_store
 from medtl.volume import Labelmap
+from medtl.worklist.case_list import CaseList
 
 from ..mrml import editors, scene
 from ..mrml.states import node_of, reference_to, segmentation_state, volume_state
@@ -26,6 +27,7 @@ from ..mrml.tags import own_ids, tag_of
 from ..mrml.views import LABEL_MAP
 from ..prediction import writer
 from ..seeds import marks, storage
+from ..worklist import tuning
 from . import channels, regions
 from .job import Ending, Job, Step, discard, new_folder, stage_text
 from .segment import Finished, channels_of
@@ -82,6 +84,9 @@ class FinetuneJob(Job):
     name: str
     folder: Path
     started: float
+    listed: bool = False  # there are SEEDs of a case list, too
+    guard: Path | None = None  # the list of the guard set, in the folder
+    notes: tuple[str, ...] = ()  # about cases of the list
 
     @property
     def request(self) -> dict[str, Any]:
@@ -89,7 +94,9 @@ class FinetuneJob(Job):
         options: dict[str, Any] = {"budget": float(c.budget), "strength": float(c.strength), "device": c.device}
         if c.threads:
             options["threads"] = c.threads
-        if len(self.used) == 1:  # the labels of several cases would be several files
+        if self.guard is not None:
+            options["guard"] = f"{self.folder.name}/{self.guard.name}"
+        if len(self.used) == 1 and not self.listed:  # the labels of several cases would be several files
             options["result"] = f"{self.folder.name}/{RESULT}"
         seeds_file = f"{self.folder.name}/{SEEDS}"
         return {"job": "finetune", "model": c.model, "seeds": seeds_file, "output": self.name, "options": options}
@@ -250,8 +257,16 @@ def free_name(family: str) -> str:
     raise AssertionError
 
 
-def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) -> FinetuneJob:
-    """A job whose folder below `root` holds the images and the fresh SEEDs of the cases, as they are now.
+def begin(
+    cases: Sequence[Case],
+    card: ModelCard,
+    choices: Choices,
+    root: Path,
+    listed: CaseList | None = None,
+    opened: str = "",
+) -> FinetuneJob:
+    """A job whose folder below `root` holds the images and the fresh SEEDs of the cases, as they are now, and of a case
+    list, whose case `opened` is among them already.
 
     Raises: InputError when nothing is marked, a case does not fit or lacks a channel, or the folder cannot be written.
     """
@@ -268,21 +283,23 @@ def begin(cases: Sequence[Case], card: ModelCard, choices: Choices, root: Path) 
             for volume, channel in zip(case.further, further[path], strict=True):
                 scene.write_volume(volume, channel)
         # A bundle lists its cases, and the name of a volume may be a patient's.
-        collected = [
-            replace(seed, case=seed.image.stem, channels=further[seed.image]) for seed in marks.collect(given, card)
-        ]
-        write_seeds(folder / SEEDS, collected)
+        from_list, notes = tuning.collect(listed, card, folder, opened) if listed is not None else ([], ())
+        marked_here = marks.collect(given, card) if given or not from_list else ()
+        collected = [replace(seed, case=seed.image.stem, channels=further[seed.image]) for seed in marked_here]
+        write_seeds(folder / SEEDS, [*collected, *from_list])
+        guard = tuning.write_guard(listed, card, folder, opened) if listed is not None else None
     used = tuple(
         UsedCase(reference_to(case.segmentation), reference_to(case.volume), volume_state(case.volume))
         for case in marked
     )
-    return FinetuneJob(used, len(collected), choices, free_name(card.family), folder, time.monotonic())
+    slices, name = len(collected) + len(from_list), free_name(card.family)
+    return FinetuneJob(used, slices, choices, name, folder, time.monotonic(), bool(from_list), guard, notes)
 
 
 def finish(job: FinetuneJob, record: Mapping[str, Any]) -> Tuned:
     """The outcome of the job: its labels are read, its folder is removed; `record` is the engine's answer. Where the
     labels cannot be read, there is a warning, and the model is kept."""
-    labelmap, warnings = None, tuple(str(warning) for warning in record.get("notes", ()))
+    labelmap, warnings = None, (*job.notes, *(str(warning) for warning in record.get("notes", ())))
     if "result" in record:
         try:
             labelmap = read_labelmap(job.folder / RESULT)
@@ -329,9 +346,9 @@ def round_budget(seconds: float) -> int:
     return math.ceil(seconds / step) * step
 
 
-def why_nothing_to_learn(cases: Sequence[Case]) -> str:
-    """Why there is nothing to learn from; empty when there is."""
-    if any(case.fresh for case in cases):
+def why_nothing_to_learn(cases: Sequence[Case], listed: int = 0) -> str:
+    """Why there is nothing to learn from; empty when there is. `listed` is the number of SEEDs of a case list."""
+    if listed or any(case.fresh for case in cases):
         return ""
     warnings = " ".join(dict.fromkeys(warning for case in cases for warning in case.warnings))
     return f"{_('Mark at least one slice as right first.')} {warnings}".strip()

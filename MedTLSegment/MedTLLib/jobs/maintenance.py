@@ -8,6 +8,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError, MedTLError, ModelError
+from medtl.model.acceptance import accepted_folder
 from medtl.model.card import METADATA
 from medtl.model.store import delete_bundle, user_store
 
@@ -34,18 +35,19 @@ class Maintenance:
         self._run, self._packages = run, packages
 
     def stored(self) -> tuple[Stored, ...]:
-        """Packages that MedTL installed and nothing else needs, imported models, and the folders of jobs that failed or
-        run."""
+        """Packages that MedTL installed and nothing else needs, imported models, the folders of jobs that failed or
+        run, and the acceptances of terms."""
         found = [Stored(_("package"), each.name, each.size, None) for each in self._packages.removable()]
         return (*found, *self.folders())
 
     def folders(self) -> tuple[Stored, ...]:
-        """Imported models, and the folders of jobs that failed or run."""
+        """Imported models, the folders of jobs that failed or run, and the acceptances of terms."""
         store = user_store()
         models = sorted(store.iterdir()) if store.is_dir() else []
         root = self._run.engine.folder
         jobs = sorted(root.glob("job-*")) if root.is_dir() else []
         all_folders = [(_("model"), f) for f in models if f.is_dir()] + [(_("job"), f) for f in jobs]
+        all_folders += [(_("terms"), accepted_folder())] if accepted_folder().is_dir() else []
         return tuple(Stored(kind, folder.name, size_of(folder), folder) for kind, folder in all_folders)
 
     def why_not_delete(self, stored: Stored) -> str:

@@ -50,12 +50,16 @@ class InstalledModels:
         if entry is not None and entry.card is not None:
             slicer.app.userSettings().setValue(f"{PREFERRED}/{entry.card.family}", entry.name)
 
-    def first_choice(self, names: list[str]) -> str:
-        """Of these models the first one, or the one of its family that the user prefers; empty for none."""
-        entry = self.entry(names[0]) if names else None
-        if entry is None or entry.card is None:
+    def first_choice(self, names: list[str], facts: scene.Facts | None = None) -> str:
+        """Of these models the one that most of what is known about the volume speaks for, the first one where several
+        do, or the one of its family that the user prefers; empty for none."""
+        found = [
+            (entry, entry.card) for entry in map(self.entry, names) if entry is not None and entry.card is not None
+        ]
+        if not found:
             return ""
-        preferred = str(slicer.app.userSettings().value(f"{PREFERRED}/{entry.card.family}") or "")
+        entry, card = max(found, key=lambda one: scene.evidence_for(one[1], facts) if facts else 0)
+        preferred = str(slicer.app.userSettings().value(f"{PREFERRED}/{card.family}") or "")
         return preferred if preferred in names else entry.name
 
     def suggested_export(self, entry: ModelEntry) -> Path:

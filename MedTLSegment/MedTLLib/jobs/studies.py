@@ -17,7 +17,8 @@ def hand_over(chosen: Sequence[Study], folder: Path, images: bool) -> tuple[list
 
     Raises: InputError when a segmentation or a volume cannot be handed over, or the disk is full.
     """
-    given, warnings = [], []
+    given: list[dict[str, str]] = []
+    warnings: list[str] = []
     for number, study in enumerate(chosen):
         merged = merge(study.segmentation, study.volume, card_of(study.segmentation))
         write_labelmap(folder / f"{number}.seg.nrrd", merged.labelmap)

@@ -14,7 +14,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from medtl.errors import InputError
-from medtl.gate import mismatches
+from medtl.gate import evidence, guessed_modality, mismatches
 from medtl.io.write import write_whole
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry
@@ -39,7 +39,7 @@ NRRD_TYPES = {
 class Facts:
     """What is known about a volume: size and spacing are (x, y, z), mm; the date is YYYY-MM-DD. Unknown text is empty.
 
-    `frame` is "frame 3 of 20" where the volume shows one frame of a sequence.
+    `frame` is "frame 3 of 20" where the volume shows one frame of a sequence; `lowest` is the lowest value.
     """
 
     name: str
@@ -49,6 +49,12 @@ class Facts:
     size: tuple[int, int, int]
     spacing: tuple[float, float, float]
     frame: str
+    lowest: float
+
+    @property
+    def sequence(self) -> str:
+        """What tells the sequence: the description, else the name, because a file's name often contains it."""
+        return self.description or self.name.replace("_", " ")
 
 
 def check_volume(node: Any) -> None:
@@ -107,7 +113,7 @@ def facts_of(node: Any) -> Facts:
     """Name, kind, date and grid of a volume node.
 
     What DICOM says comes from Slicer's DICOM database where the volume's files are in it, else from the subject
-    hierarchy, which travels with a saved scene.
+    hierarchy, which travels with a saved scene. Where neither knows the modality, the voxels may tell it.
 
     Raises: InputError when the volume's axes are not at right angles.
     """
@@ -119,9 +125,12 @@ def facts_of(node: Any) -> Facts:
         names = slicer.vtkMRMLSubjectHierarchyConstants
         modality = modality or items.GetItemAttribute(item, names.GetDICOMSeriesModalityAttributeName())
         date = date or items.GetAttributeFromItemAncestor(item, names.GetDICOMStudyDateAttributeName())
+    image = node.GetImageData()
+    lowest = float(image.GetScalarRange()[0]) if image is not None else 0.0
+    modality = modality or guessed_modality(lowest)
     if len(date) == 8 and date.isdigit():
         date = f"{date[:4]}-{date[4:6]}-{date[6:]}"
-    return Facts(node.GetName(), modality, description, date, geometry.size, geometry.spacing, _frame_of(node))
+    return Facts(node.GetName(), modality, description, date, geometry.size, geometry.spacing, _frame_of(node), lowest)
 
 
 def mismatches_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> tuple[str, ...]:
@@ -129,15 +138,20 @@ def mismatches_of(card: ModelCard, facts: Facts, geometry: Geometry | None) -> t
 
     The sequence counts where the model has one channel: of several, any may be this volume.
     """
-    sequence = facts.description or facts.name.replace("_", " ")  # a file's name often contains the sequence
     return mismatches(
         card,
         modality=facts.modality,
-        description=sequence if len(card.input.channels) == 1 else "",
+        description=facts.sequence if len(card.input.channels) == 1 else "",
         size=facts.size,
         spacing=facts.spacing,
         direction=geometry.direction if geometry else None,
+        lowest=facts.lowest,
     )
+
+
+def evidence_for(card: ModelCard, facts: Facts) -> int:
+    """How many of these facts speak for the model."""
+    return evidence(card, modality=facts.modality, description=facts.sequence)
 
 
 def _dicom_values(node: Any) -> tuple[str, str, str]:

@@ -26,22 +26,30 @@ from MedTLLib.jobs.finetune import (
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import Finished
 
+from .cases import CasesPanel
 from .curve import draw
 from .form import enable, showText
 from .run import RunProgress
 from .seeds import EVENTS, PAUSE_MS
 from .segment import SegmentPanel
 from .terms import termsAccepted
-from .texts import budgetText, seedsText
+from .texts import budgetText, listedText, seedsText
 from .tuned import TunedPanel
 
 
 class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
     """Shares model, volume and the job run with the panel of Segment: one job runs at a time."""
 
-    def __init__(self, ui: Any, run: JobRun, segment: SegmentPanel, onFinished: Callable[[Finished], None]) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        run: JobRun,
+        segment: SegmentPanel,
+        onFinished: Callable[[Finished], None],
+        worklist: CasesPanel,
+    ) -> None:
         VTKObservationMixin.__init__(self)
-        self.ui, self.run, self.segment = ui, run, segment
+        self.ui, self.run, self.segment, self.worklist = ui, run, segment, worklist
         self.markedCases = MarkedCases()
         self.after = TunedPanel(ui, segment, onFinished)
         self.entered = False
@@ -91,7 +99,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui.longerButton.text = _("Fine-tune for {time}").format(time=budgetText(longer))
         enable(self.ui.longerButton, reason, _("Start again with the time that this model needs on this computer."))
         showText(self.ui.tuneReasonLabel, "" if running else reason)
-        showText(self.ui.seedsUsedLabel, seedsText(cases))
+        showText(self.ui.seedsUsedLabel, " ".join(filter(None, (seedsText(cases), listedText(self.worklist.listed())))))
         idle = "" if running else _("Fine-tune is not running.")
         idle = _("Fine-tune is being stopped.") if self.progress.cancelling else idle
         enable(self.ui.tuneCancelButton, idle, _("Stop; the best model so far is kept."))
@@ -130,7 +138,8 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
         card = entry.card if entry else None
         if card and (reason := why_not_tunable(card)):
             return reason
-        if reason := models.reason(self.ui.modelCombo.currentIndex) or why_nothing_to_learn(cases):
+        listed = self.worklist.listed().seeds
+        if reason := models.reason(self.ui.modelCombo.currentIndex) or why_nothing_to_learn(cases, listed):
             return reason
         return why_no_channel(cases, card, self.parameters.inputVolume) if card else ""
 
@@ -159,8 +168,11 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
             return
         card, choices = entry.card, Choices(p.modelName, float(p.tuneBudget), p.tuneStrength, p.device, p.threads)
 
+        self.worklist.saveQuietly()
+        listed, opened = self.worklist.session.list, self.worklist.openName()
+
         def make(root: Path) -> FinetuneJob:
-            job = begin(self.cases(), card, choices, root)
+            job = begin(self.cases(), card, choices, root, listed, opened)
             self.after.show(None)
             return job
 

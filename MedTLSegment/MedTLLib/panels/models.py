@@ -45,7 +45,7 @@ class ModelPanel:
             wanted = combo.findData(self.parameters.modelName) if self.parameters else -1
             if wanted < 0:
                 fitting = [combo.itemData(i) for i in range(combo.count) if not self.reason(i)]
-                wanted = combo.findData(self.installed.first_choice(fitting))
+                wanted = combo.findData(self.installed.first_choice(fitting, facts))
             combo.currentIndex = wanted
             combo.blockSignals(blocked)
             self.onModel(combo.currentIndex)
@@ -136,5 +136,6 @@ def listedText(entry: ModelEntry, reason: str) -> str:
         return str(_("{name} (cannot be used)").format(name=entry.name))
     remarks = [entry.terms.name or _("terms not stated")]
     remarks += [_("imported")] if entry.card.imported else []
+    remarks += [_("experimental")] if entry.card.experimental else []
     remarks += [_("does not fit")] if reason else []
     return f"{entry.name} ({', '.join(remarks)})"

@@ -53,7 +53,7 @@ class ResultsPanel:
             except InputError as error:
                 warnings.append(str(error))
             card = card_of(finished.segmentation)
-            window = card.input.window if card else None
+            window = card.display_window if card else None
             views.show_result(finished.volume, finished.segmentation, centre, window, finished.written.segment_ids)
         if not warnings and centre is None:
             warnings.append(_("Nothing was found."))

@@ -6,9 +6,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from medtl.worklist.order import Pace
 from MedTLLib.jobs.finetune import Case
 from MedTLLib.mrml import scene
 from MedTLLib.seeds.marks import Mark
+from MedTLLib.worklist.tuning import ListedSeeds
 
 
 def plainTip(text: str) -> str:
@@ -56,6 +58,26 @@ def seedsText(cases: tuple[Case, ...]) -> str:
         text += " " + _("Not used, because edited since they were marked: {count}.").format(count=stale)
     # Without a fresh slice, the reason why Fine-tune is disabled contains these warnings.
     return " ".join((str(text), *dict.fromkeys(warning for case in cases if fresh for warning in case.warnings)))
+
+
+def paceText(pace: Pace) -> str:
+    """How far the work is, and about how long the rest takes: "18 of 60 done, about 25 min left."."""
+    text = _("{done} of {total} done").format(done=pace.done, total=pace.total)
+    if pace.minutes is not None and pace.done < pace.total:
+        text += _(", about {minutes} min left").format(minutes=max(1, round(pace.minutes)))
+    return f"{text}."
+
+
+def listedText(listed: ListedSeeds) -> str:
+    """What Fine-tune takes from a case list; empty for nothing."""
+    parts = []
+    if listed.seeds:
+        seeds = _("1 SEED") if listed.seeds == 1 else _("{count} SEEDs").format(count=listed.seeds)
+        parts.append(str(_("Other cases of the list add {seeds}.").format(seeds=seeds)))
+    if listed.guard:
+        text = _("Guard set, never learned from: {count} reviewed without SEEDs.")
+        parts.append(str(text.format(count=listed.guard)))
+    return " ".join(parts)
 
 
 def verdictText(name: str, parent: str, record: Mapping[str, Any]) -> str:

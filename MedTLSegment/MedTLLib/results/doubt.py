@@ -33,7 +33,8 @@ def affordable(volume: Any, card: ModelCard | None) -> bool:
 
 def percent_of(uncertainty: np.ndarray) -> np.ndarray:
     """An uncertainty of 0 to 1 in whole per cent, uint8: a quarter of its size."""
-    return np.rint(np.clip(uncertainty, 0, 1) * UNDECIDED).astype(np.uint8)
+    percent: np.ndarray = np.rint(np.clip(uncertainty, 0, 1) * UNDECIDED).astype(np.uint8)
+    return percent
 
 
 def put(percent: np.ndarray | None, geometry: Geometry, segmentation: Any, volume: Any, card: ModelCard | None) -> None:
@@ -63,7 +64,7 @@ def remove(segmentation: Any) -> None:
 
 def _colours() -> Any:
     values = np.arange(UNDECIDED + 1) / UNDECIDED
-    shades = [(*(float(part) / 255 for part in rgb), float(v >= CLEAR)) for v, rgb in zip(values, coloured(values))]
+    shades = [(r / 255, g / 255, b / 255, float(v >= CLEAR)) for v, (r, g, b) in zip(values, coloured(values).tolist())]
     return overlays.colours_of(COLOURS, shades)
 
 

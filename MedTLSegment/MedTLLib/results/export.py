@@ -1,7 +1,8 @@
 """A segmentation as a labelmap file on the volume's whole grid, read back and compared. No Qt.
 
-Labels have the values that the model's card states, whatever values Slicer gives its layers. One file holds one value
-a voxel: where segments overlap, a protected one (status Completed, or locked from MedTL) wins, then the earlier one.
+Labels have the values that the model's card states, whatever values Slicer gives its layers. Where segments overlap, a
+`.seg.nrrd` has layers and loses nothing. Other formats hold one value a voxel: there a protected segment (status
+Completed, or locked from MedTL) wins, then the earlier one.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from medtl.labels import candidates
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry, Labelmap, Segment
 
+from ..mrml.boxes import start_of
 from ..mrml.scene import check_segmentation, check_volume, geometry_of, image_of, placed, values_of
 from ..mrml.segments import mask_of
 from ..prediction.masks import protected_segments
@@ -35,10 +37,12 @@ FOLDER, SUFFIX = "MedTL/exportFolder", "MedTL/exportSuffix"  # the user's settin
 
 @dataclass(frozen=True)
 class Merged:
-    """A labelmap of all segments, and warnings about what it does not contain."""
+    """A labelmap of all segments, warnings about what it does not contain, and the number of voxels in which segments
+    overlap."""
 
     labelmap: Labelmap
     warnings: tuple[str, ...]
+    overlap: int = 0
 
 
 def export(segmentation: Any, volume: Any, path: Path, card: ModelCard | None = None, replace: bool = False) -> str:
@@ -51,9 +55,22 @@ def export(segmentation: Any, volume: Any, path: Path, card: ModelCard | None = 
     """
     _check_path(path, segmentation, replace)
     merged = merge(segmentation, volume, card)
-    warnings = write_whole(path, lambda part: _store(part, path, merged.labelmap))
+    warnings = save(merged.labelmap, path)
     saved = _("Saved at {path}, read back, identical.").format(path=path)
-    return " ".join((saved, *merged.warnings, *warnings))
+    overlap: tuple[str, ...] = ()
+    if merged.overlap and suffix_of(path) != ".seg.nrrd":
+        text = _("Segments overlap in {count} voxels; there a protected segment wins, else the earlier one.")
+        overlap = (text.format(count=merged.overlap),)
+    return " ".join((saved, *overlap, *merged.warnings, *warnings))
+
+
+def save(labelmap: Labelmap, path: Path) -> tuple[str, ...]:
+    """Warnings of saving the labelmap, in place of a file that is there: only when the new one is whole and was read
+    back.
+
+    Raises: InputError when it cannot be written, or what is read back is not what was written.
+    """
+    return write_whole(path, lambda part: _store(part, path, labelmap))
 
 
 def formats() -> tuple[str, ...]:
@@ -102,28 +119,25 @@ def merge(segmentation: Any, volume: Any, card: ModelCard | None = None) -> Merg
     check_segmentation(segmentation)
     check_volume(volume)
     geometry = geometry_of(volume)
-    segments = segmentation.GetSegmentation()
-    described = [_described(segment_id, segments.GetSegment(segment_id)) for segment_id in segments.GetSegmentIDs()]
+    described = described_segments(segmentation)
     if not described:
         raise InputError(f"Expected segments, found none in {segmentation.GetName()}. Segment the volume first.")
     numbered = with_values(described, card)
     array = np.zeros(geometry.shape, np.uint16)
-    overlap = 0
+    covered = [np.zeros((0, 2), np.int64)]
     warnings: list[str] = []
     protected = protected_segments(segmentation)
     for segment in sorted(numbered, key=lambda one: one.id not in protected):  # stable: then the earlier one
         mask, box = mask_of(segmentation, segment.id, geometry)
         part = array[box]
-        overlap += int(np.count_nonzero(part[mask]))
+        if (lost := mask & (part != 0)).any():
+            index = np.stack(np.nonzero(lost)) + np.array(start_of(box))[:, None]
+            places = np.ravel_multi_index(tuple(index), geometry.shape)
+            covered.append(np.column_stack([np.full_like(places, segment.value), places]))
         part[mask & (part == 0)] = segment.value
         warnings += _lost_by_export(segmentation, segment, mask, geometry)
-    if overlap:
-        warnings.append(
-            _("Segments overlap in {count} voxels; there a protected segment wins, else the earlier one.").format(
-                count=overlap
-            )
-        )
-    return Merged(Labelmap(array, geometry, tuple(numbered)), tuple(warnings))
+    below = np.vstack(covered)
+    return Merged(Labelmap(array, geometry, tuple(numbered), covered=below), tuple(warnings), below.shape[0])
 
 
 def with_values(segments: list[Segment], card: ModelCard | None) -> list[Segment]:
@@ -146,6 +160,12 @@ def with_values(segments: list[Segment], card: ModelCard | None) -> list[Segment
     if following > LARGEST_VALUE:
         raise InputError(f"Expected label values up to {LARGEST_VALUE}, found {following}. Export fewer segments.")
     return numbered
+
+
+def described_segments(segmentation: Any) -> list[Segment]:
+    """The segments with names, colours and tags as they are saved, in their order; all have the value 1."""
+    segments = segmentation.GetSegmentation()
+    return [_described(segment_id, segments.GetSegment(segment_id)) for segment_id in segments.GetSegmentIDs()]
 
 
 def _described(segment_id: str, segment: Any) -> Segment:
@@ -189,8 +209,14 @@ def _store(part: Path, path: Path, labelmap: Labelmap) -> tuple[str, ...]:
     """Write the file, read it back and compare; the warnings of writing."""
     warnings = store_labelmap(part, labelmap)
     again = read_labelmap(part)
-    names = suffix_of(path) != ".seg.nrrd" or _same_segments(again.segments, labelmap.segments)
-    if not (names and np.array_equal(again.array, labelmap.array) and again.geometry.close_to(labelmap.geometry)):
+    named = suffix_of(path) == ".seg.nrrd"
+    names = not named or _same_segments(again.segments, labelmap.segments)
+    if named and len(labelmap.covered):  # the order of segments decides which of them the array shows
+        values = [segment.value for segment in labelmap.segments]
+        same = all(np.array_equal(again.mask(value), labelmap.mask(value)) for value in values)
+    else:
+        same = np.array_equal(again.array, labelmap.array)
+    if not (names and same and again.geometry.close_to(labelmap.geometry)):
         raise InputError(f"What was read back from {path} is not what was written. Save it to another disk.")
     return warnings
 

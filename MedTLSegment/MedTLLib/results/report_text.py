@@ -69,7 +69,7 @@ def sides_of(study: Study) -> dict[tuple[str, str], str]:
     except InputError:
         return {}
     plane = middle_plane(Volume(values_of(study.volume.GetImageData()), geometry))
-    sides = {}
+    sides: dict[tuple[str, str], str] = {}
     for segment_id in study.segmentation.GetSegmentation().GetSegmentIDs() if plane is not None else ():
         mask, box = mask_of(study.segmentation, segment_id, geometry)
         affine = geometry.affine

@@ -70,9 +70,19 @@ def read(segmentation: Any, card: ModelCard) -> tuple[tuple[Record, ...], str]:
 
     Raises: InputError when a newer MedTL wrote it: it must not be replaced.
     """
+    ids = own_ids(segmentation, card)
+    tags = [tag_of(segmentation.GetSegmentation().GetSegment(segment_id), TAG) for segment_id in ids]
+    return parse(tags, segmentation.GetName() if tags else "")
+
+
+def parse(tags: Iterable[str], name: str) -> tuple[tuple[Record, ...], str]:
+    """What the first readable of the tags lists, and a warning where there are only damaged ones; `name` is that of
+    their segmentation.
+
+    Raises: InputError as `read` does.
+    """
     warning = ""
-    for segment_id in own_ids(segmentation, card):
-        text = tag_of(segmentation.GetSegmentation().GetSegment(segment_id), TAG)
+    for text in tags:
         if not text:
             continue
         try:
@@ -81,16 +91,14 @@ def read(segmentation: Any, card: ModelCard) -> tuple[tuple[Record, ...], str]:
                 raise InputError(
                     _(
                         "A newer version of MedTL wrote the SEED marks of {name}. Update MedTL to use or change them."
-                    ).format(name=segmentation.GetName())
+                    ).format(name=name)
                 )
             listed: TagContent = decode(TagContent, content, TAG)
         except (ValueError, RecursionError, ModelError):
             listed = TagContent(0, ())
         if listed.schema == SCHEMA and all(_is_sound(record) for record in listed.marks):
             return listed.marks, ""
-        warning = _("The SEED marks of {name} are damaged and are not used. Mark the slices again.").format(
-            name=segmentation.GetName()
-        )
+        warning = _("The SEED marks of {name} are damaged and are not used. Mark the slices again.").format(name=name)
     return (), warning
 
 

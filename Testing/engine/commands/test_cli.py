@@ -345,7 +345,7 @@ def evaluation(engine, monkeypatch):
         "errors": [],
     }
 
-    def evaluate(model, cases, options, progress, binary=False, failed=None, reader=None):
+    def evaluate(model, cases, options, progress, binary=False, failed=None, reader=None, partial=False):
         if cases.name == "partly.csv":
             failed("torn", InputError("Expected a volume."))
             return {**answer, "errors": [{"case": "torn", "message": "Expected a volume."}]}

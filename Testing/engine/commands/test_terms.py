@@ -8,7 +8,7 @@ from medtl.commands import cli, demo
 from medtl.model.store import find_model
 from medtl.phantom import write
 
-LINE = "medtl: glioma-flair 1.1.0: CC BY-NC-SA 4.0: NON-COMMERCIAL USE ONLY. Read "
+LINE = "medtl: glioma-flair 2.0.0: CC BY-NC-SA 4.0: NON-COMMERCIAL USE ONLY. Read "
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_segment_prints_one_line_each_time_until_the_terms_are_accepted(head, tm
         assert lines[0].endswith("--accept-licence accepts the terms.")
     status, _, lines = run(capsys, *words, "--accept-licence")
     assert status == 0
-    assert "accepted: glioma-flair 1.1.0" in lines[0]
+    assert "accepted: glioma-flair 2.0.0" in lines[0]
     (receipt,) = (tmp_path / "home" / "accepted-terms").iterdir()
     assert lines[0].endswith(str(receipt))
     assert receipt.read_text().endswith((find_model("glioma-flair") / "LICENSE").read_text())

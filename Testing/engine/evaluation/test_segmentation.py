@@ -5,13 +5,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_series import series, write_slice
 
 from medtl.errors import Cancelled, InputError
 from medtl.evaluation import metrics, segmentation
+from medtl.io.read import read_volume
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.card import InputSpec
 from medtl.typed_json import encode
 from medtl.volume import Geometry, Labelmap, Segment, to_sitk
+from medtl.worklist.case_list import make_list, open_list
+from medtl.worklist.find import find_cases
 
 GEOMETRY = Geometry((10, 9, 5), (0.8, 0.8, 4.0), (3.0, -7.0, 11.0))
 
@@ -157,6 +161,21 @@ def test_several_labels_have_a_figure_each_and_a_case_their_mean(tmp_path):
     assert found["dice"]["mean"] == found["cases"][0]["dice"] == pytest.approx((core + oedema) / 2)
     assert found["pooled"]["dice"]["mean"] == pytest.approx((core + oedema) / 2)
     assert found["sites"] == {}
+
+
+def test_a_label_that_was_not_drawn_in_a_case_does_not_count_there(tmp_path):
+    both, core = np.zeros(GEOMETRY.shape, int), np.zeros(GEOMETRY.shape, int)
+    both[1, 2:4], both[3, 2:6], core[1, 2:5] = 1, 2, 1
+    image = 100 * both
+    listed = cases_of(tmp_path, [(image, both, "p", "A"), (image, core, "q", "A")])
+    whole = evaluate(TWO, listed, Options(), segment=thresholds)
+    partial = evaluate(TWO, listed, Options(), segment=thresholds, partial=True)
+    assert [case["labels"]["oedema"]["dice"] for case in whole["cases"]] == [1.0, 0.0]
+    assert [case["labels"]["oedema"]["dice"] for case in partial["cases"]] == [1.0, None]
+    assert (partial["labels"]["oedema"]["mean"], partial["labels"]["oedema"]["n"]) == (1.0, 1)
+    assert (partial["labels"]["core"]["mean"], partial["labels"]["core"]["n"]) == (pytest.approx(0.9), 2)
+    assert partial["cases"][1]["dice"] == pytest.approx(0.8)
+    assert partial["pooled"]["dice"]["mean"] > whole["pooled"]["dice"]["mean"]
 
 
 def test_cases_without_lesion_leave_no_nan(tmp_path):
@@ -349,3 +368,36 @@ def test_a_model_of_several_channels_gets_them_in_its_order_and_is_compared_on_t
     found = evaluate(model, tmp_path / "cases.csv", Options(), segment=brightest)
     alone = evaluate(ONE, cases_of(tmp_path, [(image, label, "p", "A")]), Options(), segment=thresholds)
     assert (found["n"], found["errors"], found["dice"]) == (1, [], alone["dice"])
+
+
+def test_the_reviewed_cases_of_a_list_are_a_test_set(tmp_path):
+    for number in range(3):
+        image, label = random_pair(number)
+        write_image(tmp_path / f"c{number}.nrrd", image.astype(np.int16), GEOMETRY)
+        write_labelmap(tmp_path / f"c{number}.seg.nrrd", Labelmap(label.astype(np.uint8), GEOMETRY))
+    listed = open_list(make_list(tmp_path, find_cases(tmp_path), "beside", tmp_path))
+    listed.change(replace(listed.cases["c0"], state="reviewed"))
+    listed.change(replace(listed.cases["c1"], state="reviewed", seeds=2))
+    listed.close()
+    (case,) = evaluate(ONE, tmp_path, Options(), segment=thresholds)["cases"]
+    image, label = random_pair(0)
+    assert (case["case"], case["dice"]) == ("c0", pytest.approx(metrics.dice(label, image >= 100)))
+
+
+def test_a_dicom_series_of_a_list_is_read_by_its_uid(tmp_path):
+    folder = tmp_path / "patient"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    arrays = {uid: rng.integers(0, 255, (4, 6, 7)).astype(np.int16) for uid in ("1.1", "1.2")}
+    for uid, array in arrays.items():
+        for k, item in enumerate(series(4, uid=uid, description=uid)):
+            write_slice(folder / f"{uid}-{k}.dcm", replace(item, array=array[k]))
+    listed = open_list(make_list(tmp_path, find_cases(tmp_path), "beside", tmp_path))
+    for case in tuple(listed.cases.values()):
+        geometry = read_volume(folder, series=case.series).geometry
+        labels = (arrays[case.series] >= 100).astype(np.uint8)
+        write_labelmap(listed.result(case), Labelmap(labels, geometry))
+        listed.change(replace(case, state="reviewed"))
+    listed.close()
+    record = evaluate(ONE, tmp_path, Options(), segment=thresholds)
+    assert [(case["case"], case["dice"]) for case in record["cases"]] == [("patient_1_1", 1.0), ("patient_1_2", 1.0)]

@@ -43,6 +43,8 @@ from medtl.progress import Progress, no_progress
 from medtl.segmentation import segment_of
 from medtl.typed_json import encode
 from medtl.volume import voxels_sha256
+from medtl.worklist.case_list import make_list, open_list
+from medtl.worklist.find import find_cases
 
 SLICES = (3, 4, 5, 6, 7)
 
@@ -197,6 +199,18 @@ def test_accepted_cases_are_the_guard_set_when_they_are_given(model, case_files,
     listed = tmp_path / "guard.csv"
     listed.write_text(f"image,label\n{case_files.image},{case_files.label}\n")
     record = tuned(model, case_files, tmp_path / "new", guard=listed)
+    assert record.outcome.change.guard.kind == "cases"
+    assert record.outcome.change.guard.n == 1
+
+
+def test_the_reviewed_cases_of_a_list_are_the_guard_set(model, case_files, tmp_path):
+    (tmp_path / "list").mkdir()
+    shutil.copy(case_files.image, tmp_path / "list" / "a.nrrd")
+    shutil.copy(case_files.label, tmp_path / "list" / "a.seg.nrrd")
+    listed = open_list(make_list(tmp_path / "list", find_cases(tmp_path / "list"), "beside"))
+    listed.change(replace(listed.cases["a"], state="reviewed"))
+    listed.close()
+    record = tuned(model, case_files, tmp_path / "new", guard=tmp_path / "list")
     assert record.outcome.change.guard.kind == "cases"
     assert record.outcome.change.guard.n == 1
 

@@ -247,3 +247,22 @@ def test_a_labelmap_on_a_real_oblique_head_overlays_it_in_a_second_reader(shared
         here, there = (image.TransformIndexToPhysicalPoint(corner) for image in (labels, truth))
         np.testing.assert_allclose(here, there, atol=1e-6)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(labels), sitk.GetArrayFromImage(truth) > 500)
+
+
+def test_segments_that_overlap_are_written_in_layers_and_lose_nothing(tmp_path):
+    first, second, third = (np.zeros((4, 5, 6), bool) for _ in range(3))
+    first[:3], second[1:, 2:], third[0, 0, 0] = True, True, True
+    array = np.where(first, 1, 0).astype(np.uint16)
+    array[second & ~first] = 300
+    array[third & ~first] = 3
+    covered = [(300, place) for place in np.flatnonzero(second & first)] + [(3, 0)]
+    segments = tuple(Segment(value, f"s{value}", f"s{value}") for value in (1, 300, 3))
+    labelmap = Labelmap(array, Geometry((6, 5, 4), (1.0, 2.0, 3.0)), segments, covered=np.array(covered))
+    write_labelmap(tmp_path / "a.seg.nrrd", labelmap)
+    again = read_labelmap(tmp_path / "a.seg.nrrd")
+    for segment, mask in zip(segments, (first, second, third)):
+        np.testing.assert_array_equal(again.mask(segment.value), mask)
+    assert [segment.id for segment in again.segments] == ["s1", "s300", "s3"]
+    assert again.geometry.close_to(labelmap.geometry, 1e-9)
+    write_labelmap(tmp_path / "a.nrrd", labelmap)
+    np.testing.assert_array_equal(read_labelmap(tmp_path / "a.nrrd").array, array)

@@ -17,7 +17,9 @@ from medtl.model.card import (
     Label,
     ModelCard,
     NetworkSpec,
+    Normalisation,
     Parent,
+    WindowSpec,
     load_card,
 )
 from medtl.typed_json import decode, encode
@@ -377,3 +379,30 @@ def test_a_card_cannot_be_changed_by_accident(rich, tmp_path):
 def test_a_number_too_large_is_refused_and_not_a_crash():
     with pytest.raises(ModelError, match="expected float"):
         decode(float, 10**400, "here")
+
+
+@pytest.mark.parametrize(
+    ("training", "experimental"),
+    [
+        ({}, False),
+        ({"split": {"train": {f"case {n}": "00" for n in range(29)}}}, True),
+        ({"split": {"train": {f"case {n}": "00" for n in range(30)}}}, False),
+        ({"split": {"train": {f"case {n}": "00" for n in range(60)}, "patients": 12}}, True),
+        ({"split": {"train": {f"case {n}": "00" for n in range(60)}, "patients": 30}}, False),
+        ({"split": "by patient"}, False),
+        ({"split": {"train": {}, "patients": "many"}}, False),
+    ],
+)
+def test_a_model_that_learned_from_few_patients_is_experimental(training, experimental):
+    assert replace(a_card(), training=training).experimental is experimental
+
+
+def test_a_model_shows_its_images_as_it_sees_them():
+    hu = Normalisation("fixed", limits=(-150.0, 250.0), shift=50.0, scale=100.0)
+    spec = WindowSpec((8, 8, 8), (1.0, 1.0, 1.0), (hu,))
+    assert replace(a_card(), windows=spec).display_window == (-150.0, 250.0)
+    for other in (Normalisation(), Normalisation("fixed"), Normalisation("zscore", limits=(0.0, 9.0))):
+        assert replace(a_card(), windows=replace(spec, normalisation=(other,))).display_window is None
+    assert a_card().display_window is None
+    window = InputSpec(channels=("CT",), scaling="window", window=(0.0, 200.0))
+    assert replace(a_card(), input=window).display_window == (0.0, 200.0)

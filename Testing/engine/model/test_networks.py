@@ -222,6 +222,14 @@ def test_features_are_maps_of_the_image_finest_first(name):
         assert network.multiple % step == 0
 
 
+def test_a_unet_has_the_decoder_that_is_asked_for():
+    arguments = {"encoder": SMALL, "channels": 1, "labels": 1}
+    whole, half = (build("unet2d", arguments | more) for more in ({}, {"decoder": [128, 64, 32, 16, 8]}))
+    weights = [sum(p.numel() for p in each.unet.decoder.parameters()) for each in (whole, half)]
+    assert weights[1] < 0.5 * weights[0]
+    assert half.eval()(torch.zeros(1, 1, 64, 64)).shape == (1, 2, 64, 64)
+
+
 @pytest.mark.parametrize("name", [name for name in TINY if name != "unet2d"])
 def test_a_feature_s_place_is_that_of_the_image(name):
     """A spot in the image shows in each feature at that spot most of all: rows are not columns, nothing is turned."""

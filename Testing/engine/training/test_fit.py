@@ -195,6 +195,21 @@ def test_an_epoch_shows_all_lesions_and_as_many_other_slices_drawn_anew_but_no_a
     assert others[0] != others[1]
 
 
+def test_a_case_of_many_slices_shows_so_many_of_them_drawn_anew(tmp_path, monkeypatch):
+    shown = []
+
+    def record(cases, order, spec, options, epoch):
+        shown.append(sorted(int(k) for c, k in order if cases[c].label[k].any()))
+        return iter(())
+
+    monkeypatch.setattr("medtl.training.fit.batches", record)
+    monkeypatch.setattr("medtl.training.fit.train_epoch", lambda state, data, *rest: float(len(list(data))))
+    options = Fit(epochs=12, batch=3, window=(64, 64), per_case=2)
+    fit(start(network(), options), [case(0, slices=9)], SPEC, options, tmp_path)
+    assert {len(slices) for slices in shown} == {2}
+    assert {k for slices in shown for k in slices} == set(range(1, 8))
+
+
 def test_cases_without_a_lesion_are_refused(tmp_path):
     healthy = [CachedCase(**{**vars(c), "label": np.zeros_like(c.label)}) for c in CASES]
     with pytest.raises(InputError, match="slices with a label"):

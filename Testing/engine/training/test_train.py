@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -256,6 +257,7 @@ def fake_figures(card_figures, dice=0.87):
             "unit": unit,
             "by_volume": {n: value(4.25 if n == "hd95" else dice) for n in card_figures.FIGURES},
             "pooled": {n: value(0.9) for n in card_figures.POOLED},
+            "labels": {},
             "dice_of_cases": [0.41, 0.9],
         }
 
@@ -263,18 +265,16 @@ def fake_figures(card_figures, dice=0.87):
     return {
         "flip": False,
         "binary": True,
-        "test": of(15, "px"),
-        "outside": of(12, "mm"),
-        "outside_known_patients": of(10, "mm"),
+        "sets": {"held out": of(15, "px"), "another site": of(12, "mm"), "one": of(1, "mm")},
         "speed": {"processor": "Some, 2 cores", "volumes": {"24 × 256 × 256": volume}},
     }
 
 
 def test_figures_are_a_table_with_intervals_units_and_speed(card_figures):
-    text = card_figures.markdown(fake_figures(card_figures))
+    text = card_figures.markdown(fake_figures(card_figures), tiny_recipe().card)
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert [len(row) for row in rows] == [4] * 17 + [3] * 3
-    assert "15 patients held out" in rows[0][1]
+    assert rows[0][1:] == ["held out: 15 patients", "another site: 12 patients", "one: 1 patient |"]
     assert "**0.870** (0.820–0.920)" in rows[2][1]
     assert "| Dice, lowest | 0.410 | 0.410 | 0.410 |" in text
     assert "| 4.2 (4.2–4.3) pixels | 4.2 (4.2–4.3) mm |" in text
@@ -283,8 +283,18 @@ def test_figures_are_a_table_with_intervals_units_and_speed(card_figures):
 
 def test_a_figure_that_cannot_be_had_is_a_dash(card_figures):
     figures = fake_figures(card_figures)
-    figures["test"]["by_volume"]["hd95"] = {"mean": None, "ci95": None, "median": None, "n": 0}
-    assert "| Hausdorff distance, 95 % | – pixels |" in card_figures.markdown(figures)
+    figures["sets"]["held out"]["by_volume"]["hd95"] = {"mean": None, "ci95": None, "median": None, "n": 0}
+    assert "| Hausdorff distance, 95 % | – pixels |" in card_figures.markdown(figures, tiny_recipe().card)
+
+
+def test_each_of_several_labels_has_a_row_with_the_cases_that_show_it(card_figures):
+    figures = fake_figures(card_figures)
+    for one in figures["sets"].values():
+        one["labels"] = {"left": one["by_volume"]["dice"], "right": one["by_volume"]["dice"]}
+    labels = (Label(1, "left", "Left lobe"), Label(2, "right", "Right lobe"))
+    text = card_figures.markdown(figures, replace(tiny_recipe().card, labels=labels))
+    assert "| Dice, Left lobe | 0.870 (0.820–0.920), n = 3 |" in text
+    assert "| Dice, Right lobe |" in text
 
 
 def test_figures_go_between_the_markers_and_into_a_card_that_still_loads(card_figures, bundle):
@@ -293,12 +303,12 @@ def test_figures_go_between_the_markers_and_into_a_card_that_still_loads(card_fi
     other.write_text("Über uns\n<!-- figures -->\nold\n<!-- /figures -->\nmore\n", encoding="utf-8")
     for dice in (0.11, 0.87):  # the second time replaces the first
         figures = fake_figures(card_figures, dice)
-        card_figures.write_figures(bundle, figures, card_figures.markdown(figures), [other])
+        card_figures.write_figures(bundle, figures, card_figures.markdown(figures, tiny_recipe().card), [other])
     after = load_card(bundle)
-    assert after.training["figures"]["test"]["by_volume"]["dice"]["mean"] == 0.87
+    assert after.training["figures"]["sets"]["held out"]["by_volume"]["dice"]["mean"] == 0.87
     assert {**after.training, "figures": None} == {**before.training, "figures": None}
     assert (after.name, after.sha256, after.gate) == (before.name, before.sha256, before.gate)
-    table = card_figures.markdown(figures)
+    table = card_figures.markdown(figures, tiny_recipe().card)
     wanted = README.replace("<!-- figures -->\n", f"<!-- figures -->\n{table}\n")
     assert (bundle / "docs" / "README.md").read_text(encoding="utf-8") == wanted
     assert other.read_text(encoding="utf-8") == f"Über uns\n<!-- figures -->\n{table}\n<!-- /figures -->\nmore\n"
@@ -332,10 +342,10 @@ def test_only_the_images_that_were_held_out_are_the_test_set(card_figures, bundl
 def test_what_was_trained_on_is_no_outside_test(card_figures, bundle, cases):
     card, listed = load_card(bundle), read_cases(cases)
     with pytest.raises(InputError, match="not trained on"):
-        card_figures.outside_cases(card, listed)
+        card_figures.other_cases(card, listed, [])
     away = [case for case in listed if case.case in card.training["split"]["test"]]
     maybe = type(away[0])("Brats18_TCIA10_628_1", away[0].image, away[0].label, "x")
-    assert card_figures.outside_cases(card, [*away, maybe]) == away
+    assert card_figures.other_cases(card, [*away, maybe], ["*TCIA10*"]) == away
 
 
 def test_the_whole_command_measures_and_writes(card_figures, bundle, cases, tmp_path, capsys):
@@ -346,9 +356,10 @@ def test_the_whole_command_measures_and_writes(card_figures, bundle, cases, tmp_
         write_labelmap(tmp_path / f"o{seed}-label.nrrd", made.labelmap)
         lines.append(f"o{seed}.nrrd,o{seed}-label.nrrd,{patient},X")
     (tmp_path / "outside.csv").write_text("\n".join(lines))
-    arguments = ["--model", str(bundle), "--test", str(cases), "--outside", str(tmp_path / "outside.csv"), "--write"]
+    further = ["--set", f"another site={tmp_path / 'outside.csv'}", "--exclude", "o12"]
+    arguments = ["--model", str(bundle), "--test", str(cases), *further, "--write"]
     assert card_figures.main(arguments) == 0
     figures = load_card(bundle).training["figures"]
-    assert [figures[name]["n"] for name in ("test", "outside", "outside_known_patients")] == [2, 2, 1]
-    assert capsys.readouterr().out.strip() == card_figures.markdown(figures)
+    assert {name: one["n"] for name, one in figures["sets"].items()} == {"held out": 2, "another site": 1}
+    assert capsys.readouterr().out.strip() == card_figures.markdown(figures, load_card(bundle))
     assert card_figures.main([*arguments[:-1], "--speed", str(tmp_path / "none.json")]) == 1

@@ -162,6 +162,16 @@ def test_beyond_the_image_lies_the_card_s_filling():
     assert not label.any()
 
 
+@pytest.mark.parametrize(("overhang", "most"), [(0.0, 0.0), (0.5, 1 - 0.75**3)])
+def test_a_window_reaches_beyond_the_image_as_far_as_it_may(overhang, most):
+    spec, random = replace(SPEC, fill=-5.0), np.random.default_rng(0)
+    options = WindowFit(foreground=0.0, augmentation=replace(STILL, overhang=overhang))
+    drawn = [draw_window(flat(1.0, (24, 24, 24)), spec, options, random)[0] for _ in range(300)]
+    outside = [float((image < 0).float().mean()) for image in drawn]
+    assert max(outside) <= most + 0.05
+    assert (max(outside) > 0.3) == (overhang > 0)
+
+
 def test_a_whole_scan_is_drawn_more_often_than_a_slice_and_does_not_drown_the_slices():
     def flat(value: float, slices: int) -> WindowedCase:
         shape = (slices, 8, 8)

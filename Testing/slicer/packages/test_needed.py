@@ -160,5 +160,16 @@ def test_pip_gets_the_tested_versions_of_what_is_new_and_leaves_the_rest_as_it_i
 
 def test_the_list_of_packages_is_that_of_the_engine_without_torch_and_what_slicer_brings() -> None:
     here = [str(each) for each in slicer.packaging.load_requirements(REQUIREMENTS)]
-    brought = ("torch", "torchvision", "numpy", "monai", "scipy", "SimpleITK", "pydicom", "pillow", "packaging")
+    brought = (
+        "torch",
+        "jinja2",
+        "torchvision",
+        "numpy",
+        "monai",
+        "scipy",
+        "SimpleITK",
+        "pydicom",
+        "pillow",
+        "packaging",
+    )
     assert here == sorted(str(each) for each in dependencies() if each.name not in brought)

@@ -146,8 +146,9 @@ def test_a_volume_of_another_sequence_or_modality_gets_a_remark_and_a_volume_cho
 def test_a_channel_of_another_modality_is_not_found_and_gets_a_remark_where_it_is_chosen(user):
     install(a_card(("CT", "PET"), name="tumours", gate=Gate(modality="CT")))
     user.widget.segment.readModels()
-    _ct, pet = add("ct", "pet")
+    ct, pet = add("ct", "pet")
     items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    items.SetItemAttribute(items.GetItemByDataNode(ct), "DICOM.Modality", "CT")
     items.SetItemAttribute(items.GetItemByDataNode(pet), "DICOM.Modality", "PT")
     choose(user, "tumours")
     assert chosen(user) == ["ct", ""]

@@ -11,7 +11,7 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import LESION, User, paint, tip, voxels
+from panel_user import EDITOR_KEYS, LESION, User, paint, tip, voxels
 
 from medtl.phantom import head
 from MedTLLib import samples
@@ -23,8 +23,6 @@ TRUTH = CASE.labelmap.array > 0
 USED = np.flatnonzero(TRUTH.any((1, 2)))
 FIRST, LAST = int(USED[0]), int(USED[-1])
 PROPOSED = [FIRST + (2 * part + 1) * len(USED) // 10 for part in range(5)]  # the middle of each fifth
-# qMRMLSegmentEditorWidget.cxx: the keys of the Segment Editor, with and without Shift.
-EDITOR_KEYS = {*"0123456789", "Esc", "Space", *"ZYQWI", *"/*,.<>"} | {f"Shift+{n}" for n in range(10)}
 
 
 class Annotator(User):

@@ -76,7 +76,7 @@ def test_the_page_shows_the_terms_in_full_and_asks_once(user):
     user.segment()
     assert len(user.worker.requests) == 2
     (page,) = shown
-    assert "glioma-flair 1.1.0" in page
+    assert "glioma-flair 2.0.0" in page
     assert "CC BY-NC-SA 4.0: NON-COMMERCIAL USE ONLY" in page
     assert page.endswith((find_model(MODEL) / "LICENSE").read_text(encoding="utf-8"))
     assert len(list(receipts().iterdir())) == 1
@@ -91,11 +91,11 @@ def test_a_new_version_of_the_model_asks_anew_and_a_tuned_one_does_not(user):
     user.segment()
     path = folder / "configs" / "metadata.json"
     metadata = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(metadata | {"version": "2.0.0"}), encoding="utf-8")
+    path.write_text(json.dumps(metadata | {"version": "9.0.0"}), encoding="utf-8")
     user.widget.segment.readModels()
     shown = answer(False)
     user.ui.segmentButton.click()
-    assert f"{TUNED} 2.0.0" in shown[0]
+    assert f"{TUNED} 9.0.0" in shown[0]
     assert len(user.worker.requests) == 2
 
 
@@ -162,7 +162,7 @@ def test_a_script_is_not_asked_but_told_in_the_log(user, caplog):
     with caplog.at_level(logging.WARNING):
         terms.remind(MODEL)
         terms.remind("no such model")
-    assert caplog.messages == [record for record in caplog.messages if "glioma-flair 1.1.0: CC BY-NC-SA 4.0" in record]
+    assert caplog.messages == [record for record in caplog.messages if "glioma-flair 2.0.0: CC BY-NC-SA 4.0" in record]
     assert len(caplog.messages) == 1
     answer(True)
     user.segment()

@@ -311,3 +311,20 @@ def test_dicom_export_finds_every_predicted_segment_with_a_labelmap_and_a_displa
     for number in range(2):
         representation = segmentation.GetSegmentation().GetNthSegment(number).GetRepresentation("Binary labelmap")
         assert representation.GetPointData().GetArray("ImageScalars").GetValueRange() != (0, 0)
+
+
+def test_where_segments_overlap_a_segmentation_file_loses_nothing_for_slicer_and_for_medtl(
+    segmentation, volume, labels, tmp_path
+):
+    mine = add_hand_made(segmentation, volume, np.s_[2:8, 3:9, 4:6])
+    text = export(segmentation, volume, tmp_path / "x.seg.nrrd", CARD)
+    assert "Segments overlap" not in text
+    again = read_labelmap(tmp_path / "x.seg.nrrd")
+    expected = {"mine": mine, "model.tumour": labels.array == 4, "model.oedema": labels.array == 9}
+    assert (mine & (labels.array > 0)).any()
+    for segment in again.segments:
+        np.testing.assert_array_equal(again.mask(segment.value), expected[segment.id])
+    loaded = slicer.util.loadSegmentation(str(tmp_path / "x.seg.nrrd"))
+    for segment_id, mask in expected.items():
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(loaded, segment_id, volume) > 0
+        np.testing.assert_array_equal(found, mask)

@@ -2,7 +2,17 @@
 
 from ...errors import InputError
 from ..recipe import Recipe
-from . import brain_tumour_4class, glioma_flair, head_neck_ct, liver_ct, renal_malignancy, sarcoma_mr, tumour_t1c
+from . import (
+    brain_tumour_4class,
+    glioma_flair,
+    head_neck_ct,
+    kidney_tumour_ct,
+    liver_ct,
+    renal_malignancy,
+    sarcoma_ct,
+    sarcoma_mr,
+    tumour_t1c,
+)
 
 RECIPES: dict[str, Recipe] = {
     recipe.card.name: recipe
@@ -12,8 +22,10 @@ RECIPES: dict[str, Recipe] = {
         brain_tumour_4class.RECIPE,
         renal_malignancy.RECIPE,
         sarcoma_mr.RECIPE,
+        sarcoma_ct.RECIPE,
         liver_ct.RECIPE,
         head_neck_ct.RECIPE,
+        kidney_tumour_ct.RECIPE,
     )
 }
 

@@ -15,13 +15,17 @@ TUMOUR = (
 
 CARD = ModelCard(
     name="glioma-flair",
-    version="1.1.0",
+    version="2.0.0",
     description="FLAIR abnormality of gliomas, slice by slice with neighbours; research use, not for diagnosis.",
     task="segmentation",
     labels=(Label(1, "lesion", "Glioma (FLAIR abnormality)", (0.95, 0.25, 0.2), TUMOUR),),
     networks=(
         NetworkSpec(
-            "unet2d", MappingProxyType({"encoder": "tf_efficientnet_lite0", "channels": 3, "labels": 1}), "unet2d."
+            "unet2d",
+            MappingProxyType(
+                {"encoder": "tf_efficientnet_lite0", "channels": 3, "labels": 1, "decoder": [128, 64, 32, 16, 8]}
+            ),
+            "unet2d.",
         ),
     ),
     input=InputSpec(
@@ -50,7 +54,7 @@ CARD = ModelCard(
 # `Testing/benchmarks/recipe_choice.py` compares variants of this recipe with one site held out.
 RECIPE = SegmentationRecipe(
     card=CARD,
-    fit=Fit(),
+    fit=Fit(epochs=20, per_case=12),
     encoder_weights="imagenet",
     test_share=15 / 90,
     seed=0,
@@ -61,10 +65,11 @@ RECIPE = SegmentationRecipe(
     facts={
         "authors": "The MedTL authors",
         "copyright": "CC BY-NC-SA 4.0, see LICENSE",
-        "data_source": "TCGA-LGG, The Cancer Imaging Archive; masks of Buda et al. 2019",
+        "data_source": "TCGA-LGG, The Cancer Imaging Archive, masks of Buda et al. 2019; BraTS",
         "intended_use": "Research on glioma segmentation. Not for diagnosis.",
         "references": [
             "Buda, Saha, Mazurowski. Comput. Biol. Med. 109 (2019)",
+            "Menze et al. 2015, Bakas et al. 2017: BraTS",
             "Pourmahboubi et al. 2025: VGG19 U-Net with fixed weights on FLAIR glioma",
         ],
     },

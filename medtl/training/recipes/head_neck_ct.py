@@ -47,7 +47,7 @@ CARD = ModelCard(
     sha256="",
     decision="argmax",
     cleanup=Cleanup(min_share=0.2),
-    gate=Gate(modality="CT"),
+    gate=Gate(modality="CT", extent_mm=(220.0, 650.0)),
 )
 
 RECIPE = WindowRecipe(

@@ -39,7 +39,7 @@ CARD = ModelCard(
     sha256="",
     decision="argmax",
     cleanup=Cleanup(min_share=1.0),
-    gate=Gate(modality="CT"),
+    gate=Gate(modality="CT", extent_mm=(250.0, 600.0)),
 )
 
 RECIPE = WindowRecipe(

@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 from ...model.card import Cleanup, Gate, InputSpec, Label, ModelCard, NetworkSpec, Normalisation, WindowSpec
 from ..recipe import text_of
-from ..windows import WindowFit, WindowRecipe
+from ..windows import WindowAugmentation, WindowFit, WindowRecipe
 
 SARCOMA = (
     "Segmentation category and type - 3D Slicer General Anatomy list"
@@ -12,11 +12,17 @@ SARCOMA = (
     "~Anatomic codes - DICOM master list~SCT^87784001^Soft tissue~^^"
 )
 
+FIT = WindowFit(
+    epochs=50,
+    windows=200,
+    deep=True,
+    augmentation=WindowAugmentation(rotation=25.0, zoom=0.3, contrast=0.4, noise=0.2, p_coarse=0.3, overhang=0.5),
+)
 # Slices are 3.27 mm thick, so the first level keeps their number.
 ARGUMENTS = {
     "channels": 1,
     "outputs": 2,
-    "features": [12, 24, 48, 96],
+    "features": [16, 32, 64, 128],
     "kernels": [[1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]],
     "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2]],
     "blocks": [2, 2, 2, 2],
@@ -32,8 +38,8 @@ CARD = ModelCard(
     networks=(NetworkSpec("plainunet", MappingProxyType(ARGUMENTS), "unet3d."),),
     input=InputSpec(channels=("T1",), plane="axial"),
     windows=WindowSpec(
-        patch=(24, 80, 80),
-        spacing=(3.27, 1.5, 1.5),
+        patch=(32, 48, 48),
+        spacing=(3.27, 4.0, 4.0),
         normalisation=(Normalisation("zscore", masked=True),),
         orientation="LPS",
         mirror=(0, 1, 2),
@@ -48,12 +54,13 @@ CARD = ModelCard(
         modality="MR",
         sequence=("*t1*",),
         not_sequence=("t2*", "*flair*", "*stir*", "*tirm*", "dwi", "*diff*", "adc", "swi", "pd", "ct", "tof", "*perf*"),
+        extent_mm=(70.0, 600.0),
     ),
 )
 
 RECIPE = WindowRecipe(
     card=CARD,
-    fit=WindowFit(epochs=50, windows=200),
+    fit=FIT,
     test_share=0.25,
     seed=0,
     folds=5,

@@ -1,0 +1,413 @@
+"""Cases: one key saves the case that is open, opens the next and segments it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from medtl.errors import InputError
+from medtl.worklist.case import REJECTED, ListedCase
+from medtl.worklist.order import next_case, pace_of
+from MedTLLib.jobs import terms
+from MedTLLib.jobs.ahead import Ahead
+from MedTLLib.jobs.case_model import CaseModel
+from MedTLLib.jobs.cases import CaseSession, Opened
+from MedTLLib.jobs.run import JobRun
+from MedTLLib.jobs.segment import Choices, Finished
+from MedTLLib.mrml import views
+from MedTLLib.worklist import nodes as caseNodes
+from MedTLLib.worklist import tuning
+
+from .case_exchange import CaseExchange
+from .case_facts import CaseFacts
+from .case_source import CaseSource
+from .case_table import CaseTable
+from .form import confirm, enable, showText
+from .keys import Key
+from .quiet_save import QuietSave
+from .results import ResultsPanel
+from .segment import SegmentPanel
+from .texts import paceText, plainTip
+
+NEXT, REVIEWED = "N", "Shift+N"
+
+
+class CasesPanel:
+    """Works through a list with the panels of Segment and Results."""
+
+    def __init__(self, ui: Any, run: JobRun, segment: SegmentPanel, results: ResultsPanel) -> None:
+        self.ui, self.run, self.segment, self.results = ui, run, segment, results
+        self.session, self.model = CaseSession(run.engine.now), CaseModel()
+        self.ahead = Ahead(run.engine, self.onAhead)
+        self.source = CaseSource(ui, self.session, self._card, self.onOpened, self.showMessage)
+        self.table = CaseTable(ui, self.go)
+        self.facts = CaseFacts(ui, self.session, self._showSaved, self.showMessage)
+        self.exchange = CaseExchange(ui, self.session, self.update, self.showMessage)
+        self.quiet = QuietSave(ui.casesBox, self.saveQuietly)
+        self.entered = False
+        self._text = ""  # of the message
+        self._waiting = ""  # the case whose result comes from the background
+        self._known: set[str] = set()  # the ids of other nodes that the user wants to keep
+        self._running = False
+        self._keys = [Key(NEXT, ui.casesBox, self.onNext), Key(REVIEWED, ui.casesBox, self.onReviewed)]
+        ui.nextCaseButton.connect("clicked()", self.onNext)
+        ui.reviewedButton.connect("clicked()", self.onReviewed)
+        ui.closeListButton.connect("clicked()", self.onClose)
+        ui.casesBox.connect("contentsCollapsed(bool)", lambda collapsed: self.onFold())
+        run.observe(self.onRun)
+        self.ahead.run.observe(self.onAheadProgress)
+        self.showMessage("")
+        self.update()
+
+    @property
+    def parameters(self) -> Any:
+        return self.segment.parameters
+
+    def _card(self) -> Any:
+        entry = self.segment.models.chosen()
+        return entry.card if entry is not None else None
+
+    # Active or not
+
+    def enter(self) -> None:
+        """The module is opened: take the keys."""
+        self.entered = True
+        self.source.update()
+        self.onFold()
+
+    def exit(self) -> None:
+        """Another module is opened: release the keys, save what is not saved."""
+        self.entered = False
+        self.onFold()
+        self.saveQuietly()
+
+    def onFold(self) -> None:
+        """The keys are taken while the section is open and has a list."""
+        wanted = self.entered and not self.ui.casesBox.collapsed and self.session.list is not None
+        for key in (*self._keys, *self.facts.keys):
+            key.listen(wanted)
+
+    def close(self) -> None:
+        """The panel is destroyed."""
+        self.exit()
+        self.ahead.close()
+        self.quiet.watch(None)
+        self.session.close()
+
+    def sceneClosed(self) -> None:
+        """The scene is closed, with the case: save it first, because its nodes are still there."""
+        self.saveQuietly()
+        self.quiet.watch(None)
+        self.session.scene_closed()
+        self._waiting, self._known = "", set()
+        if self.session.list is not None:
+            self.showMessage(_("The scene was closed. Open a case again: double-click it, or press N."))
+        self.update()
+
+    # What is shown
+
+    def update(self) -> None:
+        """Show the list and the case."""
+        cases = self.session.list
+        self.ui.casesSourceFrame.visible = cases is None
+        self.ui.casesFrame.visible = cases is not None
+        if cases is not None:
+            showText(self.ui.casesListLabel, _("List: {folder}").format(folder=cases.folder.absolute().name))
+            self.ui.casesListLabel.toolTip = plainTip(str(cases.path.absolute()))
+            self.table.setCases(cases.cases.values(), self.session.name)
+        else:
+            self.source.update()
+        self._showCase()
+
+    def _showCase(self) -> None:
+        """Show the case that is open, and how far the work is."""
+        cases, case = self.session.list, self.session.case
+        if cases is None:
+            return
+        showText(self.ui.casesProgressLabel, paceText(pace_of(cases.cases.values())))
+        self.facts.show()
+        self.exchange.show()
+        busy, none = self.run.why_busy, "" if case else _("No case is open.")
+        first = _("Open the first case that is not done.")
+        enable(self.ui.nextCaseButton, busy, _("Save this case and open the next. Key: N.") if case else first)
+        enable(self.ui.reviewedButton, busy or none, _("All of it is right: save it as reviewed, open the next."))
+        enable(self.ui.closeListButton, busy, _("Save this case, take it out of the scene, let others open the list."))
+
+    def _showSaved(self) -> None:
+        """Show the case as it is stored."""
+        if (case := self.session.case) is not None:
+            self.table.setCase(case, self.session.name)
+        self._showCase()
+
+    def showMessage(self, text: str) -> None:
+        """Show a sentence below the cases, and what the user waits for."""
+        self._text = text
+        waited = bool(self._waiting) and self.ahead.name == self._waiting
+        progress = _("In the background: {text}").format(text=self.ahead.run.text) if waited else ""
+        showText(self.ui.casesMessageLabel, " ".join(filter(None, (text, progress))))
+
+    def _add(self, texts: Iterable[str]) -> None:
+        """Show further sentences after what was said."""
+        self.showMessage(" ".join(filter(None, (self._text, *texts))))
+
+    # The list
+
+    def onOpened(self) -> None:
+        """A list was opened: go to the case where the user left it, or to the first that is not done."""
+        self.model, self._known = CaseModel(), set()
+        self.onFold()
+        self.update()
+        assert self.session.list is not None
+        case = self.session.list.cases.get(self.session.list.current) or next_case(self.table.shown)
+        if case is not None:
+            self.go(case.name)
+
+    def onClose(self) -> None:
+        """Save the case and close the list."""
+        if self._leave(False):
+            self._waiting = ""
+            self.ahead.stop()
+            self.quiet.watch(None)
+            self.session.leave()
+            self.session.close()
+            self.showMessage("")
+            self.onFold()
+            self.update()
+
+    # From case to case
+
+    def onNext(self) -> None:
+        """Save this case and open the next."""
+        self._next(False)
+
+    def onReviewed(self) -> None:
+        """Save this case as reviewed and open the next."""
+        if self.session.case is not None:
+            self._next(True)
+
+    def _next(self, reviewed: bool) -> None:
+        if self.session.list is None or not self._leave(True, reviewed):
+            return
+        following = next_case(self.table.shown, self.session.name)
+        if following is not None:
+            self._open(following)
+            return
+        hidden = next_case(tuple(self.session.list.cases.values()), self.session.name)
+        self.showMessage(_("All cases that are shown are done.") if hidden else _("All cases are done."))
+        self.update()
+
+    def go(self, name: str) -> None:
+        """Save this case and open another one."""
+        if name == self.session.name and self.session.volume is not None:  # some systems tell a double click twice
+            return
+        if self.session.list is not None and self._leave(False):
+            self._open(self.session.list.cases[name])
+
+    def _leave(self, done: bool, reviewed: bool = False) -> bool:
+        """Whether the case can be left: no job runs, it is saved, and the user was asked about other nodes."""
+        if self.run.why_busy:
+            self.showMessage(_("{reason} Wait for its end, or cancel it.").format(reason=self.run.why_busy))
+            return False
+        if self.session.case is None:
+            return True
+        if not self._save(done, reviewed):
+            return False
+        if self.session.nodes is not None:
+            self._askOthers()
+        return True
+
+    def _askOthers(self) -> None:
+        """Ask about nodes that are not the case's: each is taken out of the scene, or stays and is not asked about
+        again."""
+        own = [*self.session.own_nodes(), self.ownSegmentation()]
+        others = caseNodes.others(own, self._known)
+        if not others:
+            return
+        names = ", ".join(node.GetName() for node in others)
+        question = _("The scene also has: {names}. Take it out of the scene? What is not saved is lost.")
+        if confirm(question.format(names=names)):
+            caseNodes.remove(others)
+        else:
+            self._known |= {node.GetID() for node in others}
+
+    def _open(self, case: ListedCase) -> None:
+        """Take the case before it out of the scene, load this one, show or segment it."""
+        self.quiet.watch(None)
+        self._waiting = ""
+        self.model.leave(self.parameters.modelName)
+        with slicer.util.WaitCursor():
+            self.session.leave()
+            try:
+                opened = self.session.enter(case.name)
+            except InputError as error:
+                self._add([_("{case} cannot be opened: {reason}").format(case=case.name, reason=error)])
+                self.update()
+                self.startAhead()
+                return
+            self._choose()
+            finished = self._show(opened)
+        self._add(opened.warnings)
+        self.update()
+        if finished is None and opened.saved is None and opened.case.state != REJECTED:
+            self._segment()
+        self.startAhead()
+
+    def _choose(self) -> None:
+        """Choose the volumes of the case, and the model that segments the cases."""
+        nodes, p = self.session.nodes, self.parameters
+        assert nodes is not None
+        volumes = [each.Get() for each in nodes.volumes]
+        p.inputVolume, p.resultSegmentation = volumes[0], None
+        index = self.ui.modelCombo.findData(self.model.name)
+        if self.model.name and index >= 0:
+            self.ui.modelCombo.currentIndex = index
+        self.model.enter(p.modelName)
+        card = self._card()
+        if card is not None and len(card.input.channels) == len(volumes) > 1:
+            self.segment.channels.choose(volumes[1:])
+        views.show_volume(volumes[0])
+        views.turn_to(volumes[0])
+
+    def _show(self, opened: Opened) -> Finished | None:
+        """Show the saved segmentation of a case, centred on its largest lesion; None where there is none."""
+        try:
+            finished = self.session.show(opened, self.segment.labels.wanted())
+        except InputError as error:
+            self._add([str(error)])
+            return None
+        if finished is not None:
+            self.results.show(finished)
+            if finished.written.undo is None:  # it was read from a file
+                self.results.finished = None
+                self.results.update()
+            self.quiet.watch(finished.segmentation)
+        return finished
+
+    def _segment(self) -> None:
+        """Segment the case with the chosen model, or wait for the background."""
+        if self.ahead.name == self.session.name:
+            self._waiting = self.session.name
+            self.showMessage(self._text)
+        elif self.segment.setupNeeded:
+            self._add([_("Python packages are missing. Install them below.")])
+        elif self.model.replaced:
+            text = _("{model} does not fit this case, so it was not segmented. Choose a model and press Segment.")
+            self._add([text.format(model=self.model.name)])
+        elif self.ui.segmentButton.enabled:
+            self.segment.onSegment()
+        else:
+            self._add([_("Not segmented: {reason}").format(reason=self.ui.reasonLabel.text)])
+
+    # Results and saving
+
+    def finished(self, finished: Finished) -> None:
+        """A result came into the scene: save it, where it is that of the case."""
+        if self.session.case is None or finished.volume is None or finished.volume is not self.session.volume:
+            return
+        try:
+            warnings = self.session.predicted(finished.segmentation, bool(finished.written.kept_slices))
+        except InputError as error:
+            self.showMessage(_("Not saved: {reason}").format(reason=error))
+            return
+        self._add(warnings)
+        self.model.use(self.parameters.modelName)
+        self.quiet.watch(finished.segmentation)
+        self._showSaved()
+
+    def ownSegmentation(self) -> Any:
+        """The segmentation that is saved for the case: the one of Results, where it lies on the case's volume."""
+        segmentation = self.results.segmentation()
+        return segmentation if self.session.is_own(segmentation) else None
+
+    def _save(self, done: bool = False, reviewed: bool = False) -> bool:
+        """Whether the case is saved as it is now."""
+        self.quiet.stop()
+        began = self.run.engine.now()
+        try:
+            with slicer.util.WaitCursor():
+                warnings = self.session.save(self.ownSegmentation(), done, reviewed)
+        except InputError as error:
+            self.showMessage(_("Not saved, and not left: {reason}").format(reason=error))
+            self.update()
+            return False
+        self.quiet.took(self.run.engine.now() - began)
+        self.showMessage(" ".join(warnings))
+        return True
+
+    def saveQuietly(self) -> None:
+        """Save the case where something is not saved; a crash costs no more then."""
+        segmentation, session = self.ownSegmentation(), self.session
+        unsaved = session.is_unsaved(segmentation) and session.may_replace(segmentation)
+        if unsaved and self._save():
+            self._showSaved()
+
+    # The background
+
+    def onRun(self) -> None:
+        """A job of the panel began or ended: the background waits for it."""
+        running = self.run.job is not None
+        if running == self._running:
+            return
+        self._running = running
+        if running:
+            self._waiting = ""
+            self.ahead.stop()
+        else:
+            self.startAhead()
+        self._showCase()
+
+    def startAhead(self) -> None:
+        """Segment the next case in the background, where the chosen model can be used on it."""
+        cases, p, entry = self.session.list, self.parameters, self.segment.models.chosen()
+        if cases is None or p is None or self.run.job is not None or entry is None or entry.card is None:
+            return
+        if self.segment.setupNeeded or terms.must_ask(entry) or p.onlySlice or p.onlyRegion or self.model.replaced:
+            return
+        following = next_case(self.table.shown, self.session.name)
+        if following is not None and len(following.files) == len(entry.card.input.channels):
+            choices = Choices(p.modelName, False, p.flip, p.device, p.threads)
+            self.ahead.start(following, cases.result(following), choices, entry.card.family)
+
+    def onAhead(self, name: str, family: str, done: bool | None) -> None:
+        """A case was segmented in the background, could not be (False), or the user was quicker (None)."""
+        waited, self._waiting = self._waiting == name, ""
+        cases = self.session.list
+        if done and cases is not None and name in cases.cases and name != self.session.name:
+            try:
+                self.session.segmented_ahead(name, family)
+            except InputError as error:
+                self._add([str(error)])
+            self.table.setCase(cases.cases[name], self.session.name)
+        elif waited and done:
+            self._showArrived()
+        elif waited and done is False:
+            self._segment()
+        if done:
+            self.startAhead()
+
+    def _showArrived(self) -> None:
+        """Show the result that came for the open case."""
+        try:
+            opened = self.session.arrived()
+        except InputError as error:
+            self._add([str(error)])
+            return
+        self._show(opened)
+        self._add(opened.warnings)
+        self._showSaved()
+
+    def onAheadProgress(self) -> None:
+        """Show the progress of the background, where the user waits for it."""
+        if self._waiting:
+            self.showMessage(self._text)
+
+    # Fine-tune
+
+    def openName(self) -> str:
+        """The case whose nodes are in the scene; empty for none."""
+        return self.session.name if self.session.volume is not None else ""
+
+    def listed(self) -> tuning.ListedSeeds:
+        """What Fine-tune takes from the list, without the case that is open."""
+        return tuning.count(self.session.list, self._card(), self.openName())

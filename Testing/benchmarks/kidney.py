@@ -1,0 +1,176 @@
+"""Kidney and renal tumour on few CT slices: one network, one that starts from another set, and two encoders.
+
+    python Testing/benchmarks/kidney.py --cases DIR --work DIR [--only FOLD…] [--epochs 30]
+
+`--cases` is the folder of `Testing/datasets/kidney_cases.py`; folds are by patient. In each fold the first stage of
+`kidney-tumour-ct` is trained once, the encoder of the auxiliary set once for all folds, and then three networks with
+the recipe's steps: `single` from random weights; `tuned`, the same network from the weights that the auxiliary set
+gave; `dual`, the recipe's. All see the region that the first stage finds. Dice of kidney and tumour by patient, slices
+of a patient averaged first, slices without the label left out; 95 % interval over patients, and the paired difference
+to `single`.
+
+`DIR/kidney.jsonl` of --work keeps a line a fold; an interrupted run continues from there.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tables import header, line, mean_interval
+
+from medtl.cases import CaseFiles, read_cases
+from medtl.errors import MedTLError
+from medtl.evaluation.metrics import by_patient, dice
+from medtl.io.read import read_labelmap, read_volume
+from medtl.model.bundle import Model
+from medtl.model.card import ModelCard, NetworkSpec, region_card
+from medtl.model.network import Network
+from medtl.model.networks import bf16_pays, build, place
+from medtl.segmentation import InferenceOptions, segment
+from medtl.training.fit import start
+from medtl.training.recipe import TrainingRun
+from medtl.training.recipes.kidney_tumour_ct import RECIPE
+from medtl.training.split import folds
+from medtl.training.two_stage import AUXILIARY, OWN, auxiliary_card, prepared, with_auxiliary
+from medtl.training.windows import WindowedCase, WindowFit, fit_windows
+
+WAYS = {"single": "one network", "tuned": "one network, from the auxiliary set", "dual": "two encoders"}
+
+Dices = dict[str, float | None]  # by case; None where the label is not there
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 1 when the cases cannot be used."""
+    parser = argparse.ArgumentParser(description="Kidney and renal tumour on few CT slices, in three ways.")
+    parser.add_argument("--cases", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--work", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--only", type=int, nargs="*", metavar="FOLD")
+    parser.add_argument("--epochs", type=int, default=RECIPE.fit.epochs)
+    args = parser.parse_args(argv)
+    try:
+        run(args)
+    except MedTLError as error:
+        print(f"kidney: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train what is not done yet, and print the tables of all that is."""
+    args.work.mkdir(parents=True, exist_ok=True)
+    kept = args.work / "kidney.jsonl"
+    done = [json.loads(row) for row in kept.read_text().splitlines()] if kept.exists() else []
+    listed, others = read_cases(args.cases / OWN), read_cases(args.cases / AUXILIARY)
+    groups = folds([(case.patient, case.site) for case in listed], RECIPE.folds, RECIPE.seed)
+    wanted = [fold for fold in args.only or range(RECIPE.folds) if fold not in {entry["fold"] for entry in done}]
+    fit = replace(RECIPE.fit, epochs=args.epochs)
+    card, one = RECIPE.card, single_card(RECIPE.card)
+    if wanted:
+        every = {case.case: case for case in prepared(listed, card, binary=False)}
+        known = auxiliary_card(card)
+        helper = trained(new(known), known, RECIPE.auxiliary_fit, prepared(others, known), args.work / "auxiliary")
+    for fold in wanted:
+        began = time.perf_counter()
+        learned = [case for case in listed if case.patient not in groups[fold]]
+        tested = [case for case in listed if case.patient in groups[fold]]
+        first = region_card(card)
+        folder = args.work / f"fold-{fold}"
+        found = trained(new(first), first, RECIPE.region_fit, prepared(learned, first), folder / "region")
+        starts = {
+            "single": (one, new(one)),
+            "tuned": (one, from_weights(new(one), helper)),
+            "dual": (card, with_auxiliary(card, helper)),
+        }
+        entry: dict[str, Any] = {"fold": fold}
+        for way, (its, network) in starts.items():
+            network = trained(network, its, fit, [every[case.case] for case in learned], folder / way)
+            entry[way] = scores(model_of(its, network, found), tested)
+        entry |= {"minutes": (time.perf_counter() - began) / 60, "patients": {c.case: c.patient for c in tested}}
+        done.append(entry)
+        with kept.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+    report(done)
+
+
+def single_card(card: ModelCard) -> ModelCard:
+    """The card with a network of one encoder."""
+    spec = card.networks[0]
+    return replace(card, networks=(NetworkSpec("plainunet", spec.arguments, "single."),))
+
+
+def new(card: ModelCard) -> Network:
+    """The card's network with seeded random weights."""
+    torch.manual_seed(0)
+    return build(card.networks[0].name, dict(card.networks[0].arguments))
+
+
+def from_weights(network: Network, helper: Network) -> Network:
+    """The network with all weights of the helper that fit: all but the heads."""
+    own = network.state_dict()
+    weights = {name: value for name, value in helper.state_dict().items() if value.shape == own[name].shape}
+    network.load_state_dict(own | weights)
+    return network
+
+
+def trained(
+    network: Network, card: ModelCard, options: WindowFit, cases: Sequence[WindowedCase], folder: Path
+) -> Network:
+    """The network after training; goes on where an earlier run stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    resumed = folder if (folder / "checkpoint.safetensors").exists() else None
+    return fit_windows(start(network, options, resumed), cases, card, options, TrainingRun(folder, folder))
+
+
+def model_of(card: ModelCard, network: Network, found: Network) -> Model:
+    """The networks as a model of two stages."""
+    first = region_card(card)
+    stages = [
+        Model(its, Path(its.name), (place(one.eval(), "cpu"),), "cpu", bf16_pays(one, 1))
+        for its, one in ((card, network), (first, found))
+    ]
+    return replace(stages[0], region=stages[1])
+
+
+def scores(model: Model, cases: Sequence[CaseFiles]) -> dict[str, Dices]:
+    """The Dice of each label in each case."""
+    answer: dict[str, Dices] = {label.id: {} for label in model.card.labels}
+    for case in cases:
+        truth = read_labelmap(case.label).array
+        labels = segment(read_volume(case.image), model, InferenceOptions()).labelmap.array
+        for label in model.card.labels:
+            there = truth == label.value
+            answer[label.id][case.case] = dice(there, labels == label.value) if there.any() else None
+    return answer
+
+
+def report(done: Sequence[Mapping[str, Any]]) -> None:
+    """Print the table."""
+    patients = {case: patient for entry in done for case, patient in entry["patients"].items()}
+    print("\n".join(header(["way", "label", "patients", "Dice", "less one network, paired"])))
+    for way, title in WAYS.items():
+        for label in RECIPE.card.labels:
+            means = patient_means(done, way, label.id, patients)
+            base = patient_means(done, "single", label.id, patients)
+            less = [means[name] - base[name] for name in means] if way != "single" else []
+            print(line([title, label.name, str(len(means)), mean_interval(list(means.values())), mean_interval(less)]))
+    print(f"\n{np.mean([entry['minutes'] for entry in done]):.0f} minutes a fold.")
+
+
+def patient_means(
+    done: Sequence[Mapping[str, Any]], way: str, label: str, patients: Mapping[str, str]
+) -> dict[str, float]:
+    """The mean Dice of each patient that has the label."""
+    values = {case: value for entry in done for case, value in entry[way][label].items() if value is not None}
+    names = [patients[case] for case in values]
+    return dict(zip(dict.fromkeys(names), by_patient(list(values.values()), names), strict=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""`medtl agree`: how far two readers agree."""
+
+import argparse
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from ..io.into_place import already_exists
+from ..io.write import check_different, write_whole
+from ..progress import TerminalProgress
+from ..typed_json import encode
+from .console import print_error, print_json, print_lines, print_warnings
+
+if TYPE_CHECKING:
+    from ..evaluation.agreement import Agreement
+
+COLUMNS = ("case", "label", "dice", "hd95_mm", "first_ml", "second_ml", "difference_ml", "first_rating")
+
+
+def agree(args: argparse.Namespace, out: TextIO) -> int:
+    """Print the agreement of two readers; a case that cannot be compared does not stop the others."""
+    outputs = [path for path in (args.csv, args.plot) if path is not None]
+    check_different(outputs)
+    if not args.force and (there := [path for path in outputs if path.exists()]):
+        raise already_exists(there[0], "The output")
+    progress = TerminalProgress()
+
+    def failed(case: str, error: BaseException) -> None:
+        progress.close()
+        print_error(error, args, case)
+
+    try:
+        result = compare(args, progress, failed)
+    finally:
+        progress.close()
+    if args.csv is not None:
+        write_rows(result, args.csv, args.force)
+    if args.plot is not None:
+        from ..evaluation.bland_altman import plot
+
+        content = plot(result).encode("utf-8", "replace")
+        write_whole(args.plot, lambda part: part.write_bytes(content), args.force)
+    if args.json:
+        print_json(out, encode(result))
+    else:
+        print_lines(out, *lines_of(result))
+    for case in result.cases:
+        print_warnings(case.warnings, case.case)
+    return 1 if result.errors else 0
+
+
+def compare(args: argparse.Namespace, progress: TerminalProgress, failed: object) -> "Agreement":
+    """The agreement; the results are read in another process, so that none ends the work."""
+    from ..evaluation.agreement import agreement
+    from ..io.isolated import IsolatedReader
+
+    with IsolatedReader(data_outside=args.data_outside) as reader:
+        return agreement(args.first, args.second, reader, progress, failed)  # type: ignore[arg-type]
+
+
+def write_rows(result: "Agreement", path: Path, replace: bool) -> None:
+    """Write a CSV file with a row for each label of each case."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow((*COLUMNS, "second_rating"))
+    for case in result.cases:
+        for one in case.labels:
+            figures = (one.dice, one.hd95, one.first_ml, one.second_ml, one.difference_ml)
+            numbers = ["" if value is None else f"{value:.6g}" for value in figures]
+            rows.writerow((case.case, one.label, *numbers, case.first_rating, case.second_rating))
+    content = text.getvalue().encode("utf-8", "replace")
+    write_whole(path, lambda part: part.write_bytes(content), replace)
+
+
+def lines_of(result: "Agreement") -> list[str]:
+    """The agreement as a table: a row a label, then the ratings and what only one reader has."""
+    failed = f" ({len(result.errors)} failed)" if result.errors else ""
+    width = max([len(label) for label in result.labels] + [5])
+    lines = [
+        f"n = {result.n}{failed}",
+        f"{'':<{width}}  {'Dice':>6}  {'HD95 mm':>8}  {'mL':>8}  95 % of the differences",
+    ]
+    for label, one in result.labels.items():
+        about = one.volume_difference_ml
+        limits = "-" if about.limits is None else f"{about.limits[0]:.2f} to {about.limits[1]:.2f} mL"
+        cells = (f"{decimals(one.dice.mean, 3):>6}", f"{decimals(one.hd95.mean, 1):>8}", f"{about.mean:>+8.2f}")
+        lines.append("  ".join((f"{label:<{width}}", *cells, limits)))
+    ratings = result.ratings
+    if ratings.n:
+        weighted = decimals(ratings.weighted_kappa, 3)
+        lines.append(f"ratings of {ratings.n} cases: kappa {decimals(ratings.kappa, 3)}, weighted {weighted}")
+    for name, alone in ((result.first, result.only_first), (result.second, result.only_second)):
+        lines += [f"only in {name}: {', '.join(alone)}"] if alone else []
+    return lines
+
+
+def decimals(value: float | None, count: int) -> str:
+    """So many decimals, or a dash where there is nothing to state."""
+    return "-" if value is None else f"{value:.{count}f}"
