@@ -4,9 +4,11 @@
 
 An error is a voxel where the segmentation and the reader differ. Output, for the body and for voxels within `NEAR`
 pixels of the lesion or its prediction: the AUROC of the entropy as a sign of error (0.5 is chance), the share of all
-errors among the most uncertain 1, 5 and 10 % of voxels, and the share of those voxels that are errors. In brackets the
-bootstrap 95 % interval over patients. Every label value above 0 counts as lesion. `--only` takes the cases that the
-model's card holds out, or those that are certainly not of the collection it was trained on.
+errors among the most uncertain 1, 5 and 10 % of voxels, and the share of those voxels that are errors. Then, for the
+slices that the panel lists (`medtl.doubt`): of the errors in the five slices that have most, how many the five most
+doubtful slices have, both at least 5 mm apart. In brackets the bootstrap 95 % interval over patients. Every label value
+above 0 counts as lesion. `--only` takes the cases that the model's card holds out, or those that are certainly not of
+the collection it was trained on.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from scipy import ndimage
 from tables import interval, table
 
 from medtl.cases import CaseFiles, read_cases
+from medtl.doubt import doubtful_slices
 from medtl.errors import MedTLError
 from medtl.evaluation.metrics import auc, bootstrap_ci, by_patient, histogram, pooled_ci
 from medtl.io.read import read_labelmap, read_volume
@@ -29,11 +32,13 @@ from medtl.model.bundle import Model, load_model
 from medtl.preprocess import body_depth
 from medtl.progress import Progress, TerminalProgress
 from medtl.segmentation import InferenceOptions, segment
+from medtl.volume import Geometry, array_axis
 
 NEAR = 15
 TOP = (0.01, 0.05, 0.10)
 REGIONS = ("body", "near the lesion")
 RESAMPLES = 2000
+SLICES = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,17 +69,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(model: Model, cases: Sequence[CaseFiles], options: InferenceOptions, progress: Progress) -> dict[str, Any]:
     """The figures of both regions."""
-    tables = []
+    tables, shares = [], []
     for number, case in enumerate(cases):
         progress("infer", number / len(cases))
-        tables.append(tables_of(model, case, options))
+        of_case, share = tables_of(model, case, options)
+        tables.append(of_case)
+        shares.append(share)
     patients = [case.patient for case in cases]
     found: dict[str, Any] = {"model": model.card.name, "sha256": model.sha256, "n": len(set(patients))}
+    means = by_patient(shares, patients)
+    found["slices"] = {"mean": float(np.mean(means)), "ci95": bootstrap_ci(means)}
     return found | {name: figures_of([t[i] for t in tables], patients) for i, name in enumerate(REGIONS)}
 
 
-def tables_of(model: Model, case: CaseFiles, options: InferenceOptions) -> list[np.ndarray]:
-    """For each region the histograms of the entropy, of errors and of the rest, int (2, BINS)."""
+def tables_of(model: Model, case: CaseFiles, options: InferenceOptions) -> tuple[list[np.ndarray], float | None]:
+    """For each region the histograms of the entropy, of errors and of the rest, int (2, BINS); and what the most
+    doubtful slices have of the errors of the worst ones, None without an error."""
     volume, truth = read_volume(case.image), read_labelmap(case.label).array > 0
     result = segment(volume, model, InferenceOptions(flip=options.flip, keep_uncertainty=True))
     assert result.uncertainty is not None
@@ -83,7 +93,20 @@ def tables_of(model: Model, case: CaseFiles, options: InferenceOptions) -> list[
     body = body_depth(volume.array.astype(np.float32)) > 0
     marked = lesion | truth
     near = ndimage.distance_transform_edt(~marked) <= NEAR if marked.any() else np.zeros_like(body)
-    return [histogram(error[where][None], result.uncertainty[where][None]) for where in (body | marked, near)]
+    regions = [histogram(error[where][None], result.uncertainty[where][None]) for where in (body | marked, near)]
+    return regions, share_in_slices(model, volume.geometry, result.uncertainty, error, lesion)
+
+
+def share_in_slices(
+    model: Model, geometry: Geometry, uncertainty: np.ndarray, error: np.ndarray, lesion: np.ndarray
+) -> float | None:
+    """The errors in the most doubtful slices, divided by those in as many slices that have most."""
+    axis = array_axis(geometry, model.card.input.plane)
+    worst = doubtful_slices(error.astype(np.float32), lesion, geometry, axis, SLICES)
+    doubtful = doubtful_slices(uncertainty, lesion, geometry, axis, SLICES)
+    counts = np.moveaxis(error, axis, 0).sum(axis=(1, 2))
+    most = sum(int(counts[one.index]) for one in worst)
+    return sum(int(counts[one.index]) for one in doubtful[: len(worst)]) / most if most else None
 
 
 def figures_of(tables: Sequence[np.ndarray], patients: Sequence[str]) -> dict[str, Any]:
@@ -124,7 +147,7 @@ def lines_of(figures: dict[str, Any]) -> list[str]:
     names = list(figures[REGIONS[0]])
     head = [f"{figures['model']}, {figures['n']} patients", *REGIONS]
     rows = [[name.replace("_", " "), *(interval(figures[region][name]) for region in REGIONS)] for name in names]
-    return table(head, rows)
+    return [*table(head, rows), "", f"errors in the {SLICES} most doubtful slices: {interval(figures['slices'])}"]
 
 
 if __name__ == "__main__":
