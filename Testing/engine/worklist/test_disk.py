@@ -63,6 +63,6 @@ def test_the_detached_data_of_a_header_count(tmp_path):
     )
     (tmp_path / "a.raw").write_bytes(b"abc")
     known = state_of([header])
-    (tmp_path / "a.raw").write_bytes(b"abd")
+    (tmp_path / "a.raw").write_bytes(b"xyz")
     os.utime(tmp_path / "a.raw", (1e9, 2e9))
     assert is_changed(state_since([header], known), known)
