@@ -1,6 +1,6 @@
 """The section Cases: keys and clicks a case, seconds from N to a usable view, memory after 60 cases, a list of 10,000.
 
-    .venv-slicer/bin/python Testing/benchmarks/cases.py [--images DIR] [--only keys,seconds,memory,many]
+    .venv-slicer/bin/python Testing/benchmarks/cases.py [--images DIR] [--count 20] [--only keys,seconds,memory,many]
 
 - keys: 20 cases are worked through with the real panel on the stand-in for Slicer; every shortcut and mouse press that
   Qt delivers is counted. Beside them stand the steps that other extensions document: SlicerCART, docs/quickstart.rst of
@@ -116,7 +116,7 @@ def measure_keys(folder: Path) -> None:
     print(*table(("a case", "clicks", "keys", "segments by itself"), (ours, *RIVALS)), "", sep="\n")
 
 
-def measure_seconds(folder: Path, images: Path, python: str) -> None:
+def measure_seconds(folder: Path, images: Path, count: int, python: str) -> None:
     """Print seconds from N to a usable view, with and without the background."""
     rows = []
     for background in (True, False):
@@ -129,7 +129,7 @@ def measure_seconds(folder: Path, images: Path, python: str) -> None:
             user.cases.startAhead = lambda: None
         links = work / "images"
         links.mkdir()
-        files = sorted(images.glob("*.nrrd"))[:20]
+        files = sorted(images.glob("*.nrrd"))[:count]
         for file in files:
             (links / file.name).symlink_to(file)
         user.choose(links)
@@ -240,7 +240,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     given = os.environ.get("MEDTL_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
     parser.add_argument("--python", default=given, help="interpreter of the engine")
-    parser.add_argument("--images", type=Path, help="20 volumes (.nrrd) in place of synthetic heads")
+    parser.add_argument("--images", type=Path, help="volumes (.nrrd) in place of synthetic heads")
+    parser.add_argument("--count", type=int, default=20, help="how many volumes")
     parser.add_argument("--only", default="keys,seconds,memory,many")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -254,8 +255,8 @@ def main() -> None:
         if "memory" in chosen:
             measure_memory(folder)
         if "seconds" in chosen:
-            images = options.images or heads(folder / "heads", 20, (224, 224, 24))
-            measure_seconds(folder, images, options.python)
+            images = options.images or heads(folder / "heads", options.count, (224, 224, 24))
+            measure_seconds(folder, images, options.count, options.python)
 
 
 if __name__ == "__main__":
