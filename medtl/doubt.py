@@ -34,7 +34,8 @@ def doubtful_slices(
     `uncertainty` is 0 to 1. Slices count that show the lesion (bool) or lie beside one that does: its end may be
     missed.
 
-    Source: project. How much of the errors they show: Testing/benchmarks/uncertainty.py.
+    Source: project. How much of the errors they show (0.81 of those in the five worst slices of glioma-flair 2.0.0, by
+    chance 0.60): Testing/benchmarks/uncertainty.py.
     Raises: InputError when the arrays have another shape than the grid.
     """
     if not uncertainty.shape == lesion.shape == geometry.shape:

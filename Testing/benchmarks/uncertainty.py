@@ -1,14 +1,14 @@
 """Whether the uncertainty map points at the errors, voxel by voxel, on labelled cases.
 
-    python Testing/benchmarks/uncertainty.py [--model NAME] --cases CSV [--only held-out|outside] [--flip] [--json FILE]
+    python Testing/benchmarks/uncertainty.py [--model NAME] --cases CSV [--only held-out|other] [--flip] [--json FILE]
 
 An error is a voxel where the segmentation and the reader differ. Output, for the body and for voxels within `NEAR`
 pixels of the lesion or its prediction: the AUROC of the entropy as a sign of error (0.5 is chance), the share of all
 errors among the most uncertain 1, 5 and 10 % of voxels, and the share of those voxels that are errors. Then, for the
 slices that the panel lists (`medtl.doubt`): of the errors in the five slices that have most, how many the five most
-doubtful slices have, both at least 5 mm apart. In brackets the bootstrap 95 % interval over patients. Every label value
-above 0 counts as lesion. `--only` takes the cases that the model's card holds out, or those that are certainly not of
-the collection it was trained on.
+doubtful slices have, both at least 5 mm apart, and how many five slices have by chance. In brackets the bootstrap 95 %
+interval over patients. Every label value above 0 counts as lesion. `--only held-out` takes the cases that the model's
+card holds out; `--only other` refuses a list that has a case that was trained on.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from card_figures import held_out_cases, outside_cases
+from card_figures import held_out_cases, other_cases
 from scipy import ndimage
 from tables import interval, table
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Rank errors by the uncertainty map.")
     parser.add_argument("--model", default="glioma-flair", metavar="NAME|DIR")
     parser.add_argument("--cases", required=True, type=Path, metavar="CSV|DIR")
-    parser.add_argument("--only", choices=("held-out", "outside"))
+    parser.add_argument("--only", choices=("held-out", "other"))
     parser.add_argument("--flip", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model, cases = load_model(args.model), read_cases(args.cases)
         if args.only:
-            cases = (held_out_cases if args.only == "held-out" else outside_cases)(model.card, cases)
+            held_out = args.only == "held-out"
+            cases = held_out_cases(model.card, cases) if held_out else other_cases(model.card, cases, ())
         figures = measure(model, cases, InferenceOptions(flip=args.flip), progress)
     except MedTLError as error:
         progress.close()
@@ -72,19 +73,22 @@ def measure(model: Model, cases: Sequence[CaseFiles], options: InferenceOptions,
     tables, shares = [], []
     for number, case in enumerate(cases):
         progress("infer", number / len(cases))
-        of_case, share = tables_of(model, case, options)
+        of_case, of_slices = tables_of(model, case, options)
         tables.append(of_case)
-        shares.append(share)
+        shares.append(of_slices)
     patients = [case.patient for case in cases]
     found: dict[str, Any] = {"model": model.card.name, "sha256": model.sha256, "n": len(set(patients))}
-    means = by_patient(shares, patients)
-    found["slices"] = {"mean": float(np.mean(means)), "ci95": bootstrap_ci(means)}
+    for name, values in zip(("doubtful_slices", "slices_by_chance"), zip(*shares)):
+        means = by_patient(values, patients)
+        found[name] = {"mean": float(np.mean(means)), "ci95": bootstrap_ci(means)}
     return found | {name: figures_of([t[i] for t in tables], patients) for i, name in enumerate(REGIONS)}
 
 
-def tables_of(model: Model, case: CaseFiles, options: InferenceOptions) -> tuple[list[np.ndarray], float | None]:
+def tables_of(
+    model: Model, case: CaseFiles, options: InferenceOptions
+) -> tuple[list[np.ndarray], tuple[float | None, float | None]]:
     """For each region the histograms of the entropy, of errors and of the rest, int (2, BINS); and what the most
-    doubtful slices have of the errors of the worst ones, None without an error."""
+    doubtful slices, and as many by chance, have of the errors of the worst ones, None without an error."""
     volume, truth = read_volume(case.image), read_labelmap(case.label).array > 0
     result = segment(volume, model, InferenceOptions(flip=options.flip, keep_uncertainty=True))
     assert result.uncertainty is not None
@@ -99,14 +103,19 @@ def tables_of(model: Model, case: CaseFiles, options: InferenceOptions) -> tuple
 
 def share_in_slices(
     model: Model, geometry: Geometry, uncertainty: np.ndarray, error: np.ndarray, lesion: np.ndarray
-) -> float | None:
-    """The errors in the most doubtful slices, divided by those in as many slices that have most."""
+) -> tuple[float | None, float | None]:
+    """The errors in the most doubtful slices, and those expected in as many slices with or beside the lesion, both
+    divided by the errors in as many slices that have most."""
     axis = array_axis(geometry, model.card.input.plane)
     worst = doubtful_slices(error.astype(np.float32), lesion, geometry, axis, SLICES)
     doubtful = doubtful_slices(uncertainty, lesion, geometry, axis, SLICES)
     counts = np.moveaxis(error, axis, 0).sum(axis=(1, 2))
     most = sum(int(counts[one.index]) for one in worst)
-    return sum(int(counts[one.index]) for one in doubtful[: len(worst)]) / most if most else None
+    if not most:
+        return None, None
+    near = ndimage.binary_dilation(np.moveaxis(lesion, axis, 0).any(axis=(1, 2)))
+    found = sum(int(counts[one.index]) for one in doubtful[: len(worst)])
+    return found / most, float(counts[near].mean()) * len(worst) / most
 
 
 def figures_of(tables: Sequence[np.ndarray], patients: Sequence[str]) -> dict[str, Any]:
@@ -147,7 +156,9 @@ def lines_of(figures: dict[str, Any]) -> list[str]:
     names = list(figures[REGIONS[0]])
     head = [f"{figures['model']}, {figures['n']} patients", *REGIONS]
     rows = [[name.replace("_", " "), *(interval(figures[region][name]) for region in REGIONS)] for name in names]
-    return [*table(head, rows), "", f"errors in the {SLICES} most doubtful slices: {interval(figures['slices'])}"]
+    doubtful, chance = (interval(figures[name]) for name in ("doubtful_slices", "slices_by_chance"))
+    text = f"of the errors in the {SLICES} worst slices, the most doubtful ones have {doubtful}, by chance {chance}"
+    return [*table(head, rows), "", text]
 
 
 if __name__ == "__main__":
