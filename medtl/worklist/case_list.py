@@ -88,7 +88,10 @@ def make_list(folder: Path, found: Sequence[Found], places: str, source: Path | 
 
 
 def _check_results(cases: Sequence[ListedCase], places: str, folder: Path) -> list[Path]:
-    """The result of each case, all different from each other and from every image. Raises: InputError else."""
+    """The result of each case, all different from each other and from every image, in folders that can be written.
+
+    Raises: InputError else.
+    """
     images = {os.path.normcase(image) for case in cases for image in case.images}
     results: dict[str, ListedCase] = {}
     paths = []
@@ -103,6 +106,10 @@ def _check_results(cases: Sequence[ListedCase], places: str, folder: Path) -> li
             )
         results[key] = case
         paths.append(result)
+    for parent in dict.fromkeys(path.parent for path in paths):
+        there = next(each for each in (parent, *parent.absolute().parents) if each.exists())
+        if not os.access(there, os.W_OK):
+            raise InputError(f"The folder {there} is read-only. Choose another place for the results.")
     return paths
 
 

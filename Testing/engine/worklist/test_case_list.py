@@ -126,6 +126,14 @@ def test_a_folder_that_cannot_be_written_is_an_error_and_nothing_is_left(images,
     assert list_in(images) is None
 
 
+def test_a_place_for_the_results_that_cannot_be_written_is_refused_at_once(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != images / "sub folder")
+    with pytest.raises(InputError, match=r"sub folder is read-only\. Choose another place"):
+        make_list(tmp_path / "list", find_cases(images), "beside", images)
+    assert not (tmp_path / "list").exists()
+    make_list(tmp_path / "list", find_cases(images), "folder", images)
+
+
 def test_a_name_that_is_not_unicode_is_an_error(tmp_path):
     image = Path(os.fsdecode(bytes(tmp_path) + b"/\xff.nrrd"))
     with pytest.raises(InputError, match="Unicode"):
