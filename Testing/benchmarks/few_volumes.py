@@ -1,14 +1,14 @@
 """A 3D U-Net trained on few volumes: how much it overfits, and what helps (after Ryu et al. 2022).
 
     python Testing/benchmarks/few_volumes.py --cases CSV --work DIR [--recipe sarcoma-mr] [--variants NAME…]
-        [--folds 5] [--only N…] [--epochs 30] [--grid 4] [--start MODEL] [--shifted]
+        [--folds 5] [--only N…] [--epochs 30] [--grid 4] [--start CSV] [--shifted]
 
 `--cases` is that of the recipe; folds are by patient, stratified by site. Each variant of the recipe is trained once a
 fold, on a grid of `--grid` mm in plane, and scored on the patients of the fold and on as many of those that it learned
 from. `plain` is the network of the paper's kind, without changes of the images; `augmented` changes them,
 and shifts windows beyond the image; `small` has
-half of its features; `deep` is small, with deep supervision; `started` begins with the weights of `--start`, a trained
-model of the same network as `deep`; `all` is all of them. "averaged" scores the same network averaged over mirrored
+half of its features; `deep` is small, with deep supervision; `started` is `deep` after training on the CT volumes of
+`--start`, all of their labels as one; `all` is all of them. "averaged" scores the same network averaged over mirrored
 windows; "stopped" takes the epoch whose Dice on an eighth of the training patients, who are then not trained on, is
 best. Dice is over a volume; in brackets is the 95 % interval over patients. `--shifted` also scores crops whose middle
 lies 40 and 80 mm off, and false positives in the largest part of each volume without a tumour, in mL a litre.
@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from tables import header, line, mean_interval
 
 from medtl.cases import CaseFiles, read_cases
@@ -36,14 +37,14 @@ from medtl.errors import InputError, MedTLError
 from medtl.evaluation.metrics import dice
 from medtl.io.read import read_labelmap, read_volume
 from medtl.memory import keep_freed_memory
-from medtl.model.bundle import Model, load_model
+from medtl.model.bundle import Model
 from medtl.model.card import ModelCard
 from medtl.model.network import Network
 from medtl.model.networks import bf16_pays, build, place
 from medtl.progress import no_progress
 from medtl.segmentation import InferenceOptions, segment
 from medtl.training.fit import start, train_epoch
-from medtl.training.recipes import recipe_named
+from medtl.training.recipes import recipe_named, sarcoma_ct
 from medtl.training.split import folds
 from medtl.training.windows import (
     WindowAugmentation,
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", type=int, nargs="*", metavar="FOLD")
     parser.add_argument("--epochs", type=int, default=30, metavar="N")
     parser.add_argument("--grid", type=float, default=4.0, metavar="MM")
-    parser.add_argument("--start", metavar="MODEL")
+    parser.add_argument("--start", type=Path, metavar="CSV")
     parser.add_argument("--shifted", action="store_true")
     args = parser.parse_args(argv)
     keep_freed_memory()
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
     if not isinstance(recipe, WindowRecipe):
         raise InputError(f"Expected a recipe of a network that sees windows, found {args.recipe}. Choose another.")
     if args.start is None and set(args.variants) & set(STARTED):
-        raise InputError("Expected --start MODEL for the variants started and all, found none. Name a model.")
+        raise InputError("Expected --start CSV for the variants started and all, found none. Name a list of CT.")
     listed = read_cases(args.cases)
     args.work.mkdir(parents=True, exist_ok=True)
     kept = args.work / "few_volumes.jsonl"
@@ -156,7 +157,7 @@ def one_fold(
     torch.manual_seed(0)
     network = build(card.networks[0].name, dict(card.networks[0].arguments))
     if variant in STARTED:
-        network.load_state_dict(load_model(args.start, "cpu").networks[0].state_dict())
+        network.load_state_dict(start_weights(card, args))
     best, score = None, -1.0
     for epoch, averaged in epochs(network, training, card, fit):
         if watched and (epoch % EVERY == 0 or epoch == fit.epochs):
@@ -178,6 +179,23 @@ def one_fold(
     if args.shifted:
         entry["shifted"] = {case.case: shifted_figures(model, case) for case in tested}
     return entry
+
+
+def start_weights(card: ModelCard, args: argparse.Namespace) -> dict[str, torch.Tensor]:
+    """The weights of the network after training on the CT volumes of --start; trained once."""
+    kept = args.work / "start.safetensors"
+    if not kept.exists():
+        assert card.windows is not None
+        windows = replace(card.windows, normalisation=(sarcoma_ct.WINDOW,), crop=False)
+        other = replace(sarcoma_ct.CARD, networks=card.networks, windows=windows)
+        fit = replace(sarcoma_ct.RECIPE.fit, epochs=args.epochs, deep=True, seed=0)
+        cases = [prepare_windowed(case, other, binary=True) for case in read_cases(args.start)]
+        torch.manual_seed(0)
+        network = build(card.networks[0].name, dict(card.networks[0].arguments))
+        for _, averaged in epochs(network, cases, other, fit):
+            last = averaged
+        save_file(last.state_dict(), kept)
+    return load_file(kept)
 
 
 def epochs(

@@ -9,13 +9,19 @@ UNKNOWN = -100  # torch's default for targets to ignore
 
 def dice_and_cross_entropy(logits: Tensor, truth: Tensor, ignore: int = UNKNOWN) -> Tensor:
     """Soft Dice over the whole batch, the mean over foreground classes, plus cross entropy; logits float32
-    (n, 1 + labels, …), truth int64 (n, …). Pixels whose truth is `ignore` do not count.
+    (n, 1 + labels, …), truth int64 (n, …). Pixels whose truth is `ignore` do not count, nor does, of several labels,
+    the Dice of one that the batch does not show.
 
     Source: nnU-Net (Isensee 2021).
     """
     known = truth != ignore
     truths = functional.one_hot(torch.where(known, truth, 0), logits.shape[1]).movedim(-1, 1)[:, 1:].float()
     dice = soft_dice(logits.softmax(1)[:, 1:] * known[:, None], truths)
+    if len(dice) > 1:
+        # The Dice of an absent label pulls its probability down far more than cross entropy raises that of a small,
+        # rare label: the network would never find it.
+        shown = truths.flatten(2).any(2).any(0)
+        dice = dice[shown] if shown.any() else dice
     if not known.any():  # the mean over no pixel would be NaN
         return 1 - dice.mean() + 0 * logits.sum()
     targets = torch.where(known, truth, UNKNOWN)
