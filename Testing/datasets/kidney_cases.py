@@ -1,9 +1,10 @@
-"""Case lists of kidney and renal tumour on CT slices: `kidney-ct-slices` (own) and the kidneys of `liver-ct-a`.
+"""Case lists of kidney and renal tumour on CT: `kidney-ct-slices` (own), and the kidneys of `liver-ct-a` and of
+`totalseg-A`, a whole volume of `ct-volumes`.
 
     python Testing/datasets/kidney_cases.py --data DIR --output DIR
 
-`--data` holds both sets, unpacked. The output has `own.csv` (1 kidney, with its cysts; 2 tumour), `auxiliary.csv`
-(1 kidney; slices with a kidney), and their images and labels. The spacing of `liver-ct-a`, which the source lost, is
+`--data` holds the three sets, unpacked. The output has `own.csv` (1 kidney, with its cysts; 2 tumour), `auxiliary.csv`
+(1 kidney; cases with a kidney), and their images and labels. The spacing of `liver-ct-a`, which the source lost, is
 set so that a body is as wide as those of known spacing.
 """
 
@@ -17,10 +18,10 @@ import numpy as np
 import SimpleITK as sitk
 from liver_cases import SPACING
 
-# The new value of each value of the set's labels.
-SETS: dict[str, tuple[str, Mapping[int, int]]] = {
-    "own.csv": ("kidney-ct-slices", {1: 1, 2: 2, 3: 1}),
-    "auxiliary.csv": ("liver-ct-a", {2: 1}),
+# The folder, patient (None: all of them) and new value of each value of the labels.
+SETS: dict[str, list[tuple[str, str | None, Mapping[int, int]]]] = {
+    "own.csv": [("kidney-ct-slices", None, {1: 1, 2: 2, 3: 1})],
+    "auxiliary.csv": [("liver-ct-a", None, {2: 1}), ("ct-volumes", "totalseg-A", {2: 1, 3: 1})],
 }
 
 
@@ -31,9 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     args = parser.parse_args(argv)
     args.output.mkdir(parents=True, exist_ok=True)
-    for listed, (name, values) in SETS.items():
-        with (args.data / name / "cases-image.csv").open(encoding="utf-8", newline="") as file:
-            rows = [written(args.data / name, row, name, values, args.output) for row in csv.DictReader(file)]
+    for listed, sources in SETS.items():
+        rows = []
+        for name, patient, values in sources:
+            with (args.data / name / "cases-image.csv").open(encoding="utf-8", newline="") as file:
+                chosen = [row for row in csv.DictReader(file) if patient in (None, row["patient"])]
+            rows += [written(args.data / name, row, name, values, args.output) for row in chosen]
         rows = [row for row in rows if row]
         with (args.output / listed).open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, ["image", "label", "patient", "site"])

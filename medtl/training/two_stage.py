@@ -29,7 +29,7 @@ class TwoStageRecipe:
     """How a model of two stages is made; see `WindowRecipe`. The case list is a folder with `own.csv` and
     `auxiliary.csv`, a set whose one label is like the first of the model's.
 
-    The network of the region learns all labels of the own set as one. An encoder learns the auxiliary set, is then
+    The network of the region learns all labels of both sets as one. An encoder learns the auxiliary set, is then
     fixed, and becomes one of the two of the model's network, which learns the own set.
     """
 
@@ -56,7 +56,8 @@ class TwoStageRecipe:
         held = held_out_patients(self, listed, run.fold)
         chosen = [case for case in listed if case.patient not in held]
         first = region_card(self.card)
-        found = self.trained(first, first.networks[0], self.region_fit, prepared(chosen, first, reader), run, "region")
+        seen = prepared([*chosen, *others], first, reader)
+        found = self.trained(first, first.networks[0], self.region_fit, seen, run, "region")
         known = auxiliary_card(self.card)
         helper = self.trained(
             known, known.networks[0], self.auxiliary_fit, prepared(others, known, reader), run, "auxiliary"

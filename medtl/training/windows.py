@@ -183,16 +183,25 @@ def window_batches(
     """Batches of augmented windows: images (n, channels, patch) and what they show."""
     random = torch.Generator().manual_seed(options.seed * 1000 + epoch)
     choose = np.random.default_rng((options.seed, epoch))
-    # A whole scan is drawn more often than a single slice, but does not drown the slices.
-    shares = np.sqrt([len(case.label) for case in cases])
+    shares = shares_of(cases)
     for begin in range(0, options.windows, options.batch):
         drawn = []
         for _ in range(min(options.batch, options.windows - begin)):
-            case = cases[int(choose.choice(len(cases), p=shares / shares.sum()))]
+            case = cases[int(choose.choice(len(cases), p=shares))]
             unknown = torch.tensor([number in case.unknown for number in range(classes)])
             drawn.append((*draw_window(case, spec, options, choose), unknown))
         image, label, unknown = (torch.stack(part) for part in zip(*drawn, strict=True))
         yield change_intensities(image, options.augmentation, random), Truth(label, unknown)
+
+
+def shares_of(cases: Sequence[WindowedCase]) -> np.ndarray:
+    """How often each case is drawn, (n,), sum 1. A patient's share is the square root of its number of slices: a whole
+    scan, or many slices, count more than a single slice, but do not drown it."""
+    slices: dict[str, int] = {}
+    for case in cases:
+        slices[case.patient] = slices.get(case.patient, 0) + len(case.label)
+    shares = np.array([len(case.label) / math.sqrt(slices[case.patient]) for case in cases])
+    return np.asarray(shares / shares.sum())
 
 
 def draw_window(

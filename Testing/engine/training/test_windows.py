@@ -172,14 +172,10 @@ def test_a_window_reaches_beyond_the_image_as_far_as_it_may(overhang, most):
     assert (max(outside) > 0.3) == (overhang > 0)
 
 
-def test_a_whole_scan_is_drawn_more_often_than_a_slice_and_does_not_drown_the_slices():
-    def flat(value: float, slices: int) -> WindowedCase:
-        shape = (slices, 8, 8)
-        return WindowedCase(
-            "", "", "", "", (5.0, 2.0, 2.0), np.full((1, *shape), value, np.float32), np.zeros(shape, np.uint8)
-        )
-
-    cases = [flat(1.0, 100), *(flat(0.0, 1) for _ in range(10))]
+@pytest.mark.parametrize("scans", [[100], [1] * 100])  # a whole scan, and many slices of one patient
+def test_a_patient_of_many_slices_is_drawn_more_often_and_does_not_drown_the_others(scans):
+    others = [replace(flat(0.0, (1, 8, 8)), patient=f"b{n}") for n in range(10)]
+    cases = [*(flat(1.0, (n, 8, 8)) for n in scans), *others]
     spec = replace(SPEC, patch=(8, 8), spacing=(2.0, 2.0), mirror=())
     batches = window_batches(cases, 2, spec, WindowFit(windows=400, augmentation=STILL), 0)
     assert np.mean([image.mean() for image, _ in batches]) == pytest.approx(0.5, abs=0.08)

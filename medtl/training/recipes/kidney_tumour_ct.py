@@ -1,5 +1,6 @@
 """`kidney-tumour-ct`: kidney and renal tumour on CT slices, in two stages (after Zhu et al. 2022)."""
 
+from dataclasses import replace
 from types import MappingProxyType
 
 from ...model.card import (
@@ -15,7 +16,7 @@ from ...model.card import (
 )
 from ..recipe import text_of
 from ..two_stage import TwoStageRecipe
-from ..windows import WindowFit
+from ..windows import WindowAugmentation, WindowFit
 
 KIDNEY = (
     "Segmentation category and type - 3D Slicer General Anatomy list"
@@ -26,6 +27,17 @@ TUMOUR = (
     "Segmentation category and type - 3D Slicer General Anatomy list"
     "~SCT^49755003^Morphologically Altered Structure~SCT^4147007^Mass~^^"
     "~Anatomic codes - DICOM master list~SCT^64033007^Kidney~^^"
+)
+
+
+FIT = WindowFit(
+    batch=8,
+    rate=2e-3,
+    encoder_rate=2e-3,
+    average=0.99,
+    windows=240,
+    foreground=0.8,
+    augmentation=WindowAugmentation(rotation=25.0, zoom=0.3, contrast=0.35, noise=0.2, p_coarse=0.3),
 )
 
 
@@ -81,9 +93,9 @@ CARD = ModelCard(
 
 RECIPE = TwoStageRecipe(
     card=CARD,
-    fit=WindowFit(epochs=30, batch=8, rate=2e-3, encoder_rate=2e-3, average=0.99, windows=240, foreground=0.8),
-    region_fit=WindowFit(epochs=20, batch=8, rate=2e-3, encoder_rate=2e-3, average=0.99, windows=160),
-    auxiliary_fit=WindowFit(epochs=20, batch=8, rate=2e-3, encoder_rate=2e-3, average=0.99, windows=240),
+    fit=replace(FIT, epochs=30),
+    region_fit=replace(FIT, epochs=25, windows=160, foreground=0.6),
+    auxiliary_fit=replace(FIT, epochs=15),
     test_share=0.2,
     seed=0,
     folds=5,
