@@ -20,6 +20,7 @@ from .network import Network
 # The file and the class of each. A file is imported when a model needs it: timm and MONAI take seconds and 200 MB.
 NETWORKS = {
     "unet2d": "timm_networks.UNet2d",
+    "dualunet2d": "timm_networks.DualUNet2d",
     "basicunet2d": "monai_networks.BasicUNet2d",
     "vnet2d": "monai_networks.VNet2d",
     "unetr2d": "monai_networks.Unetr2d",
@@ -27,7 +28,6 @@ NETWORKS = {
     "classifier2d": "timm_networks.Classifier2d",
     "plainunet": "unets.PlainUNet",
     "residualunet": "unets.ResidualUNet",
-    "dualunet": "unets.DualUNet",
     "unet3d": "monai_networks.UNet3d",
     "segresnet3d": "monai_networks.SegResNet3d",
     "vnet3d": "monai_networks.VNet3d",

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as functional
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
@@ -47,8 +48,10 @@ class UNet2d(Network):
             encoder_depth=len(decoder),
             decoder_channels=decoder,
         )
+        drop_unused(self.unet.encoder.model)
         if local is not None:
             load_encoder(self.unet.encoder.model, Path(local))
+        self.multiples = (2 ** len(decoder),) * 2
         self.frozen = frozen
         if frozen:
             self.unet.encoder.requires_grad_(False).eval()
@@ -66,6 +69,36 @@ class UNet2d(Network):
     def decode(self, features: list[Tensor]) -> Tensor:
         logits: Tensor = self.unet.segmentation_head(self.unet.decoder(features))
         return logits
+
+
+class DualUNet2d(UNet2d):
+    """A `UNet2d` of two encoders that see the same image, their features joined at each level: `auxiliary` keeps what
+    it learned from another set of images, the other one learns the model's own.
+
+    Source: Zhu et al. 2022 (dual-channel fine network); the fusion by joining is this project's.
+    """
+
+    def __init__(
+        self,
+        encoder: str,
+        channels: int,
+        labels: int,
+        encoder_weights: str | None = None,
+        decoder: Sequence[int] = (256, 128, 64, 32, 16),
+    ) -> None:
+        super().__init__(encoder, channels, labels, encoder_weights, decoder=decoder)
+        self.auxiliary = UNet2d(encoder, channels, labels, decoder=decoder).unet.encoder
+        self.auxiliary.requires_grad_(False).eval()
+        joined = [2 * count for count in self.auxiliary.out_channels]
+        self.unet.decoder = UnetDecoder(joined, decoder, len(decoder))
+
+    def train(self, mode: bool = True) -> "DualUNet2d":
+        super().train(mode)
+        self.auxiliary.eval()
+        return self
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        return [torch.cat(pair, 1) for pair in zip(self.auxiliary(x), super().encode(x), strict=True)]
 
 
 class Classifier2d(Network):
@@ -143,6 +176,17 @@ class Classifier2d(Network):
         dimensions (Kamoi and Kobayashi 2020)."""
         spread = (self.summary(features) - self.usual) @ self.directions
         return spread.square().mean(1)
+
+
+def drop_unused(encoder: nn.Module) -> None:
+    """Remove the blocks of a timm encoder after the last one that gives features, where it has them in a row: a short
+    U-Net would store them for nothing."""
+    blocks = getattr(encoder, "blocks", None)
+    if isinstance(blocks, nn.Sequential):
+        last = str(encoder.feature_info.module_name()[-1])  # type: ignore[union-attr, operator]
+        name, _, number = last.partition(".")
+        if name == "blocks" and number.isdigit():
+            del blocks[int(number) + 1 :]
 
 
 def timm_name(encoder: str, weights: str | None) -> str:

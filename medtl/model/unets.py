@@ -181,31 +181,3 @@ class ResidualUNet(PlainUNet):
     convolution without stride."""
 
     residual = True
-
-
-class DualUNet(PlainUNet):
-    """A `PlainUNet` of two encoders that see the same image. Their features are joined at each stage, and the decoder
-    has twice the features: `auxiliary` keeps what it learned from another set of images, `encoder` learns the model's
-    own.
-
-    Source: Zhu et al. 2022 (dual-channel fine network); the fusion by joining is this project's.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        outputs: int,
-        features: Sequence[int],
-        kernels: Sequence[Steps],
-        strides: Sequence[Steps],
-        blocks: Sequence[int],
-        decoder_blocks: Sequence[int],
-        bias: bool = True,
-    ) -> None:
-        super().__init__(channels, outputs, features, kernels, strides, blocks, decoder_blocks, bias)
-        arguments = (channels, outputs, features, kernels, strides, blocks, decoder_blocks, bias)
-        self.auxiliary = PlainUNet(*arguments).encoder
-        self.decoder = Decoder(outputs, [2 * count for count in features], kernels, strides, decoder_blocks, bias)
-
-    def encode(self, x: Tensor) -> list[Tensor]:
-        return [torch.cat(pair, 1) for pair in zip(self.auxiliary(x), self.encoder(x), strict=True)]

@@ -14,7 +14,6 @@ from ..model.bundle import save_bundle
 from ..model.card import ModelCard, NetworkSpec, region_card
 from ..model.network import Network
 from ..model.networks import build
-from ..model.unets import DualUNet, PlainUNet
 from ..progress import Progress, no_progress
 from .fit import CHECKPOINT, start
 from .recipe import TrainedBundle, TrainingRun, bundle_folder, named_warnings
@@ -37,6 +36,7 @@ class TwoStageRecipe:
     fit: WindowFit
     region_fit: WindowFit
     auxiliary_fit: WindowFit
+    encoder_weights: str | None
     test_share: float
     seed: int
     folds: int
@@ -64,7 +64,7 @@ class TwoStageRecipe:
         )
         every = prepared(listed, self.card, reader, binary=False)
         learned = [case for case in every if case.patient not in held]
-        network = with_auxiliary(self.card, helper)
+        network = with_auxiliary(self.card, helper, self.weights(run))
         trained = fitted(network, self.card, self.fit, learned, run, "own", progress)
         card = finished_card(self, every, held, run.fold)
         networks = ((card.networks[0].prefix, trained), (first.networks[0].prefix, found))
@@ -81,9 +81,13 @@ class TwoStageRecipe:
         run: TrainingRun,
         name: str,
     ) -> Network:
-        """A network from random weights, trained on the cases."""
-        torch.manual_seed(options.seed)
-        return fitted(build(spec.name, dict(spec.arguments)), card, options, cases, run, name)
+        """A network trained on the cases."""
+        return fitted(untrained(spec, self.weights(run)), card, options, cases, run, name)
+
+    def weights(self, run: TrainingRun) -> str | None:
+        """The weights that encoders start from; a run that is resumed takes all weights from its checkpoints, so
+        nothing is fetched."""
+        return None if run.resume else run.encoder_weights or self.encoder_weights
 
 
 def fitted(
@@ -112,16 +116,19 @@ def prepared(
 def auxiliary_card(card: ModelCard) -> ModelCard:
     """The card of the network that learns the auxiliary set: one label, one encoder."""
     spec = card.networks[0]
-    network = NetworkSpec("plainunet", {**spec.arguments, "outputs": 2}, "auxiliary.")
+    network = NetworkSpec("unet2d", {**spec.arguments, "labels": 1}, "auxiliary.")
     return replace(card, labels=card.labels[:1], networks=(network,), region=None)
 
 
-def with_auxiliary(card: ModelCard, helper: Network) -> DualUNet:
-    """The network of the card with the encoder of the helper as its auxiliary one, which is fixed."""
-    torch.manual_seed(0)
-    network = build(card.networks[0].name, dict(card.networks[0].arguments))
-    assert isinstance(network, DualUNet)
-    assert isinstance(helper, PlainUNet)
-    network.auxiliary.load_state_dict(helper.encoder.state_dict())
-    network.auxiliary.requires_grad_(False)
+def with_auxiliary(card: ModelCard, helper: Network, encoder_weights: str | None = None) -> Network:
+    """The network of the card with the encoder of the helper as its auxiliary one, which is fixed; its own encoder has
+    these weights."""
+    network = untrained(card.networks[0], encoder_weights)
+    network.auxiliary.load_state_dict(helper.unet.encoder.state_dict())  # type: ignore[union-attr]
     return network
+
+
+def untrained(spec: NetworkSpec, encoder_weights: str | None) -> Network:
+    """A network with seeded random weights, its encoder with these."""
+    torch.manual_seed(0)
+    return build(spec.name, dict(spec.arguments) | ({"encoder_weights": encoder_weights} if encoder_weights else {}))

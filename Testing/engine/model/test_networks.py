@@ -43,6 +43,7 @@ ENCODERS = (
 SMALL = "mobilenetv2_050"
 TINY = {
     "unet2d": {"encoder": SMALL},
+    "dualunet2d": {"encoder": SMALL, "decoder": [16, 8, 8]},
     "basicunet2d": {"features": [4, 4, 8, 8, 8, 4]},
     "vnet2d": {},
     "unetr2d": {"size": 64, "features": 4, "hidden": 16, "heads": 2},
@@ -148,7 +149,7 @@ def tiny(name: str, channels: int = 1, labels: int = 1) -> Network:
 def test_every_network_of_slices_is_looked_at_here():
     slices = {name for name in NETWORKS if name.endswith("2d")}
     assert set(TINY) == slices - {"classifier2d"}
-    assert set(TWINS) == slices - {"unet2d", "classifier2d"}
+    assert set(TWINS) == slices - {"unet2d", "dualunet2d", "classifier2d"}
 
 
 def test_a_classifier_has_a_cut_before_it_decides_where_to_look():
@@ -230,7 +231,14 @@ def test_a_unet_has_the_decoder_that_is_asked_for():
     assert half.eval()(torch.zeros(1, 1, 64, 64)).shape == (1, 2, 64, 64)
 
 
-@pytest.mark.parametrize("name", [name for name in TINY if name != "unet2d"])
+def test_a_short_unet_stores_no_layer_that_it_does_not_use():
+    network = build("unet2d", {"encoder": SMALL, "channels": 1, "labels": 1, "decoder": [16, 8, 8]}).train()
+    network(torch.randn(2, 1, 16, 16)).sum().backward()
+    assert all(weight.grad is not None for weight in network.parameters())
+    assert network.multiples == (8, 8)
+
+
+@pytest.mark.parametrize("name", list(TWINS))
 def test_a_feature_s_place_is_that_of_the_image(name):
     """A spot in the image shows in each feature at that spot most of all: rows are not columns, nothing is turned."""
     network = tiny(name)

@@ -32,29 +32,14 @@ TUMOUR = (
 
 FIT = WindowFit(
     batch=8,
-    rate=2e-3,
-    encoder_rate=2e-3,
+    rate=1.5e-3,
+    encoder_rate=5e-4,
     average=0.99,
     windows=240,
     foreground=0.8,
     augmentation=WindowAugmentation(rotation=25.0, zoom=0.3, contrast=0.35, noise=0.2, p_coarse=0.3),
 )
-
-
-def network(features: list[int], outputs: int) -> MappingProxyType[str, object]:
-    """The arguments of a U-Net of slices."""
-    stages = len(features)
-    return MappingProxyType(
-        {
-            "channels": 1,
-            "outputs": outputs,
-            "features": features,
-            "kernels": [[3, 3]] * stages,
-            "strides": [[1, 1], *[[2, 2]] * (stages - 1)],
-            "blocks": [2] * stages,
-            "decoder_blocks": [2] * (stages - 1),
-        }
-    )
+LITE0 = MappingProxyType({"encoder": "tf_efficientnet_lite0", "channels": 1})
 
 
 def windows(patch: int, mm: float) -> WindowSpec:
@@ -81,10 +66,14 @@ CARD = ModelCard(
         Label(1, "kidney", "Kidney", (0.73, 0.4, 0.51), KIDNEY),
         Label(2, "tumour", "Renal tumour", (0.9, 0.8, 0.2), TUMOUR),
     ),
-    networks=(NetworkSpec("dualunet", network([12, 24, 48, 96], 3), "dualunet."),),
+    networks=(
+        NetworkSpec("dualunet2d", MappingProxyType({**LITE0, "labels": 2, "decoder": [64, 48, 32, 16]}), "dual."),
+    ),
     input=InputSpec(channels=("CT",), plane="axial"),
     windows=windows(128, 1.25),
-    region=RegionSpec(NetworkSpec("plainunet", network([8, 16, 32, 64], 2), "region."), windows(96, 4.0)),
+    region=RegionSpec(
+        NetworkSpec("unet2d", {**LITE0, "labels": 1, "decoder": [64, 32, 16, 8]}, "region."), windows(96, 4.0)
+    ),
     sha256="",
     decision="argmax",
     cleanup=Cleanup(min_share=0.05),
@@ -93,9 +82,10 @@ CARD = ModelCard(
 
 RECIPE = TwoStageRecipe(
     card=CARD,
-    fit=replace(FIT, epochs=30),
-    region_fit=replace(FIT, epochs=25, windows=160, foreground=0.6),
-    auxiliary_fit=replace(FIT, epochs=15),
+    fit=replace(FIT, epochs=12),
+    region_fit=replace(FIT, epochs=16, foreground=0.5),
+    auxiliary_fit=replace(FIT, epochs=8),
+    encoder_weights="imagenet",
     test_share=0.2,
     seed=0,
     folds=5,
