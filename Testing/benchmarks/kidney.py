@@ -1,11 +1,11 @@
 """Kidney and renal tumour on few CT slices: one network, one that starts from another set, and two encoders.
 
-    python Testing/benchmarks/kidney.py --cases DIR --work DIR [--only FOLD…] [--epochs 30]
+    python Testing/benchmarks/kidney.py --cases DIR --encoder-weights FILE --work DIR [--only FOLD…] [--epochs 12]
 
 `--cases` is the folder of `Testing/datasets/kidney_cases.py`; folds are by patient. In each fold the first stage of
 `kidney-tumour-ct` is trained once, the encoder of the auxiliary set once for all folds, and then three networks with
-the recipe's steps: `single` from random weights; `tuned`, the same network from the weights that the auxiliary set
-gave; `dual`, the recipe's. All see the region that the first stage finds. Dice of kidney and tumour by patient, slices
+the recipe's steps: `single` from ImageNet's weights; `tuned`, the same network from the weights that the auxiliary set
+gave; `dual`, the recipe's. All see the region that the first stage finds; `whole` is `dual` on whole slices. Dice of kidney and tumour by patient, slices
 of a patient averaged first, slices without the label left out; 95 % interval over patients, and the paired difference
 to `single`.
 
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tables import header, line, mean_interval
 
 from medtl.cases import CaseFiles, read_cases
@@ -32,16 +31,21 @@ from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model
 from medtl.model.card import ModelCard, NetworkSpec, region_card
 from medtl.model.network import Network
-from medtl.model.networks import bf16_pays, build, place
+from medtl.model.networks import bf16_pays, place
 from medtl.segmentation import InferenceOptions, segment
 from medtl.training.fit import start
 from medtl.training.recipe import TrainingRun
 from medtl.training.recipes.kidney_tumour_ct import RECIPE
 from medtl.training.split import folds
-from medtl.training.two_stage import AUXILIARY, OWN, auxiliary_card, prepared, with_auxiliary
+from medtl.training.two_stage import AUXILIARY, OWN, auxiliary_card, prepared, untrained, with_auxiliary
 from medtl.training.windows import WindowedCase, WindowFit, fit_windows
 
-WAYS = {"single": "one network", "tuned": "one network, from the auxiliary set", "dual": "two encoders"}
+WAYS = {
+    "single": "one network",
+    "tuned": "one network, from the auxiliary set",
+    "dual": "two encoders",
+    "whole": "two encoders, without the first stage",
+}
 
 Dices = dict[str, float | None]  # by case; None where the label is not there
 
@@ -50,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 1 when the cases cannot be used."""
     parser = argparse.ArgumentParser(description="Kidney and renal tumour on few CT slices, in three ways.")
     parser.add_argument("--cases", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--encoder-weights", required=True, metavar="FILE")
     parser.add_argument("--work", required=True, type=Path, metavar="DIR")
     parser.add_argument("--only", type=int, nargs="*", metavar="FOLD")
     parser.add_argument("--epochs", type=int, default=RECIPE.fit.epochs)
@@ -75,23 +80,28 @@ def run(args: argparse.Namespace) -> None:
     if wanted:
         every = {case.case: case for case in prepared(listed, card, binary=False)}
         known = auxiliary_card(card)
-        helper = trained(new(known), known, RECIPE.auxiliary_fit, prepared(others, known), args.work / "auxiliary")
+        helper = trained(
+            new(known, args), known, RECIPE.auxiliary_fit, prepared(others, known), args.work / "auxiliary"
+        )
     for fold in wanted:
         began = time.perf_counter()
         learned = [case for case in listed if case.patient not in groups[fold]]
         tested = [case for case in listed if case.patient in groups[fold]]
         first = region_card(card)
         folder = args.work / f"fold-{fold}"
-        found = trained(new(first), first, RECIPE.region_fit, prepared(learned, first), folder / "region")
+        seen = prepared([*learned, *others], first)
+        found = trained(new(first, args), first, RECIPE.region_fit, seen, folder / "region")
         starts = {
-            "single": (one, new(one)),
-            "tuned": (one, from_weights(new(one), helper)),
-            "dual": (card, with_auxiliary(card, helper)),
+            "single": (one, new(one, args)),
+            "tuned": (one, from_weights(new(one, args), helper)),
+            "dual": (card, with_auxiliary(card, helper, args.encoder_weights)),
         }
         entry: dict[str, Any] = {"fold": fold}
         for way, (its, network) in starts.items():
             network = trained(network, its, fit, [every[case.case] for case in learned], folder / way)
             entry[way] = scores(model_of(its, network, found), tested)
+            if way == "dual":
+                entry["whole"] = scores(replace(model_of(its, network, found), region=None), tested)
         entry |= {"minutes": (time.perf_counter() - began) / 60, "patients": {c.case: c.patient for c in tested}}
         done.append(entry)
         with kept.open("a") as file:
@@ -102,13 +112,12 @@ def run(args: argparse.Namespace) -> None:
 def single_card(card: ModelCard) -> ModelCard:
     """The card with a network of one encoder."""
     spec = card.networks[0]
-    return replace(card, networks=(NetworkSpec("plainunet", spec.arguments, "single."),))
+    return replace(card, networks=(NetworkSpec("unet2d", spec.arguments, "single."),))
 
 
-def new(card: ModelCard) -> Network:
-    """The card's network with seeded random weights."""
-    torch.manual_seed(0)
-    return build(card.networks[0].name, dict(card.networks[0].arguments))
+def new(card: ModelCard, args: argparse.Namespace) -> Network:
+    """The card's network before training."""
+    return untrained(card.networks[0], args.encoder_weights)
 
 
 def from_weights(network: Network, helper: Network) -> Network:

@@ -13,10 +13,12 @@ SARCOMA = (
 )
 
 FIT = WindowFit(
-    epochs=50,
+    epochs=36,
     windows=200,
+    rate=1.5e-3,
+    encoder_rate=1.5e-3,
     deep=True,
-    augmentation=WindowAugmentation(rotation=25.0, zoom=0.3, contrast=0.4, noise=0.2, p_coarse=0.3, overhang=0.5),
+    augmentation=WindowAugmentation(rotation=25.0, zoom=0.3, contrast=0.4, noise=0.2, p_coarse=0.3, overhang=0.15),
 )
 # Slices are 3.27 mm thick, so the first level keeps their number.
 ARGUMENTS = {
