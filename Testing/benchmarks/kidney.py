@@ -5,9 +5,9 @@
 `--cases` is the folder of `Testing/datasets/kidney_cases.py`; folds are by patient. In each fold the first stage of
 `kidney-tumour-ct` is trained once, the encoder of the auxiliary set once for all folds, and then three networks with
 the recipe's steps: `single` from ImageNet's weights; `tuned`, the same network from the weights that the auxiliary set
-gave; `dual`, the recipe's. All see the region that the first stage finds; `whole` is `dual` on whole slices. Dice of kidney and tumour by patient, slices
-of a patient averaged first, slices without the label left out; 95 % interval over patients, and the paired difference
-to `single`.
+gave; `dual`, the recipe's. All see the region that the first stage finds; `whole` is `dual` on whole slices. Dice of
+kidney and tumour by patient, slices of a patient averaged first, slices without the label left out; 95 % interval over
+patients, and the paired difference to `single`.
 
 `DIR/kidney.jsonl` of --work keeps a line a fold; an interrupted run continues from there.
 """
