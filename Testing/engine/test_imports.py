@@ -26,6 +26,7 @@ LAYERS = (
     {"model"},
     {"channels", "preprocess", "labels", "decision", "pack"},
     {"installation"},
+    {"kept"},
     {"diameters"},
     {"measurement"},
     {"gate", "postprocess", "windows", "doubt", "upright", "registration"},
@@ -44,7 +45,7 @@ LAYERS = (
 )
 # The order within folders, again from the bottom up.
 WITHIN = {
-    "installation": ({"job", "pip", "record"}, {"site", "wheels"}, {"install"}, {"__main__"}),
+    "installation": ({"job", "pip", "record"}, {"installed", "site", "wheels"}, {"install"}, {"__main__"}),
     "io": (
         {"choice", "limits", "packed", "into_place"},
         {"header"},
@@ -129,6 +130,7 @@ TORCH_FREE = {
         "planes",
         "requirements",
         "installation",
+        "kept",
         "progress",
         "results",
         "typed_json",
@@ -210,7 +212,7 @@ SLICER_SIDE_MAY = {
     *("model.store", "model.acceptance", "model.terms", "pack"),
     *("finetuning.seed", "classification.report"),
     *("report.side", "trend.plot", "trend.studies", "trend.table"),
-    *("installation.install", "installation.job", "installation.record"),
+    *("installation.installed", "installation.job", "kept"),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from packaging.requirements import Requirement
 
 from medtl.errors import MedTLError
+from medtl.installation.installed import Package as Package
 
 from .consent import plan as plan
 from .installing import install as install
@@ -15,7 +16,6 @@ from .needed import broken as broken
 from .needed import missing as missing
 from .needed import own_changes as own_changes
 from .needed import required as required
-from .removal import Package as Package
 from .removal import removable as removable
 from .removal import remove as remove
 
