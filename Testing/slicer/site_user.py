@@ -65,6 +65,7 @@ class Site:
         return [[each for each in arguments if re.match(r"[a-z][\w-]*[<>=!]", each)] for arguments in asked]
 
     def start(self, **options: Any) -> Any:
+        self.changed = self.error = None
         return packages.install(
             self._progress, self._done, self._error, self._stop, command=[str(self.python)], **options
         )

@@ -73,10 +73,14 @@ def install_group(
 
 
 def uninstall(names: Sequence[str], site: Path, pip: Pip) -> None:
-    """Remove packages by pip. Raises: Problem."""
+    """Remove packages by pip, in this order: one after the other, so that a cancel waits for one alone.
+
+    Raises: Problem.
+    """
     try:
-        pip.run(["uninstall", "--yes", *names], "remove", ", ".join(names), writes=True)
-    finally:  # those that pip removed before a failure are gone, too
+        for name in names:
+            pip.run(["uninstall", "--yes", name], "remove", name, writes=True)
+    finally:  # those that pip removed before a failure or a cancel are gone, too
         left = installed_versions()
         write_record(site, {name: version for name, version in read_record(site).items() if name in left})
 

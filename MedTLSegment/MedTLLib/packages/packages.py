@@ -21,7 +21,7 @@ from .removal import remove as remove
 
 
 class Cancellable(Protocol):
-    """An installation that runs."""
+    """An installation, or a removal, that runs."""
 
     def cancel(self) -> None:
         """Stop it; `on_error` gets Cancelled."""
@@ -62,7 +62,8 @@ class Packages(Protocol):
         on_error: Callable[[MedTLError], None],
         stop_worker: Callable[[], None],
     ) -> Cancellable:
-        """Start to remove packages; at the end comes `on_done` or `on_error`."""
+        """Start to remove packages; at the end comes `on_done` or `on_error`, the latter with Cancelled after a cancel,
+        when some packages are gone."""
         ...
 
     def try_imports(self, on_end: Callable[[], None]) -> None:

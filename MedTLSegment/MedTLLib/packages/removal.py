@@ -10,7 +10,7 @@ import slicer
 from packaging.requirements import InvalidRequirement, Requirement
 from slicer.i18n import tr as _
 
-from medtl.errors import InputError, MedTLError
+from medtl.errors import Cancelled, InputError, MedTLError
 from medtl.installation.installed import Package, installed, installed_by_medtl, name_of
 from medtl.installation.job import Job
 
@@ -49,6 +49,8 @@ def remove(
 ) -> Installation:
     """Start to remove packages, by pip in a process of its own; at the end comes `on_done` or `on_error`.
 
+    The latter gets Cancelled after a cancel: some packages are gone then, and each of the others has what it needs.
+
     Raises: InputError when they cannot be removed now.
     """
     check_free_to_change()
@@ -59,12 +61,26 @@ def remove(
     not_importable.clear()
 
     def on_end(kind: str, what: str, reason: str) -> None:
-        if kind:
+        if kind == "cancelled":
+            left = installed()
+            gone = ", ".join(name for name in names if name not in left) or _("none")
+            on_error(Cancelled(_("The removal was cancelled. Removed before: {names}.").format(names=gone)))
+        elif kind:
             on_error(InputError(problem_text(kind, what or ", ".join(names), reason, removal=True)))
         else:
             on_done()
 
-    return Installation(Job(uninstall=tuple(names)), on_progress, on_end, command)
+    return Installation(Job(uninstall=in_order(names)), on_progress, on_end, command)
+
+
+def in_order(names: Sequence[str]) -> tuple[str, ...]:
+    """These packages, each before those that it needs; where packages need each other, in the given order."""
+    needs = {name: _needs(there) for name, there in installed().items() if name in names}
+    ordered: list[str] = []
+    while left := [name for name in names if name not in ordered]:
+        needed = {each for name in left for each in needs.get(name, set()) - {name}}
+        ordered.append(next((name for name in left if name not in needed), left[0]))
+    return tuple(ordered)
 
 
 def named_by_extensions() -> set[str]:
