@@ -16,7 +16,7 @@ PACKAGES = {"medtl": "medtl", "MedTLLib": "MedTLSegment/MedTLLib", "MedTLClassif
 # From the bottom up: a file may import what stands on lower lines. A name is a folder or a file of `medtl`; files of
 # one folder may import each other where WITHIN says nothing else.
 LAYERS = (
-    {"errors", "memory", "broken_packages", "planes", "requirements"},
+    {"errors", "memory", "broken_packages", "counted", "planes", "requirements"},
     {"progress", "results", "typed_json"},
     {"volume"},
     {"io"},
@@ -127,6 +127,7 @@ TORCH_FREE = {
         "errors",
         "memory",
         "broken_packages",
+        "counted",
         "planes",
         "requirements",
         "installation",
@@ -192,6 +193,7 @@ SLICER_SIDE_MAY = {
     *(
         "errors",
         "broken_packages",
+        "counted",
         "planes",
         "requirements",
         "progress",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..classification.report import NOTE, csv_text
+from ..counted import counted
 from ..errors import InputError
 from ..io.files import identities
 from ..io.isolated import IsolatedReader
@@ -115,9 +116,9 @@ def lines_of(measured: MeasuredFile) -> Iterator[str]:
 def summary(segment: MeasuredSegment, measured: MeasuredFile) -> str:
     """A segment's volume and the number of its lesions."""
     line = f"{segment.name}: {segment.volume_ml:.2f} mL"
-    one, several = ("lesion", "lesions") if has_lesions(segment.id, segment.name) else ("part", "parts")
+    one = "lesion" if has_lesions(segment.id, segment.name) else "part"
     count = len(segment.lesions)
-    line += f", {count} {one if count == 1 else several}" if count else ""
+    line += f", {counted(count, f'1 {one}', f'{{count}} {one}s')}" if count else ""
     if segment.small:
         voxels = f" or {measured.min_voxels} voxels" if measured.min_voxels > 1 else ""
         line += f", {segment.small} under {measured.min_ml:g} mL{voxels} not listed ({segment.small_ml:.2f} mL)"

@@ -400,6 +400,9 @@ def test_the_verdict_is_shown_with_figures_and_nothing_happens_by_itself(user):
         ({"verdict": "worse"}, "On 2 held-out SEED slices: Dice 0.71 → 0.41 (−0.30 ± 0.02)."),
         ({"verdict": "better", "seeds_n": 0}, f"{TUNED} is better than {MODEL}.\nOn 6 synthetic heads"),
         ({"verdict": "better", "guard": "cases"}, "On 6 cases that you accepted: unchanged, Dice 0.93"),
+        ({"verdict": "better", "guard_n": 1}, "On 1 synthetic head: unchanged, Dice 0.93"),
+        ({"verdict": "better", "guard": "cases", "guard_n": 1}, "On 1 case that you accepted: unchanged, Dice 0.93"),
+        ({"verdict": "better", "seeds_n": 1}, "On 1 held-out SEED slice: Dice 0.71"),
         ({"verdict": "better", "guard": "none"}, "(+0.12 ± 0.02).\nThe guard set"),
     ],
 )
