@@ -60,7 +60,7 @@ WITHIN = {
     "model": (
         {"card_text", "files", "label_looks", "series_name", "tuning_records"},
         {"card", "checkpoint", "device", "network"},
-        {"terms"},
+        {"rename", "terms"},
         {"monai_config", "monai_networks", "nnunet", "timm_networks", "unets"},
         {"store", "networks", "zoo"},
         {"acceptance", "bundle"},
@@ -155,6 +155,7 @@ TORCH_FREE = {
         "model.label_looks",
         "model.monai_config",
         "model.nnunet",
+        "model.rename",
         "model.series_name",
         "model.acceptance",
         "model.store",

@@ -110,8 +110,8 @@ def add_import(sub: argparse.ArgumentParser) -> None:
     )
     text += "zip of any of these"
     sub.add_argument("path", type=path_argument, metavar="PATH", help=text)
-    sub.add_argument("--name", metavar="NAME", help="of a model of MONAI or nnU-Net in your store")
-    text = "names of the channels of such a model in place of its own"
+    sub.add_argument("--name", metavar="NAME", help="of the model in your store")
+    text = "names of the channels of a model of MONAI or nnU-Net in place of its own"
     sub.add_argument("--channels", type=comma_separated, metavar="FLAIR,T2", help=text)
     group = sub.add_argument_group("models of nnU-Net 2")
     group.add_argument("--configuration", metavar="NAME", help="which one, such as 3d_fullres, where there are several")
