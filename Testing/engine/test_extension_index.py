@@ -56,14 +56,13 @@ def test_names_say_what_the_extension_does():
     for module in MODULES:
         source = (ROOT / module / f"{module}.py").read_text(encoding="utf-8")
         title = re.search(r'parent\.title = _\("(.*)"\)', source)[1]
-        assert "tumours" in title
-        assert "MRI" in title
+        assert all(word in title for word in ("tumours", "MRI", "CT")), title
 
 
 @pytest.mark.parametrize("text", [stated("DESCRIPTION"), README.split("\n## ")[0]], ids=["description", "README"])
 def test_the_description_names_organ_modality_input_results_and_terms(text):
     words = text.casefold()
-    for organ_or_modality in ("brain", "kidney", "mri", "flair", "t1 with contrast", "ct"):
+    for organ_or_modality in ("brain", "kidney", "liver", "organs", "mri", "flair", "t1 with contrast", "ct"):
         assert organ_or_modality in words
     for result in ("segmentation", "volume", "class"):
         assert result in words
