@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,7 +14,7 @@ from ..io.write import check_place, write_whole
 from ..labels import has_lesions
 from ..results import Diameter, MeasuredFile, MeasuredLesion, MeasuredSegment, Point
 from ..typed_json import encode
-from ..volume import Labelmap, check_same_grid
+from ..volume import Labelmap, on_grid_of
 from .console import print_json, print_lines, print_warnings
 
 ALL = "all"
@@ -92,9 +91,7 @@ def with_spacing(labelmap: Labelmap, reader: IsolatedReader, args: argparse.Name
             f"Expected an image that states its spacing in mm, found none in {args.image}: without it there are no mL "
             "and no mm. Export the image with its spacing."
         )
-    if labelmap.real_spacing or labelmap.geometry.size != image.geometry.size:
-        check_same_grid(labelmap.geometry, image.geometry, args.segmentation, args.image)
-    return replace(labelmap, geometry=image.geometry, real_spacing=True)
+    return on_grid_of(image, labelmap, args.segmentation, args.image)
 
 
 # --- for people ---

@@ -3,8 +3,6 @@
 import itertools
 import json
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import host
@@ -34,16 +32,8 @@ BUDGET = 10  # seconds, with the real engine
 
 
 @pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TuningUser]:
-    """The panel is open in an empty scene with slice views, nothing is missing, nothing was imported."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = TuningUser(tmp_path / "worker")
-    yield user
-    user.close()
-    host.new_scene()
+def user_class() -> type[TuningUser]:
+    return TuningUser
 
 
 def segmentations() -> list[Any]:

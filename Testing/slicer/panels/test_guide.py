@@ -1,29 +1,12 @@
 """What the panel tells a new user: a sample in an empty scene, and what follows the first result."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import host
 import numpy as np
 import pytest
 import slicer
-from panel_user import User
 
 from medtl.phantom import head
 from MedTLLib import samples
-
-
-@pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
-    """The panel is open in an empty scene with slice views."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = User(tmp_path / "worker")
-    yield user
-    user.close()
-    host.new_scene()
 
 
 def test_an_empty_scene_offers_a_sample_and_the_button_makes_it_the_input(user):

@@ -6,7 +6,6 @@ import shutil
 import sys
 import xml.etree.ElementTree as ET
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,19 +31,6 @@ from MedTLLib.packages.packages import Package
 from MedTLLib.prediction import writer
 
 TRUTH = PHANTOM.labelmap.array > 0
-
-
-@pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
-    """The panel is open in an empty scene with slice views, nothing is missing, nothing was imported."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = User(tmp_path / "worker")
-    yield user
-    user.close()
-    host.new_scene()
 
 
 # What can be chosen
