@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -17,6 +18,7 @@ CMAKE = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NAME = re.search(r"^project\((\w+)\)", CMAKE, re.MULTILINE)[1]
 ENTRY = json.loads((ROOT / f"{NAME}.json").read_text(encoding="utf-8"))
+SCHEMA = ROOT.parent / "shared" / "schemas" / "slicer-extension-catalog-entry-schema-v1.0.1.json"
 MODULES = ("MedTLSegment", "MedTLClassify")
 # Of https://citation-file-format.github.io, version 1.2.0: what must be there, and the types of what we state.
 CITATION_REQUIRED = {"authors", "cff-version", "message", "title"}
@@ -42,6 +44,11 @@ def test_the_entry_has_what_is_required_and_no_other_key():
     assert re.fullmatch(r"https://github\.com/[\w-]+/Slicer\w+\.git", ENTRY["scm_url"])
     assert not NAME.startswith("Slicer")
     assert ENTRY["tier"] in range(1, 6)
+
+
+@pytest.mark.skipif(not SCHEMA.is_file(), reason="needs ../shared/schemas, which is not here")
+def test_the_entry_is_valid_by_the_index_s_schema():
+    jsonschema.validate(ENTRY, json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
 def test_the_entry_agrees_with_the_cmake_file():

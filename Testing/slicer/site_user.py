@@ -1,5 +1,6 @@
 """A Python of its own that stands for Slicer's, into whose folder of packages the panel installs."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -96,6 +97,12 @@ class Site:
 
     def _stop(self) -> None:
         self.stopped += 1
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The files of a folder of packages."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def names(requirements: Any) -> list[str]:

@@ -1,6 +1,5 @@
 """What MedTL installed is removed, and nothing that was there before or that something else needs."""
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +8,7 @@ from types import SimpleNamespace
 import host
 import pytest
 import slicer
-from site_user import PATIENCE, REST, Site
+from site_user import PATIENCE, REST, Site, digests
 from tiny_wheels import pack_of, wheel
 
 from medtl.errors import Cancelled, InputError, MedTLError
@@ -36,12 +35,6 @@ def remove(site: Site, *given: str) -> list[str]:
     if errors:
         raise errors[0]
     return told
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """The files of a folder of packages."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def test_only_what_was_not_there_before_is_recorded(site: Site) -> None:
