@@ -98,8 +98,8 @@ def merge_layers(layers: np.ndarray, geometry: Geometry, segments: list[tuple[Se
             f"it: {', '.join(names)}."
         )
     if unnamed := int(np.count_nonzero(layers) - np.count_nonzero(named)):
-        voxels = counted(unnamed, "1 voxel that belongs", "{count} voxels that belong")
-        warnings.append(f"Left out: {voxels} to no segment that the header names.")
+        lone = counted(unnamed, "1 voxel that belongs", "{count} voxels that belong")
+        warnings.append(f"Left out: {lone} to no segment that the header names.")
     return Labelmap(labels, geometry, tuple(numbered), tuple(warnings), lost)
 
 

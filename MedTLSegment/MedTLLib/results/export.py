@@ -197,7 +197,7 @@ def _lost_by_export(segmentation: Any, segment: Segment, mask: np.ndarray, geome
         return []
     if placed(image, geometry) is None:
         return [_("{name} has another grid and was resampled to the volume's.").format(name=segment.name)]
-    outside = np.count_nonzero(values_of(image)) - np.count_nonzero(mask)
+    outside = int(np.count_nonzero(values_of(image)) - np.count_nonzero(mask))
     if not outside:
         return []
     voxels = counted(outside, _("1 voxel"), _("{count} voxels"))

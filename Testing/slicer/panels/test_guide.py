@@ -1,9 +1,12 @@
 """What the panel tells a new user: a sample in an empty scene, and what follows the first result."""
 
+from dataclasses import replace
+
 import host
 import numpy as np
 import pytest
 import slicer
+from panel_user import SEGMENT
 
 from medtl.phantom import head
 from MedTLLib import samples
@@ -39,6 +42,17 @@ def test_after_the_first_result_one_line_says_what_can_be_done_next(user):
     assert user.ui.seedsBox.text == "SEED slices"
     assert user.ui.finetuneBox.text == "Fine-tune"
     assert "Export" in user.ui.exportButton.text.replace("&", "")
+
+
+def test_for_an_organ_no_class_of_a_tumour_is_offered(user):
+    user.load()
+    user.worker.segments = (replace(SEGMENT, id="liver-ct.liver", name="Liver"),)
+    segmentation = user.segment()
+    assert "Export…" in user.ui.nextLabel.text
+    assert "tumour" not in user.ui.nextLabel.text
+    segmentation.GetSegmentation().AddEmptySegment("mine", "Metastasis")
+    user.widget.enter()
+    assert "class of the tumour (MedTL Classify)" in user.ui.nextLabel.text
 
 
 @pytest.mark.parametrize("width", [500, 300])
