@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from tiny_wheels import pack_of, wheel
 
 from medtl.errors import Cancelled, InputError, MedTLError
 from medtl.installation.record import RECORD, read_record, write_record
+from medtl.installation.site import alone
 from MedTLLib.packages import packages, removal
 
 
@@ -195,6 +197,18 @@ def test_a_damaged_record_offers_nothing(site: Site) -> None:
     assert packages.removable() == ()
     (site.folder / RECORD).write_text("[1, 2]")
     assert packages.removable() == ()
+
+
+def test_while_another_slicer_installs_into_the_folder_nothing_is_removed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", tempfile.gettempdir())  # the lock lies there
+    site.install()
+    before, calls = digests(site.folder), len(site.calls)
+    with alone(site.folder), pytest.raises(InputError, match=r"timm could not be removed .*Another Slicer installs"):
+        remove(site, "timm")
+    assert digests(site.folder) == before
+    assert len(site.calls) == calls
 
 
 def test_in_testing_mode_nothing_is_removed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
