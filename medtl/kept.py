@@ -30,15 +30,20 @@ class Kept:
 def kept(site: Path) -> tuple[Kept, ...]:
     """All that MedTL keeps; packages are those of this Python, which it installs into `site`."""
     packages = (Kept("package", each.name, each.size, site) for each in installed_by_medtl(site))
-    return (*packages, *kept_of_user(), *kept_temporarily())
+    return (*packages, *kept_models(), *kept_terms(), *kept_temporarily())
 
 
-def kept_of_user() -> tuple[Kept, ...]:
-    """The imported and tuned models, what was left of them included, and the acceptances of terms."""
-    store, terms = user_store(), accepted_folder()
-    models = sorted(folder for folder in store.iterdir() if folder.is_dir()) if store.is_dir() else []
-    folders = [*(("model", folder) for folder in models), *([("terms", terms)] if terms.is_dir() else [])]
-    return tuple(_kept(kind, folder) for kind, folder in folders)
+def kept_models() -> tuple[Kept, ...]:
+    """The imported and tuned models, and what an interrupted import left of one."""
+    store = user_store()
+    folders = sorted(store.iterdir()) if store.is_dir() else []
+    return tuple(_kept("model", folder) for folder in folders if folder.is_dir())
+
+
+def kept_terms() -> tuple[Kept, ...]:
+    """The acceptances of terms, in one folder."""
+    folder = accepted_folder()
+    return (_kept("terms", folder),) if folder.is_dir() else ()
 
 
 def kept_temporarily() -> Iterator[Kept]:

@@ -12,7 +12,7 @@ from medtl.commands import doctor
 from medtl.commands.cli import main
 from medtl.installation.record import write_record
 from medtl.io.into_place import machine_tag
-from medtl.kept import kept, kept_of_user, size_of
+from medtl.kept import kept, kept_models, size_of
 from medtl.model.acceptance import accepted_folder
 from medtl.model.store import user_store
 
@@ -90,6 +90,6 @@ def test_the_command_prints_megabytes_their_sum_and_json(home, capsys):
 def test_what_vanishes_while_it_is_looked_at_is_no_error(home, monkeypatch):
     write(user_store() / "mine" / "a", 5)
     (user_store() / "mine" / "b").symlink_to(home / "nowhere")
-    assert kept_of_user()[0].bytes == 5
+    assert kept_models()[0].bytes == 5
     monkeypatch.setattr(module.Path, "is_file", lambda path: True)
     assert size_of(user_store() / "mine") == 5

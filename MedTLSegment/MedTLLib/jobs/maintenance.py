@@ -8,7 +8,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError, MedTLError, ModelError
-from medtl.kept import kept_of_user, size_of
+from medtl.kept import kept_models, kept_terms, size_of
 from medtl.model.card import METADATA
 from medtl.model.store import delete_bundle
 
@@ -42,10 +42,12 @@ class Maintenance:
 
     def folders(self) -> tuple[Stored, ...]:
         """Imported models, the folders of jobs that failed or run, and the acceptances of terms."""
-        kinds, root = {"model": _("model"), "terms": _("terms")}, self._run.engine.folder
-        users = [Stored(kinds[each.kind], each.name, each.bytes, each.folder) for each in kept_of_user()]
-        jobs = sorted(root.glob("job-*")) if root.is_dir() else []
-        return (*users, *(Stored(_("job"), folder.name, size_of(folder), folder) for folder in jobs))
+        root = self._run.engine.folder
+        folders = sorted(root.glob("job-*")) if root.is_dir() else []
+        jobs = [Stored(_("job"), folder.name, size_of(folder), folder) for folder in folders]
+        models = [Stored(_("model"), each.name, each.bytes, each.folder) for each in kept_models()]
+        terms = [Stored(_("terms"), each.name, each.bytes, each.folder) for each in kept_terms()]
+        return (*models, *jobs, *terms)
 
     def why_not_delete(self, stored: Stored) -> str:
         """Why it cannot be removed now; empty when it can."""
