@@ -37,14 +37,15 @@ class MedTLSegment(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
-        self.parent.title = _("MedTL Segment (brain tumours, MRI)")
+        self.parent.title = _("MedTL Segment (tumours and organs, MRI/CT)")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = []
         self.parent.contributors = ["The MedTL authors"]
         self.parent.helpText = _("""
-Segments brain tumours on MRI (FLAIR, or T1 with contrast): choose a volume, press <b>Segment</b>. Correct a few slices,
-and <b>Fine-tune</b> makes the model better on your images. No image leaves this computer. The models are for
-NON-COMMERCIAL USE ONLY. Research use, not for diagnosis.
+Segments tumours and organs on MRI and CT, such as brain tumours on MRI or the liver on CT: choose a volume, press
+<b>Segment</b>. <b>Card</b> says what a model segments, and how well. Correct a few slices, and <b>Fine-tune</b> makes
+the model better on your images. No image leaves this computer. The models are for NON-COMMERCIAL USE ONLY. Research
+use, not for diagnosis.
 """)
         self.parent.acknowledgementText = _("Models are trained on public data that each model's card names.")
         slicer.app.connect("startupCompleted()", registerSampleData)

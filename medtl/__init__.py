@@ -1,4 +1,4 @@
-"""MedTL: segment and classify tumours in medical images on the user's own computer.
+"""MedTL: segment tumours and organs, and classify tumours, in medical images on the user's own computer.
 
 The public functions and types are those of `__all__`; `docs/python.md` shows them at work. They are loaded when first
 used, so `import medtl` loads no torch.

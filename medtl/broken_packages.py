@@ -20,7 +20,7 @@ def broken_packages(names: Iterable[str], folder: Path | None = None) -> dict[st
     missing packages are left out."""
     folder = folder or Path(sysconfig.get_paths()["purelib"])
     found = {name: installations_of(name, folder) for name in names}
-    problems = {name: problem for name, there in found.items() if (problem := problem_of(there))}
+    problems = {name: problem for name, there in found.items() if (problem := problem_of(name, there))}
     pair = {name: found[name][0] for name in ("torch", "torchvision") if found.get(name)}
     if len(pair) == 2 and not problems.keys() & pair.keys() and (problem := mismatch(**pair)):
         problems |= dict.fromkeys(pair, problem)
@@ -34,7 +34,7 @@ def installations_of(name: str, folder: Path) -> list[Path]:
     return [entry for entry in entries if pattern.fullmatch(entry.name)]
 
 
-def problem_of(there: list[Path]) -> str:
+def problem_of(name: str, there: list[Path]) -> str:
     """What is wrong with the installations of one package; empty where nothing is."""
     versions = [path.name.removesuffix(".dist-info").rpartition("-")[2] for path in there]
     if len(there) > 1:
@@ -43,7 +43,21 @@ def problem_of(there: list[Path]) -> str:
         record = (path / "RECORD").is_file() or not by_pip(path)
         if not (path / "METADATA").is_file() or not record:
             return f"version {version} is installed only in part"
+        if code := code_that_is_gone(name, path):
+            return f"of version {version} the code is gone: {code}"
     return ""
+
+
+def code_that_is_gone(name: str, info: Path) -> str:
+    """The first file of a package's modules that its RECORD lists and that is not there, as an interrupted removal
+    leaves it; empty where all are there, or RECORD lists none."""
+    try:
+        lines = (info / "RECORD").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    files = {line.partition(",")[0] for line in lines}
+    modules = (f"{module}/__init__.py" for module in code_of(name))
+    return next((file for file in modules if file in files and not (info.parent / file).is_file()), "")
 
 
 def by_pip(info: Path) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from .counted import counted
 from .errors import InputError
 from .model.card import Label, ModelCard
 from .volume import Labelmap, Segment, label_boxes
@@ -115,9 +116,10 @@ def label_numbers(labelmap: Labelmap, card: ModelCard) -> np.ndarray:
     numbers = np.zeros(labelmap.array.shape, np.uint16)
     for number, label in enumerate(card.labels, start=1):
         mask = labelmap.mask(values[label.id])
-        if shared := np.count_nonzero(numbers[mask]):
+        if shared := int(np.count_nonzero(numbers[mask])):
+            voxels = counted(shared, "1 voxel", "{count} voxels")
             raise InputError(
-                f"Expected labels that do not overlap, found {shared} voxels of {label.name} in another label, too. "
+                f"Expected labels that do not overlap, found {voxels} of {label.name} in another label, too. "
                 "Take the shared voxels out of one."
             )
         numbers[mask] = number

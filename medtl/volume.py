@@ -256,6 +256,18 @@ def check_same_grid(labels: Geometry, image: Geometry, labels_name: object, imag
     )
 
 
+def on_grid_of(image: Volume, labels: Labelmap, labels_name: object, image_name: object) -> Labelmap:
+    """The labels on the grid of their image. Those that state no spacing take that of an image of their size.
+
+    Raises: InputError where they lie on another grid.
+    """
+    bare = image.real_spacing and not labels.real_spacing
+    if bare and labels.geometry.size == image.geometry.size:
+        return replace(labels, geometry=image.geometry, real_spacing=True)
+    check_same_grid(labels.geometry, image.geometry, labels_name, image_name)
+    return labels
+
+
 def _sizes(geometry: Geometry) -> str:
     return " × ".join(str(n) for n in geometry.size)
 

@@ -260,7 +260,7 @@ FOLDERS: dict[str, tuple[Maker, str]] = {
     ),
     "two series": (
         lambda d: folder(d / "s", a=PLANES[0], b=Slice(uid="1.2.9", description="T1 c", position=(0, 0, 9))),
-        r"found 2 series at .*1\.2\.9 \(T1 c, MR, 1 slices\).*Choose one of them; a unique beginning of its UID",
+        r"found 2 series at .*1\.2\.9 \(T1 c, MR, 1 slice\).*Choose one of them; a unique beginning of its UID",
     ),
     "missing slice": (
         lambda d: folder(d / "s", a=PLANES[0], b=PLANES[1], c=PLANES[2], e=PLANES[4], f=PLANES[5]),

@@ -36,6 +36,18 @@ def test_a_package_whose_installation_was_interrupted_is_broken(lacks, tmp_path)
     assert broken_packages(NAMES, tmp_path) == {"segmentation-models-pytorch": problem}
 
 
+def test_a_package_whose_removal_was_interrupted_is_broken(tmp_path):
+    info = add(tmp_path, "torch", "2.14.1")
+    (info / "RECORD").write_text("torch/__init__.py,sha256=abc,9\ntorchgen/__init__.py,,\ntorch-2.14.1/RECORD,,\n")
+    for module in ("torch", "torchgen"):
+        (tmp_path / module).mkdir()
+        (tmp_path / module / "__init__.py").touch()
+    assert broken_packages(NAMES, tmp_path) == {}
+    (tmp_path / "torchgen").rename(tmp_path / "~orchgen")  # as pip does before it deletes
+    assert broken_packages(NAMES, tmp_path) == {"torch": "of version 2.14.1 the code is gone: torchgen/__init__.py"}
+    assert paths_of("torch", tmp_path) == [tmp_path / "torch", info]
+
+
 def test_a_package_of_the_system_needs_no_record(tmp_path):
     add(tmp_path, "timm", "1.0", lacks="RECORD", installer="debian")
     assert broken_packages(NAMES, tmp_path) == {}

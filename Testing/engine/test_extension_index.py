@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -17,6 +18,7 @@ CMAKE = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NAME = re.search(r"^project\((\w+)\)", CMAKE, re.MULTILINE)[1]
 ENTRY = json.loads((ROOT / f"{NAME}.json").read_text(encoding="utf-8"))
+SCHEMA = ROOT.parent / "shared" / "schemas" / "slicer-extension-catalog-entry-schema-v1.0.1.json"
 MODULES = ("MedTLSegment", "MedTLClassify")
 # Of https://citation-file-format.github.io, version 1.2.0: what must be there, and the types of what we state.
 CITATION_REQUIRED = {"authors", "cff-version", "message", "title"}
@@ -44,6 +46,11 @@ def test_the_entry_has_what_is_required_and_no_other_key():
     assert ENTRY["tier"] in range(1, 6)
 
 
+@pytest.mark.skipif(not SCHEMA.is_file(), reason="needs ../shared/schemas, which is not here")
+def test_the_entry_is_valid_by_the_index_s_schema():
+    jsonschema.validate(ENTRY, json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
 def test_the_entry_agrees_with_the_cmake_file():
     depends = re.search(r'^set\(EXTENSION_DEPENDS "([^"\n]*)"\)', CMAKE, re.MULTILINE)[1]
     assert ENTRY["build_dependencies"] == depends.split(";") == ["PyTorch"]
@@ -56,14 +63,13 @@ def test_names_say_what_the_extension_does():
     for module in MODULES:
         source = (ROOT / module / f"{module}.py").read_text(encoding="utf-8")
         title = re.search(r'parent\.title = _\("(.*)"\)', source)[1]
-        assert "tumours" in title
-        assert "MRI" in title
+        assert all(word in title for word in ("tumours", "MRI", "CT")), title
 
 
 @pytest.mark.parametrize("text", [stated("DESCRIPTION"), README.split("\n## ")[0]], ids=["description", "README"])
 def test_the_description_names_organ_modality_input_results_and_terms(text):
     words = text.casefold()
-    for organ_or_modality in ("brain", "kidney", "mri", "flair", "t1 with contrast", "ct"):
+    for organ_or_modality in ("brain", "kidney", "liver", "organs", "mri", "flair", "t1 with contrast", "ct"):
         assert organ_or_modality in words
     for result in ("segmentation", "volume", "class"):
         assert result in words

@@ -16,7 +16,7 @@ PACKAGES = {"medtl": "medtl", "MedTLLib": "MedTLSegment/MedTLLib", "MedTLClassif
 # From the bottom up: a file may import what stands on lower lines. A name is a folder or a file of `medtl`; files of
 # one folder may import each other where WITHIN says nothing else.
 LAYERS = (
-    {"errors", "memory", "broken_packages", "planes", "requirements"},
+    {"errors", "memory", "broken_packages", "counted", "planes", "requirements"},
     {"progress", "results", "typed_json"},
     {"volume"},
     {"io"},
@@ -26,6 +26,7 @@ LAYERS = (
     {"model"},
     {"channels", "preprocess", "labels", "decision", "pack"},
     {"installation"},
+    {"kept"},
     {"diameters"},
     {"measurement"},
     {"gate", "postprocess", "windows", "doubt", "upright", "registration"},
@@ -44,7 +45,7 @@ LAYERS = (
 )
 # The order within folders, again from the bottom up.
 WITHIN = {
-    "installation": ({"job", "pip", "record"}, {"site", "wheels"}, {"install"}, {"__main__"}),
+    "installation": ({"job", "pip", "record"}, {"installed", "site", "wheels"}, {"install"}, {"__main__"}),
     "io": (
         {"choice", "limits", "packed", "into_place"},
         {"header"},
@@ -59,7 +60,7 @@ WITHIN = {
     "model": (
         {"card_text", "files", "label_looks", "series_name", "tuning_records"},
         {"card", "checkpoint", "device", "network"},
-        {"terms"},
+        {"rename", "terms"},
         {"monai_config", "monai_networks", "nnunet", "timm_networks", "unets"},
         {"store", "networks", "zoo"},
         {"acceptance", "bundle"},
@@ -126,9 +127,11 @@ TORCH_FREE = {
         "errors",
         "memory",
         "broken_packages",
+        "counted",
         "planes",
         "requirements",
         "installation",
+        "kept",
         "progress",
         "results",
         "typed_json",
@@ -152,6 +155,7 @@ TORCH_FREE = {
         "model.label_looks",
         "model.monai_config",
         "model.nnunet",
+        "model.rename",
         "model.series_name",
         "model.acceptance",
         "model.store",
@@ -190,6 +194,7 @@ SLICER_SIDE_MAY = {
     *(
         "errors",
         "broken_packages",
+        "counted",
         "planes",
         "requirements",
         "progress",
@@ -210,7 +215,7 @@ SLICER_SIDE_MAY = {
     *("model.store", "model.acceptance", "model.terms", "pack"),
     *("finetuning.seed", "classification.report"),
     *("report.side", "trend.plot", "trend.studies", "trend.table"),
-    *("installation.install", "installation.job", "installation.record"),
+    *("installation.installed", "installation.job", "kept"),
 }
 
 

@@ -191,5 +191,5 @@ def test_a_segment_is_learned_from_whole_where_a_segment_within_it_overlaps():
 
 def test_labels_that_overlap_each_other_cannot_be_learned_from():
     segments = (Segment(1, "ab.core", "Core"), Segment(2, "ab.oedema", "Oedema"))
-    with pytest.raises(InputError, match="do not overlap, found 1 voxels of Oedema in another label"):
+    with pytest.raises(InputError, match="do not overlap, found 1 voxel of Oedema in another label"):
         seeds_of(covered(a_labelmap(*segments), 1, 1), CARD, Path("i"), "x", None)

@@ -1,4 +1,7 @@
-"""The workflows for GitHub, which cannot run here: their structure, and that their commands are the Makefile's."""
+"""The workflows for GitHub, which cannot run here: their structure, and that their commands are the Makefile's.
+
+GitHub's own schema is in a package: check-jsonschema --builtin-schema vendor.github-workflows FILE
+"""
 
 import re
 import tomllib

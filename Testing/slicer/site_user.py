@@ -1,5 +1,6 @@
 """A Python of its own that stands for Slicer's, into whose folder of packages the panel installs."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -65,6 +66,7 @@ class Site:
         return [[each for each in arguments if re.match(r"[a-z][\w-]*[<>=!]", each)] for arguments in asked]
 
     def start(self, **options: Any) -> Any:
+        self.changed = self.error = None
         return packages.install(
             self._progress, self._done, self._error, self._stop, command=[str(self.python)], **options
         )
@@ -95,6 +97,12 @@ class Site:
 
     def _stop(self) -> None:
         self.stopped += 1
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The files of a folder of packages."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def names(requirements: Any) -> list[str]:

@@ -44,7 +44,8 @@ class SlicerPython:
             monkeypatch.setattr(module, name, self.constraints if name.isupper() else lambda: self.constraints)
         monkeypatch.syspath_prepend(str(self.folder))
         monkeypatch.setattr(type(slicer.app), "testingEnabled", staticmethod(lambda: False))
-        monkeypatch.setattr(sysconfig, "get_paths", lambda: {"purelib": str(self.folder)})
+        paths = {**sysconfig.get_paths(), "purelib": str(self.folder)}
+        monkeypatch.setattr(sysconfig, "get_paths", lambda *given: paths)  # pydoc asks for others
         monkeypatch.setattr(process, "find_launcher", lambda: self.python)
         needed.not_importable.clear()
         for module in (consent, problems):

@@ -63,7 +63,7 @@ def served(user: User, engine: Worker) -> Iterator[User]:
 
 def test_the_module_says_what_it_is(user):
     parent = slicer.modules.medtlsegment
-    assert parent.title == "MedTL Segment (brain tumours, MRI)"
+    assert parent.title == "MedTL Segment (tumours and organs, MRI/CT)"
     assert list(parent.categories) == ["Segmentation"]
     assert list(parent.contributors)
     assert "not for diagnosis" in parent.helpText

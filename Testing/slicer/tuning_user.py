@@ -43,11 +43,13 @@ def bundle(name: str, parent: str = MODEL, folder: str = "") -> Path:
     return target
 
 
-def record(name: str, verdict: str = "better", seeds_n: int = 2, guard: str = "phantom heads") -> dict[str, Any]:
+def record(
+    name: str, verdict: str = "better", seeds_n: int = 2, guard: str = "phantom heads", guard_n: int = 6
+) -> dict[str, Any]:
     """The engine's answer."""
     change = {"better": 0.12, "same": 0.0, "worse": -0.3}[verdict]
     held_out = {"mean": change, "error": 0.02, "n": seeds_n} if seeds_n else {"mean": None, "error": None, "n": 0}
-    on_guard = {"mean": 0.0, "error": 0.001, "n": 6} if guard != "none" else {"mean": None, "error": None, "n": 0}
+    on_guard = {"mean": 0.0, "error": 0.001, "n": guard_n} if guard != "none" else {"mean": None, "error": None, "n": 0}
     return {
         "output": str(user_store() / name),
         "name": name,

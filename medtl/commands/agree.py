@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from ..counted import counted
 from ..io.into_place import already_exists
 from ..io.write import check_different, write_whole
 from ..progress import TerminalProgress
@@ -89,7 +90,8 @@ def lines_of(result: "Agreement") -> list[str]:
     ratings = result.ratings
     if ratings.n:
         weighted = decimals(ratings.weighted_kappa, 3)
-        lines.append(f"ratings of {ratings.n} cases: kappa {decimals(ratings.kappa, 3)}, weighted {weighted}")
+        cases = counted(ratings.n, "1 case", "{count} cases")
+        lines.append(f"ratings of {cases}: kappa {decimals(ratings.kappa, 3)}, weighted {weighted}")
     for name, alone in ((result.first, result.only_first), (result.second, result.only_second)):
         lines += [f"only in {name}: {', '.join(alone)}"] if alone else []
     return lines

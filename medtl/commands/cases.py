@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ..counted import counted
 from ..errors import InputError
 from ..progress import TerminalProgress
 from ..typed_json import encode
@@ -146,7 +147,9 @@ def changed_files(listed: CaseList, case: ListedCase) -> tuple[str, ...]:
 
 def lines_of(shown: ShownList) -> list[str]:
     """The list in words: a line for all, and one for each case."""
-    minutes = "" if shown.minutes is None else f", about {shown.minutes:.0f} minutes left"
+    minutes = (
+        "" if shown.minutes is None else f", about {counted(round(shown.minutes), '1 minute', '{count} minutes')} left"
+    )
     lines = [f"{shown.list}: {shown.done} of {shown.n} done{minutes}"]
     lines += [f"in use: {shown.in_use}"] if shown.in_use else []
     width = max((len(case.case) for case in shown.cases), default=0)

@@ -110,8 +110,8 @@ def add_import(sub: argparse.ArgumentParser) -> None:
     )
     text += "zip of any of these"
     sub.add_argument("path", type=path_argument, metavar="PATH", help=text)
-    sub.add_argument("--name", metavar="NAME", help="of a model of MONAI or nnU-Net in your store")
-    text = "names of the channels of such a model in place of its own"
+    sub.add_argument("--name", metavar="NAME", help="of the model in your store")
+    text = "names of the channels of a model of MONAI or nnU-Net in place of its own"
     sub.add_argument("--channels", type=comma_separated, metavar="FLAIR,T2", help=text)
     group = sub.add_argument_group("models of nnU-Net 2")
     group.add_argument("--configuration", metavar="NAME", help="which one, such as 3d_fullres, where there are several")
@@ -345,6 +345,8 @@ def add_doctor(sub: argparse.ArgumentParser) -> None:
     text = "instead, make a Python environment with all packages in this new folder, to be the engine in Slicer"
     sub.add_argument("--environment", type=path_argument, metavar="DIR", help=text)
     sub.add_argument("--torch-index", default="", metavar="URL", help="where PyTorch of the environment comes from")
+    text = "instead, list what MedTL keeps on this computer, with sizes: packages it installed, models, accepted terms"
+    sub.add_argument("--sizes", action="store_true", help=text)
     add_json(sub)
 
 
@@ -553,14 +555,22 @@ def pack(args: argparse.Namespace, out: TextIO) -> int:
 
 def doctor(args: argparse.Namespace, out: TextIO) -> int:
     """Print the state of the installation, after a repair where that is asked for; 1 when something is broken."""
+    from ..kept import kept
     from ..typed_json import encode
-    from .doctor import describe, examine
+    from .doctor import describe, describe_kept, examine, packages_folder
     from .repair import offer
 
     if args.environment:
         from .environment import make_environment
 
         print_lines(out, make_environment(args.environment, args.torch_index))
+        return 0
+    if args.sizes:
+        found = kept(packages_folder())
+        if args.json:
+            print_json(out, {"kept": [encode(each) for each in found]})
+        else:
+            print_lines(out, *describe_kept(found))
         return 0
     if args.repair:
         offer(args.yes)

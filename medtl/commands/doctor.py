@@ -17,6 +17,7 @@ from .. import __version__
 from ..broken_packages import broken_packages, module_of, paths_of
 from ..installation.pip import Pip, Problem
 from ..io.limits import free_memory
+from ..kept import Kept
 from ..model.store import list_models, user_store
 from ..requirements import System, system_of, unmet, version_of
 from ..typed_json import SPREAD
@@ -239,3 +240,13 @@ def describe(state: Installation) -> list[str]:
         *(f"model {m.name} ({m.source}): {'DAMAGED' if m.problem else 'ok'}" for m in state.models),
     ]
     return lines + ([f"problem: {text}" for text in state.problems] or ["Nothing is broken."])
+
+
+def describe_kept(found: Sequence[Kept]) -> list[str]:
+    """What is kept in lines for people, sizes in MB, the sum last."""
+    lines = [f"{each.kind:<9} {megabytes(each.bytes)}  {each.name}  {each.folder}" for each in found]
+    return [*lines, f"{'in all':<9} {megabytes(sum(each.bytes for each in found))}"]
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:9.1f} MB"

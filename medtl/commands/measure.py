@@ -2,11 +2,11 @@
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from ..classification.report import NOTE, csv_text
+from ..counted import counted
 from ..errors import InputError
 from ..io.files import identities
 from ..io.isolated import IsolatedReader
@@ -14,7 +14,7 @@ from ..io.write import check_place, write_whole
 from ..labels import has_lesions
 from ..results import Diameter, MeasuredFile, MeasuredLesion, MeasuredSegment, Point
 from ..typed_json import encode
-from ..volume import Labelmap, check_same_grid
+from ..volume import Labelmap, on_grid_of
 from .console import print_json, print_lines, print_warnings
 
 ALL = "all"
@@ -91,9 +91,7 @@ def with_spacing(labelmap: Labelmap, reader: IsolatedReader, args: argparse.Name
             f"Expected an image that states its spacing in mm, found none in {args.image}: without it there are no mL "
             "and no mm. Export the image with its spacing."
         )
-    if labelmap.real_spacing or labelmap.geometry.size != image.geometry.size:
-        check_same_grid(labelmap.geometry, image.geometry, args.segmentation, args.image)
-    return replace(labelmap, geometry=image.geometry, real_spacing=True)
+    return on_grid_of(image, labelmap, args.segmentation, args.image)
 
 
 # --- for people ---
@@ -115,9 +113,9 @@ def lines_of(measured: MeasuredFile) -> Iterator[str]:
 def summary(segment: MeasuredSegment, measured: MeasuredFile) -> str:
     """A segment's volume and the number of its lesions."""
     line = f"{segment.name}: {segment.volume_ml:.2f} mL"
-    one, several = ("lesion", "lesions") if has_lesions(segment.id, segment.name) else ("part", "parts")
+    one = "lesion" if has_lesions(segment.id, segment.name) else "part"
     count = len(segment.lesions)
-    line += f", {count} {one if count == 1 else several}" if count else ""
+    line += f", {counted(count, f'1 {one}', f'{{count}} {one}s')}" if count else ""
     if segment.small:
         voxels = f" or {measured.min_voxels} voxels" if measured.min_voxels > 1 else ""
         line += f", {segment.small} under {measured.min_ml:g} mL{voxels} not listed ({segment.small_ml:.2f} mL)"

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import HeaderParser
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from .. import __version__
 from ..errors import InputError
-from ..installation.pip import kind_of
+from ..installation.pip import kind_of, progress_options, read_output, reason_of
 from ..io.into_place import already_exists, check_parent
 from ..io.write import write_whole
 from ..model.files import read_text_file
@@ -187,16 +186,13 @@ def fetch(folder: Path, target: Target, wanted: Sequence[str], progress: Progres
     listed = folder.parent.parent / "requirements.txt"
     listed.write_text("".join(f"{each}\n" for each in wanted), encoding="utf-8")
     tags = [text for tag in target.platform.tags for text in ("--platform", tag)]
-    # pip before 24.1 tells no progress to a program.
-    raw = tuple(map(int, re.findall(r"\d+", metadata.version("pip"))[:2])) >= (24, 1)
     command = [
         *(sys.executable, "-u", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"),
         *("--disable-pip-version-check", "--implementation", "cp", "--python-version", target.python, *tags),
-        *(("--progress-bar", "raw") if raw else ()),
+        *progress_options(),
         *("--dest", str(folder), "-r", str(listed)),
     ]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
-    lines, what = [], ""
     with subprocess.Popen(
         command,
         env=environment,
@@ -208,13 +204,7 @@ def fetch(folder: Path, target: Target, wanted: Sequence[str], progress: Progres
         errors="replace",
     ) as pip:
         try:
-            for line in map(str.strip, pip.stdout or ()):
-                if found := re.fullmatch(r"Progress (\d+) of (\d+)", line):
-                    progress(what, int(found[1]) / max(int(found[2]), 1))
-                    continue
-                if found := re.match(r"Downloading (?:.*/)?([\w.-]+?)-\d\S* \(", line):
-                    progress(what := found[1], 0.0)
-                lines.append(line)
+            lines = read_output(pip.stdout or (), progress, lambda line: None)
         except BaseException:
             pip.kill()
             raise
@@ -225,8 +215,7 @@ def fetch(folder: Path, target: Target, wanted: Sequence[str], progress: Progres
 def explain(lines: Sequence[str], target: Target) -> str:
     """Why pip failed, in a sentence with what to do."""
     text = "\n".join(lines)
-    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    reason = (errors or list(lines[-1:]) or ["pip said nothing"])[0][:300]
+    reason = reason_of(lines) or "pip said nothing"
     advice = CHANGED if re.search("hashes", text, re.IGNORECASE) else ADVICE.get(kind_of(text), "")
     if not advice and (found := re.search(r"No matching distribution found for ([\w.-]+)", text)):
         return f"There is no wheel of {found[1]} for {target}. Choose another --python or --platform. ({reason})"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..counted import counted
 from ..decision import label_values_of
 from ..preprocess import restore
 from ..progress import Progress
@@ -96,10 +97,9 @@ def case_result(
     tag = {"DICOM.SegmentAlgorithmType": "SEMIAUTOMATIC"}
     predicted = [segment_of(card, label) for label in card.labels]
     segments = tuple(replace(segment, tags=tuple((dict(segment.tags) | tag).items())) for segment in predicted)
+    short = counted(filled, "1 slice is", "{count} slices are")
     warnings = (
-        (f"Time was short: {filled} slices of the result are filled between the SEEDs, without the network.",)
-        if filled
-        else ()
+        (f"Time was short: of the result, {short} filled between the SEEDs, without the network.",) if filled else ()
     )
     labels = restore(turned, case.prepared)
     labelmap = Labelmap(labels, volume.geometry, segments, real_spacing=volume.real_spacing)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..counted import counted
 from ..errors import InputError, memory_errors
 from ..model.bundle import Model
 from ..model.card import ModelCard
@@ -135,11 +136,12 @@ def affordable_rounds(budget: TimeBudget, reserve: float, look_seconds: float) -
 
 def short_warnings(guard_cases: int, rounds: int) -> tuple[str, ...]:
     """A warning about what was left out because time was short: cases of the guard set, rounds of held-out SEEDs."""
-    parts = [f"{guard_cases} cases of the guard set"] if guard_cases else []
+    cases = counted(guard_cases, "1 case", "{count} cases")
+    parts = [f"{cases} of the guard set"] if guard_cases else []
     parts += [f"{rounds} of 2 rounds with held-out SEEDs"] if rounds else []
     if not parts:
         return ()
-    return (f"Time was short, so {' and '.join(parts)} were left out. Allow more for a better check.",)
+    return (f"Time was short. Left out: {' and '.join(parts)}. Allow more for a better check.",)
 
 
 def prepare_cases(model: Model, cases: Marked) -> tuple[Case, ...]:

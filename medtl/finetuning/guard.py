@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..channels import first_of, read_volumes, warnings_of
+from ..counted import counted
 from ..io import read
 from ..io.isolated import Reader
 from ..model.bundle import Model
@@ -231,9 +232,9 @@ def far_warnings(model: Model, far: Sequence[Shown]) -> tuple[str, ...]:
     """A warning with the agreement of a tuned model with the old one, on the slices of `far_from_seeds`."""
     if not far:
         return ()
-    count = sum(len(shown.truth) for shown in far)
+    slices = counted(sum(len(shown.truth) for shown in far), "1 slice", "{count} slices")
     return (
-        f"Far from the SEEDs ({count} slices of these volumes) the new model finds what the old one found with a Dice "
+        f"Far from the SEEDs ({slices} of these volumes) the new model finds what the old one found with a Dice "
         f"of {scores(model, far).mean():.2f}. Where that is low, look at such slices before you use it.",
     )
 
@@ -246,8 +247,9 @@ def guard_warnings(card: ModelCard, guard: Guard, seeds: int) -> tuple[str, ...]
     if guard.kind == "none":
         warnings.append(f"There is no guard set for {card.name}, so losses on earlier images are not checked.")
     if seeds < MIN_SEEDS_TO_HOLD_OUT:
+        given = counted(seeds, "1 SEED slice", "{count} SEED slices")
         warnings.append(
-            f"With {seeds} SEED slices, under {MIN_SEEDS_TO_HOLD_OUT}, none was held out: the verdict is that of the "
-            "guard set alone."
+            f"With {given}, under {MIN_SEEDS_TO_HOLD_OUT}, none was held out: the verdict is that of the guard set "
+            "alone."
         )
     return tuple(warnings)

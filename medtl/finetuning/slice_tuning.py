@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..counted import counted
 from ..errors import DeviceError, memory_errors
 from ..model.bundle import Model
 from ..training.loss import dice_and_cross_entropy
@@ -67,7 +68,9 @@ def slice_examples(model: Model, cases: Sequence[SeedCase], tuning: Tuning, run:
             if count == 1:
                 raise
             continue
-        warning = f"Memory is short: {count} copies of each SEED instead of {tuning.copies}."
+        warning = (
+            f"Memory is short: {counted(count, '1 copy', '{count} copies')} of each SEED instead of {tuning.copies}."
+        )
         seconds = 0.8 * (run.budget.used - began) / sum(len(copy) for copy in copies)  # with their augmentation
         return SliceExamples(model, copies, tuning, (warning,) if count < tuning.copies else (), seconds)
     raise AssertionError

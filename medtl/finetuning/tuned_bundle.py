@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from .. import __version__
+from ..counted import counted
 from ..model.bundle import Model, is_half, save_bundle
 from ..model.card import ModelCard, Parent, read_metadata
 from ..model.files import read_text_file
@@ -141,7 +142,7 @@ def trained_structure_card(card: ModelCard, name: str, record: TuningRecord) -> 
 
 def _seeds(record: TuningRecord) -> str:
     unfinished = " (unfinished: stopped before the guard)" if isinstance(record.outcome, Unfinished) else ""
-    return f"{len(record.seeds)} SEED slices{unfinished}"
+    return counted(len(record.seeds), "1 SEED slice", "{count} SEED slices") + unfinished
 
 
 def outcome_of(tuned: Finetuned, seconds: float) -> Outcome:

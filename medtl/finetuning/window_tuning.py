@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..counted import counted
 from ..errors import DeviceError, InputError
 from ..io.limits import free_memory
 from ..model.bundle import Model
@@ -227,7 +228,8 @@ def affordable_windows(model: Model, effort: Effort, most: int, run: Run) -> tup
         )
     steps = (run.budget.seconds - used) / max(effort.seconds, 1e-9) / len(model.networks)
     count = min(most, int(steps / ENOUGH_STEPS), most if free is None else int(free / max(effort.bytes, 1)))
-    slow = f"This computer is slow for {name}: there was time for about {steps:.0f} steps. Allow more."
+    few = counted(round(steps), "1 step", "{count} steps")
+    slow = f"This computer is slow for {name}: there was time for about {few}. Allow more."
     return (count, (), None) if count else (1, (slow,), enough)
 
 

@@ -5,7 +5,7 @@ Out: one ASCII JSON object a line: {"stage", "what", "fraction"}, fraction null 
      {"log"}. At last {"problem", "what", "reason"}; the problem is "" when all is installed.
 
 All files of a group are fetched before one is written. So a cancel leaves everything as it was, except while files are
-written: then it waits for their end.
+written: then it waits for their end. A removal that is cancelled ends after the package that is being removed.
 """
 
 import json

@@ -1,16 +1,14 @@
 """Installs groups of requirements: all wheels of a group are fetched and checked before one is written."""
 
-import importlib
 import json
-import re
 import shutil
 import sysconfig
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 
 from ..errors import MedTLError
 from ..pack import unpack
+from .installed import installed_versions, name_of
 from .job import Group, Job
 from .pip import Pip, Problem
 from .record import read_record, recorded, write_record
@@ -75,20 +73,16 @@ def install_group(
 
 
 def uninstall(names: Sequence[str], site: Path, pip: Pip) -> None:
-    """Remove packages by pip. Raises: Problem."""
+    """Remove packages by pip, in this order: one after the other, so that a cancel waits for one alone.
+
+    Raises: Problem.
+    """
     try:
-        pip.run(["uninstall", "--yes", *names], "remove", ", ".join(names), writes=True)
-    finally:  # those that pip removed before a failure are gone, too
+        for name in names:
+            pip.run(["uninstall", "--yes", name], "remove", name, writes=True)
+    finally:  # those that pip removed before a failure or a cancel are gone, too
         left = installed_versions()
         write_record(site, {name: version for name, version in read_record(site).items() if name in left})
-
-
-def installed_versions() -> dict[str, str]:
-    """The versions of the installed packages, by the names that pip compares; of two in different folders the one
-    that is used."""
-    importlib.invalidate_caches()
-    installed = reversed(list(metadata.distributions()))
-    return {name_of(each.metadata["Name"]): each.version for each in installed if each.metadata["Name"]}
 
 
 def constraints_of(requirements: Sequence[str], kept: Sequence[str], tested: Sequence[str]) -> list[str]:
@@ -98,9 +92,3 @@ def constraints_of(requirements: Sequence[str], kept: Sequence[str], tested: Seq
         *(f"{name}=={there[name]}" for name in map(name_of, kept) if name in there and name not in new),
         *(line for line in tested if name_of(line) in new or name_of(line) not in there),
     ]
-
-
-def name_of(requirement: str) -> str:
-    """The name of a requirement, as pip compares names."""
-    found = re.match(r"[\w.-]+", requirement)
-    return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""

@@ -21,7 +21,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Job:
-    """The paths to `remove` are put back when the rest fails; the packages to `uninstall` go for good, by pip.
+    """The paths to `remove` are put back when the rest fails; the packages to `uninstall` go for good, by pip, in this
+    order.
 
     The packages `kept` stay as they are. `pack` (`medtl.pack`) is installed from instead of the network. At the end the
     `imports`, name of a package to module, are tried. `longest` is how long a path may be. `folder` is a temporary

@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
 # What pip writes, and the problem that it means.
@@ -44,6 +45,36 @@ class Problem(Exception):
 def kind_of(text: str) -> str:
     """The kind of a problem, from what pip or the system wrote."""
     return next((kind for kind, words in PROBLEMS if re.search(words, text)), "pip")
+
+
+def read_output(
+    lines: Iterable[str], on_progress: Callable[[str, float], None], on_line: Callable[[str], None]
+) -> list[str]:
+    """What pip writes, line by line, without its progress. `on_progress` gets the package that is fetched, "" before
+    pip names one, and how far that is; `on_line` each of the other lines."""
+    kept, package = [], ""
+    for line in map(str.strip, lines):
+        if found := re.fullmatch(r"Progress (\d+) of (\d+)", line):
+            on_progress(package, int(found[1]) / max(int(found[2]), 1))
+            continue
+        kept.append(line)
+        on_line(line)
+        if found := re.match(r"Downloading (?:.*/)?([\w.-]+?)-\d\S* \(", line):
+            package = found[1]
+            on_progress(package, 0.0)
+    return kept
+
+
+def progress_options() -> list[str]:
+    """The options with which pip tells a program how far it is; none for pip before 24.1, which cannot."""
+    version = tuple(map(int, re.findall(r"\d+", metadata.version("pip"))[:2]))
+    return ["--progress-bar", "raw"] if version >= (24, 1) else []
+
+
+def reason_of(lines: Sequence[str]) -> str:
+    """Why pip failed, by what it wrote: its first error, else its last line; empty where it wrote nothing."""
+    errors = [line for line in lines if re.match("ERROR: (?!Exception:)", line)] or lines[-1:]
+    return errors[0].removeprefix("ERROR:").strip()[:300] if errors else ""
 
 
 class Pip:
@@ -88,20 +119,16 @@ class Pip:
         """
         module = ["", "pip"] if tool is None else [str(tool.parent), tool.name]
         child = self._start(["-c", RUN, *module, *arguments], stage, what, writes)
-        lines: list[str] = []
-        for line in map(str.strip, child.stdout or ()):
-            if found := re.fullmatch(r"Progress (\d+) of (\d+)", line):
-                self._say(stage=stage, what=what, fraction=int(found[1]) / max(int(found[2]), 1))
-                continue
-            if found := re.match(r"Downloading (?:.*/)?([\w.-]+?)-\d\S* \(", line):
-                what = found[1]
-            lines.append(line)
-            self._say(log=line)
+
+        def tell(package: str, fraction: float) -> None:
+            nonlocal what
+            what = package or what
+            self._say(stage=stage, what=what, fraction=fraction)
+
+        lines = read_output(child.stdout or (), tell, lambda line: self._say(log=line))
         code = self._end(child, what)
         if code or (makes is not None and not makes.is_file()):
-            errors = [line for line in lines if re.match("ERROR: (?!Exception:)", line)]
-            errors = errors or lines[-1:] or [f"exit status {code}"]
-            raise Problem(kind_of("\n".join(lines)), what, errors[0].removeprefix("ERROR:").strip()[:300])
+            raise Problem(kind_of("\n".join(lines)), what, reason_of(lines) or f"exit status {code}")
 
     def try_imports(self, modules: Mapping[str, str]) -> None:
         """Raise Problem for the first package whose module cannot be imported; importing it may end the process."""

@@ -4,13 +4,12 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
-from .pip import Pip, Problem
+from .pip import Pip, Problem, progress_options
 
 
 def fetch(items: Sequence[Mapping[str, Any]], folder: Path, what: str, pip: Pip) -> list[Path]:
@@ -25,10 +24,7 @@ def fetch(items: Sequence[Mapping[str, Any]], folder: Path, what: str, pip: Pip)
             wheels.append(folder / unquote(parts.path).rpartition("/")[2])
             remote.append(url + (f"#sha256={hashes['sha256']}" if "sha256" in hashes else ""))
     if remote:
-        # pip before 24.1 tells no progress to a program.
-        raw = tuple(map(int, re.findall(r"\d+", metadata.version("pip"))[:2])) >= (24, 1)
-        bar = ["--progress-bar", "raw"] if raw else []
-        pip.run(["download", "--no-deps", *bar, "--dest", str(folder), *remote], "download", what)
+        pip.run(["download", "--no-deps", *progress_options(), "--dest", str(folder), *remote], "download", what)
     return wheels
 
 

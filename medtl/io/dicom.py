@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..counted import counted
 from ..errors import InputError
 from ..volume import Geometry, Volume
 from .dicom_file import dicom_errors, is_dicom, read_header, series_uid, visible_files
@@ -273,7 +274,8 @@ def _choose(
     if len(matching) == 1:
         return matching[0]
     shown = [
-        f"{s.uid} ({s.description or 'no description'}, {s.modality}, {s.size[2]} slices)"
+        f"{s.uid} ({s.description or 'no description'}, {s.modality}, "
+        f"{counted(s.size[2], '1 slice', '{count} slices')})"
         for s, _ in matching or candidates
     ]
     more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""

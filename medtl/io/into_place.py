@@ -20,6 +20,7 @@ from pathlib import Path
 from ..errors import InputError
 
 PREFIX = ".medtl-"
+TEMPORARY = "MedTL-"  # of Slicer's folders in the system's temporary one
 
 _open: set[Path] = set()  # the temporary folders of this process
 

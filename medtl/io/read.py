@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..counted import counted
 from ..errors import InputError
 from ..volume import LARGEST_VALUE, Labelmap, Volume
 from .choice import choose
@@ -58,7 +59,10 @@ def _check(volume: Volume, path: Path) -> Volume:
         )
     if count:
         array = np.where(bad, array[~bad].min(), array)
-        warning = f"{count} voxels were NaN or infinite and count as {array.min():g}."
+        warning = counted(
+            count, "1 voxel was NaN or infinite and counts", "{count} voxels were NaN or infinite and count"
+        )
+        warning += f" as {array.min():g}."
         volume = replace(volume, array=array, warnings=(*volume.warnings, warning))
     if array.min() == array.max():
         raise InputError(

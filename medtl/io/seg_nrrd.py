@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..counted import counted
 from ..errors import InputError
 from ..volume import Geometry, Labelmap, Segment
 
@@ -91,12 +92,14 @@ def merge_layers(layers: np.ndarray, geometry: Geometry, segments: list[tuple[Se
         names = [
             f"{each.name} {counts[each.value]} of {sizes[each.value]}" for each in numbered if counts.get(each.value)
         ]
+        shared = counted(len(np.unique(lost[:, 1])), "1 voxel", "{count} voxels")
         warnings.append(
-            f"Segments overlap in {len(np.unique(lost[:, 1]))} voxels. Where a voxel has one label only, the later "
-            f"segment counts; voxels lost to it: {', '.join(names)}."
+            f"Segments overlap in {shared}. Where a voxel has one label only, the later segment counts; voxels lost to "
+            f"it: {', '.join(names)}."
         )
     if unnamed := int(np.count_nonzero(layers) - np.count_nonzero(named)):
-        warnings.append(f"{unnamed} voxels belong to no segment that the header names; they are left out.")
+        lone = counted(unnamed, "1 voxel that belongs", "{count} voxels that belong")
+        warnings.append(f"Left out: {lone} to no segment that the header names.")
     return Labelmap(labels, geometry, tuple(numbered), tuple(warnings), lost)
 
 

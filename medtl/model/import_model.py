@@ -45,16 +45,18 @@ def import_model(path: Path, options: ImportOptions = AS_IT_IS, progress: Progre
     if any(file.name == "plans.pkl" or file.suffix == ".model" for file in files):
         raise ModelError(f"{path} holds a model of nnU-Net 1. {UPDATE} Train it again with nnU-Net 2.")
     tops, zoo_top = tops_in(files), zoo_top_in(files)
-    taken = AS_IT_IS if zoo_top is None else replace(AS_IT_IS, name=options.name, channels=options.channels)
+    taken = replace(AS_IT_IS, name=options.name, channels=None if zoo_top is None else options.channels)
     if not tops and options != taken:
         raise InputError(
-            f"Expected a model of nnU-Net 2 for these options (for a name and channels also one of MONAI), found none "
-            f"at {path}. Leave them out."
+            f"Expected a model of nnU-Net 2 for these options (for channels also one of MONAI, for a name any), found "
+            f"none at {path}. Leave them out."
         )
     if options.name is not None and not is_name(options.name):
         raise InputError(f"Expected a name of up to 64 letters, digits, '.', '_' and '-', found {options.name[:80]!r}.")
     if not tops:
-        return import_bundle(path, progress) if zoo_top is None else import_zoo(path, zoo_top, files, options, progress)
+        if zoo_top is None:
+            return import_bundle(path, progress, options.name)
+        return import_zoo(path, zoo_top, files, options, progress)
     top = choose_folder(tops, options.configuration, path)
     inside = [file.relative_to(top) for file in files if file.is_relative_to(top)]
     folds = choose_folds(folds_in(inside), options.folds, path)

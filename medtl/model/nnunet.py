@@ -39,7 +39,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What to import of nnU-Net's results, and as what.
+    """What to import of nnU-Net's results, and as what; a bundle takes the `name` alone, one of MONAI `channels`, too.
 
     `configuration` is needed where there are several. `folds`: their numbers, or "all" (None: every numbered one, else
     "all"). `name`, `channels`: in place of those of the dataset. `orientation`: how volumes are turned first, such as

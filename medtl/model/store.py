@@ -17,7 +17,7 @@ import stat
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -37,6 +37,7 @@ from .card import (
 )
 from .card_text import escape_invisible, is_invisible
 from .files import open_file, read_text_file, reason_of
+from .rename import rename
 from .terms import UNSTATED, Terms, terms_of
 from .tuning_records import anonymise_readme, anonymise_training
 
@@ -172,8 +173,8 @@ def check_weights(folder: Path, card: ModelCard) -> None:
         )
 
 
-def import_bundle(source: Path, progress: Progress = no_progress) -> Path:
-    """The folder of a model imported from a bundle folder or zip into the user's store.
+def import_bundle(source: Path, progress: Progress = no_progress, name: str | None = None) -> Path:
+    """The folder of a model imported from a bundle folder or zip into the user's store, under its own name or another.
 
     Raises: ModelError when it is no bundle, is damaged, holds paths that lead out of it, is too large, or a model of
     that name is there already; what `progress` raises.
@@ -182,6 +183,9 @@ def import_bundle(source: Path, progress: Progress = no_progress) -> Path:
     def fill(part: Path) -> None:
         progress("read", 0.0)
         (copy_folder if source.is_dir() else unpack_bundle)(source, part)
+        if name is not None:
+            with suppress(ModelError):  # `install` says what is wrong with it
+                rename(part, name)
         progress("write", 1.0)
 
     return install(source, fill)
@@ -237,7 +241,8 @@ def is_free(name: str) -> bool:
 
 def name_is_taken(name: str) -> ModelError:
     """The error that a model of that name exists."""
-    return ModelError(f"A model named {name} is here already. Delete it first, or rename the new one.")
+    advice = "Delete it first, or import the new one under another name: medtl import PATH --name NAME"
+    return ModelError(f"A model named {name} is here already. {advice}")
 
 
 def export_bundle(name_or_dir: str, path: Path, force: bool = False) -> None:

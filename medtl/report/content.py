@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..counted import counted
 from ..diameters import measuring_axis
 from ..doubt import DoubtfulSlice, calibration_text, doubtful_slices
 from ..errors import ModelError
@@ -146,7 +147,7 @@ def _findings(labelmap: Labelmap, volume: Volume | None) -> tuple[list[Finding],
         organ = not has_lesions(segment.id, segment.name)
         listed = figures.lesions[: 0 if organ else MOST_LISTED]
         rest = 0 if organ else len(figures.lesions) - len(listed) + figures.small
-        more = f"and {rest} smaller {'part' if rest == 1 else 'parts'}" if rest else ""
+        more = f"and {counted(rest, '1 smaller part', '{count} smaller parts')}" if rest else ""
         lines = [(one.longest.mm, one.perpendicular.mm) for one in figures.lesions if one.longest and one.perpendicular]
         longest, across = max(lines) if lines else (None, None)
         findings.append(Finding(segment.name, 0, whole, figures.volume_ml, longest, across, colour, more))

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..io import read
 from ..io.isolated import Reader
-from ..volume import Labelmap, Volume, check_same_grid
+from ..volume import Labelmap, Volume, on_grid_of
 
 DATE = re.compile(r"(\d{4}-\d{2}-\d{2})=(.+)", re.ASCII | re.DOTALL)
 SYNTAX = "DATE=SEGMENTATION,IMAGE, for instance 2026-01-31=tumour.seg.nrrd,flair.nrrd"
@@ -73,10 +73,7 @@ def read_study(files: StudyFiles, reader: Reader = read) -> Study:
     labelmap = reader.read_labelmap(files.segmentation)
     volume = None if files.image is None else reader.read_volume(files.image)
     if volume is not None:
-        bare = volume.real_spacing and not labelmap.real_spacing
-        if bare and labelmap.geometry.size == volume.geometry.size:
-            labelmap = replace(labelmap, geometry=volume.geometry, real_spacing=True)
-        check_same_grid(labelmap.geometry, volume.geometry, files.segmentation, files.image)
+        labelmap = on_grid_of(volume, labelmap, files.segmentation, files.image)
     if not labelmap.real_spacing:
         where = f"{files.segmentation} or its image" if files.image else str(files.segmentation)
         raise InputError(

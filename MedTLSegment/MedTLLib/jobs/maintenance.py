@@ -8,9 +8,9 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError, MedTLError, ModelError
-from medtl.model.acceptance import accepted_folder
+from medtl.kept import kept_models, kept_terms, size_of
 from medtl.model.card import METADATA
-from medtl.model.store import delete_bundle, user_store
+from medtl.model.store import delete_bundle
 
 from ..packages.packages import Cancellable, Packages
 from ..results import save_path
@@ -42,13 +42,12 @@ class Maintenance:
 
     def folders(self) -> tuple[Stored, ...]:
         """Imported models, the folders of jobs that failed or run, and the acceptances of terms."""
-        store = user_store()
-        models = sorted(store.iterdir()) if store.is_dir() else []
         root = self._run.engine.folder
-        jobs = sorted(root.glob("job-*")) if root.is_dir() else []
-        all_folders = [(_("model"), f) for f in models if f.is_dir()] + [(_("job"), f) for f in jobs]
-        all_folders += [(_("terms"), accepted_folder())] if accepted_folder().is_dir() else []
-        return tuple(Stored(kind, folder.name, size_of(folder), folder) for kind, folder in all_folders)
+        folders = sorted(root.glob("job-*")) if root.is_dir() else []
+        jobs = [Stored(_("job"), folder.name, size_of(folder), folder) for folder in folders]
+        models = [Stored(_("model"), each.name, each.bytes, each.folder) for each in kept_models()]
+        terms = [Stored(_("terms"), each.name, each.bytes, each.folder) for each in kept_terms()]
+        return (*models, *jobs, *terms)
 
     def why_not_delete(self, stored: Stored) -> str:
         """Why it cannot be removed now; empty when it can."""
@@ -105,8 +104,3 @@ class Maintenance:
         except InputError as error:
             return str(error)
         return str(_("Saved at {path}.").format(path=path))
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

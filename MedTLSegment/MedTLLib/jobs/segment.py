@@ -11,6 +11,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from medtl.counted import counted
 from medtl.errors import InputError, ModelError
 from medtl.io.read import read_labelmap, read_volume
 from medtl.model.card import ModelCard, load_card
@@ -236,7 +237,7 @@ def undo(finished: Finished) -> str:
     reverted, left = writer.undo(finished.written)
     if segmentation.GetScene() is None:  # it held nothing but the prediction
         slicer.mrmlScene.RemoveNode(table)
-    text = _("Undone: {count} voxels.").format(count=reverted)
+    text = counted(reverted, _("Undone: 1 voxel."), _("Undone: {count} voxels."))
     if left:
         text += " " + _("Kept, because they were changed since: {count}.").format(count=left)
     return str(text)

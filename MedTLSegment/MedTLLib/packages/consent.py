@@ -6,6 +6,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from slicer.i18n import tr as _
 
+from medtl.counted import counted
 from medtl.requirements import system_of
 
 from .needed import broken, names_of, own_changes, parts_of
@@ -43,8 +44,9 @@ def plan(needed: Sequence[Requirement], pack: Path | None = None) -> str:
     if pack:
         text = _("About {disk} on disk; nothing is downloaded.")
     else:
-        text = _("About {download} to download, {disk} on disk and {minutes} minutes at 50 Mbit/s.")
-    lines.append(text.format(download=size_text(download), disk=size_text(disk), minutes=minutes))
+        text = _("About {download} to download, {disk} on disk and {minutes} at 50 Mbit/s.")
+    time = counted(minutes, _("1 minute"), _("{count} minutes"))
+    lines.append(text.format(download=size_text(download), disk=size_text(disk), minutes=time))
     own = own_changes(needed) or _("Slicer's own packages stay as they are.")
     lines.append(_("Slicer can be used meanwhile.") + f" {own} " + _("No image leaves this computer."))
     if reason := system_of().reason:

@@ -16,7 +16,7 @@ from slicer.i18n import tr as _
 
 from medtl.broken_packages import paths_of
 from medtl.errors import Cancelled, InputError, MedTLError
-from medtl.installation.install import installed_versions
+from medtl.installation.installed import installed_versions
 from medtl.installation.job import Group, Job
 
 from .needed import (

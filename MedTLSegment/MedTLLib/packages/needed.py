@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from slicer.i18n import tr as _
 
 from medtl.broken_packages import broken_packages, module_of
-from medtl.installation.install import installed_versions
+from medtl.installation.installed import installed_versions
 from medtl.requirements import System, system_of
 
 from .other_python import other_python

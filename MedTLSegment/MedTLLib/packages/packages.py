@@ -7,6 +7,7 @@ from typing import Protocol
 from packaging.requirements import Requirement
 
 from medtl.errors import MedTLError
+from medtl.installation.installed import Package as Package
 
 from .consent import plan as plan
 from .installing import install as install
@@ -15,13 +16,12 @@ from .needed import broken as broken
 from .needed import missing as missing
 from .needed import own_changes as own_changes
 from .needed import required as required
-from .removal import Package as Package
 from .removal import removable as removable
 from .removal import remove as remove
 
 
 class Cancellable(Protocol):
-    """An installation that runs."""
+    """An installation, or a removal, that runs."""
 
     def cancel(self) -> None:
         """Stop it; `on_error` gets Cancelled."""
@@ -62,7 +62,8 @@ class Packages(Protocol):
         on_error: Callable[[MedTLError], None],
         stop_worker: Callable[[], None],
     ) -> Cancellable:
-        """Start to remove packages; at the end comes `on_done` or `on_error`."""
+        """Start to remove packages; at the end comes `on_done` or `on_error`, the latter with Cancelled after a cancel,
+        when some packages are gone."""
         ...
 
     def try_imports(self, on_end: Callable[[], None]) -> None:

@@ -11,9 +11,7 @@ import qt
 import slicer
 
 import medtl
-from medtl.io.into_place import owner_tag, sweep
-
-PREFIX = "MedTL-"  # of the temporary folders
+from medtl.io.into_place import TEMPORARY, owner_tag, sweep
 
 
 def find_program(name: str, first: Iterable[Path] = ()) -> Path | None:
@@ -49,5 +47,5 @@ def engine_environment(environment: Any = None) -> Any:
 
 def new_folder() -> Path:
     """A new temporary folder; those that a crashed Slicer left, with images of patients, are removed."""
-    sweep(Path(tempfile.gettempdir()), PREFIX)
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{owner_tag()}-"))
+    sweep(Path(tempfile.gettempdir()), TEMPORARY)
+    return Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{owner_tag()}-"))

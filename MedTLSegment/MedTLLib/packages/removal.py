@@ -1,10 +1,8 @@
 """Removes packages that MedTL installed into Slicer's Python. Those that something else needs are not offered."""
 
-import importlib
 import sysconfig
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -12,10 +10,9 @@ import slicer
 from packaging.requirements import InvalidRequirement, Requirement
 from slicer.i18n import tr as _
 
-from medtl.errors import InputError, MedTLError
-from medtl.installation.install import name_of
+from medtl.errors import Cancelled, InputError, MedTLError
+from medtl.installation.installed import Package, installed, installed_by_medtl, name_of
 from medtl.installation.job import Job
-from medtl.installation.record import read_record
 
 from .needed import not_importable
 from .problems import check_free_to_change, problem_text
@@ -24,31 +21,21 @@ from .process import Installation
 ROOT = Path(__file__).resolve().parents[3]  # of this extension's modules
 
 
-@dataclass(frozen=True)
-class Package:
-    """A package that MedTL installed, by the name that pip compares; its size is that of its files, in bytes."""
-
-    name: str
-    version: str
-    size: int
-
-
 def removable() -> tuple[Package, ...]:
     """What MedTL installed, and nothing else needs: no other package, and no other extension by its requirements."""
-    there = _distributions()
-    record = read_record(Path(sysconfig.get_paths()["purelib"]))
-    ours = {name for name, version in record.items() if name in there and there[name].version == version}
-    used = {name for other in there if other not in ours for name in _needs(there[other])} | named_by_extensions()
+    there, ours = installed(), installed_by_medtl(Path(sysconfig.get_paths()["purelib"]))
+    others = there.keys() - {each.name for each in ours}
+    used = {name for other in others for name in _needs(there[other])} | named_by_extensions()
     waiting = used & there.keys()
     while waiting:  # what something that is used needs is used, too
         new = (_needs(there[waiting.pop()]) & there.keys()) - used
         used, waiting = used | new, waiting | new
-    return tuple(Package(name, there[name].version, _size(there[name])) for name in sorted(ours - used))
+    return tuple(each for each in ours if each.name not in used)
 
 
 def needed_by(names: Sequence[str]) -> dict[str, str]:
     """Of these packages those that another one needs that is not among them, and that one."""
-    left = _distributions()
+    left = installed()
     return {name: other for other in left if other not in names for name in _needs(left[other]) if name in names}
 
 
@@ -62,6 +49,8 @@ def remove(
 ) -> Installation:
     """Start to remove packages, by pip in a process of its own; at the end comes `on_done` or `on_error`.
 
+    The latter gets Cancelled after a cancel: some packages are gone then, and each of the others has what it needs.
+
     Raises: InputError when they cannot be removed now.
     """
     check_free_to_change()
@@ -72,12 +61,26 @@ def remove(
     not_importable.clear()
 
     def on_end(kind: str, what: str, reason: str) -> None:
-        if kind:
+        if kind == "cancelled":
+            left = installed()
+            gone = ", ".join(name for name in names if name not in left) or _("none")
+            on_error(Cancelled(_("The removal was cancelled. Removed before: {names}.").format(names=gone)))
+        elif kind:
             on_error(InputError(problem_text(kind, what or ", ".join(names), reason, removal=True)))
         else:
             on_done()
 
-    return Installation(Job(uninstall=tuple(names)), on_progress, on_end, command)
+    return Installation(Job(uninstall=in_order(names)), on_progress, on_end, command)
+
+
+def in_order(names: Sequence[str]) -> tuple[str, ...]:
+    """These packages, each before those that it needs; where packages need each other, in the given order."""
+    needs = {name: _needs(there) for name, there in installed().items() if name in names}
+    ordered: list[str] = []
+    while left := [name for name in names if name not in ordered]:
+        needed = {each for name in left for each in needs.get(name, set()) - {name}}
+        ordered.append(next((name for name in left if name not in needed), left[0]))
+    return tuple(ordered)
 
 
 def named_by_extensions() -> set[str]:
@@ -99,13 +102,6 @@ def _module_folders() -> set[Path]:
     return {folder for folder in folders if ROOT not in (folder, *folder.parents)}
 
 
-def _distributions() -> dict[str, metadata.Distribution]:
-    """Every installed package by its name; of two in different folders the one that is used."""
-    importlib.invalidate_caches()
-    found = reversed(list(metadata.distributions()))
-    return {name_of(each.metadata["Name"]): each for each in found if each.metadata["Name"]}
-
-
 def _needs(package: metadata.Distribution) -> set[str]:
     """The packages that a package needs on this computer, without its extras."""
     needed = set()
@@ -117,7 +113,3 @@ def _needs(package: metadata.Distribution) -> set[str]:
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             needed.add(name_of(requirement.name))
     return needed
-
-
-def _size(package: metadata.Distribution) -> int:
-    return sum(file.size or 0 for file in package.files or ())

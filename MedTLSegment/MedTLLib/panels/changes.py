@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from medtl.counted import counted
 from medtl.errors import InputError
 from MedTLLib.mrml import views
 from MedTLLib.mrml.tags import card_of
@@ -151,9 +152,10 @@ def changesText(changes: Changes, known: bool) -> str:
     if known:
         amounts = [_("{ml} mL").format(ml=f"{count * changes.geometry.voxel_ml:.2f}") for count in counts]
     else:
-        amounts = [_("{count} voxels").format(count=count) for count in counts]
-    text = _("Added (blue): {added}. Taken away (orange): {removed}. {slices} slices:")
-    return str(text.format(added=amounts[0], removed=amounts[1], slices=len(changes.slices)))
+        amounts = [counted(count, _("1 voxel"), _("{count} voxels")) for count in counts]
+    slices = counted(len(changes.slices), _("1 slice"), _("{count} slices"))
+    text = _("Added (blue): {added}. Taken away (orange): {removed}. {slices}:")
+    return str(text.format(added=amounts[0], removed=amounts[1], slices=slices))
 
 
 def sliceText(one: ChangedSlice, known: bool) -> str:

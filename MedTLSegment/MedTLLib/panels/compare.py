@@ -5,6 +5,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from medtl.counted import counted
 from medtl.errors import InputError
 from medtl.model.store import ModelEntry
 from medtl.volume import array_axis
@@ -88,5 +89,7 @@ class ComparePanel:
 
 def changedText(one: ChangedSlice, known: bool) -> str:
     """A slice and the area that changes: mm² where the spacing is known, else voxels."""
-    amount = _("{count} mm²").format(count=round(one.mm2)) if known else _("{count} voxels").format(count=one.voxels)
+    amount = counted(one.voxels, _("1 voxel"), _("{count} voxels"))
+    if known:
+        amount = _("{count} mm²").format(count=round(one.mm2))
     return str(_("Slice {index}: {amount}").format(index=one.index, amount=amount))

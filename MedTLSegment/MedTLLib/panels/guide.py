@@ -6,6 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedTLLib import samples
+from MedTLLib.results.next_steps import next_steps
 
 from .form import showText
 
@@ -23,11 +24,7 @@ class GuidePanel:
         """Show what the parameter node says."""
         p = self.parameters
         self.ui.guideBox.visible = p is not None and p.inputVolume is None
-        text = _(
-            "Next: correct slices (SEED slices), improve the model on them (Fine-tune), find the class of the tumour "
-            "(MedTL Classify), save the result (Export…)."
-        )
-        showText(self.ui.nextLabel, text if p is not None and p.resultSegmentation is not None else "")
+        showText(self.ui.nextLabel, next_steps(p.resultSegmentation if p is not None else None))
 
     def onSample(self) -> None:
         """Make the sample, show it and choose it."""

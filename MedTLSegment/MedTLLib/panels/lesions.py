@@ -7,6 +7,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from medtl.counted import counted
 from medtl.errors import InputError
 from MedTLLib.mrml import views
 from MedTLLib.mrml.picking import PlacePicker
@@ -190,7 +191,7 @@ class LesionsPanel:
     def _amount(self, rejected: Rejected) -> str:
         if volume_table.has_real_spacing(self.segmentation):
             return str(_("{ml} mL").format(ml=f"{rejected.ml:.2f}"))
-        return str(_("{count} voxels").format(count=int(rejected.voxels.sum())))
+        return counted(int(rejected.voxels.sum()), _("1 voxel"), _("{count} voxels"))
 
     def onSplit(self) -> None:
         """Split the lesions of the segment, or merge them."""

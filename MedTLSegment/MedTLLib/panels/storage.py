@@ -25,6 +25,7 @@ class StoragePanel:
         ui.storageTable.connect("itemChanged(QTableWidgetItem*)", lambda item: self.onTicked())
         ui.tickPackagesButton.connect("clicked()", self.onTickPackages)
         ui.deleteButton.connect("clicked()", self.onDelete)
+        ui.removalCancelButton.connect("clicked()", self.onCancel)
 
     def update(self) -> None:
         """List what is stored, nothing ticked."""
@@ -44,6 +45,7 @@ class StoragePanel:
 
     def onTicked(self) -> None:
         """Say what the buttons can do now."""
+        self.ui.removalCancelButton.visible = self.removal is not None
         ticked = self.ticked()
         packages = [each for each in self.listed if each.path is None]
         reason = "" if ticked else _("Tick what is to be removed.") if self.listed else _("Nothing is stored.")
@@ -77,6 +79,13 @@ class StoragePanel:
         self.onRemoved()
         self.update()
 
+    def onCancel(self) -> None:
+        """Stop removing packages, after the one that is being removed."""
+        if self.removal is not None:
+            self.ui.removalCancelButton.enabled = False
+            self.showMessage(_("The removal is being cancelled…"))
+            self.removal.cancel()
+
     def removePackages(self, names: list[str]) -> None:
         """Start to remove packages."""
 
@@ -95,6 +104,7 @@ class StoragePanel:
         def onProgress(text: str, fraction: float | None) -> None:
             self.showMessage(text)
 
+        self.ui.removalCancelButton.enabled = True
         try:
             self.removal = self.maintenance.remove_packages(names, onProgress, onDone, onError)
         except MedTLError as error:

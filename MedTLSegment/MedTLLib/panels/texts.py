@@ -6,6 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from medtl.counted import counted
 from medtl.worklist.order import Pace
 from MedTLLib.jobs.finetune import Case
 from MedTLLib.mrml import scene
@@ -52,8 +53,8 @@ def seedsText(cases: tuple[Case, ...]) -> str:
     used = sum(case.fresh > 0 for case in cases)
     if not fresh and not stale:
         return ""
-    seeds = _("1 SEED") if fresh == 1 else _("{count} SEEDs").format(count=fresh)
-    text = (_("{seeds} of 1 case.") if used == 1 else _("{seeds} of {count} cases.")).format(seeds=seeds, count=used)
+    of_cases = counted(used, _("1 case"), _("{count} cases"))
+    text = _("{seeds} of {cases}.").format(seeds=countedSeeds(fresh), cases=of_cases)
     if stale:
         text += " " + _("Not used, because edited since they were marked: {count}.").format(count=stale)
     # Without a fresh slice, the reason why Fine-tune is disabled contains these warnings.
@@ -68,12 +69,16 @@ def paceText(pace: Pace) -> str:
     return f"{text}."
 
 
+def countedSeeds(count: int) -> str:
+    """A number of SEEDs."""
+    return counted(count, _("1 SEED"), _("{count} SEEDs"))
+
+
 def listedText(listed: ListedSeeds) -> str:
     """What Fine-tune takes from a case list; empty for nothing."""
     parts = []
     if listed.seeds:
-        seeds = _("1 SEED") if listed.seeds == 1 else _("{count} SEEDs").format(count=listed.seeds)
-        parts.append(str(_("Other cases of the list add {seeds}.").format(seeds=seeds)))
+        parts.append(str(_("Other cases of the list add {seeds}.").format(seeds=countedSeeds(listed.seeds))))
     if listed.guard:
         text = _("Guard set, never learned from: {count} reviewed without SEEDs.")
         parts.append(str(text.format(count=listed.guard)))
@@ -91,13 +96,16 @@ def verdictText(name: str, parent: str, record: Mapping[str, Any]) -> str:
     }
     head = heads.get(record["verdict"], _("{name} is about as good as {parent}."))
     seeds, guard = record["change"]["seeds"], record["change"]["guard"]
-    places = {"cases": _("On {n} cases that you accepted"), "phantom heads": _("On {n} synthetic heads")}
+    places = {
+        "cases": (_("On 1 case that you accepted"), _("On {count} cases that you accepted")),
+        "phantom heads": (_("On 1 synthetic head"), _("On {count} synthetic heads")),
+    }
     parts = [head.format(name=name, parent=parent)]
     if seeds["n"]:
-        place = _("On {n} held-out SEED slices").format(n=seeds["n"])
+        place = counted(seeds["n"], _("On 1 held-out SEED slice"), _("On {count} held-out SEED slices"))
         parts.append(_changeText(place, record["before"]["seeds"], record["after"]["seeds"], seeds))
     if guard["n"]:
-        place = places.get(guard["kind"], _("On {n} other cases")).format(n=guard["n"])
+        place = counted(guard["n"], *places.get(guard["kind"], (_("On 1 other case"), _("On {count} other cases"))))
         parts.append(_changeText(place, record["before"]["guard"], record["after"]["guard"], guard))
     return "\n".join(parts)
 

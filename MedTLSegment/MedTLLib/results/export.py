@@ -15,6 +15,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from medtl.counted import counted
 from medtl.errors import InputError
 from medtl.io.files import OUTPUTS, identities, suffix_of
 from medtl.io.read import read_labelmap
@@ -59,8 +60,9 @@ def export(segmentation: Any, volume: Any, path: Path, card: ModelCard | None = 
     saved = _("Saved at {path}, read back, identical.").format(path=path)
     overlap: tuple[str, ...] = ()
     if merged.overlap and suffix_of(path) != ".seg.nrrd":
-        text = _("Segments overlap in {count} voxels; there a protected segment wins, else the earlier one.")
-        overlap = (text.format(count=merged.overlap),)
+        shared = counted(merged.overlap, _("1 voxel"), _("{count} voxels"))
+        text = _("Segments overlap in {voxels}; there a protected segment wins, else the earlier one.")
+        overlap = (text.format(voxels=shared),)
     return " ".join((saved, *overlap, *merged.warnings, *warnings))
 
 
@@ -195,14 +197,12 @@ def _lost_by_export(segmentation: Any, segment: Segment, mask: np.ndarray, geome
         return []
     if placed(image, geometry) is None:
         return [_("{name} has another grid and was resampled to the volume's.").format(name=segment.name)]
-    outside = np.count_nonzero(values_of(image)) - np.count_nonzero(mask)
+    outside = int(np.count_nonzero(values_of(image)) - np.count_nonzero(mask))
     if not outside:
         return []
-    return [
-        _("{name} reaches {count} voxels beyond the volume; they are not in the file.").format(
-            name=segment.name, count=outside
-        )
-    ]
+    voxels = counted(outside, _("1 voxel"), _("{count} voxels"))
+    text = _("{name} reaches {voxels} beyond the volume, which the file does not have.")
+    return [text.format(name=segment.name, voxels=voxels)]
 
 
 def _store(part: Path, path: Path, labelmap: Labelmap) -> tuple[str, ...]:

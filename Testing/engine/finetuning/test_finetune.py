@@ -261,8 +261,8 @@ def test_a_slow_computer_tunes_with_fewer_checks_and_says_so(model, case_files, 
     record = finetune_files.finetune_files(model, files, options, budget=budget)
     assert record.outcome.steps >= 1
     assert record.outcome.change.seeds.n == 0
-    assert any("2 of 2 rounds with held-out SEEDs were left out" in note for note in record.outcome.notes)
-    assert any("are filled between the SEEDs" in note for note in record.outcome.notes)
+    assert any("Left out: 2 of 2 rounds with held-out SEEDs" in note for note in record.outcome.notes)
+    assert any("filled between the SEEDs" in note for note in record.outcome.notes)
     found, truth = read_labelmap(tmp_path / "result.nrrd"), read_labelmap(case_files.label)
     assert (found.array[list(case_files.slices)] == truth.array[list(case_files.slices)]).all()
     assert load_model(str(tmp_path / "new"), "cpu").sha256 == record.sha256

@@ -192,7 +192,7 @@ def test_a_few_pixels_that_are_no_number_count_as_the_smallest(tmp_path: Path) -
     values[5, 6] = np.nan
     got = read_volume(write_floats(tmp_path / "a.dcm", values, "FloatPixelData"))
     assert got.array[0, 5, 6] == 3
-    assert "1 voxels were NaN or infinite and count as 3." in got.warnings
+    assert "1 voxel was NaN or infinite and counts as 3." in got.warnings
 
 
 def test_pixel_data_of_more_rows_than_the_header_has_are_refused(tmp_path: Path) -> None:

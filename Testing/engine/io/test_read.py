@@ -92,7 +92,7 @@ def test_a_few_voxels_that_are_no_number_become_the_smallest_one_and_are_reporte
     got = read_volume(tmp_path / "a.nrrd")
     assert got.array[4, 4, 4] == 5
     assert got.array.dtype == np.float32
-    assert got.warnings == ("1 voxels were NaN or infinite and count as 5.",)
+    assert got.warnings == ("1 voxel was NaN or infinite and counts as 5.",)
 
 
 @pytest.mark.parametrize(

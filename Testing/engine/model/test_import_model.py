@@ -103,10 +103,13 @@ def test_every_form_gives_the_same_model(form, results, store, tmp_path, quick):
     assert sorted(file.name for file in folder.rglob("*.*")) == ["README.md", "metadata.json", "model.safetensors"]
 
 
-def test_a_bundle_is_imported_as_before_and_takes_no_options(store, tmp_path):
+def test_a_bundle_is_imported_as_before_and_takes_no_options_but_a_name(store, tmp_path):
     save_bundle(tmp_path / "small")
-    with pytest.raises(InputError, match=r"Expected a model of nnU-Net 2 for these options .*, found none"):
-        import_model(tmp_path / "small", ImportOptions(name="other"))
+    for options in (ImportOptions(folds=("0",)), ImportOptions(name="other", channels=("FLAIR",))):
+        with pytest.raises(InputError, match=r"Expected a model of nnU-Net 2 for these options .*, found none"):
+            import_model(tmp_path / "small", options)
+    with pytest.raises(InputError, match="Expected a name of up to 64 letters"):
+        import_model(tmp_path / "small", ImportOptions(name="../other"))
     assert import_model(tmp_path / "small") == store / "small"
     with pytest.raises(ModelError, match="found nothing at"):
         import_model(tmp_path / "none")
@@ -254,7 +257,8 @@ def test_of_two_imports_of_one_name_at_once_one_wins(results, store):
     assert sorted(map(str, answers)) == sorted(
         [
             str(store / "Tiny-3d_fullres"),
-            "A model named Tiny-3d_fullres is here already. Delete it first, or rename the new one.",
+            "A model named Tiny-3d_fullres is here already. Delete it first, or import the new one "
+            "under another name: medtl import PATH --name NAME",
         ]
     )
     assert [path.name for path in store.iterdir()] == ["Tiny-3d_fullres"]

@@ -21,7 +21,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     site = Site(tmp_path)
     monkeypatch.syspath_prepend(str(site.folder))
     monkeypatch.setattr(type(slicer.app), "testingEnabled", staticmethod(lambda: False))
-    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"purelib": str(site.folder)})
+    paths = {**sysconfig.get_paths(), "purelib": str(site.folder)}
+    monkeypatch.setattr(sysconfig, "get_paths", lambda *given: paths)  # pydoc asks for others
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**11))
     monkeypatch.setattr(needed, "not_importable", {})
     monkeypatch.setattr(installing, "not_importable", needed.not_importable)

@@ -15,7 +15,7 @@ import host
 import pytest
 import slicer
 import slicer.packaging
-from site_user import PATIENCE, REST, Site, names
+from site_user import PATIENCE, REST, Site, digests, names
 
 from medtl.errors import Cancelled, InputError
 from medtl.requirements import X86_MAC
@@ -109,15 +109,27 @@ def test_while_it_runs_slicer_knows_and_a_second_installation_is_refused(site: S
     assert not slicer.packaging.isPipInstallInProgress()
 
 
+def test_slicers_own_packages_are_byte_for_byte_as_before(site: Site) -> None:
+    for name in ("numpy", "scipy", "SimpleITK", "vtk", "pydicom"):
+        site.add(name, "9.1")
+        (site.folder / name / "__init__.py").write_text(f"of = {name!r}\n")
+    before = digests(site.folder)
+    site.install()
+    assert packages.missing() == ()
+    after = digests(site.folder)
+    assert {path: after.get(path) for path in before} == before
+    assert len(after) > len(before)
+
+
 def test_a_cancel_while_packages_are_fetched_ends_it_at_once_and_leaves_nothing(site: Site) -> None:
-    before = sorted(site.folder.rglob("*"))
+    before = digests(site.folder)
     site.tell(hangs="download")
     running = site.start()
     host.process_until((site.pip / "pip" / "here").exists, PATIENCE, "pip")
     running.cancel()
     site.wait()
     assert isinstance(site.error, Cancelled)
-    assert sorted(site.folder.rglob("*")) == before
+    assert digests(site.folder) == before
     assert not list(Path(tempfile.gettempdir()).glob("MedTL-*"))
 
 
@@ -209,14 +221,13 @@ def test_wherever_it_fails_nothing_is_lost(site: Site, stage: str, said: str) ->
     site.add("numpy", "2.1")
     site.add("timm")
     (site.folder / "timm-99.0.dist-info" / "RECORD").unlink()
-    before = sorted(site.folder.rglob("*"))
+    before = digests(site.folder)
     site.tell(fails={stage: said})
     with pytest.raises(InputError, match="disk is full" if "space" in said else "server cannot be reached"):
         site.install()
-    assert sorted(site.folder.rglob("*")) == before
+    assert digests(site.folder) == before
     assert not list(Path(tempfile.gettempdir()).glob("MedTL-*"))
     site.tell()
-    site.error = None
     site.install()
     assert packages.missing() == ()
 
@@ -276,11 +287,11 @@ def test_where_a_repair_fails_what_was_there_is_put_back(site: Site) -> None:
     for name in ("torch", "torchvision", *REST):
         site.add(name)
     (site.folder / "timm-99.0.dist-info" / "RECORD").unlink()
-    before = sorted(site.folder.rglob("*"))
+    before = digests(site.folder)
     site.tell(fails={"download": "ERROR: getaddrinfo failed"})
     with pytest.raises(InputError, match="server cannot be reached"):
         site.install()
-    assert sorted(site.folder.rglob("*")) == before
+    assert digests(site.folder) == before
 
 
 def test_a_package_that_cannot_be_imported_is_named_and_repaired(site: Site) -> None:
@@ -290,7 +301,6 @@ def test_a_package_that_cannot_be_imported_is_named_and_repaired(site: Site) -> 
     assert names(packages.missing()) == ["torchvision"]
     assert "nms" in packages.broken()["torchvision"]
     site.tell()
-    site.error = None
     site.install()
     assert packages.missing() == ()
 

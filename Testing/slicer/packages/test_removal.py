@@ -1,19 +1,20 @@
 """What MedTL installed is removed, and nothing that was there before or that something else needs."""
 
-import hashlib
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import host
 import pytest
 import slicer
-from site_user import PATIENCE, REST, Site
+from site_user import PATIENCE, REST, Site, digests
 from tiny_wheels import pack_of, wheel
 
 from medtl.errors import Cancelled, InputError, MedTLError
 from medtl.installation.record import RECORD, read_record, write_record
+from medtl.installation.site import alone
 from MedTLLib.packages import packages, removal
 
 
@@ -36,12 +37,6 @@ def remove(site: Site, *given: str) -> list[str]:
     if errors:
         raise errors[0]
     return told
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """The files of a folder of packages."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def test_only_what_was_not_there_before_is_recorded(site: Site) -> None:
@@ -142,12 +137,78 @@ def test_where_it_fails_the_reason_is_given_and_the_rest_is_still_known(site: Si
     assert names() == before
 
 
+def test_a_cancel_ends_after_the_package_at_hand_and_what_is_left_has_what_it_needs(site: Site) -> None:
+    site.install()
+    needs(site, "torchvision", "torch")
+    needs(site, "timm", "torchvision")
+    kept = {name: digests(site.folder / name) for name in ("torch", "torchvision")}
+    errors: list[MedTLError] = []
+    site.tell(hangs="timm")
+    given, command = ("torch", "torchvision", "timm"), [str(site.python)]
+    running = removal.remove(
+        given,
+        lambda text, fraction: None,
+        lambda: errors.append(InputError("done")),
+        errors.append,
+        site._stop,
+        command,
+    )
+    here = site.pip / "pip" / "here"
+    host.process_until(here.exists, PATIENCE, "pip")
+    running.cancel()
+    (site.pip / "pip" / "go").touch()
+    host.process_until(lambda: errors, PATIENCE, "The end")
+    (error,) = errors
+    assert isinstance(error, Cancelled)
+    assert str(error) == "The removal was cancelled. Removed before: timm."
+    assert {name: digests(site.folder / name) for name in kept} == kept
+    assert {"torch", "torchvision"} < set(names())
+    assert [each.name for each in packages.missing() if each.name in given] == ["timm"]
+    assert read_record(site.folder).keys() == set(names())
+    site.tell()
+    site.install()  # what the set-up page offers then
+    assert [each.name for each in packages.missing() if each.name in given] == []
+
+
+def test_packages_are_removed_before_those_that_they_need_also_in_a_circle(site: Site) -> None:
+    site.install()
+    needs(site, "monai", "einops")
+    needs(site, "einops", "timm")
+    assert removal.in_order(["timm", "einops", "monai", "gone"]) == ("monai", "einops", "timm", "gone")
+    needs(site, "timm", "monai", "timm")
+    assert removal.in_order(["timm", "einops", "monai"]) == ("timm", "monai", "einops")
+
+
+def test_a_removal_that_was_killed_is_recognised_and_repaired(site: Site) -> None:
+    site.install()
+    (site.folder / "timm-99.0.dist-info" / "RECORD").write_text("timm/__init__.py,,\ntimm-99.0.dist-info/RECORD,,\n")
+    assert packages.broken() == {}
+    (site.folder / "timm").rename(site.folder / "~imm")  # as pip does before it deletes
+    assert packages.broken() == {"timm": "of version 99.0 the code is gone: timm/__init__.py"}
+    assert [each.name for each in packages.missing()] == ["timm"]
+    site.install()
+    assert packages.broken() == {}
+    assert (site.folder / "timm" / "__init__.py").is_file()
+
+
 def test_a_damaged_record_offers_nothing(site: Site) -> None:
     site.install()
     (site.folder / RECORD).write_text("[1, 2")
     assert packages.removable() == ()
     (site.folder / RECORD).write_text("[1, 2]")
     assert packages.removable() == ()
+
+
+def test_while_another_slicer_installs_into_the_folder_nothing_is_removed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", tempfile.gettempdir())  # the lock lies there
+    site.install()
+    before, calls = digests(site.folder), len(site.calls)
+    with alone(site.folder), pytest.raises(InputError, match=r"timm could not be removed .*Another Slicer installs"):
+        remove(site, "timm")
+    assert digests(site.folder) == before
+    assert len(site.calls) == calls
 
 
 def test_in_testing_mode_nothing_is_removed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

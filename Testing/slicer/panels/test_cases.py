@@ -6,7 +6,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,16 +39,8 @@ KILLED = Path(__file__).resolve().parents[1] / "killed_case_user.py"
 
 
 @pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CaseUser]:
-    """The panel is open in an empty scene with slice views, nothing is missing."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = CaseUser(tmp_path / "worker")
-    yield user
-    user.close()
-    host.new_scene()
+def user_class() -> type[CaseUser]:
+    return CaseUser
 
 
 @pytest.fixture

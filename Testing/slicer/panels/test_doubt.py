@@ -1,8 +1,6 @@
 """The doubt of a result, used as a user does: over the slices, with a legend, slice by slice."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import host
 import numpy as np
@@ -23,19 +21,17 @@ UNSURE = np.where(LESION, 0.2, 0.0) + np.where(ball(FIRST, (20.0, 10.0, 40.0), 1
 
 
 @pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StudyUser]:
+def user_class() -> type[StudyUser]:
+    return StudyUser
+
+
+@pytest.fixture
+def user(user: StudyUser) -> StudyUser:
     """The panel is open in an empty scene with slice views; the engine writes an uncertainty map."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = StudyUser(tmp_path / "worker")
     user.widget.enter()
     user.worker.segments, user.worker.doubt = (MADE,), UNSURE
     user.load(FIRST)
-    yield user
-    user.close()
-    host.new_scene()
+    return user
 
 
 def foreground() -> str:

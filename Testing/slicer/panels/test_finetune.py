@@ -3,8 +3,6 @@
 import itertools
 import json
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import host
@@ -34,16 +32,8 @@ BUDGET = 10  # seconds, with the real engine
 
 
 @pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TuningUser]:
-    """The panel is open in an empty scene with slice views, nothing is missing, nothing was imported."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = TuningUser(tmp_path / "worker")
-    yield user
-    user.close()
-    host.new_scene()
+def user_class() -> type[TuningUser]:
+    return TuningUser
 
 
 def segmentations() -> list[Any]:
@@ -400,6 +390,9 @@ def test_the_verdict_is_shown_with_figures_and_nothing_happens_by_itself(user):
         ({"verdict": "worse"}, "On 2 held-out SEED slices: Dice 0.71 → 0.41 (−0.30 ± 0.02)."),
         ({"verdict": "better", "seeds_n": 0}, f"{TUNED} is better than {MODEL}.\nOn 6 synthetic heads"),
         ({"verdict": "better", "guard": "cases"}, "On 6 cases that you accepted: unchanged, Dice 0.93"),
+        ({"verdict": "better", "guard_n": 1}, "On 1 synthetic head: unchanged, Dice 0.93"),
+        ({"verdict": "better", "guard": "cases", "guard_n": 1}, "On 1 case that you accepted: unchanged, Dice 0.93"),
+        ({"verdict": "better", "seeds_n": 1}, "On 1 held-out SEED slice: Dice 0.71"),
         ({"verdict": "better", "guard": "none"}, "(+0.12 ± 0.02).\nThe guard set"),
     ],
 )

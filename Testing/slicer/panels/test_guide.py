@@ -1,29 +1,15 @@
 """What the panel tells a new user: a sample in an empty scene, and what follows the first result."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 
 import host
 import numpy as np
 import pytest
 import slicer
-from panel_user import User
+from panel_user import SEGMENT
 
 from medtl.phantom import head
 from MedTLLib import samples
-
-
-@pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
-    """The panel is open in an empty scene with slice views."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = User(tmp_path / "worker")
-    yield user
-    user.close()
-    host.new_scene()
 
 
 def test_an_empty_scene_offers_a_sample_and_the_button_makes_it_the_input(user):
@@ -56,6 +42,17 @@ def test_after_the_first_result_one_line_says_what_can_be_done_next(user):
     assert user.ui.seedsBox.text == "SEED slices"
     assert user.ui.finetuneBox.text == "Fine-tune"
     assert "Export" in user.ui.exportButton.text.replace("&", "")
+
+
+def test_for_an_organ_no_class_of_a_tumour_is_offered(user):
+    user.load()
+    user.worker.segments = (replace(SEGMENT, id="liver-ct.liver", name="Liver"),)
+    segmentation = user.segment()
+    assert "Export…" in user.ui.nextLabel.text
+    assert "tumour" not in user.ui.nextLabel.text
+    segmentation.GetSegmentation().AddEmptySegment("mine", "Metastasis")
+    user.widget.enter()
+    assert "class of the tumour (MedTL Classify)" in user.ui.nextLabel.text
 
 
 @pytest.mark.parametrize("width", [500, 300])

@@ -1,8 +1,5 @@
 """The table of lesions as a user works with it: tick, click, split, draw, and see what changed."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import host
 import numpy as np
 import pytest
@@ -18,18 +15,11 @@ NAME = SEGMENT.name
 
 
 @pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
+def user(user: User) -> User:
     """The panel is open with a result of three lesions and a voxel on its own."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = User(tmp_path / "worker")
     user.load()
     user.segment(ALL)
-    yield user
-    user.close()
-    host.new_scene()
+    return user
 
 
 def names(user: User) -> list[str]:

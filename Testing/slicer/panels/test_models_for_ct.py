@@ -1,12 +1,6 @@
 """Models of CT in the panel: which volumes they are offered for, and how their result is shown."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import host
 import numpy as np
-import pytest
-import slicer
 from panel_user import User
 
 from medtl.volume import Geometry, Segment, Volume
@@ -14,19 +8,6 @@ from MedTLLib import samples
 
 LIVER = Segment(1, "liver-ct.liver", "Liver", tags=(("MedTL.label", "liver"), ("MedTL.model", "liver-ct")))
 GEOMETRY = Geometry((40, 40, 6), (9.0, 9.0, 5.0))
-
-
-@pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
-    """The panel is open in an empty scene with slice views."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = User(tmp_path / "worker")
-    yield user
-    user.close()
-    host.new_scene()
 
 
 def body(air: int) -> np.ndarray:

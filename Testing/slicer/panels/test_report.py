@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -41,19 +40,17 @@ GLIOMA = {
 
 
 @pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StudyUser]:
+def user_class() -> type[StudyUser]:
+    return StudyUser
+
+
+@pytest.fixture
+def user(user: StudyUser) -> StudyUser:
     """The panel is open in an empty scene with slice views, with two lesions of a volume named after its patient."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = StudyUser(tmp_path / "worker")
     user.widget.enter()
     user.worker.segments, user.worker.doubt = (MADE,), TWO * 0.4
     user.load(FIRST, "DOE^JANE 4711")
-    yield user
-    user.close()
-    host.new_scene()
+    return user
 
 
 def copied(user: StudyUser) -> str:

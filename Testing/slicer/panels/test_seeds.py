@@ -1,8 +1,6 @@
 """SEED slices in the panel, used as an annotator does: correct a slice, say that it is right, go to the next."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import host
@@ -103,16 +101,8 @@ def press(user: Annotator, key: str, repeats: int = 0) -> None:
 
 
 @pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Annotator]:
-    """The panel is open in an empty scene with slice views, nothing is missing, nothing was imported."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = Annotator(tmp_path / "worker")
-    yield user
-    user.close()
-    host.new_scene()
+def user_class() -> type[Annotator]:
+    return Annotator
 
 
 BUTTONS = ("markButton", "unmarkButton", "nextSliceButton", "correctButton")

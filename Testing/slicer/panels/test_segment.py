@@ -6,7 +6,6 @@ import shutil
 import sys
 import xml.etree.ElementTree as ET
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import vtk
 from panel_user import LESION, MODEL, MODULE, PHANTOM, SEGMENT, User, accept_terms, agree, paint, tick, tip, voxels
 from tuning_user import TUNED, bundle
 
-from medtl.errors import InputError
+from medtl.errors import Cancelled, InputError
 from medtl.io.read import read_labelmap
 from medtl.labels import MODEL_TAG
 from medtl.model.card import METADATA
@@ -32,19 +31,6 @@ from MedTLLib.packages.packages import Package
 from MedTLLib.prediction import writer
 
 TRUTH = PHANTOM.labelmap.array > 0
-
-
-@pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
-    """The panel is open in an empty scene with slice views, nothing is missing, nothing was imported."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = User(tmp_path / "worker")
-    yield user
-    user.close()
-    host.new_scene()
 
 
 # What can be chosen
@@ -983,6 +969,32 @@ def test_packages_that_medtl_installed_are_listed_and_those_that_are_ticked_remo
     assert user.ui.maintenanceLabel.text == "Removed: torch. Restart Slicer if other modules use them."
     assert kinds(user) == ["package", "terms"]
     assert user.ui.setupBox.visible
+
+
+def test_a_removal_of_packages_is_cancelled_and_says_what_is_gone(user):
+    user.packages.ours = (Package("timm", "1.0.9", 3_000_000), Package("torch", "2.14.1", 900_000_000))
+    user.ui.maintenanceButton.collapsed = False
+    assert not user.ui.removalCancelButton.visible
+    user.ui.tickPackagesButton.click()
+    agree(True)
+    user.packages.waits = user.packages.hangs = True
+    user.ui.deleteButton.click()
+    assert user.ui.removalCancelButton.visible
+    user.ui.removalCancelButton.click()
+    assert user.ui.maintenanceLabel.text == "The removal is being cancelled…"
+    assert not user.ui.removalCancelButton.enabled
+    user.packages.ours, user.packages.needed = user.packages.ours[1:], packages.required()[-1:]
+    user.packages.error(Cancelled("The removal was cancelled. Removed before: timm."))
+    assert user.ui.maintenanceLabel.text == "The removal was cancelled. Removed before: timm."
+    assert not user.ui.removalCancelButton.visible
+    assert kinds(user) == ["package", "terms"]
+    assert user.ui.setupBox.visible
+    tick(user, 0)
+    assert user.ui.deleteButton.enabled
+    agree(True)
+    user.ui.deleteButton.click()
+    assert user.ui.removalCancelButton.visible
+    assert user.ui.removalCancelButton.enabled
 
 
 def test_packages_that_cannot_be_removed_stay_in_the_list_with_the_reason(user):

@@ -1,8 +1,6 @@
 """Change over time, used as a user does; the comparison is the engine's own."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import host
 import numpy as np
@@ -19,16 +17,8 @@ INSIDE = (20.0, 10.0, 30.0)
 
 
 @pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StudyUser]:
-    """The panel is open in an empty scene with slice views."""
-    monkeypatch.setenv("MEDTL_HOME", str(tmp_path / "home"))
-    slicer.app.userSettings().clear()
-    host.new_scene()
-    host.open_views()
-    user = StudyUser(tmp_path / "worker")
-    yield user
-    user.close()
-    host.new_scene()
+def user_class() -> type[StudyUser]:
+    return StudyUser
 
 
 @pytest.fixture

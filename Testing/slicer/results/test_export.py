@@ -256,7 +256,7 @@ def test_voxels_beyond_the_volume_are_counted_in_the_text(segmentation, volume, 
     mask[18:23, 2:4, 2:4] = 1
     paint(segmentation, larger, "mine", mask)
     text = export(segmentation, volume, tmp_path / "x.nrrd", CARD)
-    assert f"Long reaches {3 * 2 * 2} voxels beyond the volume; they are not in the file." in text
+    assert f"Long reaches {3 * 2 * 2} voxels beyond the volume, which the file does not have." in text
 
 
 def test_an_empty_segmentation_is_refused(volume, scene, tmp_path):
