@@ -28,9 +28,8 @@ from .keys import Key
 from .quiet_save import QuietSave
 from .results import ResultsPanel
 from .segment import SegmentPanel
+from .shortcuts import NEXT_CASE, REVIEWED_CASE, withKeys
 from .texts import paceText, plainTip
-
-NEXT, REVIEWED = "N", "Shift+N"
 
 
 class CasesPanel:
@@ -50,7 +49,7 @@ class CasesPanel:
         self._waiting = ""  # the case whose result comes from the background
         self._known: set[str] = set()  # the ids of other nodes that the user wants to keep
         self._running = False
-        self._keys = [Key(NEXT, ui.casesBox, self.onNext), Key(REVIEWED, ui.casesBox, self.onReviewed)]
+        self._keys = [Key(NEXT_CASE, ui.casesBox, self.onNext), Key(REVIEWED_CASE, ui.casesBox, self.onReviewed)]
         ui.nextCaseButton.connect("clicked()", self.onNext)
         ui.reviewedButton.connect("clicked()", self.onReviewed)
         ui.closeListButton.connect("clicked()", self.onClose)
@@ -129,9 +128,10 @@ class CasesPanel:
         self.facts.show()
         self.exchange.show()
         busy, none = self.run.why_busy, "" if case else _("No case is open.")
-        first = _("Open the first case that is not done.")
-        enable(self.ui.nextCaseButton, busy, _("Save this case and open the next. Key: N.") if case else first)
-        enable(self.ui.reviewedButton, busy or none, _("All of it is right: save it as reviewed, open the next."))
+        following = _("Save this case and open the next.") if case else _("Open the first case that is not done.")
+        enable(self.ui.nextCaseButton, busy, withKeys(following, NEXT_CASE))
+        reviewed = _("All of it is right: save it as reviewed, open the next.")
+        enable(self.ui.reviewedButton, busy or none, withKeys(reviewed, REVIEWED_CASE))
         enable(self.ui.closeListButton, busy, _("Save this case, take it out of the scene, let others open the list."))
 
     def _showSaved(self) -> None:

@@ -18,7 +18,7 @@ import qt
 import slicer
 from case_user import TRUTH, CaseUser, names_in_scene, saved_mask, write_cases
 from dicom_series import series, write_slice
-from panel_user import EDITOR_KEYS, LESION, MODEL, accept_terms, agree, paint, tip, voxels
+from panel_user import LESION, MODEL, accept_terms, agree, paint, tip, voxels
 from test_module import ENGINE_PYTHON, needs_engine
 from window_models import BRAIN, a_card, install, segments_of
 
@@ -280,13 +280,6 @@ def test_the_keys_are_released_when_another_module_is_opened_or_the_section_fold
     begun.ui.casesBox.collapsed = False
     begun.next()
     assert begun.name == "case 2"
-
-
-def test_the_keys_are_not_those_of_the_segment_editor():
-    from MedTLLib.panels import case_facts, cases
-
-    keys = {cases.NEXT, cases.REVIEWED, *(case_facts.RATING.format(n) for n in range(6))}
-    assert not keys & (EDITOR_KEYS | {"S", "C"})
 
 
 # What is saved
