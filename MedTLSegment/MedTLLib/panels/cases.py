@@ -266,6 +266,8 @@ class CasesPanel:
         card = self._card()
         if card is not None and len(card.input.channels) == len(volumes) > 1:
             self.segment.channels.choose(volumes[1:])
+        for volume in volumes:
+            views.set_window(volume, card.display_window if card is not None else None)
         views.show_volume(volumes[0])
         views.turn_to(volumes[0])
 

@@ -33,6 +33,7 @@ from medtl.phantom import head
 from medtl.volume import Geometry, Labelmap, voxels_sha256
 from medtl.worklist.case_list import NAME, VERSION, open_list, read_list
 from MedTLLib.jobs.worker import Worker
+from MedTLLib.mrml import views
 from MedTLLib.mrml.tags import tag_of
 from MedTLLib.seeds import marks
 
@@ -267,6 +268,15 @@ def test_n_and_ratings_do_nothing_while_the_user_types(begun):
         field.text = ""
     assert begun.name == "case 1"
     assert begun.on_disk().cases["case 1"].rating is None
+
+
+def test_a_case_that_is_opened_has_a_robust_window_before_it_is_segmented_and_the_user_s_stays(begun):
+    display = begun.volume.GetDisplayNode()
+    low, high = views.robust_window(slicer.util.arrayFromVolume(begun.volume))
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((low, high))
+    display.SetWindowLevelMinMax(1.0, 2.0)
+    begun.answer()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (1.0, 2.0)
 
 
 def test_the_keys_are_released_when_another_module_is_opened_or_the_section_folded(begun):

@@ -1,4 +1,4 @@
-"""All keys of MedTL: none is Slicer's own, all are in the guide, the help and the tool tips, and none outlives exit()."""
+"""All keys of MedTL: none is one of Slicer, guide, help and tool tips name them, and none outlives exit()."""
 
 import re
 from collections.abc import Iterator
