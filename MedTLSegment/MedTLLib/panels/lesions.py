@@ -121,7 +121,8 @@ class LesionsPanel:
         if centre is not None:
             views.jump(centre)
         elif row.lesion.startswith(volume_table.SMALL):
-            self.showMessage(_("Parts under 0.01 mL or 3 voxels are counted, not listed."))
+            text = _("Counted, not listed: parts under 0.01 mL or 3 voxels, and all but the {most} largest.")
+            self.showMessage(text.format(most=volume_table.MOST))
         else:
             self.showMessage(_("This segment is empty."))
 
