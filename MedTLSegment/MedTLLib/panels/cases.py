@@ -27,6 +27,7 @@ from .form import confirm, enable, showText
 from .keys import Key
 from .quiet_save import QuietSave
 from .results import ResultsPanel
+from .second_reader import SecondReader
 from .segment import SegmentPanel
 from .shortcuts import NEXT_CASE, REVIEWED_CASE, withKeys
 from .texts import paceText, plainTip
@@ -43,6 +44,7 @@ class CasesPanel:
         self.table = CaseTable(ui, self.go)
         self.facts = CaseFacts(ui, self.session, self._showSaved, self.showMessage)
         self.exchange = CaseExchange(ui, self.session, self.update, self.showMessage)
+        self.second = SecondReader(ui, self.session, run, self._saveOpen, self.go, self.showMessage)
         self.quiet = QuietSave(ui.casesBox, self.saveQuietly)
         self.entered = False
         self._text = ""  # of the message
@@ -127,6 +129,7 @@ class CasesPanel:
         showText(self.ui.casesProgressLabel, paceText(pace_of(cases.cases.values())))
         self.facts.show()
         self.exchange.show()
+        self.second.show(self.segment.setupNeeded)
         busy, none = self.run.why_busy, "" if case else _("No case is open.")
         following = _("Save this case and open the next.") if case else _("Open the first case that is not done.")
         enable(self.ui.nextCaseButton, busy, withKeys(following, NEXT_CASE))
@@ -155,6 +158,7 @@ class CasesPanel:
 
     def onOpened(self) -> None:
         """A list was opened: go to the case where the user left it, or to the first that is not done."""
+        self.second.close()
         self.model, self._known = CaseModel(), set()
         self.onFold()
         self.update()
@@ -171,6 +175,7 @@ class CasesPanel:
             self.quiet.watch(None)
             self.session.leave()
             self.session.close()
+            self.second.close()
             self.showMessage("")
             self.onFold()
             self.update()
@@ -336,6 +341,10 @@ class CasesPanel:
         self.quiet.took(self.run.engine.now() - began)
         self.showMessage(" ".join(warnings))
         return True
+
+    def _saveOpen(self) -> bool:
+        """Whether the case that is open, if there is one, is saved as it is now."""
+        return self.session.case is None or self._save()
 
     def saveQuietly(self) -> None:
         """Save the case where something is not saved; a crash costs no more then."""
