@@ -14,10 +14,10 @@ from MedTLLib.jobs.agree import Agreed, AgreeJob
 from MedTLLib.jobs.cases import CaseSession
 from MedTLLib.jobs.run import JobRun
 
-from .form import ResizeWatcher, askSavePath, enable, fillTable, showText
+from .form import ResizeWatcher, askSavePath, enable, fillTable, fitTable, showText
 
-NARROW = 400  # pixels: then volumes are not shown
-ML = 4  # their column
+NARROW = 400  # pixels: then only Dice is shown
+CASE, LABEL, HD95, ML = 0, 1, 3, 4  # columns
 
 
 class SecondReader:
@@ -91,15 +91,18 @@ class SecondReader:
         agreed = self.agreed
         showText(self.ui.agreeLabel, agreed.text if agreed else "")
         columns = (_("Case"), _("Label"), _("Dice"), _("HD95 mm"), _("mL ±"))
-        fillTable(self.ui.agreeTable, columns, agreed.rows if agreed else (), wide=0, numbers=2)
+        fillTable(self.ui.agreeTable, columns, agreed.rows if agreed else (), wide=CASE, numbers=2)
+        self.ui.agreeTable.horizontalHeader().setSectionResizeMode(LABEL, qt.QHeaderView.Stretch)
         self.ui.agreeTable.visible = bool(agreed and agreed.rows)
         self.ui.agreeCsvButton.visible = agreed is not None
         enable(self.ui.agreeCsvButton, "", _("Save Dice, HD95, volumes and ratings of all cases."))
         self.onResize()
 
     def onResize(self) -> None:
-        """Show the volumes where there is room for them."""
-        self.ui.agreeTable.setColumnHidden(ML, self.ui.agreeTable.width < NARROW)
+        """Show distances and volumes where there is room for them."""
+        for column in (HD95, ML):
+            self.ui.agreeTable.setColumnHidden(column, self.ui.agreeTable.width < NARROW)
+        fitTable(self.ui.agreeTable)
 
     def onRow(self, row: int, column: int) -> None:
         """Open the case of a row."""

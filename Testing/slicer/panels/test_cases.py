@@ -162,13 +162,13 @@ def test_a_background_that_fails_is_tried_in_front_and_the_reason_is_shown(begun
 
 
 def test_segment_by_hand_stops_the_background(begun):
-    assert begun.cases.ahead.name == "case 2"
+    assert begun.cases.background.ahead.name == "case 2"
     begun.ui.segmentButton.click()
     assert begun.worker.cancelled
     begun.settle()
-    assert begun.cases.ahead.name == ""
+    assert begun.cases.background.ahead.name == ""
     begun.answer()
-    assert begun.cases.ahead.name == "case 2"
+    assert begun.cases.background.ahead.name == "case 2"
 
 
 def test_n_while_a_job_runs_is_refused_and_says_so(user, images):
@@ -384,7 +384,7 @@ def test_bids_derivatives_have_what_bids_tools_read(user, tmp_path):
 
 
 def test_an_edit_is_saved_some_seconds_later_without_a_key(begun, images):
-    begun.cases.quiet.pause = 1
+    begun.cases.saving.quiet.pause = 1
     mask = edit(begun)
     host.process_until(lambda: begun.states()[0] == "corrected", 10.0, "The quiet save")
     np.testing.assert_array_equal(saved_mask(images / "case 1.seg.nrrd"), mask)
@@ -979,7 +979,7 @@ def test_three_cases_with_the_real_engine_and_its_background(user, tmp_path, mon
 def test_a_second_segmentation_replaces_a_corrected_one_only_at_n_and_keeps_it_beside(begun, images):
     result = images / "case 1.seg.nrrd"
     mask = edit(begun)
-    begun.cases.saveQuietly()
+    begun.cases.saving.saveQuietly()
     begun.ui.segmentButton.click()  # into a new segmentation
     begun.settle()
     other = np.roll(TRUTH, 3, axis=2)

@@ -115,6 +115,16 @@ def test_while_it_runs_the_button_cancels_it(user, other):
     assert user.rows() == []
 
 
+@pytest.mark.parametrize("width", [500, 300])
+def test_the_whole_panel_fits_with_a_list_open_and_the_table_cuts_no_text(user, other, tmp_path, width):
+    user.compare(other)
+    assert host.screenshot(user.widget.parent, tmp_path / "panel.png", width)[0] == width
+    table = user.ui.agreeTable
+    assert table.isColumnHidden(4) == table.isColumnHidden(3) == (width == 300)
+    shown = sum(table.columnWidth(column) for column in range(5) if not table.isColumnHidden(column))
+    assert shown <= table.viewport().width
+
+
 def test_a_folder_without_results_gives_a_message(user, tmp_path):
     (tmp_path / "empty").mkdir()
     host.answer(str(tmp_path / "empty"))
