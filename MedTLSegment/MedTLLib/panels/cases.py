@@ -29,7 +29,7 @@ from .results import ResultsPanel
 from .second_reader import SecondReader
 from .segment import SegmentPanel
 from .shortcuts import NEXT_CASE, REVIEWED_CASE, withKeys
-from .texts import paceText, plainTip
+from .texts import paceText, plainTip, touchedText
 
 
 class CasesPanel:
@@ -159,6 +159,7 @@ class CasesPanel:
         self.onFold()
         self.update()
         assert self.session.list is not None
+        self.showMessage(touchedText(self.session.list.touched()))
         case = self.session.list.cases.get(self.session.list.current) or next_case(self.table.shown)
         if case is not None:
             self.go(case.name)

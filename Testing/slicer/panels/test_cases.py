@@ -270,6 +270,23 @@ def test_n_and_ratings_do_nothing_while_the_user_types(begun):
     assert begun.on_disk().cases["case 1"].rating is None
 
 
+def test_a_list_names_at_opening_the_cases_whose_files_are_not_what_they_were(begun, images):
+    begun.next()
+    begun.answer()
+    begun.next()
+    begun.answer()
+    begun.ui.closeListButton.click()
+    begun.settle()
+    begun.choose(images)
+    assert "another size or time" not in begun.message()
+    begun.ui.closeListButton.click()
+    begun.settle()
+    (images / "case 1.seg.nrrd").unlink()
+    os.utime(images / "case 2.nrrd", ns=(1, 1))
+    begun.choose(images)
+    assert "last, or are gone: case 1, case 2." in begun.message()
+
+
 def test_a_case_that_is_opened_has_a_robust_window_before_it_is_segmented_and_the_user_s_stays(begun):
     display = begun.volume.GetDisplayNode()
     low, high = views.robust_window(slicer.util.arrayFromVolume(begun.volume))
