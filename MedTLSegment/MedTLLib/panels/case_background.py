@@ -40,7 +40,7 @@ class CaseBackground:
         waited = bool(self.waiting) and self.ahead.name == self.waiting
         return str(_("In the background: {text}").format(text=self.ahead.run.text)) if waited else ""
 
-    def waits_for(self, name: str) -> bool:
+    def waitsFor(self, name: str) -> bool:
         """Whether this case is being segmented; the user waits for it from now on."""
         if self.ahead.name == name:
             self.waiting = name

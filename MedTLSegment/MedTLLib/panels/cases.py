@@ -289,7 +289,7 @@ class CasesPanel:
 
     def _segment(self) -> None:
         """Segment the case with the chosen model, or wait for the background."""
-        if self.background.waits_for(self.session.name):
+        if self.background.waitsFor(self.session.name):
             self.showMessage(self._text)
         elif self.segment.setupNeeded:
             self._add([_("Python packages are missing. Install them below.")])

@@ -13,7 +13,8 @@ from MedTLLib.mrml.picking import PlacePicker
 from MedTLLib.mrml.pieces import pieces_of
 from MedTLLib.results import diameter_lines, splitting, volume_table
 from MedTLLib.results.lesion_rows import Shown, is_piece, shown_rows, to_split
-from MedTLLib.results.rejection import Rejected, Rejections, rejected_at, segment_at
+from MedTLLib.results.rejected import Rejected
+from MedTLLib.results.rejection import Rejections, rejected_at, segment_at
 
 from .form import ResizeWatcher, enable, fillTable, fitTable
 from .texts import plainTip
