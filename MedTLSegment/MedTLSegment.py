@@ -14,6 +14,7 @@ from MedTLLib import samples
 from MedTLLib.jobs import segment as segmentJob, terms
 from MedTLLib.jobs.segment import Finished
 from MedTLLib.module import ModuleLogic, ModuleWidget
+from MedTLLib.panels import shortcuts
 from MedTLLib.panels.cases import CasesPanel
 from MedTLLib.panels.engine_python import EnginePythonPanel
 from MedTLLib.panels.finetune import FinetunePanel
@@ -47,6 +48,7 @@ Segments tumours and organs on MRI and CT, such as brain tumours on MRI or the l
 the model better on your images. No image leaves this computer. The models are for NON-COMMERCIAL USE ONLY. Research
 use, not for diagnosis.
 """)
+        self.parent.helpText += shortcuts.helpText()
         self.parent.acknowledgementText = _("Models are trained on public data that each model's card names.")
         slicer.app.connect("startupCompleted()", registerSampleData)
 

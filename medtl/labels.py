@@ -20,6 +20,7 @@ LABEL_TAG = "MedTL.label"
 ALGORITHM_TAG = "DICOM.SegmentAlgorithmName"  # name and version of the model
 SHA256_TAG = "MedTL.sha256"  # of the model's weights
 SEEDS_TAG = "MedTL.seeds"  # SEED marks, as JSON
+REJECTED_TAG = "MedTL.rejected"  # lesions that were rejected, as JSON
 SPLIT_TAG = "MedTL.split"  # what segment a lesion was split off, as JSON
 PROTECTED_TAG = "MedTL.locked"  # set, and not "0": no prediction changes the segment
 TUMOUR_WORDS = ("tumour", "tumor", "lesion")

@@ -93,11 +93,15 @@ def measure_mask(
     start: tuple[int, int, int] = (0, 0, 0),
     min_ml: float | None = None,
     plane: str | None = None,
+    most: int | None = None,
 ) -> MeasuredMask:
-    """The lesions of a mask (Z, Y, X) with their measures; arguments as in `lesions` and `measure_lesions`."""
+    """The lesions of a mask (Z, Y, X) with their measures; arguments as in `lesions` and `measure_lesions`.
+
+    Of more than `most` lesions only the largest are measured; the others count as small parts.
+    """
     voxel_ml, slices = geometry.voxel_ml, slices_of(geometry, plane)
     parts = components(mask, start)
-    large = listed(parts, geometry, real_spacing, min_ml)  # only these get diameters
+    large = listed(parts, geometry, real_spacing, min_ml)[:most]  # only these get diameters
     small = parts[len(large) :]
     ml = sum(map(len, parts)) * voxel_ml if real_spacing else None
     small_ml = sum(map(len, small)) * voxel_ml if real_spacing else None

@@ -73,6 +73,10 @@ STAGES: dict[str, dict[str, Stage]] = {
         "draw": Stage("Drawing the pictures", 0.15),
         "write": Stage("Writing the result", 0.05),
     },
+    "agree": {
+        "read": Stage("Comparing the cases", 0.95),
+        "write": Stage("Writing the result", 0.05),
+    },
     "import": {
         "read": Stage("Reading the weights", 0.90),
         "write": Stage("Writing the model", 0.10),

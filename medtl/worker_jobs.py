@@ -11,6 +11,7 @@ from .progress import Progress, Stopwatch, rounded_seconds
 from .results import ClassifiedBatch, ImportedModel, SegmentedBatch
 
 if TYPE_CHECKING:
+    from .evaluation.agreement import Agreement
     from .finetuning.files import TuningResult
     from .finetuning.suggest import SuggestedFile
     from .model.bundle import Model
@@ -246,6 +247,32 @@ def run_report(request: Request, progress: Progress) -> "ReportedFile":
     return report_files(files, progress)
 
 
+@dataclass(frozen=True)
+class AgreeOptions:
+    """Where the table of the cases goes, as `medtl agree --csv`."""
+
+    csv: Path | None = None
+
+
+def run_agree(request: Request, progress: Progress) -> "Agreement":
+    """The agreement of two readers, whose results are read in another process."""
+    from .evaluation.agreement import agreement
+    from .evaluation.agreement_table import write_rows
+    from .io.isolated import IsolatedReader
+
+    request = check_request(request)
+    check_names(request["options"], AgreeOptions)
+    options, readers = build_options(AgreeOptions, request["options"]), input_files(request)
+    if len(readers) != 2:
+        raise InputError(f"Expected the results of two readers, found {len(readers)}. Send them with the job.")
+    with IsolatedReader() as reader:
+        result = agreement(*readers, reader, progress)
+    if options.csv is not None:
+        write_rows(result, options.csv, replace=False)
+    progress("write", 1.0)
+    return result
+
+
 def run_import(request: Request, progress: Progress) -> ImportedModel:
     """The model that was brought into the user's store."""
     from .model.import_model import import_model
@@ -272,4 +299,5 @@ JOBS: dict[str, JobFunction] = {
     "import": run_import,
     "trend": run_trend,
     "report": run_report,
+    "agree": run_agree,
 }

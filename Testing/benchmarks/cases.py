@@ -160,7 +160,7 @@ def is_usable(user: CaseUser) -> bool:
 
 def is_free(user: CaseUser) -> bool:
     """Whether no case is segmented in the background."""
-    return not user.cases.ahead.name
+    return not user.cases.background.ahead.name
 
 
 def resident() -> float:

@@ -79,6 +79,7 @@ WITHIN = {
     "evaluation": (
         {"metrics"},
         {"agreement", "segmentation", "classification", "reliability"},
+        {"agreement_table"},
         {"bland_altman"},
     ),
     "worklist": (

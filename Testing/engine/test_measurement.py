@@ -267,3 +267,13 @@ def test_the_surface_does_not_depend_on_the_order_or_direction_of_the_axes():
     one = surface_mm2(voxels, (0.5, 0.9, 3.0))
     assert surface_mm2(voxels[:, [2, 0, 1]], (3.0, 0.5, 0.9)) == pytest.approx(one)
     assert surface_mm2(20 - voxels, (0.5, 0.9, 3.0)) == pytest.approx(one)
+
+
+def test_of_many_lesions_the_largest_are_measured_and_the_others_counted():
+    mask = mask_of((1, 1, 1), (5, 5, 5), (5, 5, 6), (5, 6, 6))
+    all_of_them = measure_mask(mask, GRID, min_ml=0)
+    found = measure_mask(mask, GRID, min_ml=0, most=1)
+    assert found.lesions == all_of_them.lesions[:1]
+    assert (found.small, found.volume_ml, found.centre) == (1, all_of_them.volume_ml, all_of_them.centre)
+    assert found.small_ml == pytest.approx(all_of_them.lesions[1].volume_ml)
+    assert measure_mask(mask, GRID, min_ml=0, most=2) == all_of_them

@@ -1,6 +1,7 @@
 """The worker's jobs on studies: a request in, what the command prints out."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from medtl.phantom import head
 from medtl.progress import STAGES, no_progress
 from medtl.typed_json import encode
 from medtl.volume import Segment
-from medtl.worker_jobs import run_report, run_trend
+from medtl.worker_jobs import run_agree, run_report, run_trend
 
 STUDIES = [
     {"segmentation": "a.seg.nrrd", "image": "a.nrrd", "date": "2026-01-31"},
@@ -74,3 +75,22 @@ def test_an_option_that_is_none_is_refused(here):
         run_trend({"input": STUDIES, "options": {"align": True}}, no_progress)
     with pytest.raises(InputError, match="Expected output"):
         run_report({"input": STUDIES}, no_progress)
+
+
+def test_an_agreement_is_what_the_command_prints_and_its_table_is_written(here, capsys):
+    for reader in ("one", "two"):
+        Path(reader).mkdir()
+        shutil.copy("a.seg.nrrd", Path(reader, "case.seg.nrrd"))
+    stages: list[str] = []
+    request = {"input": ["one", "two"], "options": {"csv": "by-job.csv"}}
+    answer = encode(run_agree(request, lambda stage, fraction: stages.append(stage)))
+    assert cli.main(["agree", "one", "two", "--csv", "by-command.csv", "--json"]) == 0
+    assert json.loads(json.dumps(answer)) == json.loads(capsys.readouterr().out)
+    assert Path("by-job.csv").read_bytes() == Path("by-command.csv").read_bytes()
+    assert list(dict.fromkeys(stages)) == list(STAGES["agree"])
+
+
+@pytest.mark.parametrize("given", [["one"], ["one", "two", "three"], None, ["one", 2]])
+def test_an_agreement_is_between_two_readers(here, given):
+    with pytest.raises(InputError, match="Expected"):
+        run_agree({"input": given}, no_progress)

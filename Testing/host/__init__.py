@@ -118,6 +118,23 @@ def open_panel(widget: Any, width: int, height: int) -> Any:
     return module_panel(widget.parent, width, height)
 
 
+def open_layout(arrangement: int) -> Any:
+    """Slicer's own layout node in the scene, with this layout; the node. No views follow it."""
+    import slicer
+
+    other = slicer.vtkMRMLScene()
+    logic = slicer.vtkMRMLLayoutLogic()
+    logic.SetMRMLScene(other)  # one that lives as long as the logic: it adds Slicer's own layouts
+    node = slicer.vtkMRMLLayoutNode()
+    node.SetSingletonTag("vtkMRMLLayoutNode")
+    node = slicer.mrmlScene.AddNode(node)
+    for number in map(int, logic.GetLayoutNode().GetLayoutIndices()):
+        node.AddLayoutDescription(number, logic.GetLayoutNode().GetLayoutDescription(number))
+    logic.SetMRMLScene(None)
+    node.SetViewArrangement(arrangement)
+    return node
+
+
 def load_module(path: Path | str) -> Any:
     """The Python widget of the scripted module in this file, shown and entered."""
     start()

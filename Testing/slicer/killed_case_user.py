@@ -37,7 +37,7 @@ def main(images: Path, folder: Path, cases: int) -> None:
     for k in (4, 5):
         marks.mark(user.segmentation, user.volume, card, k)
     result = user.cases.session.list.result(user.cases.session.case)
-    user.cases.quiet.pause = 1
+    user.cases.saving.quiet.pause = 1
     host.process_until(lambda: user.on_disk().cases[user.name].seeds == 2, 20.0, f"{result} with two SEEDs")
     os.kill(os.getpid(), 9)
 

@@ -42,8 +42,6 @@ SEGMENT = Segment(
     tags=(("MedTL.label", "lesion"), ("MedTL.model", MODEL)),
 )
 PHANTOM = head(1, (56, 56, 10), (3.5, 3.5, 12.0))
-# qMRMLSegmentEditorWidget.cxx: the keys of the Segment Editor, with and without Shift.
-EDITOR_KEYS = {*"0123456789", "Esc", "Space", *"ZYQWI", *"/*,.<>"} | {f"Shift+{n}" for n in range(10)}
 
 
 class FakeWorker:

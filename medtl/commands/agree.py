@@ -1,9 +1,6 @@
 """`medtl agree`: how far two readers agree."""
 
 import argparse
-import csv
-import io
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ..counted import counted
@@ -15,8 +12,6 @@ from .console import print_error, print_json, print_lines, print_warnings
 
 if TYPE_CHECKING:
     from ..evaluation.agreement import Agreement
-
-COLUMNS = ("case", "label", "dice", "hd95_mm", "first_ml", "second_ml", "difference_ml", "first_rating")
 
 
 def agree(args: argparse.Namespace, out: TextIO) -> int:
@@ -36,6 +31,8 @@ def agree(args: argparse.Namespace, out: TextIO) -> int:
     finally:
         progress.close()
     if args.csv is not None:
+        from ..evaluation.agreement_table import write_rows
+
         write_rows(result, args.csv, args.force)
     if args.plot is not None:
         from ..evaluation.bland_altman import plot
@@ -58,20 +55,6 @@ def compare(args: argparse.Namespace, progress: TerminalProgress, failed: object
 
     with IsolatedReader(data_outside=args.data_outside) as reader:
         return agreement(args.first, args.second, reader, progress, failed)  # type: ignore[arg-type]
-
-
-def write_rows(result: "Agreement", path: Path, replace: bool) -> None:
-    """Write a CSV file with a row for each label of each case."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow((*COLUMNS, "second_rating"))
-    for case in result.cases:
-        for one in case.labels:
-            figures = (one.dice, one.hd95, one.first_ml, one.second_ml, one.difference_ml)
-            numbers = ["" if value is None else f"{value:.6g}" for value in figures]
-            rows.writerow((case.case, one.label, *numbers, case.first_rating, case.second_rating))
-    content = text.getvalue().encode("utf-8", "replace")
-    write_whole(path, lambda part: part.write_bytes(content), replace)
 
 
 def lines_of(result: "Agreement") -> list[str]:

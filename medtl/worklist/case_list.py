@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..io.limits import check_regular
 from ..io.write import write_whole
 from .case import PLACES, SEGMENTED, FileState, ListedCase
+from .disk import is_touched
 from .find import Found
 from .lock import Holder, this_process
 from .places import result_of
@@ -170,6 +171,16 @@ class CaseList:
     def result(self, case: ListedCase) -> Path:
         """The file for the segmentation of the case; it may not be there."""
         return result_of(case.name, case.images[0], self.places, self.folder)
+
+    def touched(self) -> tuple[str, ...]:
+        """The names of the cases whose image or result has another size or time than when the case was opened last, or
+        is gone: see `disk.is_touched`. Cases that were never opened are not among them."""
+        return tuple(
+            case.name
+            for case in self.cases.values()
+            if (case.image_file is not None and is_touched(case.images, case.image_file))
+            or (case.result_file is not None and is_touched([self.result(case)], case.result_file))
+        )
 
     def change(self, case: ListedCase) -> None:
         """Store the case in place of the one of its name.

@@ -38,6 +38,20 @@ def state_since(paths: Iterable[Path], known: FileState | None) -> FileState | N
     return state_of(paths)
 
 
+def is_touched(paths: Iterable[Path], known: FileState | None) -> bool:
+    """True where files that were known have another size or time now, or are gone. Nothing is read, so it is quick;
+    their content may be the same: see `is_changed`."""
+    if known is None:
+        return False
+    paths, then = tuple(paths), (known.size, known.mtime_ns)
+    try:
+        if _stat(paths) == then:  # of single files, most of all: a header need not be read for the names of its data
+            return False
+        return _stat([file for path in paths for file in data_files(path)]) != then
+    except OSError:
+        return True
+
+
 def is_changed(now: FileState | None, known: FileState | None) -> bool:
     """True where files that were known have other content now, or are gone."""
     return known is not None and (now is None or now.sha256 != known.sha256)

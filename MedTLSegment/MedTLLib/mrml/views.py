@@ -91,6 +91,21 @@ def view_along(volume: Any, axis: int) -> Any:
     return nearest if nearest is not None and _cosine(nearest, volume, axis) > 0.7 else None
 
 
+def nearest_view(volume: Any, axis: int, names: tuple[str, ...]) -> Any:
+    """Of the slice views of these names that whose normal is nearest to this index axis of the volume (0 is x), on
+    screen or not; None where there is none."""
+    nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetLayoutName() in names]
+    return max(nodes, key=lambda node: _cosine(node, volume, axis), default=None)
+
+
+def fit(name: str) -> None:
+    """Show all of the volume in the slice view of this name; nothing happens where there is none."""
+    node = slice_node(name)
+    logic = logic_of(node) if node is not None else None
+    if logic is not None:
+        logic.FitSliceToBackground()
+
+
 def is_one_slice(node: Any, volume: Any, axis: int) -> bool:
     """Whether the view shows the volume, and exactly one of its slices along this index axis."""
     normal, steps = _to_ras(node)[:3, 2], _steps(volume)
@@ -160,19 +175,27 @@ def outline(segmentation: Any, segment_ids: tuple[str, ...]) -> None:
 
 
 def set_window(volume: Any, window: tuple[float, float] | None) -> None:
-    """Set the window once: that of the card, else a robust one instead of Slicer's automatic one."""
+    """Set the window once: that of the card, else a robust one instead of Slicer's automatic one. One that the user has
+    set by hand stays."""
     display = volume.GetDisplayNode()
     if display is None:
         volume.CreateDefaultDisplayNodes()
         display = volume.GetDisplayNode()
     if not display.IsA("vtkMRMLScalarVolumeDisplayNode"):  # a label map's has no window
         return
-    if volume.GetAttribute(WINDOWED) or (window is None and not display.GetAutoWindowLevel()):
+    if volume.GetAttribute(WINDOWED) or (not display.GetAutoWindowLevel() and not (window and _is_preset(display))):
         return
     low, high = window or robust_window(slicer.util.arrayFromVolume(volume))
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low, high)
     volume.SetAttribute(WINDOWED, "1")
+
+
+def _is_preset(display: Any) -> bool:
+    """Whether the window is one that DICOM states, and not the user's."""
+    now = (display.GetWindow(), display.GetLevel())
+    count = display.GetNumberOfWindowLevelPresets()
+    return now in [(display.GetWindowPreset(n), display.GetLevelPreset(n)) for n in range(count)]
 
 
 def robust_window(array: np.ndarray) -> tuple[float, float]:

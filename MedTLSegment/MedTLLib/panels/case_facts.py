@@ -13,8 +13,8 @@ from MedTLLib.jobs.cases import CaseSession
 from .case_table import stateText
 from .form import showText
 from .keys import Key
-
-RATING = "Alt+{}"  # Slicer's main window has Ctrl with digits, its segment editor the digits alone and with Shift
+from .shortcuts import RATE, withKeys
+from .texts import plainTip
 
 
 class CaseFacts:
@@ -24,13 +24,15 @@ class CaseFacts:
         self, ui: Any, session: CaseSession, onChanged: Callable[[], None], showMessage: Callable[[str], None]
     ) -> None:
         self.ui, self.session, self.onChanged, self.showMessage = ui, session, onChanged, showMessage
-        self.keys = [Key(RATING.format(n), ui.casesBox, partial(self.rate, n)) for n in (0, *RATINGS)]
+        self.keys = [Key(RATE[n], ui.casesBox, partial(self.rate, n)) for n in RATE]
         ui.caseStateCombo.addItem("", "")
         for state in STATES:
             ui.caseStateCombo.addItem(stateText(state), state)
         ui.ratingCombo.addItem("–", 0)
         for number in RATINGS:
             ui.ratingCombo.addItem(str(number), number)
+        rated = _("How good the segmentation of this case is, 1 to 5.")
+        ui.ratingCombo.toolTip = plainTip(withKeys(rated, *RATE.values()))
         ui.caseStateCombo.connect("activated(int)", self.onState)
         ui.ratingCombo.connect("activated(int)", lambda index: self.rate(int(ui.ratingCombo.itemData(index))))
         ui.noteEdit.connect("editingFinished()", self.onNote)

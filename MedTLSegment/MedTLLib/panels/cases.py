@@ -9,28 +9,27 @@ from slicer.i18n import tr as _
 from medtl.errors import InputError
 from medtl.worklist.case import REJECTED, ListedCase
 from medtl.worklist.order import next_case, pace_of
-from MedTLLib.jobs import terms
-from MedTLLib.jobs.ahead import Ahead
 from MedTLLib.jobs.case_model import CaseModel
 from MedTLLib.jobs.cases import CaseSession, Opened
 from MedTLLib.jobs.run import JobRun
-from MedTLLib.jobs.segment import Choices, Finished
+from MedTLLib.jobs.segment import Finished
 from MedTLLib.mrml import views
 from MedTLLib.worklist import nodes as caseNodes
 from MedTLLib.worklist import tuning
 
+from .case_background import CaseBackground
 from .case_exchange import CaseExchange
 from .case_facts import CaseFacts
+from .case_saving import CaseSaving
 from .case_source import CaseSource
 from .case_table import CaseTable
 from .form import confirm, enable, showText
 from .keys import Key
-from .quiet_save import QuietSave
 from .results import ResultsPanel
+from .second_reader import SecondReader
 from .segment import SegmentPanel
-from .texts import paceText, plainTip
-
-NEXT, REVIEWED = "N", "Shift+N"
+from .shortcuts import NEXT_CASE, REVIEWED_CASE, withKeys
+from .texts import paceText, plainTip, touchedText
 
 
 class CasesPanel:
@@ -39,24 +38,23 @@ class CasesPanel:
     def __init__(self, ui: Any, run: JobRun, segment: SegmentPanel, results: ResultsPanel) -> None:
         self.ui, self.run, self.segment, self.results = ui, run, segment, results
         self.session, self.model = CaseSession(run.engine.now), CaseModel()
-        self.ahead = Ahead(run.engine, self.onAhead)
+        self.background = CaseBackground(run, self.session, segment, self.onAhead, lambda: self.showMessage(self._text))
+        self.saving = CaseSaving(ui, run, self.session, results, self.showMessage, self._showSaved, self.update)
         self.source = CaseSource(ui, self.session, self._card, self.onOpened, self.showMessage)
         self.table = CaseTable(ui, self.go)
         self.facts = CaseFacts(ui, self.session, self._showSaved, self.showMessage)
         self.exchange = CaseExchange(ui, self.session, self.update, self.showMessage)
-        self.quiet = QuietSave(ui.casesBox, self.saveQuietly)
+        self.second = SecondReader(ui, self.session, run, self.saving.saveOpen, self.go, self.showMessage)
         self.entered = False
         self._text = ""  # of the message
-        self._waiting = ""  # the case whose result comes from the background
         self._known: set[str] = set()  # the ids of other nodes that the user wants to keep
         self._running = False
-        self._keys = [Key(NEXT, ui.casesBox, self.onNext), Key(REVIEWED, ui.casesBox, self.onReviewed)]
+        self._keys = [Key(NEXT_CASE, ui.casesBox, self.onNext), Key(REVIEWED_CASE, ui.casesBox, self.onReviewed)]
         ui.nextCaseButton.connect("clicked()", self.onNext)
         ui.reviewedButton.connect("clicked()", self.onReviewed)
         ui.closeListButton.connect("clicked()", self.onClose)
         ui.casesBox.connect("contentsCollapsed(bool)", lambda collapsed: self.onFold())
         run.observe(self.onRun)
-        self.ahead.run.observe(self.onAheadProgress)
         self.showMessage("")
         self.update()
 
@@ -80,7 +78,7 @@ class CasesPanel:
         """Another module is opened: release the keys, save what is not saved."""
         self.entered = False
         self.onFold()
-        self.saveQuietly()
+        self.saving.saveQuietly()
 
     def onFold(self) -> None:
         """The keys are taken while the section is open and has a list."""
@@ -91,16 +89,17 @@ class CasesPanel:
     def close(self) -> None:
         """The panel is destroyed."""
         self.exit()
-        self.ahead.close()
-        self.quiet.watch(None)
+        self.background.close()
+        self.saving.watch(None)
         self.session.close()
 
     def sceneClosed(self) -> None:
         """The scene is closed, with the case: save it first, because its nodes are still there."""
-        self.saveQuietly()
-        self.quiet.watch(None)
+        self.saving.saveQuietly()
+        self.saving.watch(None)
         self.session.scene_closed()
-        self._waiting, self._known = "", set()
+        self._known = set()
+        self.background.waiting = ""
         if self.session.list is not None:
             self.showMessage(_("The scene was closed. Open a case again: double-click it, or press N."))
         self.update()
@@ -128,10 +127,12 @@ class CasesPanel:
         showText(self.ui.casesProgressLabel, paceText(pace_of(cases.cases.values())))
         self.facts.show()
         self.exchange.show()
+        self.second.show(self.segment.setupNeeded)
         busy, none = self.run.why_busy, "" if case else _("No case is open.")
-        first = _("Open the first case that is not done.")
-        enable(self.ui.nextCaseButton, busy, _("Save this case and open the next. Key: N.") if case else first)
-        enable(self.ui.reviewedButton, busy or none, _("All of it is right: save it as reviewed, open the next."))
+        following = _("Save this case and open the next.") if case else _("Open the first case that is not done.")
+        enable(self.ui.nextCaseButton, busy, withKeys(following, NEXT_CASE))
+        reviewed = _("All of it is right: save it as reviewed, open the next.")
+        enable(self.ui.reviewedButton, busy or none, withKeys(reviewed, REVIEWED_CASE))
         enable(self.ui.closeListButton, busy, _("Save this case, take it out of the scene, let others open the list."))
 
     def _showSaved(self) -> None:
@@ -143,9 +144,7 @@ class CasesPanel:
     def showMessage(self, text: str) -> None:
         """Show a sentence below the cases, and what the user waits for."""
         self._text = text
-        waited = bool(self._waiting) and self.ahead.name == self._waiting
-        progress = _("In the background: {text}").format(text=self.ahead.run.text) if waited else ""
-        showText(self.ui.casesMessageLabel, " ".join(filter(None, (text, progress))))
+        showText(self.ui.casesMessageLabel, " ".join(filter(None, (text, self.background.text))))
 
     def _add(self, texts: Iterable[str]) -> None:
         """Show further sentences after what was said."""
@@ -155,10 +154,12 @@ class CasesPanel:
 
     def onOpened(self) -> None:
         """A list was opened: go to the case where the user left it, or to the first that is not done."""
+        self.second.close()
         self.model, self._known = CaseModel(), set()
         self.onFold()
         self.update()
         assert self.session.list is not None
+        self.showMessage(touchedText(self.session.list.touched()))
         case = self.session.list.cases.get(self.session.list.current) or next_case(self.table.shown)
         if case is not None:
             self.go(case.name)
@@ -166,11 +167,11 @@ class CasesPanel:
     def onClose(self) -> None:
         """Save the case and close the list."""
         if self._leave(False):
-            self._waiting = ""
-            self.ahead.stop()
-            self.quiet.watch(None)
+            self.background.stop()
+            self.saving.watch(None)
             self.session.leave()
             self.session.close()
+            self.second.close()
             self.showMessage("")
             self.onFold()
             self.update()
@@ -211,7 +212,7 @@ class CasesPanel:
             return False
         if self.session.case is None:
             return True
-        if not self._save(done, reviewed):
+        if not self.saving.save(done, reviewed):
             return False
         if self.session.nodes is not None:
             self._askOthers()
@@ -220,7 +221,7 @@ class CasesPanel:
     def _askOthers(self) -> None:
         """Ask about nodes that are not the case's: each is taken out of the scene, or stays and is not asked about
         again."""
-        own = [*self.session.own_nodes(), self.ownSegmentation()]
+        own = [*self.session.own_nodes(), self.saving.ownSegmentation()]
         others = caseNodes.others(own, self._known)
         if not others:
             return
@@ -233,8 +234,8 @@ class CasesPanel:
 
     def _open(self, case: ListedCase) -> None:
         """Take the case before it out of the scene, load this one, show or segment it."""
-        self.quiet.watch(None)
-        self._waiting = ""
+        self.saving.watch(None)
+        self.background.waiting = ""
         self.model.leave(self.parameters.modelName)
         with slicer.util.WaitCursor():
             self.session.leave()
@@ -266,6 +267,8 @@ class CasesPanel:
         card = self._card()
         if card is not None and len(card.input.channels) == len(volumes) > 1:
             self.segment.channels.choose(volumes[1:])
+        for volume in volumes:
+            views.set_window(volume, card.display_window if card is not None else None)
         views.show_volume(volumes[0])
         views.turn_to(volumes[0])
 
@@ -281,13 +284,12 @@ class CasesPanel:
             if finished.written.undo is None:  # it was read from a file
                 self.results.finished = None
                 self.results.update()
-            self.quiet.watch(finished.segmentation)
+            self.saving.watch(finished.segmentation)
         return finished
 
     def _segment(self) -> None:
         """Segment the case with the chosen model, or wait for the background."""
-        if self.ahead.name == self.session.name:
-            self._waiting = self.session.name
+        if self.background.waitsFor(self.session.name):
             self.showMessage(self._text)
         elif self.segment.setupNeeded:
             self._add([_("Python packages are missing. Install them below.")])
@@ -312,37 +314,15 @@ class CasesPanel:
             return
         self._add(warnings)
         self.model.use(self.parameters.modelName)
-        self.quiet.watch(finished.segmentation)
+        self.saving.watch(finished.segmentation)
         self._showSaved()
 
-    def ownSegmentation(self) -> Any:
-        """The segmentation that is saved for the case: the one of Results, where it lies on the case's volume."""
-        segmentation = self.results.segmentation()
-        return segmentation if self.session.is_own(segmentation) else None
-
-    def _save(self, done: bool = False, reviewed: bool = False) -> bool:
-        """Whether the case is saved as it is now."""
-        self.quiet.stop()
-        began = self.run.engine.now()
-        try:
-            with slicer.util.WaitCursor():
-                warnings = self.session.save(self.ownSegmentation(), done, reviewed)
-        except InputError as error:
-            self.showMessage(_("Not saved, and not left: {reason}").format(reason=error))
-            self.update()
-            return False
-        self.quiet.took(self.run.engine.now() - began)
-        self.showMessage(" ".join(warnings))
-        return True
-
-    def saveQuietly(self) -> None:
-        """Save the case where something is not saved; a crash costs no more then."""
-        segmentation, session = self.ownSegmentation(), self.session
-        unsaved = session.is_unsaved(segmentation) and session.may_replace(segmentation)
-        if unsaved and self._save():
-            self._showSaved()
-
     # The background
+
+    def startAhead(self) -> None:
+        """Segment the case after this one in the background."""
+        if self.session.list is not None and not self.model.replaced:
+            self.background.start(next_case(self.table.shown, self.session.name))
 
     def onRun(self) -> None:
         """A job of the panel began or ended: the background waits for it."""
@@ -351,33 +331,17 @@ class CasesPanel:
             return
         self._running = running
         if running:
-            self._waiting = ""
-            self.ahead.stop()
+            self.background.stop()
         else:
             self.startAhead()
         self._showCase()
 
-    def startAhead(self) -> None:
-        """Segment the next case in the background, where the chosen model can be used on it."""
-        cases, p, entry = self.session.list, self.parameters, self.segment.models.chosen()
-        if cases is None or p is None or self.run.job is not None or entry is None or entry.card is None:
-            return
-        if self.segment.setupNeeded or terms.must_ask(entry) or p.onlySlice or p.onlyRegion or self.model.replaced:
-            return
-        following = next_case(self.table.shown, self.session.name)
-        if following is not None and len(following.files) == len(entry.card.input.channels):
-            choices = Choices(p.modelName, False, p.flip, p.device, p.threads)
-            self.ahead.start(following, cases.result(following), choices, entry.card.family)
-
-    def onAhead(self, name: str, family: str, done: bool | None) -> None:
+    def onAhead(self, name: str, waited: bool, done: bool | None, problem: str) -> None:
         """A case was segmented in the background, could not be (False), or the user was quicker (None)."""
-        waited, self._waiting = self._waiting == name, ""
+        if problem:
+            self._add([problem])
         cases = self.session.list
         if done and cases is not None and name in cases.cases and name != self.session.name:
-            try:
-                self.session.segmented_ahead(name, family)
-            except InputError as error:
-                self._add([str(error)])
             self.table.setCase(cases.cases[name], self.session.name)
         elif waited and done:
             self._showArrived()
@@ -396,11 +360,6 @@ class CasesPanel:
         self._show(opened)
         self._add(opened.warnings)
         self._showSaved()
-
-    def onAheadProgress(self) -> None:
-        """Show the progress of the background, where the user waits for it."""
-        if self._waiting:
-            self.showMessage(self._text)
 
     # Fine-tune
 

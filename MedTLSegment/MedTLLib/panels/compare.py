@@ -14,8 +14,9 @@ from MedTLLib.mrml import views
 from MedTLLib.results.compare import ChangedSlice, Comparison
 from MedTLLib.results.volume_table import has_real_spacing
 
-from .form import fitList
+from .form import enable, fitList
 from .hold import HeldKey
+from .shortcuts import HOLD_TO_COMPARE, withKeys
 
 LISTED = 10  # slices
 
@@ -28,7 +29,9 @@ class ComparePanel:
         self.comparison: Comparison | None = None
         self.slices: tuple[ChangedSlice, ...] = ()
         self._entered = False
-        self.key = HeldKey("C", ui.finetuneBox, self.show)
+        self.key = HeldKey(HOLD_TO_COMPARE, ui.finetuneBox, self.show)
+        help = _("Hold this button to show the new result in place of the segmentation.")
+        enable(ui.holdButton, "", withKeys(help, HOLD_TO_COMPARE))
         ui.holdButton.connect("pressed()", lambda: self.show(True))
         ui.holdButton.connect("released()", lambda: self.show(False))
         ui.changedList.connect("itemClicked(QListWidgetItem*)", self.onSlice)

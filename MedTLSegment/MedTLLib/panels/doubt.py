@@ -13,8 +13,8 @@ from MedTLLib.results import doubt
 from MedTLLib.results.volume_table import has_real_spacing
 
 from .form import ResizeWatcher, enable, fitList, showText
-
-NEXT, BACK = "D", "A"  # on and back, beside each other
+from .keys import Key
+from .shortcuts import DOUBT_BACK, DOUBT_NEXT, withKeys
 
 
 class DoubtPanel:
@@ -26,18 +26,14 @@ class DoubtPanel:
         self.slices: tuple[DoubtfulSlice, ...] = ()
         self.segmentation: Any = None
         self.entered = True
-        self._keys = [self._key(NEXT, 1), self._key(BACK, -1)]
+        self._keys = [
+            Key(DOUBT_NEXT, ui.doubtBox, lambda: self.step(1)),
+            Key(DOUBT_BACK, ui.doubtBox, lambda: self.step(-1)),
+        ]
         self._resized = ResizeWatcher(ui.doubtScaleLabel, self.drawScale)
         ui.doubtButton.connect("toggled(bool)", self.onToggled)
         ui.doubtList.connect("itemClicked(QListWidgetItem*)", self.onSlice)
         ui.doubtList.connect("itemActivated(QListWidgetItem*)", self.onSlice)
-
-    def _key(self, letter: str, step: int) -> Any:
-        key = qt.QShortcut(qt.QKeySequence(letter), self.ui.doubtBox)
-        key.context = qt.Qt.ApplicationShortcut  # slice views may lie in a window of their own
-        key.connect("activated()", lambda: self.step(step))
-        key.enabled = False
-        return key
 
     def update(self, segmentation: Any) -> None:
         """Show that of this segmentation."""
@@ -47,13 +43,13 @@ class DoubtPanel:
         if self.ui.doubtButton.checked and (reason or other or not overlays.shown(doubt.volume_of(segmentation))):
             self.ui.doubtButton.checked = False
         help = _("Show in colours over the slices where the model is undecided, and list the most doubtful slices.")
-        enable(self.ui.doubtButton, reason, help)
+        enable(self.ui.doubtButton, reason, withKeys(help, DOUBT_NEXT, DOUBT_BACK))
 
     def listen(self, entered: bool) -> None:
         """Use the keys while the module is open."""
         self.entered = entered
         for key in self._keys:
-            key.enabled = entered and bool(self.slices)
+            key.listen(entered and bool(self.slices))
 
     def close(self) -> None:
         """Show nothing."""
@@ -88,8 +84,8 @@ class DoubtPanel:
         text = doubt.legend(self.segmentation)
         if not self.slices:
             return " ".join((text, _("No slice of the lesion is in doubt.")))
-        keys = _("Most doubtful slices ({next}: next, {back}: back):").format(next=NEXT, back=BACK)
-        return " ".join((text, keys))
+        keys = _("Most doubtful slices ({next}: next, {back}: back):")
+        return " ".join((text, keys.format(next=DOUBT_NEXT.keys, back=DOUBT_BACK.keys)))
 
     def drawScale(self) -> None:
         """Draw the colours from sure to undecided as wide as the label."""

@@ -168,7 +168,7 @@ class FinetunePanel(VTKObservationMixin):  # type: ignore[misc]
             return
         card, choices = entry.card, Choices(p.modelName, float(p.tuneBudget), p.tuneStrength, p.device, p.threads)
 
-        self.worklist.saveQuietly()
+        self.worklist.saving.saveQuietly()
         listed, opened = self.worklist.session.list, self.worklist.openName()
 
         def make(root: Path) -> FinetuneJob:

@@ -6,6 +6,8 @@ from typing import Any
 import qt
 import slicer
 
+from .shortcuts import Shortcut
+
 LET_GO_MS = 60  # some remote desktops send a held key as many short presses
 
 
@@ -16,11 +18,11 @@ class HeldKey(qt.QWidget):  # type: ignore[misc]
     down, this object is an event filter of Slicer. Nothing happens while `parent` is hidden or before `listen(True)`.
     """
 
-    def __init__(self, letter: str, parent: Any, onHold: Callable[[bool], None]) -> None:
+    def __init__(self, shortcut: Shortcut, parent: Any, onHold: Callable[[bool], None]) -> None:
         qt.QWidget.__init__(self)  # never shown: as in Slicer's own examples of event filters
         self.down = False
-        self._onHold, self._code = onHold, ord(letter)
-        self._shortcut = qt.QShortcut(qt.QKeySequence(letter), parent)
+        self._onHold, self._code = onHold, ord(shortcut.keys)
+        self._shortcut = qt.QShortcut(qt.QKeySequence(shortcut.keys), parent)
         self._shortcut.context = qt.Qt.ApplicationShortcut  # slice views may lie in a window of their own
         self._shortcut.autoRepeat = False
         self._shortcut.connect("activated()", self._press)

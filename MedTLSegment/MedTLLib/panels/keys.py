@@ -5,6 +5,8 @@ from typing import Any
 
 import qt
 
+from .shortcuts import Shortcut
+
 
 class Key:
     """Calls `onPress()`; nothing happens before `listen(True)`, while `parent` is hidden, or while a text is edited.
@@ -12,9 +14,9 @@ class Key:
     A shortcut of a letter leaves text fields alone by itself, but not one with Alt or in a list that is being edited.
     """
 
-    def __init__(self, keys: str, parent: Any, onPress: Callable[[], None]) -> None:
-        self.keys, self._onPress = keys, onPress
-        self._shortcut = qt.QShortcut(qt.QKeySequence(keys), parent)
+    def __init__(self, shortcut: Shortcut, parent: Any, onPress: Callable[[], None]) -> None:
+        self._onPress = onPress
+        self._shortcut = qt.QShortcut(qt.QKeySequence(shortcut.keys), parent)
         self._shortcut.context = qt.Qt.ApplicationShortcut  # slice views may lie in a window of their own
         self._shortcut.autoRepeat = False  # a key held down must not act twice
         self._shortcut.connect("activated()", self._press)

@@ -14,7 +14,8 @@ from MedTLLib.mrml.picking import PlacePicker
 from MedTLLib.mrml.pieces import pieces_of
 from MedTLLib.results import diameter_lines, splitting, volume_table
 from MedTLLib.results.lesion_rows import Shown, is_piece, shown_rows, to_split
-from MedTLLib.results.rejection import Rejected, Rejections, rejected_at, segment_at
+from MedTLLib.results.rejected import Rejected
+from MedTLLib.results.rejection import Rejections, rejected_at, segment_at
 
 from .form import ResizeWatcher, enable, fillTable, fitTable
 from .texts import plainTip
@@ -122,7 +123,8 @@ class LesionsPanel:
         if centre is not None:
             views.jump(centre)
         elif row.lesion.startswith(volume_table.SMALL):
-            self.showMessage(_("Parts under 0.01 mL or 3 voxels are counted, not listed."))
+            text = _("Counted, not listed: parts under 0.01 mL or 3 voxels, and all but the {most} largest.")
+            self.showMessage(text.format(most=volume_table.MOST))
         else:
             self.showMessage(_("This segment is empty."))
 

@@ -16,6 +16,7 @@ from .changes import ChangesPanel
 from .diameters import DiametersPanel
 from .doubt import DoubtPanel
 from .form import askSavePath, enable, showText
+from .layout import LayoutPanel
 from .lesions import LesionsPanel
 
 
@@ -32,6 +33,7 @@ class ResultsPanel:
         self.diameters = DiametersPanel(ui, self.lesions)
         self.changes = ChangesPanel(ui, self.volume)
         self.doubt = DoubtPanel(ui, self.volume)
+        self.layout = LayoutPanel(ui, self)
         ui.undoButton.connect("clicked()", self.onUndo)
         ui.show3DButton.connect("toggled(bool)", self.onShow3D)
         ui.tableButton.connect("clicked()", self.onTable)
@@ -67,12 +69,14 @@ class ResultsPanel:
         self.diameters.close()
         self.changes.end()
         self.doubt.close()
+        self.layout.exit()
         self.showMessage("")
 
     def exit(self) -> None:
         """Another module is opened."""
         self.lesions.exit()
         self.doubt.listen(False)
+        self.layout.exit()
 
     def enter(self) -> None:
         """The module is opened."""
@@ -102,6 +106,7 @@ class ResultsPanel:
         self.diameters.update()
         self.changes.update(node, self.finished.written if self.finished else None)
         self.doubt.update(node)
+        self.layout.update()
         undo = "" if self.finished else _("There is no prediction of this session to undo.")
         if self.finished and self.finished.segmentation is not node:
             undo = _("The last prediction is in {name}.").format(name=self.finished.segmentation.GetName())

@@ -16,22 +16,23 @@ from MedTLLib.seeds import marks, slice_view, slices
 
 from .correct import CorrectPanel
 from .form import enable, fitList, showText
+from .keys import Key
 from .models import ModelPanel
 from .results import ResultsPanel
 from .run import NODE_EVENTS
+from .shortcuts import HOLD_TO_COMPARE, SLICE_IS_RIGHT, withKeys
 from .texts import sliceText, stateText
 
 SEEDS = 5  # proposed; the user may mark more
-KEY = "S"
 PAUSE_MS = 600  # after the last change: reading 512×512×300 voxels takes 0.3 s, which would delay a brush
 
 # Events of the segmentation and its volume that may change marks and edits.
 EVENTS = (*NODE_EVENTS, slicer.vtkSegmentation.SourceRepresentationModified)
 
-MARK = _("Mark the slice in view as a SEED: all of it is right. Then go to the next one. Key: {key}.")
+MARK = _("Mark the slice in view as a SEED: all of it is right. Then go to the next one.")
 TURNED = _("The views were turned to the slices of the volume. Look at the whole slice, then mark it again.")
 AWAY = _("No slice of the volume is in view. Press Next slice.")
-HIDDEN = _("{name} is hidden. Show it (release the key C), then mark the slice again.")
+HIDDEN = _("{name} is hidden. Show it (release the key {key}), then mark the slice again.")
 
 Case = tuple[Any, Any, ModelCard]  # the segmentation, its volume, the chosen model's card
 
@@ -58,11 +59,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         ui.correctButton.connect("toggled(bool)", self.onCorrect)
         ui.seedsList.connect("itemClicked(QListWidgetItem*)", self.onItem)
         ui.seedsList.connect("itemActivated(QListWidgetItem*)", self.onItem)
-        self._key = qt.QShortcut(qt.QKeySequence(KEY), ui.seedsBox)
-        self._key.context = qt.Qt.ApplicationShortcut  # slice views may lie in a window of their own
-        self._key.autoRepeat = False  # a key held down must not mark one slice after the other
-        self._key.connect("activated()", self.onMark)
-        self._key.enabled = False
+        self._key = Key(SLICE_IS_RIGHT, ui.seedsBox, self.onMark)
         self._pause = qt.QTimer(ui.seedsBox)
         self._pause.setSingleShot(True)
         self._pause.connect("timeout()", self.refresh)
@@ -86,7 +83,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def onFold(self) -> None:
         """Start, or stop where this section is folded or the module is left."""
-        self._key.enabled = self.active
+        self._key.listen(self.active)
         if self.active:
             self.refresh()
         else:
@@ -184,7 +181,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
         none = "" if k in states else _("The slice in view is not a SEED.")
         states.update({n: _("edited, not marked") for n in self.edited if n not in states})  # below the marked ones
         self._list([*states.items()])
-        enable(self.ui.markButton, self._reason or ("" if k is not None else AWAY), MARK.format(key=KEY))
+        enable(self.ui.markButton, self._reason or ("" if k is not None else AWAY), withKeys(MARK, SLICE_IS_RIGHT))
         enable(self.ui.unmarkButton, self._reason or none, _("Unmark the slice in view. No voxel changes."))
         enable(self.ui.nextSliceButton, self._reason, _("Show the next slice that is proposed."))
         enable(self.ui.correctButton, self._reason, _("Paint and erase in the slice views."))
@@ -254,7 +251,7 @@ class SeedsPanel(VTKObservationMixin):  # type: ignore[misc]
     def _mark(self, case: Case) -> str:
         display = case[0].GetDisplayNode()
         if display is not None and not display.GetVisibility():
-            return str(HIDDEN.format(name=case[0].GetName()))
+            return str(HIDDEN.format(name=case[0].GetName(), key=HOLD_TO_COMPARE.keys))
         if slice_view.turn(*case[1:]):
             return str(TURNED)
         k = slice_view.slice_of(*case[1:])

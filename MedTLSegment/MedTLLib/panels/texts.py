@@ -1,6 +1,6 @@
 """Texts that the panels show: volumes, slices, verdicts; and tool tips in plain text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -119,3 +119,14 @@ def _changeText(place: str, before: float, after: float, change: Mapping[str, An
         text = _("{place}: Dice {before} → {after} ({mean}{error}).")
     figures = {"before": f"{before:.2f}", "after": f"{after:.2f}", "mean": f"{mean:+.2f}".replace("-", "−")}
     return str(text.format(place=place, error=error, **figures))
+
+
+def touchedText(names: Sequence[str]) -> str:
+    """Which cases have other files than before, the first five by name; empty for none."""
+    if not names:
+        return ""
+    shown = ", ".join(names[:5])
+    if len(names) > 5:
+        shown = _("{names} and {count} more").format(names=shown, count=len(names) - 5)
+    text = _("Files that have another size or time than when their case was opened last, or are gone: {names}.")
+    return str(text.format(names=shown))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..mrml.pieces import origin_of, pieces_of
-from .rejection import Rejected
+from .rejected import Rejected
 from .volume_table import ALL, LONGEST, SMALL, lesion_of, number_of, segment_of
 
 REJECTED = "rejected"

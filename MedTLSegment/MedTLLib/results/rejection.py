@@ -5,7 +5,6 @@ segment editor's Undo takes it back.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,48 +19,45 @@ from ..mrml.editors import open_editor
 from ..mrml.scene import array_on, check_segmentation, check_volume, geometry_of, labelmap_image
 from ..mrml.segments import bounds, check_place, put, replace
 from ..mrml.states import node_of, reference_to, segmentation_state
+from . import rejected
 from .parts import check_free, index_at, parts_of
-
-
-@dataclass(frozen=True, eq=False)
-class Rejected:
-    """A lesion that was taken out of its segment: bool (Z, Y, X) in a box of the grid, and a place inside it (RAS
-    mm)."""
-
-    segmentation: Any  # a vtkWeakReference
-    segment_id: str
-    geometry: Geometry
-    box: Box
-    voxels: np.ndarray
-    centre: tuple[float, float, float]
-
-    @property
-    def ml(self) -> float:
-        """Its volume on the volume's grid."""
-        return float(np.count_nonzero(self.voxels) * self.geometry.voxel_ml)
-
-    def contains(self, place_ras: tuple[float, float, float]) -> bool:
-        """Whether a place (RAS mm) lies inside it."""
-        index = index_at(self.geometry, place_ras)[::-1]
-        inside = all(part.start <= i < part.stop for part, i in zip(self.box, index))
-        return inside and bool(self.voxels[tuple(i - part.start for part, i in zip(self.box, index))])
+from .rejected import Rejected
 
 
 class Rejections:
-    """The lesions that were rejected in this session and can be accepted again."""
+    """The lesions that were rejected, in this session or an earlier one, and can be accepted again. The tags of the
+    segments keep them: here is what was read of these."""
 
     def __init__(self) -> None:
-        self._all: list[Rejected] = []
-        self._looked: tuple[object, ...] = ()  # the state of the segmentation when its voxels were looked at last
+        self._read: dict[str, tuple[Any, str, tuple[Rejected, ...]]] = {}  # by segment: its segmentation and its tag
+        self._looked: tuple[object, ...] = ()  # what was listed, and the segmentation, when voxels were looked at last
+        self._gone: tuple[Rejected, ...] = ()  # those of them that were not there
 
     def of(self, segmentation: Any) -> tuple[Rejected, ...]:
         """Those of a segmentation, in their order, but for those that are there again: an editor's Undo, or a later
         prediction, brings them back."""
-        state = (self._all, segmentation_state(segmentation))
+        ids = segmentation.GetSegmentation().GetSegmentIDs() if segmentation is not None else ()
+        listed = tuple(each for segment_id in ids for each in self._listed(segmentation, segment_id))
+        state = (listed, segmentation_state(segmentation))
         if state != self._looked:
-            self._all = [each for each in self._all if node_of(each.segmentation) is not None and not _is_there(each)]
-            self._looked = (self._all, segmentation_state(segmentation))
-        return tuple(each for each in self._all if node_of(each.segmentation) is segmentation)
+            self._looked, self._gone = state, tuple(each for each in listed if not _is_there(each))
+        return self._gone
+
+    def _listed(self, segmentation: Any, segment_id: str) -> tuple[Rejected, ...]:
+        """What the tag of the segment keeps."""
+        text = rejected.tag_text(segmentation, segment_id)
+        reference, before, lesions = self._read.get(segment_id, (None, "", ()))
+        if node_of(reference) is not segmentation or text != before:
+            lesions = rejected.read(segmentation, segment_id)
+            self._read[segment_id] = (reference_to(segmentation), text, lesions)
+        return lesions
+
+    def _keep(self, segmentation: Any, segment_id: str, lesions: Iterable[Rejected]) -> None:
+        """Write the tag of the segment."""
+        lesions = tuple(lesions)
+        rejected.write(segmentation, segment_id, lesions)
+        text = rejected.tag_text(segmentation, segment_id)
+        self._read[segment_id] = (reference_to(segmentation), text, lesions)
 
     def reject(
         self, segmentation: Any, volume: Any, segment_id: str, place_ras: tuple[float, float, float]
@@ -77,34 +73,36 @@ class Rejections:
             raise InputError(_("There is no lesion at this place any more. Press Update."))
         voxels = found.masked([part])
         box = around([_box_of(part)], found.geometry.shape)
-        rejected = Rejected(
+        lesion = Rejected(
             reference_to(segmentation), segment_id, found.geometry, box, voxels[within(box, found.box)], place_ras
         )
+        others = [each for each in self.of(segmentation) if each.segment_id == segment_id]
         open_editor(segmentation)
         _write(segmentation, segment_id, found.mask & ~voxels, found.mask, found.geometry, found.box)
-        self._all = [*self._all, rejected]
-        return rejected
+        self._keep(segmentation, segment_id, [*others, lesion])
+        return lesion
 
-    def accept(self, rejected: Rejected) -> None:
+    def accept(self, lesion: Rejected) -> None:
         """Put a lesion back into its segment.
 
         Raises: InputError when the segment is gone or protected, or cannot be written; all is as it was.
         """
-        segmentation, segment_id, geometry = node_of(rejected.segmentation), rejected.segment_id, rejected.geometry
+        segmentation, segment_id, geometry = node_of(lesion.segmentation), lesion.segment_id, lesion.geometry
         check_segmentation(segmentation)
-        before_box = around([rejected.box, bounds(segmentation, segment_id, geometry)], geometry.shape)
+        before_box = around([lesion.box, bounds(segmentation, segment_id, geometry)], geometry.shape)
         before = array_on(segmentation, segment_id, geometry, before_box)
         check_place(segmentation, [segment_id], geometry)
         check_free(segmentation, [segment_id])
         open_editor(segmentation)
         after = before.copy()
-        after[within(rejected.box, before_box)] |= rejected.voxels
+        after[within(lesion.box, before_box)] |= lesion.voxels
         _write(segmentation, segment_id, after, before, geometry, before_box)
-        self._all = [each for each in self._all if each is not rejected]
+        listed = self._listed(segmentation, segment_id)
+        self._keep(segmentation, segment_id, [each for each in listed if each is not lesion])
 
     def clear(self) -> None:
         """Forget all: the scene is closed."""
-        self._all = []
+        self._read, self._looked, self._gone = {}, (), ()
 
 
 def segment_at(segmentation: Any, volume: Any, place_ras: tuple[float, float, float]) -> str | None:
@@ -130,17 +128,14 @@ def segment_at(segmentation: Any, volume: Any, place_ras: tuple[float, float, fl
     )
 
 
-def rejected_at(rejected: Iterable[Rejected], place_ras: tuple[float, float, float]) -> Rejected | None:
+def rejected_at(lesions: Iterable[Rejected], place_ras: tuple[float, float, float]) -> Rejected | None:
     """The first of these lesions that contains the place (RAS mm)."""
-    return next((each for each in rejected if each.contains(place_ras)), None)
+    return next((each for each in lesions if each.contains(place_ras)), None)
 
 
-def _is_there(rejected: Rejected) -> bool:
-    segmentation, segment_id = node_of(rejected.segmentation), rejected.segment_id
-    if segmentation.GetSegmentation().GetSegment(segment_id) is None:
-        return True  # with its segment it is gone for good
-    now = array_on(segmentation, segment_id, rejected.geometry, rejected.box)
-    return bool(now[rejected.voxels].all())
+def _is_there(lesion: Rejected) -> bool:
+    now = array_on(node_of(lesion.segmentation), lesion.segment_id, lesion.geometry, lesion.box)
+    return bool(now[lesion.voxels].all())
 
 
 def _box_of(voxels: np.ndarray) -> Box:

@@ -25,6 +25,7 @@ from ..mrml.segments import check_place, mask_of
 
 ALL = "all"
 SMALL = "+"  # before the number of parts that are too small to be listed
+MOST = 300  # lesions of a segment, the largest: to measure one takes a millisecond or more, in Slicer's own process
 ML, LONGEST, PERPENDICULAR, SURFACE = "Volume mL", "Longest diameter mm", "Perpendicular mm", "Surface cm2"
 SLICE, IN_3D, SEGMENT_ID = "Slice", "Largest diameter mm", "Segment ID"
 COLUMNS = ("Segment", "Lesion", ML, LONGEST, PERPENDICULAR, SURFACE, SLICE, IN_3D, "R", "A", "S", SEGMENT_ID)
@@ -37,12 +38,13 @@ SPACING = "MedTL.spacing"  # attribute of a segmentation, "unknown" where the im
 @dataclass(frozen=True)
 class Row:
     """A segment as a whole (`lesion` "all"), one of its lesions (from "1" on, the largest first), or the parts of it
-    that are too small to be listed ("+3").
+    that are not listed ("+3"): too small, or beyond the MOST largest.
 
     `diameters` are the longest one in a slice and that across it, in slice number `slice`; those of a segment are of
     its lesion with the longest one. `surface_mm2` of a segment is that of its lesions together. `diameter_mm` is in 3D.
     `centre` (RAS mm) lies inside the lesion, of a segment in its largest part. What is not known is None: all figures
-    where the spacing is not real, all but the volume of small parts and of an empty segment.
+    where the spacing is not real, all but the volume of small parts and of an empty segment, the diameters and surface
+    of a segment with more than MOST lesions.
     """
 
     segment_id: str
@@ -73,9 +75,10 @@ def rows_of(
             continue
         name = segments.GetSegment(segment_id).GetName()
         mask, box = mask_of(segmentation, segment_id, geometry)
-        found = measure_mask(mask, geometry, real_spacing, start_of(box))
+        found = measure_mask(mask, geometry, real_spacing, start_of(box), most=MOST)
         parts = [_row(segment_id, name, one) for one in found.lesions]
-        rows.append(_whole(Row(segment_id, name, ALL, found.volume_ml, centre=_ras(found.centre)), parts))
+        whole = Row(segment_id, name, ALL, found.volume_ml, centre=_ras(found.centre))
+        rows.append(whole if len(parts) == MOST and found.small else _whole(whole, parts))
         if has_lesions(segment_id, name) and origin_of(segmentation, segment_id) is None:  # a piece is one lesion
             rows += parts
             rows += [Row(segment_id, name, f"{SMALL}{found.small}", found.small_ml)] if found.small else []

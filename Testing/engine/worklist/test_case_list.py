@@ -14,6 +14,7 @@ from medtl.errors import InputError
 from medtl.worklist import case_list, lock
 from medtl.worklist.case import STATES, FileState, ListedCase
 from medtl.worklist.case_list import NAME, VERSION, list_in, make_list, open_list, read_list
+from medtl.worklist.disk import state_of
 from medtl.worklist.find import Found, find_cases
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -171,6 +172,21 @@ def test_what_the_user_says_about_a_case_is_there_the_next_time(made):
 def test_what_cannot_be_said_is_refused(wrong):
     with pytest.raises(InputError):
         replace(ListedCase("a", ("a.nrrd",)), **wrong)
+
+
+def test_the_cases_whose_files_are_not_what_they_were_are_named(made, images):
+    listed = open_list(made)
+    a, b = listed.cases.values()
+    assert listed.touched() == ()
+    listed.result(b).write_bytes(b"y")
+    listed.change(replace(a, image_file=state_of(a.images)))
+    listed.change(replace(b, result_file=state_of([listed.result(b)])))
+    assert listed.touched() == ()
+    os.utime(images / "a.nrrd", ns=(1, 1))
+    assert listed.touched() == ("a",)
+    listed.result(b).unlink()
+    assert listed.touched() == ("a", "b é")
+    listed.close()
 
 
 def test_cases_that_came_later_are_added_at_the_end(made, images):

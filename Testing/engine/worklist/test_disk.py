@@ -5,7 +5,7 @@ import os
 import pytest
 
 from medtl.worklist import disk
-from medtl.worklist.disk import is_changed, state_of, state_since
+from medtl.worklist.disk import is_changed, is_touched, state_of, state_since
 
 
 @pytest.fixture
@@ -66,3 +66,19 @@ def test_the_detached_data_of_a_header_count(tmp_path):
     (tmp_path / "a.raw").write_bytes(b"xyz")
     os.utime(tmp_path / "a.raw", (1e9, 2e9))
     assert is_changed(state_since([header], known), known)
+
+
+def test_by_size_and_time_alone_nothing_is_hashed(file, monkeypatch):
+    known = state_of([file])
+    monkeypatch.setattr(disk.hashlib, "sha256", lambda: pytest.fail("it was read"))
+    assert not is_touched([file], known)
+    assert not is_touched([file], None)
+    os.utime(file, (1, 1))
+    assert is_touched([file], known)
+    os.utime(file, ns=(known.mtime_ns, known.mtime_ns))
+    assert not is_touched([file], known)
+    file.write_bytes(b"longer content")
+    os.utime(file, ns=(known.mtime_ns, known.mtime_ns))
+    assert is_touched([file], known)
+    file.unlink()
+    assert is_touched([file], known)

@@ -95,6 +95,18 @@ def test_a_window_that_the_user_set_is_not_replaced_by_a_robust_one(volume):
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (10.0, 20.0)
 
 
+def test_a_window_that_the_user_set_is_not_replaced_by_that_of_the_card_but_one_of_dicom_is(volume):
+    display = volume.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(10.0, 20.0)
+    views.set_window(volume, (-100.0, 300.0))
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (10.0, 20.0)
+    display.AddWindowLevelPreset(400.0, 40.0)
+    display.SetWindowLevel(400.0, 40.0)
+    views.set_window(volume, (-100.0, 300.0))
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-100.0, 300.0)
+
+
 def test_a_robust_window_is_not_moved_by_a_few_bright_voxels():
     array = head(2, (64, 64, 8), (3.5, 3.5, 15.0)).volume.array.copy()
     low, high = views.robust_window(array)

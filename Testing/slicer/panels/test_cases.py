@@ -17,7 +17,7 @@ import qt
 import slicer
 from case_user import TRUTH, CaseUser, names_in_scene, saved_mask, write_cases
 from dicom_series import series, write_slice
-from panel_user import EDITOR_KEYS, LESION, MODEL, accept_terms, agree, paint, tip, voxels
+from panel_user import LESION, MODEL, accept_terms, agree, paint, tip, voxels
 from test_module import ENGINE_PYTHON, needs_engine
 from window_models import BRAIN, a_card, install, segments_of
 
@@ -32,6 +32,7 @@ from medtl.phantom import head
 from medtl.volume import Geometry, Labelmap, voxels_sha256
 from medtl.worklist.case_list import NAME, VERSION, open_list, read_list
 from MedTLLib.jobs.worker import Worker
+from MedTLLib.mrml import views
 from MedTLLib.mrml.tags import tag_of
 from MedTLLib.seeds import marks
 
@@ -152,13 +153,13 @@ def test_a_background_that_fails_is_tried_in_front_and_the_reason_is_shown(begun
 
 
 def test_segment_by_hand_stops_the_background(begun):
-    assert begun.cases.ahead.name == "case 2"
+    assert begun.cases.background.ahead.name == "case 2"
     begun.ui.segmentButton.click()
     assert begun.worker.cancelled
     begun.settle()
-    assert begun.cases.ahead.name == ""
+    assert begun.cases.background.ahead.name == ""
     begun.answer()
-    assert begun.cases.ahead.name == "case 2"
+    assert begun.cases.background.ahead.name == "case 2"
 
 
 def test_n_while_a_job_runs_is_refused_and_says_so(user, images):
@@ -260,6 +261,32 @@ def test_n_and_ratings_do_nothing_while_the_user_types(begun):
     assert begun.on_disk().cases["case 1"].rating is None
 
 
+def test_a_list_names_at_opening_the_cases_whose_files_are_not_what_they_were(begun, images):
+    begun.next()
+    begun.answer()
+    begun.next()
+    begun.answer()
+    begun.ui.closeListButton.click()
+    begun.settle()
+    begun.choose(images)
+    assert "another size or time" not in begun.message()
+    begun.ui.closeListButton.click()
+    begun.settle()
+    (images / "case 1.seg.nrrd").unlink()
+    os.utime(images / "case 2.nrrd", ns=(1, 1))
+    begun.choose(images)
+    assert "last, or are gone: case 1, case 2." in begun.message()
+
+
+def test_a_case_that_is_opened_has_a_robust_window_before_it_is_segmented_and_the_user_s_stays(begun):
+    display = begun.volume.GetDisplayNode()
+    low, high = views.robust_window(slicer.util.arrayFromVolume(begun.volume))
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((low, high))
+    display.SetWindowLevelMinMax(1.0, 2.0)
+    begun.answer()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (1.0, 2.0)
+
+
 def test_the_keys_are_released_when_another_module_is_opened_or_the_section_folded(begun):
     begun.widget.exit()
     begun.next()
@@ -271,13 +298,6 @@ def test_the_keys_are_released_when_another_module_is_opened_or_the_section_fold
     begun.ui.casesBox.collapsed = False
     begun.next()
     assert begun.name == "case 2"
-
-
-def test_the_keys_are_not_those_of_the_segment_editor():
-    from MedTLLib.panels import case_facts, cases
-
-    keys = {cases.NEXT, cases.REVIEWED, *(case_facts.RATING.format(n) for n in range(6))}
-    assert not keys & (EDITOR_KEYS | {"S", "C"})
 
 
 # What is saved
@@ -372,7 +392,7 @@ def test_bids_derivatives_have_what_bids_tools_read(user, tmp_path):
 
 
 def test_an_edit_is_saved_some_seconds_later_without_a_key(begun, images):
-    begun.cases.quiet.pause = 1
+    begun.cases.saving.quiet.pause = 1
     mask = edit(begun)
     host.process_until(lambda: begun.states()[0] == "corrected", 10.0, "The quiet save")
     np.testing.assert_array_equal(saved_mask(images / "case 1.seg.nrrd"), mask)
@@ -967,7 +987,7 @@ def test_three_cases_with_the_real_engine_and_its_background(user, tmp_path, mon
 def test_a_second_segmentation_replaces_a_corrected_one_only_at_n_and_keeps_it_beside(begun, images):
     result = images / "case 1.seg.nrrd"
     mask = edit(begun)
-    begun.cases.saveQuietly()
+    begun.cases.saving.saveQuietly()
     begun.ui.segmentButton.click()  # into a new segmentation
     begun.settle()
     other = np.roll(TRUTH, 3, axis=2)

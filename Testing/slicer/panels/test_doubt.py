@@ -41,8 +41,8 @@ def foreground() -> str:
 
 def press(user: StudyUser, letter: str) -> None:
     """A key that Slicer's main window gets."""
-    keys = {"D": 0, "A": 1}
-    key = user.widget.results.doubt._keys[keys[letter]]
+    keys = {"D": 0, "Shift+D": 1}
+    key = user.widget.results.doubt._keys[keys[letter]]._shortcut
     assert key.key.toString() == letter
     if key.enabled:
         key.activated.emit()
@@ -102,11 +102,11 @@ def test_the_most_doubtful_slices_are_listed_and_each_key_goes_one_way(user):
         return next(n for n, one in enumerate(found) if np.allclose(doubt.ras_of(one), middle, atol=1e-3))
 
     places = []
-    for letter in "DDADA":
+    for letter in ("D", "D", "Shift+D", "D", "Shift+D"):
         press(user, letter)
         places.append(at())
     assert places == [0, 1, 0, 1, 0]
-    press(user, "A")
+    press(user, "Shift+D")
     assert at() == len(found) - 1  # round the end
     user.ui.doubtList.itemClicked.emit(user.ui.doubtList.item(1))
     assert at() == 1
@@ -114,7 +114,7 @@ def test_the_most_doubtful_slices_are_listed_and_each_key_goes_one_way(user):
 
 
 def test_the_keys_are_left_to_others_while_nothing_is_shown_or_another_module_is_open(user):
-    keys = user.widget.results.doubt._keys
+    keys = [key._shortcut for key in user.widget.results.doubt._keys]
     user.segment(LESION)
     assert not any(key.enabled for key in keys)
     user.ui.doubtButton.click()

@@ -77,7 +77,7 @@ def test_lesions_are_listed_by_size_with_their_figures_and_all_of_them_in_the_ti
     for part in ("Lesion 1", "longest diameter in a slice", "perpendicular", "on slice 3", "surface", "in 3D"):
         assert part in text
     user.ui.resultTable.cellClicked.emit(4, 0)
-    assert user.result() == "Parts under 0.01 mL or 3 voxels are counted, not listed."
+    assert user.result() == "Counted, not listed: parts under 0.01 mL or 3 voxels, and all but the 300 largest."
 
 
 def test_a_table_of_an_older_version_is_shown_with_dashes(user):

@@ -9,7 +9,7 @@ import pytest
 import qt
 import slicer
 import vtk
-from panel_user import EDITOR_KEYS, LESION, User, paint, tip, voxels
+from panel_user import LESION, User, paint, tip, voxels
 
 from medtl.phantom import head
 from MedTLLib import samples
@@ -661,12 +661,6 @@ def test_damaged_marks_give_a_message(user):
 
 
 # Keys, and what is left behind
-
-
-def test_the_key_is_none_of_the_segment_editors(user):
-    key = user.widget.seeds._key.key.toString()
-    assert key == "S"
-    assert key not in EDITOR_KEYS
 
 
 def test_after_the_module_is_left_the_key_the_text_and_the_observers_are_gone(user):

@@ -111,7 +111,9 @@ def test_only_the_segment_that_was_drawn_on_is_measured_again(case, monkeypatch)
     before = [table.GetCellText(5, n) for n in range(table.GetNumberOfColumns())]
     measured = []
     real = volume_table.measure_mask
-    monkeypatch.setattr(volume_table, "measure_mask", lambda *given: measured.append(given) or real(*given))
+    monkeypatch.setattr(
+        volume_table, "measure_mask", lambda *given, **named: measured.append(given) or real(*given, **named)
+    )
     paint(segmentation, volume, mask_of(1, 2))
     diameter_lines.measure(segmentation, volume, [LESION])
     assert len(measured) == 1

@@ -1,5 +1,9 @@
 """A rejected lesion is gone as by a brush, and comes back voxel by voxel."""
 
+import base64
+import json
+import zlib
+
 import host
 import numpy as np
 import pytest
@@ -8,8 +12,14 @@ from lesion_case import ALL, LESION, labelmap_of, make_case, mask_of, place, ras
 from panel_user import paint, voxels
 
 from medtl.errors import InputError
+from medtl.io.write import write_labelmap
+from medtl.labels import REJECTED_TAG
 from MedTLLib.prediction import masks, writer
+from MedTLLib.results import export
+from MedTLLib.results.rejected import tag_text
 from MedTLLib.results.rejection import Rejections, rejected_at, segment_at
+from MedTLLib.results.volume_table import volume_of
+from MedTLLib.worklist import nodes
 
 
 @pytest.fixture
@@ -143,3 +153,85 @@ def test_a_lesion_that_cannot_be_written_stays(case, monkeypatch):
         rejections.reject(segmentation, volume, LESION, place(volume, 2))
     np.testing.assert_array_equal(voxels(segmentation, volume), ALL)
     assert rejections.of(segmentation) == ()
+
+
+def saved_and_read(segmentation, path):
+    """The segmentation as another session reads it from its file."""
+    volume = volume_of(segmentation, None)
+    write_labelmap(path, export.merge(segmentation, volume, None).labelmap)
+    return nodes.show_saved(nodes.read_result(path, volume), volume, "again")
+
+
+def test_in_a_later_session_it_comes_back_as_it_was(case, tmp_path):
+    volume, segmentation = case
+    rejections = Rejections()
+    rejections.reject(segmentation, volume, LESION, place(volume, 2))
+    rejections.reject(segmentation, volume, LESION, place(volume, 3))
+    again = saved_and_read(segmentation, tmp_path / "a.seg.nrrd")
+    later = Rejections()
+    second, third = later.of(again)
+    assert second.centre == pytest.approx(place(volume, 2))
+    later.accept(third)
+    np.testing.assert_array_equal(voxels(again, volume), mask_of(1, 3))
+    assert later.of(again) == (second,)
+    later.accept(second)
+    np.testing.assert_array_equal(voxels(again, volume), ALL)
+    assert tag_text(again, LESION) == ""
+
+
+@pytest.mark.parametrize("kind", ["mrb", "seg.nrrd"])
+def test_slicer_s_own_files_keep_it(case, tmp_path, kind):
+    volume, segmentation = case
+    Rejections().reject(segmentation, volume, LESION, place(volume, 2))
+    text = tag_text(segmentation, LESION)
+    if kind == "mrb":
+        assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "a.mrb"), None)
+        host.new_scene()
+        assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "a.mrb"))
+    else:
+        storage = slicer.vtkMRMLSegmentationStorageNode()
+        slicer.mrmlScene.AddNode(storage)
+        storage.SetFileName(str(tmp_path / "a.seg.nrrd"))
+        assert storage.WriteData(segmentation)
+        host.new_scene()
+        slicer.util.loadSegmentation(str(tmp_path / "a.seg.nrrd"))
+    again = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    assert tag_text(again, LESION) == text
+    (only,) = Rejections().of(again)
+    assert only.voxels.sum() == mask_of(2, small=False).sum()
+
+
+DAMAGED = {
+    "no json": "{",
+    "another schema": json.dumps({"schema": 2, "lesions": []}),
+    "nothing in it": json.dumps({"schema": 1}),
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_tag_lists_nothing(case, text):
+    _volume, segmentation = case
+    segmentation.GetSegmentation().GetSegment(LESION).SetTag(REJECTED_TAG, text)
+    assert Rejections().of(segmentation) == ()
+
+
+WRONG = {
+    "outside the grid": {"start": [60, 0, 0]},
+    "before the grid": {"start": [-1, 0, 0]},
+    "too large": {"size": [10**9, 10**9, 10**9]},
+    "too few voxels": {"voxels": base64.b64encode(zlib.compress(b"\xff")).decode()},
+    "no base64": {"voxels": "?"},
+    "no zlib": {"voxels": "AAAA"},
+    "empty": {"voxels": base64.b64encode(zlib.compress(bytes(25))).decode()},
+    "no place": {"centre": [float("nan"), 0.0, 0.0]},
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG.keys())
+def test_a_record_that_does_not_fit_lists_nothing(case, change):
+    volume, segmentation = case
+    Rejections().reject(segmentation, volume, LESION, place(volume, 2))
+    content = json.loads(tag_text(segmentation, LESION))
+    content["lesions"][0] |= change
+    segmentation.GetSegmentation().GetSegment(LESION).SetTag(REJECTED_TAG, json.dumps(content))
+    assert Rejections().of(segmentation) == ()

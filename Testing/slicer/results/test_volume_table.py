@@ -70,6 +70,17 @@ def test_the_figures_are_those_of_the_engine(segmentation, volume, masks):
     assert (ml[4], mm[4]) == (0.0, 0.0)
 
 
+def test_of_many_lesions_the_largest_are_listed_and_the_others_counted(segmentation, volume, masks, monkeypatch):
+    monkeypatch.setattr(volume_table, "MOST", 1)
+    table = volume_table.volume_table(segmentation, volume)
+    assert column(table, "Lesion") == ["all", "1", "+1", "all", "all"]
+    ml, mm, area = (column(table, name) for name in ("Volume mL", "Longest diameter mm", "Surface cm2"))
+    assert ml[1] + ml[2] == pytest.approx(ml[0], rel=1e-5)
+    assert math.isnan(mm[0])  # of lesions that are not measured nothing is known
+    assert math.isnan(area[0])
+    assert mm[1] > 0
+
+
 def test_diameters_surface_and_slice_are_those_of_the_engine(segmentation, volume, masks):
     table = volume_table.volume_table(segmentation, volume)
     for rows, name in (((1, 2), "tumour"), ((3,), "ring")):
