@@ -388,7 +388,7 @@ def test_weights_of_another_prefix_are_passed_over(saved):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"networks": [{"name": "nnunet", "prefix": "net."}]}, "Expected a network of unet2d, basicunet2d"),
+        ({"networks": [{"name": "nnunet", "prefix": "net."}]}, "Expected a network of unet2d, dualunet2d"),
         ({"networks": [{"name": "basicunet2d", "arguments": {"depth": 3}}]}, "does not take the arguments"),
         ({"input": {"neighbours": 1}}, "does not take the card's 3 channels"),
         ({"labels": [{"value": v, "id": str(v), "name": "A"} for v in (1, 2)]}, "has 2 labels.*needs? 3 outputs"),
