@@ -313,6 +313,12 @@ def labelmap_image(mask: np.ndarray, geometry: Geometry, box: Box | None = None)
     return image
 
 
+def free_name(scene: Any, name: str) -> str:
+    """The name where no node of the scene has it, else a new one made from it; the scene's own way also counts nodes
+    that were removed."""
+    return name if scene.GetFirstNodeByName(name) is None else str(scene.GenerateUniqueName(name))
+
+
 def place_beside(node: Any, volume: Any) -> None:
     """Put the node under the volume's parent in the subject hierarchy: its study, or the folder it lies in."""
     items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())

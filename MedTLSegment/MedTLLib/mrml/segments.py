@@ -12,14 +12,14 @@ from medtl.volume import Geometry, Segment
 
 from .boxes import Box, around, box_of, whole
 from .pieces import check_whole
-from .scene import array_on, grid_image, image_of, labelmap_image, place_beside, placed, values_of
+from .scene import array_on, free_name, grid_image, image_of, labelmap_image, place_beside, placed, values_of
 from .tags import MODEL_TAG, described
 
 
 def new_segmentation(volume: Any | None, geometry: Geometry, name: str) -> Any:
     """A new segmentation node on this grid, shown as outlines, beside the volume where there is one."""
     scene = slicer.mrmlScene if volume is None else volume.GetScene()
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", free_name(scene, name))
     if volume is not None:
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         place_beside(node, volume)

@@ -18,7 +18,7 @@ from medtl.volume import Geometry, Labelmap, Volume, flipped, reversed_along, re
 from medtl.worklist.case import ListedCase
 
 from ..mrml.boxes import whole
-from ..mrml.scene import geometry_of, ras_of
+from ..mrml.scene import free_name, geometry_of, ras_of
 from ..mrml.segments import add, new_segmentation, put
 from ..mrml.states import node_of, reference_to
 from ..mrml.tags import MODEL_TAG
@@ -79,7 +79,7 @@ def volume_node(volume: Volume, name: str) -> Any:
     """A new volume node, right-handed, with what DICOM says about its modality."""
     geometry, axes = right_handed(volume.geometry)
     array = flipped(volume.array, axes)
-    node = slicer.util.addVolumeFromArray(array, ras_of(geometry), slicer.mrmlScene.GenerateUniqueName(name))
+    node = slicer.util.addVolumeFromArray(array, ras_of(geometry), free_name(slicer.mrmlScene, name))
     if volume.modality:
         items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
         item = items.GetItemByDataNode(node) or items.CreateItem(items.GetSceneItemID(), node)

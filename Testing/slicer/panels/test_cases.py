@@ -190,6 +190,17 @@ def test_only_the_case_that_is_open_is_in_the_scene(begun):
     assert slicer.mrmlScene.GetNumberOfNodes() <= before
 
 
+def test_a_case_that_is_opened_again_has_its_name_and_no_number(begun):
+    begun.answer()
+    begun.next()
+    begun.answer()
+    for _turn in range(2):
+        begun.cases.go("case 1")
+        assert names_in_scene() == ["case 1", "case 1 segmentation"]
+        begun.cases.go("case 2")
+        assert names_in_scene() == ["case 2", "case 2 segmentation"]
+
+
 # States
 
 
