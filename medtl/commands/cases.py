@@ -147,10 +147,9 @@ def changed_files(listed: CaseList, case: ListedCase) -> tuple[str, ...]:
 
 def lines_of(shown: ShownList) -> list[str]:
     """The list in words: a line for all, and one for each case."""
-    minutes = (
-        "" if shown.minutes is None else f", about {counted(round(shown.minutes), '1 minute', '{count} minutes')} left"
-    )
-    lines = [f"{shown.list}: {shown.done} of {shown.n} done{minutes}"]
+    lines = [f"{shown.list}: {shown.done} of {shown.n} done"]
+    if shown.minutes is not None and shown.done < shown.n:
+        lines[0] += f", about {counted(max(1, round(shown.minutes)), '1 minute', '{count} minutes')} left"
     lines += [f"in use: {shown.in_use}"] if shown.in_use else []
     width = max((len(case.case) for case in shown.cases), default=0)
     for case in shown.cases:

@@ -56,6 +56,17 @@ def test_json_has_everything_about_the_cases(folder, capsys):
     listed.close()
 
 
+def test_the_time_left_is_said_while_there_is_work_and_never_zero(folder, capsys):
+    run(capsys, "images", "--results", "folder", "--output", "results")
+    listed = open_list(Path("results"))
+    names = list(listed.cases)
+    for name, left in zip(names, (", about 1 minute left", ", about 1 minute left", ""), strict=True):
+        listed.change(replace(listed.cases[name], state="reviewed", seconds=2.0))
+        out = run(capsys, "results")[1]
+        assert out.splitlines()[0].endswith(f" of 3 done{left}")
+    listed.close()
+
+
 def test_a_bids_data_set_has_its_list_among_the_derivatives(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("bids/sub-1/anat").mkdir(parents=True)
