@@ -77,6 +77,24 @@ def test_the_name_of_a_file_that_tells_another_sequence_is_held_against_the_mode
     assert user.ui.modelCombo.count == 0
 
 
+def test_results_of_two_models_stand_side_by_side_in_one_segmentation(user):
+    volume = user.load()
+    user.ui.modelCombo.currentIndex = user.ui.modelCombo.findData(MODEL)
+    first = PHANTOM.labelmap.array > 0
+    both = user.segment(first)
+    user.ui.targetSelector.setCurrentNode(both)
+    user.ui.modelCombo.currentIndex = user.ui.modelCombo.findData("tumour-t1c")
+    tags = (("MedTL.label", "tumour"), ("MedTL.model", "tumour-t1c"))
+    user.worker.segments = (replace(SEGMENT, id="tumour-t1c.tumour", name="Tumour", tags=tags),)
+    other = np.roll(first, 2, axis=2)
+    assert user.segment(other) is both
+    np.testing.assert_array_equal(voxels(both, volume), first)
+    np.testing.assert_array_equal(voxels(both, volume, "tumour-t1c.tumour"), other)
+    user.ui.tableButton.click()
+    names = [row[0] for row in user.rows()]
+    assert {"Glioma (FLAIR abnormality)", "Tumour"} <= set(names)
+
+
 def test_the_card_is_one_click_away(user):
     user.load()
     assert not user.ui.cardBrowser.visible
