@@ -20,6 +20,7 @@ from ..mrml.scene import check_image, geometry_of, values_of
 from ..mrml.segments import mask_of
 from ..mrml.tags import tag_of
 from . import classification, trend
+from .by_hand import by_hand
 from .lesion_rows import Shown
 from .studies import Study
 from .trend import event_text, lesion_text
@@ -42,7 +43,7 @@ def text_of(study: Study, rows: Sequence[tuple[Shown, Sequence[str]]]) -> str:
     compared = trend.read(trend.of_segmentation(study.segmentation))
     if compared is not None:
         lines += trend_lines(compared, {str(texts[0]): str(texts[1]) for row, texts in rows if row.lesion == ALL})
-    lines += model_lines(study.segmentation)
+    lines += [*model_lines(study.segmentation), *by_hand_lines(study)]
     lines.append(f"MedTL {__version__}. {_(NOTE)}")
     return "\n".join(lines) + "\n"
 
@@ -96,6 +97,17 @@ def trend_lines(compared: Trend, shown_ml: dict[str, str]) -> list[str]:
             ml = str(_("not segmented")) if value.volume_ml is None else f"{value.volume_ml:.2f} mL"
             lines.append(f"    {value.date}: {ml}{known}{''.join(f', {event_text(each)}' for each in value.events)}")
     return lines
+
+
+def by_hand_lines(study: Study) -> list[str]:
+    """Whether the segmentation was drawn or edited by hand; none where it is not known."""
+    try:
+        names = by_hand(study.segmentation, study.volume) if study.volume is not None else None
+    except InputError:
+        return []
+    if names is None:
+        return []
+    return [str(_("Drawn or edited by hand: {names}.").format(names=names) if names else _("Not edited by hand."))]
 
 
 def model_lines(segmentation: Any) -> list[str]:

@@ -131,6 +131,15 @@ def test_a_report_of_little_is_whole():
     assert not [tag for tag, _ in page.tags if tag in ("img", "svg")]
 
 
+@pytest.mark.parametrize(
+    ("names", "told"), [("A, B", "Drawn or edited by hand: A, B."), ("", "Not edited by hand."), (None, "")]
+)
+def test_the_page_says_whether_it_was_edited_by_hand_where_that_is_known(names, told):
+    text = Page(render(replace(full_report(), by_hand=names))).text
+    assert told in text
+    assert ("by hand" in text) == bool(told)
+
+
 def test_without_a_registration_the_page_says_so():
     report = full_report()
     page = Page(render(replace(report, trend=replace(report.trend, matched=False))))
