@@ -93,6 +93,19 @@ def test_the_page_says_what_was_found():
     assert len([tag for tag, _ in page.tags if tag == "img"]) == 2 * 3 + 1
 
 
+def test_a_side_is_said_to_be_that_of_the_middle_of_the_image():
+    report = full_report()
+    for side, told in (
+        ("left", "left of middle"),
+        ("right", "right of middle"),
+        ("both", "both sides of middle"),
+        ("", "–"),
+    ):
+        text = Page(render(replace(report, findings=(replace(report.findings[0], side=side),)))).text
+        assert told in text
+        assert ("the middle of what the image shows" in text) == bool(side)
+
+
 def test_a_model_that_abstains_is_uncertain():
     text = Page(render(full_report(reasons=("no class stands out",)))).text
     assert "Uncertain: review" in text

@@ -15,6 +15,7 @@ from study_user import FIRST, LESION, MADE, SECOND, SHA256, StudyUser, ball, seg
 
 from medtl import __version__
 from medtl.io.read import read_labelmap, read_volume
+from medtl.report.side import NOTE
 from MedTLLib.jobs.worker import Worker
 from MedTLLib.results import classification, doubt
 from MedTLLib.results.classification import Classification
@@ -96,9 +97,10 @@ def test_the_text_says_the_sides_the_model_and_what_it_is_for(user):
     lines = copied(user).splitlines()
     assert lines[0] == "Results"
     assert lines[2].startswith("  Lesion 1:")
-    assert lines[2].endswith("left")
-    assert lines[3].endswith("right")
-    assert lines[1].endswith("both sides")
+    assert lines[2].endswith("left of middle")
+    assert lines[3].endswith("right of middle")
+    assert lines[1].endswith("both sides of middle")
+    assert lines[4] == NOTE
     assert any("glioma-flair" in line and SHA256 in line for line in lines)
     assert lines[-1] == f"MedTL {__version__}. Research use, not for diagnosis."
 
@@ -127,7 +129,7 @@ def test_a_result_without_spacing_has_no_figures(user):
     user.worker.done(TWO, ml=None)
     text = copied(user)
     assert "mL" not in text
-    assert "Lesion 1: left" in text
+    assert "Lesion 1: left of middle" in text
 
 
 def test_nothing_found_is_text_too(user):
@@ -334,7 +336,7 @@ def test_the_real_engine_writes_the_report(tmp_path, monkeypatch):
         SHA256,
     ):
         assert part in page, part
-    for side in ("left", "right"):  # both say the same side
+    for side in ("left of middle", "right of middle"):  # both say the same side
         assert f"<td>{side}</td>" in page
         assert side in text
     user.close()
