@@ -10,7 +10,7 @@ from panel_user import SEGMENT, paint
 
 from medtl.io.read import read_labelmap
 from medtl.io.write import write_labelmap
-from medtl.labels import TYPE_TAG, is_by_hand
+from medtl.labels import TYPE_TAG
 from MedTLLib.prediction import writer
 from MedTLLib.results import export
 from MedTLLib.results.by_hand import by_hand
@@ -95,8 +95,3 @@ def test_the_result_of_fine_tune_has_the_user_s_slices(case):
     volume, segmentation = case
     writer.write(labelmap_of(ALL, replace(MADE, tags=(*MADE.tags, (TYPE_TAG, "SEMIAUTOMATIC")))), volume, segmentation)
     assert by_hand(segmentation, volume) == NAME
-
-
-def test_the_kinds_of_dicom_are_read_in_any_case():
-    assert is_by_hand(" semiautomatic")
-    assert not is_by_hand("automatic")
