@@ -18,6 +18,8 @@ from .volume import Labelmap, Segment, label_boxes
 MODEL_TAG = "MedTL.model"
 LABEL_TAG = "MedTL.label"
 ALGORITHM_TAG = "DICOM.SegmentAlgorithmName"  # name and version of the model
+TYPE_TAG = "DICOM.SegmentAlgorithmType"  # one of the three that follow
+AUTOMATIC, SEMIAUTOMATIC, MANUAL = "AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"
 SHA256_TAG = "MedTL.sha256"  # of the model's weights
 SEEDS_TAG = "MedTL.seeds"  # SEED marks, as JSON
 REJECTED_TAG = "MedTL.rejected"  # lesions that were rejected, as JSON
@@ -181,6 +183,12 @@ def has_lesions(segment_id: str, name: str) -> bool:
     for an organ, which counts as a whole."""
     text = f"{segment_id.rpartition('.')[2]} {name}".casefold()
     return any(word in text for word in LESION_WORDS)
+
+
+def is_by_hand(algorithm_type: str) -> bool:
+    """True where the tag `TYPE_TAG` of a segment says that all or part of it was drawn or edited by hand. AUTOMATIC
+    tells nothing: programs leave it as it is when the user edits the segment."""
+    return algorithm_type.strip().upper() in (SEMIAUTOMATIC, MANUAL)
 
 
 def all_segments(labelmap: Labelmap) -> tuple[Segment, ...]:

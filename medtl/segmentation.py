@@ -28,7 +28,7 @@ from .io import read
 from .io.files import identities
 from .io.isolated import Reader
 from .io.write import Write, check_different, check_output, store_image, store_labelmap, write_together
-from .labels import ALGORITHM_TAG, LABEL_TAG, MODEL_TAG, SHA256_TAG, id_of
+from .labels import ALGORITHM_TAG, AUTOMATIC, LABEL_TAG, MODEL_TAG, SHA256_TAG, TYPE_TAG, id_of
 from .measurement import measure
 from .model.card import Label, ModelCard
 from .model.device import check_threads, limited_threads, memory_advice
@@ -187,7 +187,7 @@ def segment_of(card: ModelCard, label: Label) -> Segment:
         (LABEL_TAG, label.id),
         (MODEL_TAG, card.family),
         (SHA256_TAG, card.sha256),
-        ("DICOM.SegmentAlgorithmType", "AUTOMATIC"),  # without these two Slicer's DICOM export calls it manual
+        (TYPE_TAG, AUTOMATIC),  # without these two Slicer's DICOM export calls it manual
         (ALGORITHM_TAG, f"{card.name} {card.version}"[:64]),
     )
     return Segment(label.value, id_of(card, label.id), label.name, label.colour, label.snomed, tags)

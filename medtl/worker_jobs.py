@@ -194,6 +194,7 @@ class ReportOptions:
     trend: Path | None = None
     register: bool = False
     force: bool = False
+    by_hand: str | None = None
 
 
 def study_files(request: Request) -> "tuple[StudyFiles, ...]":

@@ -19,6 +19,7 @@ from medtl.labels import (
     family_of,
     has_lesions,
     id_of,
+    is_by_hand,
     is_own,
     label_segments,
     label_values,
@@ -193,3 +194,11 @@ def test_labels_that_overlap_each_other_cannot_be_learned_from():
     segments = (Segment(1, "ab.core", "Core"), Segment(2, "ab.oedema", "Oedema"))
     with pytest.raises(InputError, match="do not overlap, found 1 voxel of Oedema in another label"):
         seeds_of(covered(a_labelmap(*segments), 1, 1), CARD, Path("i"), "x", None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("MANUAL", True), ("SEMIAUTOMATIC", True), (" semiautomatic", True), ("AUTOMATIC", False), ("", False)],
+)
+def test_dicom_s_kinds_of_algorithm_tell_what_was_drawn_or_edited_by_hand(kind, told):
+    assert is_by_hand(kind) == told

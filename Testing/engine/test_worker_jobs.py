@@ -53,10 +53,12 @@ def test_a_trend_with_a_registration_draws_it_and_reports_its_stages(here):
 
 def test_a_report_is_written(here):
     stages: list[str] = []
-    request = {"input": STUDIES, "output": "r.html", "options": {"register": True}}
+    request = {"input": STUDIES, "output": "r.html", "options": {"register": True, "by_hand": "Mine"}}
     answer = run_report(request, lambda stage, fraction: stages.append(stage))
     assert (answer.output, answer.date) == ("r.html", "2026-03-02")
-    assert "Report of 2026-03-02" in Path("r.html").read_text(encoding="utf-8")
+    text = Path("r.html").read_text(encoding="utf-8")
+    assert "Report of 2026-03-02" in text
+    assert "Drawn or edited by hand: Mine." in text
     assert list(dict.fromkeys(stages)) == list(STAGES["report"])
 
 

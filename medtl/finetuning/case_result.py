@@ -9,6 +9,7 @@ import torch
 
 from ..counted import counted
 from ..decision import label_values_of
+from ..labels import SEMIAUTOMATIC, TYPE_TAG
 from ..preprocess import restore
 from ..progress import Progress
 from ..segmentation import segment_of
@@ -94,7 +95,7 @@ def case_result(
         plane[...] = np.where(drawn == IGNORE, plane, values[np.where(drawn == IGNORE, 0, drawn)])
     progress("result", 1.0)
     # It contains the user's own slices, so it is not all automatic.
-    tag = {"DICOM.SegmentAlgorithmType": "SEMIAUTOMATIC"}
+    tag = {TYPE_TAG: SEMIAUTOMATIC}
     predicted = [segment_of(card, label) for label in card.labels]
     segments = tuple(replace(segment, tags=tuple((dict(segment.tags) | tag).items())) for segment in predicted)
     short = counted(filled, "1 slice is", "{count} slices are")

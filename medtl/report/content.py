@@ -10,7 +10,7 @@ from ..counted import counted
 from ..diameters import measuring_axis
 from ..doubt import DoubtfulSlice, calibration_text, doubtful_slices
 from ..errors import ModelError
-from ..labels import ALGORITHM_TAG, SHA256_TAG, all_segments, has_lesions
+from ..labels import ALGORITHM_TAG, SHA256_TAG, TYPE_TAG, all_segments, has_lesions, is_by_hand
 from ..measurement import components, measure_lesions
 from ..model.card import ModelCard, load_card
 from ..model.store import find_model
@@ -70,13 +70,15 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report shows."""
+    """All that a report shows. `by_hand` names the segments that were drawn or edited by hand; empty for none, None
+    where it is not known."""
 
     date: str
     modality: str
     findings: tuple[Finding, ...]
     pictured: tuple[Pictured, ...]
     made_by: tuple[MadeBy, ...]
+    by_hand: str | None
     trend: Trend | None
     plot: Plot | None
     classified: Classified | None
@@ -90,10 +92,12 @@ def report_of(
     classified: Classified | None = None,
     uncertainty: np.ndarray | None = None,
     warnings: Sequence[str] = (),
+    by_hand: str | None = None,
 ) -> Report:
     """The report of a study whose labelmap has a real spacing. Without its image it has no pictures, sides or doubt.
 
-    `uncertainty` (Z, Y, X), 0 to 1, is that of the segmentation, on its grid.
+    `uncertainty` (Z, Y, X), 0 to 1, is that of the segmentation, on its grid. `by_hand`, as in `Report`, is what the
+    caller knows; else the tags of the segments tell.
 
     Raises: InputError where the uncertainty has another shape.
     """
@@ -113,6 +117,7 @@ def report_of(
         tuple(findings),
         tuple(pictured),
         models_of(labelmap),
+        by_hand_of(labelmap) if by_hand is None else by_hand,
         several,
         plot_of(several) if several is not None else None,
         classified,
@@ -175,6 +180,12 @@ def models_of(labelmap: Labelmap) -> tuple[MadeBy, ...]:
             card = card_of(by)
             found.append(MadeBy(by, tags.get(SHA256_TAG) or (card.sha256 if card is not None else "")))
     return tuple(dict.fromkeys(found))
+
+
+def by_hand_of(labelmap: Labelmap) -> str | None:
+    """The names of the segments whose tags say that they were drawn or edited by hand; None where none says so."""
+    names = [one.name for one in labelmap.segments if is_by_hand(dict(one.tags).get(TYPE_TAG, ""))]
+    return ", ".join(names) or None
 
 
 def card_of(model_and_version: str) -> ModelCard | None:

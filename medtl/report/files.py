@@ -24,7 +24,7 @@ from .html import write_html
 class ReportFiles:
     """The studies of a patient, in any order; the classification (.json) and the uncertainty map of the newest one; the
     HTML file to write. `register` matches the lesions of the studies. `trend` (.json) is what `medtl trend --json` gave
-    before, in place of the older studies."""
+    before, in place of the older studies. `by_hand` is that of `medtl.report.content.report_of`."""
 
     studies: tuple[StudyFiles, ...]
     output: Path
@@ -33,6 +33,7 @@ class ReportFiles:
     trend: Path | None = None
     register: bool = False
     force: bool = False
+    by_hand: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def report_files(files: ReportFiles, progress: Progress = no_progress, reader: R
     uncertainty = None if files.uncertainty is None else read_uncertainty(files.uncertainty, study, dated[-1], reader)
     progress("draw", 0.0)
     warnings = trend.warnings if trend is not None else warnings_of(study)
-    report = report_of(study, trend, classified, uncertainty, warnings)
+    report = report_of(study, trend, classified, uncertainty, warnings, files.by_hand)
     progress("write", 1.0)
     write_html(files.output, report, files.force)
     return ReportedFile(str(files.output), study.date, report.warnings)

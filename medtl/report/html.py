@@ -8,6 +8,8 @@ from ..trend.plot import Plot, shown_rows
 from ..trend.table import diameters_text, events_text, lesion_name, percent_text
 from ..trend.trend import NOTE
 from .content import Finding, Report
+from .side import NOTE as SIDE_NOTE
+from .side import SIDES
 
 TEMPLATE = "report.html.j2"
 TILE_MM = (0, 60, 38, 22)  # height of a picture in print, by the number of lesions that have some
@@ -48,6 +50,8 @@ def render(report: Report) -> str:
         version=__version__,
         note=NOTE,
         lesion_name=lesion_name,
+        sides=SIDES,
+        side_note=SIDE_NOTE,
         tile_mm=TILE_MM[min(len(report.pictured), len(TILE_MM) - 1)],
     )
 

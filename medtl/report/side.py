@@ -1,4 +1,8 @@
-"""On which side of the body a lesion lies."""
+"""On which side of the middle of what an image shows a lesion lies.
+
+An image does not say whether it shows the whole body or one leg, so a side is never said to be that of the body: of an
+image of one leg it is the side of the leg's own middle.
+"""
 
 import numpy as np
 
@@ -9,11 +13,20 @@ SAMPLED = 200_000  # voxels of an image in which the body is looked for
 MOSTLY = 0.9  # of a lesion's voxels on one side
 ROUNDS, SPREAD = 5, 2.5  # of the fit, each without the lines farther off than so many deviations
 FEWEST_LINES = 10
+SIDES = {
+    "": "",
+    "left": "left of middle",
+    "right": "right of middle",
+    "both": "both sides of middle",
+}  # what a report says
+NOTE = (
+    "Left and right are the patient's, seen from the middle of what the image shows; of one leg, the leg's own middle."
+)
 
 
 def middle_plane(volume: Volume) -> np.ndarray | None:
-    """The plane between the left and the right half of the body in an image: (a, b, c) of x = a + b y + c z, LPS mm;
-    None where no body is seen.
+    """The plane between the left and the right half of what an image shows, the body or a part of it: (a, b, c) of
+    x = a + b y + c z, LPS mm; None where nothing is seen.
 
     Every line of voxels from right to left has the middle between the first and the last voxel of the body; the plane
     is fitted to these, without those far off. So a turned or tilted head has its own plane. Source: project.
@@ -58,8 +71,8 @@ def _fit(places: np.ndarray) -> np.ndarray:
 
 
 def side_of(points: np.ndarray, plane: np.ndarray | None) -> str:
-    """The side on which nine tenths or more of the points (n, 3), LPS mm, lie: left, right, or both; empty where the
-    plane is not known."""
+    """The side of the plane on which nine tenths or more of the points (n, 3), LPS mm, lie: left, right, or both; empty
+    where the plane is not known. `SIDES` has the words for the user."""
     if plane is None or not len(points):
         return ""
     left = float((points[:, 0] > plane[0] + points[:, 1:] @ plane[1:]).mean())

@@ -13,6 +13,7 @@ from medtl.errors import InputError
 from medtl.io.write import write_image
 
 from ..results import classification, doubt, trend
+from ..results.by_hand import by_hand
 from ..results.studies import Study
 from .job import Ending, Job, Step, discard, new_folder
 from .studies import hand_over
@@ -83,6 +84,9 @@ def begin(study: Study, output: Path, root: Path) -> ReportJob:
         if compared is not None and trend.read(compared) is not None:
             _store(folder / TREND, json.loads(compared.GetAttribute(trend.TREND)))
             options["trend"] = f"{folder.name}/{TREND}"
+        names = by_hand(study.segmentation, study.volume)
+        if names is not None:
+            options["by_hand"] = names
     return ReportJob(given, output, options, Choices(), folder, time.monotonic())
 
 

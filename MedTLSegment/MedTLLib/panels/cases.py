@@ -8,22 +8,22 @@ from slicer.i18n import tr as _
 
 from medtl.errors import InputError
 from medtl.worklist.case import REJECTED, ListedCase
-from medtl.worklist.order import next_case, pace_of
+from medtl.worklist.order import pace_of
 from MedTLLib.jobs.case_model import CaseModel
 from MedTLLib.jobs.cases import CaseSession, Opened
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import Finished
 from MedTLLib.mrml import views
-from MedTLLib.worklist import nodes as caseNodes
 from MedTLLib.worklist import tuning
 
 from .case_background import CaseBackground
 from .case_exchange import CaseExchange
 from .case_facts import CaseFacts
+from .case_moves import CaseMoves
 from .case_saving import CaseSaving
 from .case_source import CaseSource
 from .case_table import CaseTable
-from .form import confirm, enable, showText
+from .form import enable, showText
 from .keys import Key
 from .results import ResultsPanel
 from .second_reader import SecondReader
@@ -41,17 +41,18 @@ class CasesPanel:
         self.background = CaseBackground(run, self.session, segment, self.onAhead, lambda: self.showMessage(self._text))
         self.saving = CaseSaving(ui, run, self.session, results, self.showMessage, self._showSaved, self.update)
         self.source = CaseSource(ui, self.session, self._card, self.onOpened, self.showMessage)
-        self.table = CaseTable(ui, self.go)
+        self.table = CaseTable(ui, lambda name: self.moves.go(name))
+        self.moves = CaseMoves(run, self.session, self.saving, self.table, self._open, self.showMessage, self.update)
         self.facts = CaseFacts(ui, self.session, self._showSaved, self.showMessage)
         self.exchange = CaseExchange(ui, self.session, self.update, self.showMessage)
-        self.second = SecondReader(ui, self.session, run, self.saving.saveOpen, self.go, self.showMessage)
+        self.second = SecondReader(ui, self.session, run, self.saving.saveOpen, self.moves.go, self.showMessage)
         self.entered = False
         self._text = ""  # of the message
-        self._known: set[str] = set()  # the ids of other nodes that the user wants to keep
         self._running = False
-        self._keys = [Key(NEXT_CASE, ui.casesBox, self.onNext), Key(REVIEWED_CASE, ui.casesBox, self.onReviewed)]
-        ui.nextCaseButton.connect("clicked()", self.onNext)
-        ui.reviewedButton.connect("clicked()", self.onReviewed)
+        moves = self.moves
+        self._keys = [Key(NEXT_CASE, ui.casesBox, moves.onNext), Key(REVIEWED_CASE, ui.casesBox, moves.onReviewed)]
+        ui.nextCaseButton.connect("clicked()", moves.onNext)
+        ui.reviewedButton.connect("clicked()", moves.onReviewed)
         ui.closeListButton.connect("clicked()", self.onClose)
         ui.casesBox.connect("contentsCollapsed(bool)", lambda collapsed: self.onFold())
         run.observe(self.onRun)
@@ -98,7 +99,7 @@ class CasesPanel:
         self.saving.saveQuietly()
         self.saving.watch(None)
         self.session.scene_closed()
-        self._known = set()
+        self.moves.forget()
         self.background.waiting = ""
         if self.session.list is not None:
             self.showMessage(_("The scene was closed. Open a case again: double-click it, or press N."))
@@ -155,18 +156,19 @@ class CasesPanel:
     def onOpened(self) -> None:
         """A list was opened: go to the case where the user left it, or to the first that is not done."""
         self.second.close()
-        self.model, self._known = CaseModel(), set()
+        self.model = CaseModel()
+        self.moves.forget()
         self.onFold()
         self.update()
         assert self.session.list is not None
         self.showMessage(touchedText(self.session.list.touched()))
-        case = self.session.list.cases.get(self.session.list.current) or next_case(self.table.shown)
+        case = self.session.list.cases.get(self.session.list.current) or self.moves.following()
         if case is not None:
-            self.go(case.name)
+            self.moves.go(case.name)
 
     def onClose(self) -> None:
         """Save the case and close the list."""
-        if self._leave(False):
+        if self.moves.leave():
             self.background.stop()
             self.saving.watch(None)
             self.session.leave()
@@ -176,61 +178,7 @@ class CasesPanel:
             self.onFold()
             self.update()
 
-    # From case to case
-
-    def onNext(self) -> None:
-        """Save this case and open the next."""
-        self._next(False)
-
-    def onReviewed(self) -> None:
-        """Save this case as reviewed and open the next."""
-        if self.session.case is not None:
-            self._next(True)
-
-    def _next(self, reviewed: bool) -> None:
-        if self.session.list is None or not self._leave(True, reviewed):
-            return
-        following = next_case(self.table.shown, self.session.name)
-        if following is not None:
-            self._open(following)
-            return
-        hidden = next_case(tuple(self.session.list.cases.values()), self.session.name)
-        self.showMessage(_("All cases that are shown are done.") if hidden else _("All cases are done."))
-        self.update()
-
-    def go(self, name: str) -> None:
-        """Save this case and open another one."""
-        if name == self.session.name and self.session.volume is not None:  # some systems tell a double click twice
-            return
-        if self.session.list is not None and self._leave(False):
-            self._open(self.session.list.cases[name])
-
-    def _leave(self, done: bool, reviewed: bool = False) -> bool:
-        """Whether the case can be left: no job runs, it is saved, and the user was asked about other nodes."""
-        if self.run.why_busy:
-            self.showMessage(_("{reason} Wait for its end, or cancel it.").format(reason=self.run.why_busy))
-            return False
-        if self.session.case is None:
-            return True
-        if not self.saving.save(done, reviewed):
-            return False
-        if self.session.nodes is not None:
-            self._askOthers()
-        return True
-
-    def _askOthers(self) -> None:
-        """Ask about nodes that are not the case's: each is taken out of the scene, or stays and is not asked about
-        again."""
-        own = [*self.session.own_nodes(), self.saving.ownSegmentation()]
-        others = caseNodes.others(own, self._known)
-        if not others:
-            return
-        names = ", ".join(node.GetName() for node in others)
-        question = _("The scene also has: {names}. Take it out of the scene? What is not saved is lost.")
-        if confirm(question.format(names=names)):
-            caseNodes.remove(others)
-        else:
-            self._known |= {node.GetID() for node in others}
+    # The case
 
     def _open(self, case: ListedCase) -> None:
         """Take the case before it out of the scene, load this one, show or segment it."""
@@ -322,7 +270,7 @@ class CasesPanel:
     def startAhead(self) -> None:
         """Segment the case after this one in the background."""
         if self.session.list is not None and not self.model.replaced:
-            self.background.start(next_case(self.table.shown, self.session.name))
+            self.background.start(self.moves.following())
 
     def onRun(self) -> None:
         """A job of the panel began or ended: the background waits for it."""

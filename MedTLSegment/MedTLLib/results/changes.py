@@ -1,7 +1,7 @@
 """What changed in a segmentation since an earlier state: voxels that were added and taken away, shown over the slice
 views in two colours. No Qt."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from medtl.diameters import measuring_axis
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry, Segment, array_axis
 
-from ..mrml.boxes import around, whole, within
+from ..mrml.boxes import Box, around, shape_of, whole, within
 from ..mrml.pieces import origin_of
 from ..mrml.scene import array_on, check_segmentation, geometry_of
 from ..mrml.segments import add, bounds, mask_of, put
@@ -102,6 +102,21 @@ def changes_since(state: State, segmentation: Any, card: ModelCard | None = None
 
     Raises: InputError when the segmentation lies under a transform.
     """
+    geometry = state.geometry
+    added, removed = np.zeros((2, *geometry.shape), dtype=bool)
+    for _owner, box, before, now in compared(state, segmentation):
+        added[box] |= now & ~before
+        removed[box] |= before & ~now
+    axis = array_axis(geometry, card.input.plane) if card else 2 - measuring_axis(geometry)
+    return Changes(geometry, added, removed, slices_of(added, removed, geometry, axis))
+
+
+def compared(state: State, segmentation: Any) -> Iterator[tuple[str, Box, np.ndarray, np.ndarray]]:
+    """Each segment that counts (see `changes_since`): its id, a box of the grid that holds it, and there bool (Z, Y, X)
+    as it was and as it is.
+
+    Raises: InputError when the segmentation lies under a transform.
+    """
     check_segmentation(segmentation)
     geometry = state.geometry
     owners: dict[str, list[str]] = {each: [] for each in state.parts}  # the segments that count as one
@@ -110,20 +125,16 @@ def changes_since(state: State, segmentation: Any, card: ModelCard | None = None
         owner = origin.id if origin is not None else segment_id
         if owner in owners or state.whole:
             owners.setdefault(owner, []).append(segment_id)
-    added, removed = np.zeros((2, *geometry.shape), dtype=bool)
     for owner, segment_ids in owners.items():
         old = state.parts.get(owner)
         boxes = [bounds(segmentation, each, geometry) for each in segment_ids]
         box = around([*boxes, *([old.box] if old else [])], geometry.shape)
-        before, now = np.zeros((2, *added[box].shape), dtype=bool)
+        before, now = np.zeros((2, *shape_of(box)), dtype=bool)
         if old is not None:
             before[within(old.box, box)] = old.array
         for each in segment_ids:
             now |= array_on(segmentation, each, geometry, box)
-        added[box] |= now & ~before
-        removed[box] |= before & ~now
-    axis = array_axis(geometry, card.input.plane) if card else 2 - measuring_axis(geometry)
-    return Changes(geometry, added, removed, slices_of(added, removed, geometry, axis))
+        yield owner, box, before, now
 
 
 class Overlay:

@@ -20,7 +20,7 @@ from medtl.errors import InputError
 from medtl.io.files import OUTPUTS, identities, suffix_of
 from medtl.io.read import read_labelmap
 from medtl.io.write import store_labelmap, write_whole
-from medtl.labels import candidates
+from medtl.labels import AUTOMATIC, SEMIAUTOMATIC, TYPE_TAG, candidates
 from medtl.model.card import ModelCard
 from medtl.volume import Geometry, Labelmap, Segment
 
@@ -29,6 +29,7 @@ from ..mrml.scene import check_segmentation, check_volume, geometry_of, image_of
 from ..mrml.segments import mask_of
 from ..prediction.masks import protected_segments
 from . import save_path
+from .by_hand import edited_segments
 
 STATUS_TAG = "Segmentation.Status"
 LARGEST_VALUE = 65535
@@ -114,7 +115,8 @@ def _files_of_others(segmentation: Any) -> list[Path]:
 
 
 def merge(segmentation: Any, volume: Any, card: ModelCard | None = None) -> Merged:
-    """All segments in one labelmap on the volume's grid, with their names, colours, terminology and tags.
+    """All segments in one labelmap on the volume's grid, with their names, colours, terminology and tags. Those that
+    were edited since their prediction are no longer AUTOMATIC for DICOM.
 
     Raises: InputError when there is no segment or the nodes cannot be measured (see `check_segmentation`).
     """
@@ -124,7 +126,8 @@ def merge(segmentation: Any, volume: Any, card: ModelCard | None = None) -> Merg
     described = described_segments(segmentation)
     if not described:
         raise InputError(f"Expected segments, found none in {segmentation.GetName()}. Segment the volume first.")
-    numbered = with_values(described, card)
+    edited = edited_segments(segmentation, volume)
+    numbered = with_values([_stated(each) if edited.get(each.id) else each for each in described], card)
     array = np.zeros(geometry.shape, np.uint16)
     covered = [np.zeros((0, 2), np.int64)]
     warnings: list[str] = []
@@ -183,6 +186,12 @@ def _described(segment_id: str, segment: Any) -> Segment:
     red, green, blue = segment.GetColor()
     name = _as_stored(segment.GetName() or segment_id)
     return Segment(1, segment_id, name, (red, green, blue), terminology, tuple(tags.items()))
+
+
+def _stated(segment: Segment) -> Segment:
+    """An edited segment: its tag says that it is not all automatic."""
+    tags = ((name, SEMIAUTOMATIC if (name, tag) == (TYPE_TAG, AUTOMATIC) else tag) for name, tag in segment.tags)
+    return dataclasses.replace(segment, tags=tuple(tags))
 
 
 def _as_stored(text: str) -> str:

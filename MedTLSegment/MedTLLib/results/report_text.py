@@ -10,6 +10,7 @@ from medtl import __version__
 from medtl.errors import InputError
 from medtl.labels import ALGORITHM_TAG, SHA256_TAG
 from medtl.measurement import components
+from medtl.report.side import NOTE as SIDE_NOTE
 from medtl.report.side import middle_plane, side_of
 from medtl.results import Trend
 from medtl.trend.table import percent_text
@@ -20,6 +21,7 @@ from ..mrml.scene import check_image, geometry_of, values_of
 from ..mrml.segments import mask_of
 from ..mrml.tags import tag_of
 from . import classification, trend
+from .by_hand import by_hand
 from .lesion_rows import Shown
 from .studies import Study
 from .trend import event_text, lesion_text
@@ -42,7 +44,7 @@ def text_of(study: Study, rows: Sequence[tuple[Shown, Sequence[str]]]) -> str:
     compared = trend.read(trend.of_segmentation(study.segmentation))
     if compared is not None:
         lines += trend_lines(compared, {str(texts[0]): str(texts[1]) for row, texts in rows if row.lesion == ALL})
-    lines += model_lines(study.segmentation)
+    lines += [*model_lines(study.segmentation), *by_hand_lines(study)]
     lines.append(f"MedTL {__version__}. {_(NOTE)}")
     return "\n".join(lines) + "\n"
 
@@ -50,19 +52,26 @@ def text_of(study: Study, rows: Sequence[tuple[Shown, Sequence[str]]]) -> str:
 def _findings(study: Study, rows: Sequence[tuple[Shown, Sequence[str]]]) -> list[str]:
     sides, lines = sides_of(study), []
     for row, (name, ml, diameters, area) in rows:
-        side = {"left": _("left"), "right": _("right"), "both": _("both sides")}.get(
-            sides.get((row.segment_id, row.lesion), "") if row.rejected is None else ""
-        )
+        side = side_text(sides.get((row.segment_id, row.lesion), "")) if row.rejected is None else ""
         start = name if row.lesion == ALL else f"  {name}"
         figures = [f"{ml} mL" if ml != "–" else "", f"{diameters} mm" if diameters != "–" else ""]
-        figures += [f"{area} cm²" if area != "–" else "", str(side or "")]
+        figures += [f"{area} cm²" if area != "–" else "", side]
         lines.append(f"{start}: {', '.join(filter(None, figures)) or _('not known')}")
+    if any(sides.values()):
+        lines.append(str(_(SIDE_NOTE)))
     return lines or [str(_("Nothing was found."))]
+
+
+def side_text(side: str) -> str:
+    """A side of `medtl.report.side` in words, as the engine's report has it."""
+    return str(
+        {"left": _("left of middle"), "right": _("right of middle"), "both": _("both sides of middle")}.get(side, "")
+    )
 
 
 def sides_of(study: Study) -> dict[tuple[str, str], str]:
     """The side of each segment ("all") and lesion ("1", …), by the segment's id: left, right or both, as the engine's
-    report has it; nothing where the body is not seen."""
+    report has it; nothing where the image shows no body."""
     try:
         check_image(study.volume)
         geometry = geometry_of(study.volume)
@@ -96,6 +105,17 @@ def trend_lines(compared: Trend, shown_ml: dict[str, str]) -> list[str]:
             ml = str(_("not segmented")) if value.volume_ml is None else f"{value.volume_ml:.2f} mL"
             lines.append(f"    {value.date}: {ml}{known}{''.join(f', {event_text(each)}' for each in value.events)}")
     return lines
+
+
+def by_hand_lines(study: Study) -> list[str]:
+    """Whether the segmentation was drawn or edited by hand; none where it is not known."""
+    try:
+        names = by_hand(study.segmentation, study.volume) if study.volume is not None else None
+    except InputError:
+        return []
+    if names is None:
+        return []
+    return [str(_("Drawn or edited by hand: {names}.").format(names=names) if names else _("Not edited by hand."))]
 
 
 def model_lines(segmentation: Any) -> list[str]:

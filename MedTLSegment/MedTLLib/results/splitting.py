@@ -16,6 +16,7 @@ from ..mrml.pieces import Origin, mark_piece, origin_of, pieces_of
 from ..mrml.scene import array_on, check_segmentation, check_volume, geometry_of, labelmap_image
 from ..mrml.segments import add, bounds, check_place, put, replace
 from ..mrml.tags import MODEL_TAG, tag_of
+from . import rejected
 from .parts import check_free, parts_of
 
 MOST = 100  # lesions that become segments: with more, Slicer's list of segments is slow
@@ -64,8 +65,8 @@ def split(segmentation: Any, volume: Any, segment_id: str, real_spacing: bool = 
 
 
 def merge(segmentation: Any, volume: Any, segment_id: str) -> None:
-    """Put the lesions that were split off a segment back into it, as they are now. Where it was removed it is made
-    again.
+    """Put the lesions that were split off a segment back into it, as they are now, with what was rejected in them.
+    Where it was removed it is made again.
 
     Raises: InputError when there are none, or they cannot be changed; all is as it was then.
     """
@@ -103,6 +104,8 @@ def merge(segmentation: Any, volume: Any, segment_id: str) -> None:
         raise
     finally:
         segmentation.EndModify(modified)
+    lesions = [lesion for each in (segment_id, *pieces) for lesion in rejected.read(segmentation, each)]
+    rejected.write(segmentation, segment_id, lesions)
     for piece in pieces:  # not before the union is written and read back
         segments.RemoveSegment(piece)
 

@@ -9,6 +9,7 @@ import pytest
 
 from medtl.commands import cli
 from medtl.errors import Cancelled
+from medtl.io.read import read_labelmap
 from medtl.io.write import write_image, write_labelmap
 from medtl.phantom import head
 from medtl.report.files import ReportFiles, report_files
@@ -49,6 +50,17 @@ def run(capsys, *arguments: str) -> tuple[int, dict, str]:
 
 FIRST, SECOND = "2026-01-31=a.seg.nrrd,a.nrrd", "2026-03-02=b.seg.nrrd,b.nrrd"
 MORE = ["--classification", "class.json", "--uncertainty", "b-doubt.nrrd"]
+
+
+@pytest.mark.parametrize(("kind", "told"), [("SEMIAUTOMATIC", True), ("MANUAL", True), ("AUTOMATIC", False)])
+def test_the_tags_of_the_file_tell_what_was_drawn_or_edited_by_hand(here, capsys, kind, told):
+    labelmap = read_labelmap(Path("b.seg.nrrd"))
+    tagged = replace(TUMOUR[0], tags=(*TUMOUR[0].tags, ("DICOM.SegmentAlgorithmType", kind)))
+    write_labelmap(Path("c.seg.nrrd"), replace(labelmap, segments=(tagged,)))
+    assert run(capsys, "c.seg.nrrd", "--output", "r.html")[0] == 0
+    text = Path("r.html").read_text(encoding="utf-8")
+    assert ("Drawn or edited by hand: Tumour." in text) == told
+    assert ("by hand" in text) == told
 
 
 def test_the_newest_study_is_reported_with_its_history(here, capsys):

@@ -98,6 +98,24 @@ def test_without_its_tag_the_sha256_is_that_of_the_installed_model_of_the_versio
     assert found.sha256 == ("" if version else card.sha256)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        (("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"), "S1, S2"),
+        (("semiautomatic ",), "S0"),
+        (("AUTOMATIC", ""), None),  # another program may have edited it and left the tag
+        ((), None),
+    ],
+)
+def test_segments_by_hand_are_named_by_their_tags_unless_the_caller_knows(kinds, told):
+    tags = [(("DICOM.SegmentAlgorithmType", kind),) for kind in kinds]
+    segments = tuple(Segment(n + 1, f"s{n}", f"S{n}", tags=each) for n, each in enumerate(tags))
+    study = Study("", Labelmap(np.zeros((1, 1, 1), np.uint8), Geometry((1, 1, 1)), segments))
+    assert report_of(study).by_hand == told
+    assert report_of(study, by_hand="").by_hand == ""
+    assert report_of(study, by_hand="Mine").by_hand == "Mine"
+
+
 def test_the_doubt_has_its_slices_and_what_it_is_worth(study):
     uncertainty = np.zeros(GRID.shape, np.float32)
     uncertainty[5, 5:8, 25:30] = 0.8

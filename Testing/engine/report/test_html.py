@@ -93,6 +93,19 @@ def test_the_page_says_what_was_found():
     assert len([tag for tag, _ in page.tags if tag == "img"]) == 2 * 3 + 1
 
 
+def test_a_side_is_said_to_be_that_of_the_middle_of_the_image():
+    report = full_report()
+    for side, told in (
+        ("left", "left of middle"),
+        ("right", "right of middle"),
+        ("both", "both sides of middle"),
+        ("", "–"),
+    ):
+        text = Page(render(replace(report, findings=(replace(report.findings[0], side=side),)))).text
+        assert told in text
+        assert ("the middle of what the image shows" in text) == bool(side)
+
+
 def test_a_model_that_abstains_is_uncertain():
     text = Page(render(full_report(reasons=("no class stands out",)))).text
     assert "Uncertain: review" in text
@@ -129,6 +142,15 @@ def test_a_report_of_little_is_whole():
     assert "Nothing was found." in page.text
     assert "does not say which model" in page.text
     assert not [tag for tag, _ in page.tags if tag in ("img", "svg")]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"), [("A, B", "Drawn or edited by hand: A, B."), ("", "Not edited by hand."), (None, "")]
+)
+def test_the_page_says_whether_it_was_edited_by_hand_where_that_is_known(names, told):
+    text = Page(render(replace(full_report(), by_hand=names))).text
+    assert told in text
+    assert ("by hand" in text) == bool(told)
 
 
 def test_without_a_registration_the_page_says_so():

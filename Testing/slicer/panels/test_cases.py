@@ -319,7 +319,7 @@ def test_a_reloaded_case_is_again_a_segmentation_of_the_model_with_its_seeds(beg
     mark(begun, 4, 5)
     begun.next()
     assert begun.on_disk().cases["case 1"].seeds == 2
-    begun.cases.go("case 1")
+    begun.cases.moves.go("case 1")
     segmentation = begun.segmentation
     assert segmentation.GetSegmentation().GetSegmentIDs() == (LESION,)
     assert tag_of(segmentation.GetSegmentation().GetSegment(LESION), SEEDS_TAG)
@@ -372,7 +372,7 @@ def test_segments_that_overlap_are_saved_whole(begun, images):
     logic.SetBinaryLabelmapToSegment(image, begun.segmentation, "mine", logic.MODE_REPLACE)
     assert (mine & TRUTH).any()
     begun.next()
-    begun.cases.go("case 1")
+    begun.cases.moves.go("case 1")
     np.testing.assert_array_equal(voxels(begun.segmentation, begun.volume, "mine"), mine)
     np.testing.assert_array_equal(voxels(begun.segmentation, begun.volume), TRUTH)
 
@@ -651,10 +651,10 @@ def test_an_image_that_was_changed_meanwhile_is_noticed(begun, images):
     begun.answer()
     other = head(9, (56, 56, 10), (3.5, 3.5, 12.0)).volume
     write_image(images / "case 1.nrrd", other.array, other.geometry)
-    begun.cases.go("case 1")
+    begun.cases.moves.go("case 1")
     assert "The image was changed on disk" in begun.message()
     os.utime(images / "case 2.nrrd", (1e9, 1e9))  # another time alone is no change
-    begun.cases.go("case 2")
+    begun.cases.moves.go("case 2")
     assert "changed" not in begun.message()
 
 
@@ -662,7 +662,7 @@ def test_a_result_that_was_deleted_meanwhile_is_made_again(begun, images):
     begun.answer()
     begun.next()
     (images / "case 1.seg.nrrd").unlink()
-    begun.cases.go("case 1")
+    begun.cases.moves.go("case 1")
     assert begun.status() == "Waiting for another job to end…"
     assert begun.states()[0] == "open"
 
@@ -903,7 +903,7 @@ def test_fine_tune_learns_from_the_seeds_of_all_cases_and_guards_with_the_review
 
 def test_a_case_with_seeds_is_never_in_the_guard_set(begun):
     prepare_for_tuning(begun)
-    begun.cases.go("case 2")
+    begun.cases.moves.go("case 2")
     begun.press(qt.Qt.Key_N, qt.Qt.ShiftModifier, "N")
     assert begun.on_disk().cases["case 2"].state == "reviewed"
     assert begun.cases.listed().guard == 1

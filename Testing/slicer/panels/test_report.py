@@ -15,6 +15,7 @@ from study_user import FIRST, LESION, MADE, SECOND, SHA256, StudyUser, ball, seg
 
 from medtl import __version__
 from medtl.io.read import read_labelmap, read_volume
+from medtl.report.side import NOTE
 from MedTLLib.jobs.worker import Worker
 from MedTLLib.results import classification, doubt
 from MedTLLib.results.classification import Classification
@@ -96,9 +97,10 @@ def test_the_text_says_the_sides_the_model_and_what_it_is_for(user):
     lines = copied(user).splitlines()
     assert lines[0] == "Results"
     assert lines[2].startswith("  Lesion 1:")
-    assert lines[2].endswith("left")
-    assert lines[3].endswith("right")
-    assert lines[1].endswith("both sides")
+    assert lines[2].endswith("left of middle")
+    assert lines[3].endswith("right of middle")
+    assert lines[1].endswith("both sides of middle")
+    assert lines[4] == NOTE
     assert any("glioma-flair" in line and SHA256 in line for line in lines)
     assert lines[-1] == f"MedTL {__version__}. Research use, not for diagnosis."
 
@@ -127,12 +129,34 @@ def test_a_result_without_spacing_has_no_figures(user):
     user.worker.done(TWO, ml=None)
     text = copied(user)
     assert "mL" not in text
-    assert "Lesion 1: left" in text
+    assert "Lesion 1: left of middle" in text
 
 
 def test_nothing_found_is_text_too(user):
     user.segment(np.zeros_like(TWO))
     assert "Glioma (FLAIR abnormality): 0.00 mL" in copied(user)
+
+
+def without_predictions() -> None:
+    """The scene as after reading a file: what models predicted is not in it."""
+    for node in slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode"):
+        slicer.mrmlScene.RemoveNode(node)
+
+
+def test_the_text_and_the_report_say_whether_it_was_edited_by_hand(user, tmp_path):
+    user.segment(TWO)
+    assert "\nNot edited by hand.\n" in copied(user)
+    assert begin_report(user, tmp_path / "a.html")["options"]["by_hand"] == ""
+    user.worker.finish({"output": "", "date": "", "warnings": []})
+    user.ui.resultTable.item(2, 0).setCheckState(qt.Qt.Unchecked)
+    for _turn in range(4):
+        slicer.app.processEvents()
+    assert f"\nDrawn or edited by hand: {MADE.name}.\n" in copied(user)
+    assert begin_report(user, tmp_path / "b.html")["options"]["by_hand"] == MADE.name
+    user.worker.finish({"output": "", "date": "", "warnings": []})
+    without_predictions()
+    assert "by hand" not in copied(user)
+    assert "by_hand" not in begin_report(user, tmp_path / "c.html")["options"]
 
 
 # The class
@@ -249,7 +273,7 @@ def test_the_report_gets_all_that_the_panel_shows(user, tmp_path):
 def test_a_report_of_little_is_asked_for_with_little(user, tmp_path):
     user.worker.doubt = None
     user.segment(TWO)
-    assert begin_report(user, tmp_path / "r.html")["options"] == {"force": True}
+    assert begin_report(user, tmp_path / "r.html")["options"] == {"force": True, "by_hand": ""}
 
 
 def test_no_file_is_replaced_without_a_question(user, tmp_path):
@@ -303,9 +327,16 @@ def test_the_real_engine_writes_the_report(tmp_path, monkeypatch):
     for row in user.table("resultTable"):
         assert row[1] in page
         assert row[2] in page
-    for part in ("Tumour &lt;b&gt;", "Report of 2026-03-02", "Glioma, 91 %", "Most doubtful slices", SHA256):
+    for part in (
+        "Tumour &lt;b&gt;",
+        "Not edited by hand.",
+        "Report of 2026-03-02",
+        "Glioma, 91 %",
+        "Most doubtful slices",
+        SHA256,
+    ):
         assert part in page, part
-    for side in ("left", "right"):  # both say the same side
+    for side in ("left of middle", "right of middle"):  # both say the same side
         assert f"<td>{side}</td>" in page
         assert side in text
     user.close()

@@ -5,9 +5,10 @@ import pytest
 from study_user import FIRST, LESION, ball, segmented
 
 from medtl.report.content import report_of
+from medtl.report.side import SIDES
 from medtl.trend.studies import Study as EngineStudy
 from medtl.volume import Labelmap, Segment
-from MedTLLib.results.report_text import sides_of
+from MedTLLib.results.report_text import side_text, sides_of
 from MedTLLib.results.studies import study_of
 
 
@@ -19,6 +20,10 @@ def test_the_sides_are_those_of_the_engines_report(scene, places):
     rows = report_of(EngineStudy("", labelmap, FIRST.volume)).findings
     sides = sides_of(study_of(node))
     assert {(LESION, str(row.lesion or "all")): row.side for row in rows} == sides
+
+
+def test_the_words_are_those_of_the_engines_report():
+    assert {side: side_text(side) for side in SIDES} == SIDES
 
 
 def test_an_empty_segment_has_no_side(scene):

@@ -6,7 +6,7 @@ import host
 import numpy as np
 import pytest
 import slicer
-from lesion_case import ALL, LESION, labelmap_of, make_case, mask_of
+from lesion_case import ALL, LESION, labelmap_of, make_case, mask_of, place
 from panel_user import SEGMENT, paint, voxels
 
 from medtl.errors import InputError
@@ -16,6 +16,7 @@ from medtl.model.store import find_model
 from MedTLLib.mrml.pieces import origin_of, pieces_of
 from MedTLLib.mrml.tags import tag_of
 from MedTLLib.prediction import masks, writer
+from MedTLLib.results.rejection import Rejections
 from MedTLLib.results.splitting import merge, shade, split
 from MedTLLib.seeds import slices
 
@@ -70,6 +71,35 @@ def test_what_was_edited_in_a_piece_is_merged_as_it_is(case):
     segmentation.GetSegmentation().RemoveSegment(second)
     merge(segmentation, volume, LESION)
     np.testing.assert_array_equal(voxels(segmentation, volume), painted | mask_of(3))
+
+
+def test_what_was_rejected_before_and_after_splitting_comes_back_when_merged(case):
+    volume, segmentation = case
+    rejections = Rejections()
+    rejections.reject(segmentation, volume, LESION, place(volume, 3))
+    _first, second = split(segmentation, volume, LESION)
+    assert len(rejections.of(segmentation)) == 1
+    rejections.reject(segmentation, volume, second, place(volume, 2))
+    merge(segmentation, volume, LESION)
+    np.testing.assert_array_equal(voxels(segmentation, volume), mask_of(1))
+    lesions = rejections.of(segmentation)
+    assert [each.centre for each in lesions] == [pytest.approx(place(volume, number)) for number in (3, 2)]
+    for lesion in lesions:
+        rejections.accept(lesion)
+    np.testing.assert_array_equal(voxels(segmentation, volume), ALL)
+    assert rejections.of(segmentation) == ()
+
+
+def test_what_was_rejected_in_a_piece_comes_back_also_where_its_segment_was_removed(case):
+    volume, segmentation = case
+    rejections = Rejections()
+    pieces = split(segmentation, volume, LESION)
+    rejections.reject(segmentation, volume, pieces[1], place(volume, 2))
+    segmentation.GetSegmentation().RemoveSegment(LESION)
+    merge(segmentation, volume, LESION)
+    (lesion,) = rejections.of(segmentation)
+    rejections.accept(lesion)
+    np.testing.assert_array_equal(voxels(segmentation, volume), mask_of(1, 2, 3, small=False))
 
 
 def test_a_segment_that_was_removed_meanwhile_is_made_again(case):
