@@ -77,7 +77,7 @@ setup: .venv/.ready
 
 # uv computes the versions: the lowest of what pyproject.toml names, and of what these need in turn the newest that fit.
 .venv-oldest/.ready: .venv-supply/.ready pyproject.toml
-	$(UV) venv --quiet --clear --no-python-downloads --python "$(or $(PYTHON),3.11)" .venv-oldest
+	$(UV) venv --quiet --clear --seed --no-python-downloads --python "$(or $(PYTHON),3.11)" .venv-oldest
 	$(UV) pip compile pyproject.toml --quiet --extra dev --resolution lowest-direct --only-binary :all: --no-annotate \
 	  --no-header --python $(OLDEST_PY) --python-platform x86_64-apple-darwin --output-file .venv-oldest/versions.txt
 	$(UV) pip install --quiet --no-config --python $(OLDEST_PY) -r .venv-oldest/versions.txt

@@ -39,7 +39,8 @@ def joined(keys: Sequence[Iterable[str]]) -> tuple[int, ...]:
             rows.append(item)
             columns.append(len(keys) + number.setdefault(key, len(number)))
     size = len(keys) + len(number)
-    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))
+    places = np.array(rows, np.int32), np.array(columns, np.int32)  # older SciPy takes no other integers
+    graph = coo_array((np.ones(len(rows), bool), places), shape=(size, size))
     _, found = connected_components(graph, directed=False)
     renumbered: dict[int, int] = {}
     return tuple(renumbered.setdefault(int(group), len(renumbered)) for group in found[: len(keys)])

@@ -5,7 +5,7 @@ that a model's configuration names its network; the weights have MONAI's names a
 volumes, and slices with `spatial_dims` 2.
 """
 
-import sys
+import io
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from inspect import signature
@@ -38,7 +38,7 @@ class BasicUNet2d(Network):
 
     def __init__(self, channels: int, labels: int, features: tuple[int, ...] = (32, 32, 64, 128, 256, 32)) -> None:
         super().__init__()
-        with redirect_stdout(sys.stderr):  # MONAI before 1.5 prints the features
+        with redirect_stdout(io.StringIO()):  # MONAI before 1.5 prints the features
             self.unet = BasicUNet(2, channels, labels + 1, tuple(features), norm=NORM)
 
     def encode(self, x: Tensor) -> list[Tensor]:

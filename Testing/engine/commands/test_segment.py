@@ -149,6 +149,7 @@ def test_a_list_needs_a_folder_as_output(here, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.pickles
 def test_two_channels_of_nnunet_give_what_nnunet_gave(tmp_path, monkeypatch, capsys):
     given = ROOT.parent / "shared" / "nnunet"
     if not given.is_dir():

@@ -195,9 +195,9 @@ def test_a_case_that_is_opened_again_has_its_name_and_no_number(begun):
     begun.next()
     begun.answer()
     for _turn in range(2):
-        begun.cases.go("case 1")
+        begun.cases.moves.go("case 1")
         assert names_in_scene() == ["case 1", "case 1 segmentation"]
-        begun.cases.go("case 2")
+        begun.cases.moves.go("case 2")
         assert names_in_scene() == ["case 2", "case 2 segmentation"]
 
 
