@@ -191,6 +191,7 @@ def main() -> None:
         os.environ["MEDTL_HOME"] = str(folder / "home")
         slicer.app.userSettings().clear()
         host.open_views()
+        host.open_layout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         tutorial = Tutorial(folder, options.python, options.output)
         for part, follow in parts:
             if options.only in (None, part):
