@@ -26,7 +26,8 @@ def clean(labels: np.ndarray, volume: Volume, card: ModelCard, progress: Progres
         if rule.fill_holes:
             filled = fill_holes(kept)
             cleaned[filled & (cleaned == 0)] = label.value
-    return cleaned
+    anchors = [label.value for label in card.labels if label.id == rule.anchor]
+    return keep_attached(cleaned, anchors[0]) if anchors else cleaned
 
 
 def keep_components(mask: np.ndarray, min_voxels: float, min_share: float) -> np.ndarray:
@@ -41,6 +42,19 @@ def keep_components(mask: np.ndarray, min_voxels: float, min_share: float) -> np
         for plane, numbers in zip(result[box], numbered, strict=True):  # indexing makes eight bytes of a voxel
             plane[:] = kept[numbers]
     return result
+
+
+def keep_attached(labels: np.ndarray, anchor: int) -> np.ndarray:
+    """The labels without the parts, of all labels together, that have no voxel of the value `anchor`; as they are where
+    nothing has it."""
+    found = labels == anchor
+    if not found.any():
+        return labels
+    parts = sitk.ConnectedComponent(sitk.GetImageFromArray((labels > 0).view(np.uint8)), True)
+    numbered = sitk.GetArrayViewFromImage(parts)
+    attached = np.zeros(int(numbered.max()) + 1, bool)
+    attached[np.unique(numbered[found])] = True
+    return np.where(attached[numbered], labels, 0).astype(labels.dtype)
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:

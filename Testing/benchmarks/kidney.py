@@ -6,8 +6,8 @@
 `kidney-tumour-ct` is trained once, the encoder of the auxiliary set once for all folds, and then three networks with
 the recipe's steps: `single` from ImageNet's weights; `tuned`, the same network from the weights that the auxiliary set
 gave; `dual`, the recipe's. All see the region that the first stage finds; `whole` is `dual` on whole slices. Dice of
-kidney and tumour by patient, slices of a patient averaged first, slices without the label left out; 95 % interval over
-patients, and the paired difference to `single`.
+kidney and tumour in all slices of a patient together; 95 % interval over patients, who weigh the same, and the paired
+difference to `single`.
 
 `DIR/kidney.jsonl` of --work keeps a line a fold; an interrupted run continues from there.
 """
@@ -15,7 +15,6 @@ patients, and the paired difference to `single`.
 import argparse
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from tables import header, line, mean_interval
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import MedTLError
-from medtl.evaluation.metrics import by_patient, dice
+from medtl.evaluation.metrics import Counts, count
 from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model
 from medtl.model.card import ModelCard, NetworkSpec, region_card
@@ -47,7 +46,7 @@ WAYS = {
     "whole": "two encoders, without the first stage",
 }
 
-Dices = dict[str, float | None]  # by case; None where the label is not there
+Dices = dict[str, float]  # by patient
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,7 +83,6 @@ def run(args: argparse.Namespace) -> None:
             new(known, args), known, RECIPE.auxiliary_fit, prepared(others, known), args.work / "auxiliary"
         )
     for fold in wanted:
-        began = time.perf_counter()
         learned = [case for case in listed if case.patient not in groups[fold]]
         tested = [case for case in listed if case.patient in groups[fold]]
         first = region_card(card)
@@ -102,7 +100,6 @@ def run(args: argparse.Namespace) -> None:
             entry[way] = scores(model_of(its, network, found), tested)
             if way == "dual":
                 entry["whole"] = scores(replace(model_of(its, network, found), region=None), tested)
-        entry |= {"minutes": (time.perf_counter() - began) / 60, "patients": {c.case: c.patient for c in tested}}
         done.append(entry)
         with kept.open("a") as file:
             file.write(json.dumps(entry) + "\n")
@@ -148,37 +145,36 @@ def model_of(card: ModelCard, network: Network, found: Network) -> Model:
 
 
 def scores(model: Model, cases: Sequence[CaseFiles]) -> dict[str, Dices]:
-    """The Dice of each label in each case."""
-    answer: dict[str, Dices] = {label.id: {} for label in model.card.labels}
+    """The Dice of each label in all slices of a patient together, for the patients who have the label."""
+    counts: dict[tuple[str, str], Counts] = {}
     for case in cases:
         truth = read_labelmap(case.label).array
         labels = segment(read_volume(case.image), model, InferenceOptions()).labelmap.array
         for label in model.card.labels:
-            there = truth == label.value
-            answer[label.id][case.case] = dice(there, labels == label.value) if there.any() else None
+            key = label.id, case.patient
+            counts[key] = counts.get(key, Counts()) + count(truth == label.value, labels == label.value)
+    answer: dict[str, Dices] = {label.id: {} for label in model.card.labels}
+    for (name, patient), found in counts.items():
+        if found.tp + found.fn:
+            answer[name][patient] = found.overlaps["dice"]
     return answer
 
 
 def report(done: Sequence[Mapping[str, Any]]) -> None:
     """Print the table."""
-    patients = {case: patient for entry in done for case, patient in entry["patients"].items()}
-    print("\n".join(header(["way", "label", "patients", "Dice", "less one network, paired"])))
+    print("\n".join(header(["way", "label", "patients", "Dice", "median", "less one network, paired"])))
     for way, title in WAYS.items():
         for label in RECIPE.card.labels:
-            means = patient_means(done, way, label.id, patients)
-            base = patient_means(done, "single", label.id, patients)
-            less = [means[name] - base[name] for name in means] if way != "single" else []
-            print(line([title, label.name, str(len(means)), mean_interval(list(means.values())), mean_interval(less)]))
-    print(f"\n{np.mean([entry['minutes'] for entry in done]):.0f} minutes a fold.")
+            found, base = (all_of(done, one, label.id) for one in (way, "single"))
+            values = list(found.values())
+            less = [found[name] - base[name] for name in found] if way != "single" else []
+            cells = (str(len(values)), mean_interval(values), f"{np.median(values):.3f}", mean_interval(less))
+            print(line([title, label.name, *cells]))
 
 
-def patient_means(
-    done: Sequence[Mapping[str, Any]], way: str, label: str, patients: Mapping[str, str]
-) -> dict[str, float]:
-    """The mean Dice of each patient that has the label."""
-    values = {case: value for entry in done for case, value in entry[way][label].items() if value is not None}
-    names = [patients[case] for case in values]
-    return dict(zip(dict.fromkeys(names), by_patient(list(values.values()), names), strict=True))
+def all_of(done: Sequence[Mapping[str, Any]], way: str, label: str) -> Dices:
+    """The Dice of each patient, of all folds."""
+    return {patient: value for entry in done for patient, value in entry[way][label].items()}
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from medtl.errors import Cancelled, DeviceError, InputError, ModelError
 from medtl.io.read import read_labelmap, read_volume
 from medtl.io.write import write_image
 from medtl.model.card import Calibration, Cleanup, InputSpec, Label, Normalisation
-from medtl.postprocess import fill_holes, keep_components
+from medtl.postprocess import clean, fill_holes, keep_attached, keep_components
 from medtl.segmentation import InferenceOptions, OutputOptions, ReadOptions, segment, segment_file, smoothed
 from medtl.typed_json import encode
 from medtl.volume import PLANES, Geometry, Volume
@@ -341,6 +341,24 @@ def test_components_under_the_limits_are_removed(seed, smallest, share, density)
         if size >= smallest and size >= share * largest:
             wanted |= numbered == n
     np.testing.assert_array_equal(keep_components(mask, smallest, share), wanted)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_that_do_not_touch_the_anchor_are_removed(seed):
+    rng = np.random.default_rng(seed)
+    labels = (rng.integers(0, 3, (6, 14, 13)) * (rng.random((6, 14, 13)) < 0.12)).astype(np.uint8)
+    numbered, count = ndimage.label(labels > 0, np.ones((3, 3, 3)))
+    wanted = labels.copy()
+    for part in range(1, count + 1):
+        if not (labels[numbered == part] == 1).any():
+            wanted[numbered == part] = 0
+    assert (wanted != labels).any()
+    np.testing.assert_array_equal(keep_attached(labels, 1), wanted)
+    card = replace(bands().card, labels=THREE, cleanup=Cleanup(anchor="a"))
+    volume = Volume(np.zeros(labels.shape, np.int16), Geometry(labels.shape[::-1]))
+    np.testing.assert_array_equal(clean(labels, volume, card, lambda *_: None), wanted)
+    alone = np.where(labels == 2, labels, 0)  # without the anchor nothing is known
+    np.testing.assert_array_equal(clean(alone, volume, card, lambda *_: None), alone)
 
 
 @given(st.integers(0, 2**31), st.floats(0.3, 0.8))

@@ -230,12 +230,14 @@ class Coefficients:
 @dataclass(frozen=True)
 class Cleanup:
     """Which connected components (26 neighbours) are removed: those under `min_ml` mL (where the spacing is unknown, as
-    in pictures, under `min_pixels`), and those under `min_share` of the largest. `fill_holes` fills holes in slices."""
+    in pictures, under `min_pixels`), and those under `min_share` of the largest. `fill_holes` fills holes in slices.
+    `anchor` is the id of a label: where it is found, parts of other labels that do not touch it are removed."""
 
     min_ml: float = 0.0
     min_share: float = 0.0
     fill_holes: bool = False
     min_pixels: int = 0
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -575,6 +577,8 @@ def common_problem(card: ModelCard) -> str:
         return f"{len(spec.channels)} channels; only a model that sees windows has several"
     if not 0 < card.calibration.threshold < 1:
         return f"the threshold {card.calibration.threshold:g}; it lies between 0 and 1"
+    if card.cleanup.anchor and card.cleanup.anchor not in [label.id for label in card.labels]:
+        return f"the anchor {card.cleanup.anchor[:40]!r} of the clean-up; it is the id of one of its labels"
     phrases = (*card.gate.sequence, *card.gate.not_sequence)
     if len(phrases) > MAX_PHRASES:
         return f"{len(phrases)} phrases for the sequence; use at most {MAX_PHRASES}"

@@ -13,6 +13,7 @@ from medtl.finetuning.tuned_bundle import inherited_from, write_bundle
 from medtl.io.write import write_image, write_labelmap
 from medtl.model.bundle import load_model
 from medtl.model.card import (
+    Cleanup,
     InputSpec,
     Label,
     ModelCard,
@@ -174,6 +175,7 @@ TUNING = {"parent": {"name": "stages", "sha256": "0" * 64}, "medtl": "0", "seeds
         ({"region": replace(card().region, windows=replace(windows(16, 3.0), orientation="RAS"))}, "other axes"),
         ({"region": replace(card().region, windows=windows(16, -3.0))}, "spacing -3"),
         ({"region": replace(card().region, network=NetworkSpec("plainunet", {}, "fine."))}, "same prefix"),
+        ({"cleanup": Cleanup(anchor="bone")}, "the anchor 'bone' of the clean-up"),
     ],
 )
 def test_a_first_stage_that_cannot_be_is_refused(change, problem):

@@ -76,7 +76,7 @@ CARD = ModelCard(
     ),
     sha256="",
     decision="argmax",
-    cleanup=Cleanup(min_share=0.05),
+    cleanup=Cleanup(min_share=0.05, anchor="kidney"),
     gate=Gate(modality="CT", extent_mm=(250.0, 600.0)),
 )
 
