@@ -24,7 +24,7 @@ FIT = WindowFit(
 ARGUMENTS = {
     "channels": 1,
     "outputs": 2,
-    "features": [16, 32, 64, 128],
+    "features": [12, 24, 48, 96],
     "kernels": [[1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]],
     "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2]],
     "blocks": [2, 2, 2, 2],
