@@ -53,8 +53,8 @@ def seedsText(cases: tuple[Case, ...]) -> str:
     used = sum(case.fresh > 0 for case in cases)
     if not fresh and not stale:
         return ""
-    of_cases = counted(used, _("1 case"), _("{count} cases"))
-    text = _("{seeds} of {cases}.").format(seeds=countedSeeds(fresh), cases=of_cases)
+    ofCases = counted(used, _("1 case"), _("{count} cases"))
+    text = _("{seeds} of {cases}.").format(seeds=countedSeeds(fresh), cases=ofCases)
     if stale:
         text += " " + _("Not used, because edited since they were marked: {count}.").format(count=stale)
     # Without a fresh slice, the reason why Fine-tune is disabled contains these warnings.
