@@ -198,6 +198,7 @@ def speed_figures(speed: Figures, card: ModelCard) -> Figures:
 
 def markdown(figures: Figures, card: ModelCard) -> str:
     """The figures as people read them: one table of quality, one of speed."""
+    mirrored = figures["flip"] or (card.windows is not None and card.windows.mirror)
     sets = list(figures["sets"].values())
     heads = [f"{name}: {one['patients']} patient{'s' * (one['patients'] > 1)}" for name, one in figures["sets"].items()]
     rows = [[f"**{FIGURES['dice']}, mean by volume**", *(interval(s["by_volume"]["dice"], bold=True) for s in sets)]]
@@ -218,7 +219,7 @@ def markdown(figures: Figures, card: ModelCard) -> str:
         "on. Dice is the overlap with the reference's outline, from 0 (none) to 1 (the same). Precision is the share "
         "of what was marked that is right, recall the share of the label that was found. The Hausdorff distance is "
         "how far the outlines lie apart, but for the worst 5 % of their points; it is in pixels, a slice counting as "
-        f"one, where the true spacing is lost. Measured {'with' if figures['flip'] else 'without'} mirrored passes.",
+        f"one, where the true spacing is lost. Measured {'with' if mirrored else 'without'} mirrored passes.",
     ]
     if "speed" in figures:
         rows = [
