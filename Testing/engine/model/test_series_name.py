@@ -94,6 +94,20 @@ def test_a_shipped_model_takes_the_names_of_its_sequence(name, models):
 
 
 @pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        *(("STS_001_t1", True), ("AX T1 TSE", True), ("AX T1 non contrast", True), ("thigh T1 posterior", True)),
+        *(("patient_T1_post", False), ("COR T1 C+", False), ("t1_km", False), ("T1 Gd", False), ("3D_T1c", False)),
+        *(("t1_head", False), ("t1_mprage_sag", False), ("T2", False), ("T1 FLAIR", False)),
+    ],
+)
+def test_the_model_of_limbs_takes_t1_without_contrast_and_no_head(name, fits):
+    card = load_card(ROOT / "Resources" / "Models" / "sarcoma-mr")
+    found = mismatches(card, modality="MR", description=name, size=(115, 90, 35), spacing=(2.0, 2.0, 3.27))
+    assert not found if fits else found
+
+
+@pytest.mark.parametrize(
     ("name", "sequence"),
     [
         ("BraTS19_2013_2_1_t1ce", "T1c"),

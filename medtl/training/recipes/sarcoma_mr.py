@@ -54,8 +54,12 @@ CARD = ModelCard(
     cleanup=Cleanup(min_share=0.05),
     gate=Gate(
         modality="MR",
-        sequence=("*t1*",),
-        not_sequence=("t2*", "*flair*", "*stir*", "*tirm*", "dwi", "*diff*", "adc", "swi", "pd", "ct", "tof", "*perf*"),
+        # Other sequences, T1 with contrast, and heads.
+        not_sequence=(
+            *("t2*", "*flair*", "*stir*", "*tirm*", "dwi", "*diff*", "adc", "swi", "pd", "ct", "tof", "*perf*"),
+            *("*t1c", "*t1ce", "*t1* c", "*t1* ce", "*t1* +", "*t1* km*", "*gd*", "*gad*", "*post* -posterior"),
+            *("*contrast* -non* -pre* -without* -native*", "*head*", "*brain*", "*mprage*"),
+        ),
         extent_mm=(70.0, 600.0),
     ),
 )
