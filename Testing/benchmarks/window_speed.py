@@ -6,9 +6,9 @@ Both sides have the same network, windows, overlap and windows a pass, without m
 prepared volume to labels on its own grid; of a model of two stages the region is found beforehand. MONAI's side is
 `SlidingWindowInferer`, or `SliceInferer` for windows of one slice, whose logits are then interpolated to the grid. Each
 run is a process of its own that warms up once; both sides alternate, in the dtype that the model takes on this
-processor. Peak memory is that of the process, with Python and torch. The last column is over the cases of
-the CSV that the card holds out: their mean Dice (over labels that a case shows, without mirrored windows) in bf16 less
-that in fp32, and the largest difference of one case. Linux.
+processor. Peak memory is that of the process, with Python and torch. The last column is over the cases of the CSV that
+the card holds out: their mean Dice (over labels that a case shows, without mirrored windows) in bf16 less that in fp32,
+and the largest difference of one case. Linux.
 """
 
 import argparse
