@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from scoring import dice_of
 from tables import header, line, mean_interval
 
 from medtl.cases import CaseFiles, read_cases
@@ -221,12 +222,7 @@ def model_of(card: ModelCard, network: Network) -> Model:
 def scores(model: Model, cases: Sequence[CaseFiles], mirror: bool) -> dict[str, float]:
     """The Dice of each case."""
     options = InferenceOptions(mirror=mirror)
-    return {
-        case.case: dice(
-            read_labelmap(case.label).array > 0, segment(read_volume(case.image), model, options).labelmap.array > 0
-        )
-        for case in cases
-    }
+    return {case.case: dice_of(model, case, options) for case in cases}
 
 
 def shifted_figures(model: Model, case: CaseFiles) -> dict[str, float]:

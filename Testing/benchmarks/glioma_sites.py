@@ -22,19 +22,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from scoring import dice_of
 from tables import header, line, mean_interval
 
 from medtl.cases import CaseFiles, read_cases
 from medtl.errors import InputError, MedTLError
-from medtl.evaluation.metrics import dice
-from medtl.io.read import read_labelmap, read_volume
 from medtl.memory import keep_freed_memory
 from medtl.model.bundle import Model
 from medtl.model.card import ModelCard
 from medtl.model.network import Network
 from medtl.model.networks import bf16_pays, build, place
 from medtl.progress import TerminalProgress
-from medtl.segmentation import InferenceOptions, segment
+from medtl.segmentation import InferenceOptions
 from medtl.training.dataset import CachedCase, prepare_cases
 from medtl.training.fit import CHECKPOINT, fit, start
 from medtl.training.recipes import glioma_flair
@@ -113,13 +112,7 @@ def scores(card: ModelCard, network: Network, cases: Sequence[CaseFiles]) -> dic
     """The Dice of each case."""
     placed = place(network.eval(), "cpu")
     model = Model(card, Path(card.name), (placed,), "cpu", bf16_pays(placed, 3))
-    return {
-        case.case: dice(
-            read_labelmap(case.label).array > 0,
-            segment(read_volume(case.image), model, InferenceOptions()).labelmap.array > 0,
-        )
-        for case in cases
-    }
+    return {case.case: dice_of(model, case, InferenceOptions()) for case in cases}
 
 
 def report(done: Sequence[Mapping[str, Any]], epochs: int) -> None:

@@ -24,16 +24,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from scoring import dice_of
 from speed import environment, peak_mb, processor
 from tables import header, line
 
-from medtl.cases import CaseFiles, read_cases
+from medtl.cases import read_cases
 from medtl.errors import InputError
-from medtl.evaluation.metrics import dice
-from medtl.io.read import read_labelmap, read_volume
+from medtl.io.read import read_volume
 from medtl.model.bundle import Model, load_model
 from medtl.progress import no_progress
-from medtl.segmentation import InferenceOptions, infer_windows, region_of, segment
+from medtl.segmentation import InferenceOptions, infer_windows, region_of
 from medtl.windows.prepare import WindowInput, prepare_windows
 from medtl.windows.sliding import WindowForward
 
@@ -110,19 +110,9 @@ def bf16_less_fp32(name: str, cases: Path) -> str:
     less = []
     for case in read_cases(cases):
         if case.case in held:
-            full, half = (dice_of(replace(model, bf16=bf16), case) for bf16 in (False, True))
+            full, half = (dice_of(replace(model, bf16=bf16), case, UNMIRRORED) for bf16 in (False, True))
             less.append(half - full)
     return f"{np.mean(less):+.4f}, at most {np.abs(less).max():.4f}, n = {len(less)}"
-
-
-def dice_of(model: Model, case: CaseFiles) -> float:
-    """The mean Dice over the labels that the case shows."""
-    truth, labels = read_labelmap(case.label).array, model.card.labels
-    found = segment(read_volume(case.image), model, UNMIRRORED).labelmap.array
-    if len(labels) == 1:
-        return dice(truth > 0, found > 0)
-    shown = [label.value for label in labels if (truth == label.value).any()]
-    return float(np.mean([dice(truth == value, found == value) for value in shown]))
 
 
 def labels_of_ours(prepared: WindowInput, model: Model) -> np.ndarray:
