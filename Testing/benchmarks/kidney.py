@@ -30,7 +30,7 @@ from medtl.io.read import read_labelmap, read_volume
 from medtl.model.bundle import Model
 from medtl.model.card import ModelCard, NetworkSpec, region_card
 from medtl.model.network import Network
-from medtl.model.networks import bf16_pays, place
+from medtl.model.networks import place
 from medtl.segmentation import InferenceOptions, segment
 from medtl.training.fit import start
 from medtl.training.recipe import TrainingRun
@@ -138,7 +138,7 @@ def model_of(card: ModelCard, network: Network, found: Network) -> Model:
     """The networks as a model of two stages."""
     first = region_card(card)
     stages = [
-        Model(its, Path(its.name), (place(one.eval(), "cpu"),), "cpu", bf16_pays(one, 1))
+        Model(its, Path(its.name), (place(one.eval(), "cpu"),), "cpu", False)
         for its, one in ((card, network), (first, found))
     ]
     return replace(stages[0], region=stages[1])
