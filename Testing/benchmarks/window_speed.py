@@ -29,7 +29,7 @@ from speed import environment, peak_mb, processor
 from tables import header, line
 
 from medtl.cases import read_cases
-from medtl.errors import InputError
+from medtl.errors import InputError, MedTLError
 from medtl.io.read import read_volume
 from medtl.model.bundle import Model, load_model
 from medtl.progress import no_progress
@@ -43,20 +43,24 @@ COLUMNS = ("model", "image", "dtype", "seconds", "MONAI / ours", "peak MB", "MON
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0, whatever the figures are: a benchmark states, it does not fail."""
+    """The exit status: 1 when an image or a list cannot be used."""
     parser = argparse.ArgumentParser(description="Time models that see windows beside MONAI's inferers.")
     parser.add_argument("pairs", nargs="*", metavar="NAME=IMAGE[=CSV]")
     parser.add_argument("--repeats", type=int, default=3, metavar="N")
     parser.add_argument("--child", nargs=3, metavar=("WAY", "NAME", "IMAGE"), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if args.child:
-        way, name, image = args.child
-        print(json.dumps(measured(way, load_model(name, "cpu"), Path(image))))
-        return 0
-    print("\n".join(header(COLUMNS)), flush=True)
-    for pair in args.pairs:
-        name, image, cases = (*pair.split("=", 2), "", "")[:3]
-        print(line(row(name, Path(image), cases, args.repeats)), flush=True)
+    try:
+        if args.child:
+            way, name, image = args.child
+            print(json.dumps(measured(way, load_model(name, "cpu"), Path(image))))
+            return 0
+        print("\n".join(header(COLUMNS)), flush=True)
+        for pair in args.pairs:
+            name, image, cases = (*pair.split("=", 2), "", "")[:3]
+            print(line(row(name, Path(image), cases, args.repeats)), flush=True)
+    except MedTLError as error:
+        print(f"window_speed: {error}", file=sys.stderr)
+        return 1
     print(f"\nMedians of {args.repeats} runs; {processor()}; torch {torch.__version__}.")
     return 0
 
@@ -77,9 +81,14 @@ def row(name: str, image: Path, cases: str, repeats: int) -> tuple[str, ...]:
 
 
 def run(way: str, name: str, image: Path) -> dict[str, Any]:
-    """What `measured` returns, from a new process."""
+    """What `measured` returns, from a new process.
+
+    Raises: InputError with what that process says when it fails.
+    """
     command = [sys.executable, __file__, "--child", way, name, str(image)]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment())
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment())
+    if answer.returncode:
+        raise InputError(answer.stderr.strip().removeprefix("window_speed: "))
     found: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
     return found
 
