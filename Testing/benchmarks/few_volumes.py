@@ -10,8 +10,9 @@ and shifts windows beyond the image; `small` has
 half of its features; `deep` is small, with deep supervision; `started` is `deep` after training on the CT volumes of
 `--start`, all of their labels as one; `all` is all of them. "averaged" scores the same network averaged over mirrored
 windows; "stopped" takes the epoch whose Dice on an eighth of the training patients, who are then not trained on, is
-best. Dice is over a volume; in brackets is the 95 % interval over patients. `--shifted` also scores crops whose middle
-lies 40 and 80 mm off, and false positives in the largest part of each volume without a tumour, in mL a litre.
+best. Dice is over a volume; in brackets is the 95 % interval over patients. `--shifted` also scores crops without the
+first or last 40 and 80 mm of an axis (at most half of it), and false positives in the largest part of each volume
+without a tumour, in mL a litre.
 
 `DIR/few_volumes.jsonl` keeps a line for each training; an interrupted run continues from there.
 """
@@ -74,7 +75,7 @@ STARTED = ("started", "all")
 COLUMNS = ("variant", "n", "training", "test", "training less test", "averaged", "stopped", "min")
 WATCHED = 8  # one training patient in so many is watched for the best epoch
 EVERY = 5  # epochs between two looks
-SHIFTS = (40.0, 80.0)  # mm
+SHIFTS = (40.0, 80.0)  # mm that are cut off
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -226,8 +227,8 @@ def scores(model: Model, cases: Sequence[CaseFiles], mirror: bool) -> dict[str, 
 
 
 def shifted_figures(model: Model, case: CaseFiles) -> dict[str, float]:
-    """The mean Dice of crops whose middle lies so many mm to either side along each axis, and the false positives, in
-    mL a litre, in the largest part without a tumour."""
+    """The mean Dice of crops without so many mm at either end of each axis, and the false positives, in mL a litre, in
+    the largest part without a tumour."""
     volume, truth = read_volume(case.image), read_labelmap(case.label).array > 0
     options, figures = InferenceOptions(mirror=False), {}
     spacing = volume.geometry.spacing[::-1]
