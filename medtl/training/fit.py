@@ -163,8 +163,9 @@ def train_epoch(
         state.optimizer.zero_grad(set_to_none=True)
         with DepthwiseInFloat32():  # type: ignore[no-untyped-call]
             loss.backward()
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), 2.0)
-        state.optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), 2.0)
+        if torch.isfinite(norm):  # through many batch norms, that of windows of one value has no bound
+            state.optimizer.step()
         state.step += 1
         average(state, options.average)
         losses.append(float(loss.detach()))

@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 import json
 import math
 
@@ -13,6 +14,7 @@ from medtl.errors import Cancelled, InputError, ModelError
 from medtl.model.card import InputSpec
 from medtl.model.monai_networks import BasicUNet2d
 from medtl.model.timm_networks import UNet2d
+from medtl.progress import no_progress
 from medtl.training.augment import Augmentation
 from medtl.training.dataset import CachedCase
 from medtl.training.fit import (
@@ -26,7 +28,9 @@ from medtl.training.fit import (
     fit,
     one_cycle,
     predict,
+    segmentation_loss,
     start,
+    train_epoch,
 )
 from medtl.training.loss import dice_and_cross_entropy
 
@@ -214,6 +218,24 @@ def test_cases_without_a_lesion_are_refused(tmp_path):
     healthy = [CachedCase(**{**vars(c), "label": np.zeros_like(c.label)}) for c in CASES]
     with pytest.raises(InputError, match="slices with a label"):
         fit(start(network(), FIT), healthy, SPEC, FIT, tmp_path)
+
+
+def test_a_step_whose_gradient_is_not_finite_changes_nothing():
+    state, seen = start(network(), FIT), []
+
+    def loss_of(network, image, label):
+        seen.append({name: value.clone() for name, value in network.named_parameters()})
+        loss = segmentation_loss(network, image, label)
+        if len(seen) == 2:  # a loss of 0 more, whose gradient is not a number
+            loss = loss + sum((0 * value).sum() for value in network.parameters()).abs().sqrt()
+        return loss
+
+    order = [(0, k) for k in range(1, 4)] * 3
+    mean = train_epoch(state, batches(CASES, order, SPEC, FIT, 0), 3, FIT, no_progress, loss_of)
+    assert math.isfinite(mean)
+    changes = [any(not torch.equal(a[name], b[name]) for name in a) for a, b in itertools.pairwise(seen)]
+    assert changes == [True, False]
+    assert all(torch.isfinite(value).all() for value in state.averaged.state_dict().values())
 
 
 def test_fixed_weights_stay_as_they_are(tmp_path):
