@@ -94,7 +94,8 @@ def tuned(model: Model, case: CaseInput, output: Path | str, budget: float = 60.
 
 
 def a_run(**more: object) -> Run:
-    return Run(FinetuneOptions(), TimeBudget(3600.0), **more)  # a machine that stalls does not shorten it
+    options = FinetuneOptions()
+    return Run(options, TimeBudget(options.budget), **more)
 
 
 def stop_at(stage: str, share: float) -> Progress:
@@ -124,7 +125,8 @@ def test_the_loss_falls_and_is_told_as_it_does(model, case_files, monkeypatch):
     seeds = seeds_of(read_labelmap(case_files.label), model.card, case_files.image, "x", case_files.slices)
     eager = Tuning(rate=1e-2, pull=0.0, copies=3, steps=40)
     monkeypatch.setattr(finetune_module, "Tuning", lambda seed: eager)
-    finetune(model, [(volume, seeds)], a_run(on_values=lambda values: losses.append(values["loss"])))
+    patient = Run(FinetuneOptions(), TimeBudget(3600.0), on_values=lambda values: losses.append(values["loss"]))
+    finetune(model, [(volume, seeds)], patient)
     assert len(losses) == 3 * 40, "two rounds without a quarter of the SEEDs and one with all"
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[-40:-35])
 
