@@ -164,7 +164,7 @@ def train_epoch(
         with DepthwiseInFloat32():  # type: ignore[no-untyped-call]
             loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), 2.0)
-        if torch.isfinite(norm):  # through many batch norms, that of windows of one value has no bound
+        if torch.isfinite(norm):  # one that is not would make all weights NaN
             state.optimizer.step()
         state.step += 1
         average(state, options.average)
