@@ -25,18 +25,24 @@ def mismatches(
     direction: Sequence[float] | None = None,
     lowest: float | None = None,
 ) -> tuple[str, ...]:
-    """The reasons why the header of a volume does not fit the model; empty where it fits.
+    """The reasons why a volume does not fit the model; empty where it fits.
 
-    `lowest`: the lowest value of the image, for one whose modality is not known. `size` and `spacing` (mm, None where
-    it is not known) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a direction the field of view may fit in
-    any plane. An entry that the header lacks gives no reason.
+    `lowest`: the lowest value of the image, None for none. It tells a CT in HU where the modality is not known. `size`
+    and `spacing` (mm, None where it is not known) are (x, y, z), `direction` (LPS) as in `Geometry`. Without a
+    direction the field of view may fit in any plane. An entry that the header lacks gives no reason.
     """
     gate = card.gate
     reasons = []
+    if not modality and lowest is not None:
+        modality = guessed_modality(lowest)
     if gate.modality and modality and modality != gate.modality:
         reasons.append(f"{card.name} was trained on {gate.modality}, this volume is {modality}")
-    if gate.modality == "CT" and not modality and lowest is not None and not guessed_modality(lowest):
-        reasons.append(f"{card.name} was trained on CT, this volume has no values of air in HU")
+    # A model of shapes uses no values.
+    elif gate.modality == "CT" and card.networks and lowest is not None and (not modality or lowest >= 0):
+        reasons.append(
+            f"{card.name} was trained on CT in HU, the lowest value here is {lowest:g}, and air has about -1000 (of "
+            "values that are HU + 1024, subtract 1024)"
+        )
     if matches(gate.not_sequence, description) and not matches(gate.sequence, description):
         if card.networks:
             expected = ", ".join(card.input.channels)
@@ -49,7 +55,7 @@ def mismatches(
         across = (0, 1, 2) if direction is None else (slice_axis(card.input.plane, direction),)
         extents = [max(size[i] * spacing[i] for i in range(3) if i != axis) for axis in across]
         if not any(low <= extent <= high for extent in extents):
-            reasons.append(f"the field of view is {extents[-1]:.0f} mm, in training it was {low:.0f} to {high:.0f} mm")
+            reasons.append(f"the field of view is {extents[-1]:.0f} mm, expected {low:.0f} to {high:.0f} mm")
     return tuple(reasons)
 
 
@@ -71,11 +77,12 @@ def gate_warnings(card: ModelCard, volume: Volume, prepared: "Turned") -> tuple[
     reasons = list(
         mismatches(
             card,
-            modality=volume.modality or guessed_modality(float(volume.array.min(initial=0))),
-            description=volume.description,
+            modality=volume.modality,
+            description=volume.sequence,
             size=grid.size,
             spacing=grid.spacing if volume.real_spacing else None,
             direction=grid.direction,
+            lowest=float(volume.array.min()),
         )
     )
     if card.windows is None and card.input.scaling == "tissue" and not prepared.statistics:

@@ -151,6 +151,11 @@ class Volume:
     warnings: tuple[str, ...] = ()
     date: str = ""
 
+    @property
+    def sequence(self) -> str:
+        """What tells the sequence: the description, else the name, because a file's name often contains it."""
+        return self.description or self.name.replace("_", " ")
+
 
 def check_voxels(volume: Volume) -> None:
     """Raise InputError when a voxel is NaN, infinite or too large for 32 bits: models would take it for what it is

@@ -39,7 +39,7 @@ def test_a_volume_like_the_training_images_gives_no_warning():
         ({"modality": "CT"}, "gated was trained on MR, this volume is CT"),
         ({"description": "T1_mprage"}, "gated expects FLAIR, the series is called 'T1_mprage'"),
         ({"description": "ep2d_DWI"}, "gated expects FLAIR, the series is called 'ep2d_DWI'"),
-        ({"geometry": replace(FLAIR.geometry, spacing=(1.0, 1.0, 5.0))}, "field of view is 96 mm, in training it was"),
+        ({"geometry": replace(FLAIR.geometry, spacing=(1.0, 1.0, 5.0))}, "field of view is 96 mm, expected 140 to 330 mm"),
         ({"geometry": replace(FLAIR.geometry, spacing=(5.0, 5.0, 5.0))}, "field of view is 480 mm"),
         ({"geometry": replace(FLAIR.geometry, spacing=(0.9, 2.3, 5.0))}, "coarse here: 2.3×0.9 mm"),
         ({"array": np.where(FLAIR.array > 20, 500, FLAIR.array)}, "is 1.00 of the median, expected 1.05 to 2.50"),
@@ -107,7 +107,7 @@ def header(volume: Volume) -> dict:
         ({"description": "T1_mprage"}, "gated expects FLAIR, the series is called 'T1_mprage'"),
         (
             {"geometry": replace(FLAIR.geometry, spacing=(1.0, 1.0, 5.0))},
-            "the field of view is 96 mm, in training it was 140 to 330 mm",
+            "the field of view is 96 mm, expected 140 to 330 mm",
         ),
         ({"geometry": replace(FLAIR.geometry, spacing=(0.5, 0.5, 1.0)), "real_spacing": False}, None),
     ],
@@ -184,10 +184,50 @@ def test_a_volume_with_values_of_air_and_no_modality_is_taken_for_a_ct():
     assert warnings(replace(unknown, modality="MR")) == ()
 
 
-@pytest.mark.parametrize(("modality", "lowest", "fits"), [("", 0.0, False), ("", -1000.0, True), ("CT", 0.0, True)])
-def test_a_model_of_ct_is_not_offered_for_an_image_without_air_in_hu(modality, lowest, fits):
+@pytest.mark.parametrize(
+    ("modality", "lowest", "fits"),
+    [("", 0.0, False), ("", -300.0, False), ("", -1000.0, True), ("CT", 0.0, False), ("CT", -300.0, True)],
+)
+def test_a_model_of_ct_is_not_offered_for_an_image_without_values_in_hu(modality, lowest, fits):
+    """A CT that is cut to soft tissue has no air, but fat has values below 0."""
     card = replace(a_card(), gate=Gate(modality="CT"))
     header = {"description": "", "size": (9, 9, 9), "spacing": (1.0, 1.0, 1.0)}
     reasons = mismatches(card, modality=modality, lowest=lowest, **header)
     assert (reasons == ()) is fits
     assert mismatches(card, modality=modality, **header) == ()
+    assert mismatches(replace(card, networks=()), modality=modality, lowest=lowest, **header) == ()  # shapes alone
+
+
+@pytest.mark.parametrize("modality", ["", "CT"])
+def test_values_of_hu_and_1024_give_a_warning_that_says_what_to_do(modality):
+    hu = np.full((3, 40, 40), -1000, np.int16)
+    hu[:, 10:30, 10:30] = 40
+    card = replace(a_card(), gate=Gate(modality="CT"))
+    right = Volume(hu, Geometry((40, 40, 3)), modality=modality)
+    assert warnings(right, card) == ()
+    (found,) = warnings(replace(right, array=hu + 1024), card)
+    assert "the lowest value here is 24" in found
+    assert "subtract 1024" in found
+
+
+def test_an_mr_for_a_model_of_ct_gives_a_warning_whether_its_file_says_mr_or_nothing():
+    card = replace(CARD, gate=Gate(modality="CT"))
+    for modality, reason in (("MR", "this volume is MR"), ("", "was trained on CT in HU")):
+        (found,) = warnings(replace(FLAIR, modality=modality), card)
+        assert reason in found
+
+
+def test_the_name_of_a_file_that_says_nothing_else_tells_the_sequence():
+    for name, fits in (("case_7_t1c", False), ("case_7_flair", True), ("case_7", True)):
+        assert (warnings(replace(FLAIR, description="", name=name)) == ()) is fits
+    assert warnings(replace(FLAIR, name="case_7_t1c")) == ()  # the description counts
+
+
+def test_a_head_is_not_taken_for_a_limb_where_its_file_is_named_after_the_sequence():
+    card = load_card(find_model("sarcoma-mr"))
+    brain = {"modality": "", "size": (240, 240, 155), "spacing": (1.0, 1.0, 1.0)}
+    assert mismatches(card, description="Brats18 2013 11 1 t1c", **brain)
+    thigh = {"modality": "MR", "size": (180, 180, 60), "spacing": (1.0, 1.0, 3.27)}
+    assert mismatches(card, description="STS 001 T1", **thigh) == ()
+    whole = {**thigh, "size": (512, 512, 60)}
+    assert "the field of view is 512 mm, expected 60 to 300 mm" in mismatches(card, description="", **whole)

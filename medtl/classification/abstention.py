@@ -21,10 +21,11 @@ def abstention_reasons(
         for reason in mismatches(
             card,
             modality=volume.modality,
-            description=volume.description,
+            description=volume.sequence,
             size=grid.size,
             # For a shape the volume may be a labelmap that is cut to the tumour: its field of view means nothing.
             spacing=grid.spacing if volume.real_spacing and card.networks else None,
+            lowest=float(volume.array.min()),
         )
     ]
     if limits is not None and score is not None and score > limits.threshold:

@@ -32,7 +32,7 @@ CARD = ModelCard(
     sha256="",
     decision="argmax",
     cleanup=Cleanup(min_share=0.05),
-    gate=Gate(modality="CT", extent_mm=(70.0, 600.0)),
+    gate=Gate(modality="CT", extent_mm=(110.0, 350.0)),
 )
 
 RECIPE = WindowRecipe(

@@ -60,7 +60,7 @@ CARD = ModelCard(
             *("*t1c", "*t1ce", "*t1* c", "*t1* ce", "*t1* +", "*t1* km*", "*gd*", "*gad*", "*post* -posterior"),
             *("*contrast* -non* -pre* -without* -native*", "*head*", "*brain*", "*mprage*"),
         ),
-        extent_mm=(70.0, 600.0),
+        extent_mm=(60.0, 300.0),
     ),
 )
 
