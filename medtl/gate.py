@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .model.card import ModelCard
+from .counted import counted
+from .model.card import ModelCard, WindowSpec
 from .model.series_name import is_channel, matches
 from .volume import Volume, slice_axis
 
 if TYPE_CHECKING:
     from .preprocess import Turned
 
+LEAST_SHARE = 0.25  # of a window that a volume should fill along each axis
 AIR_HU = -500.0  # lung and air are below it; no other images have such values
 # How the names of `Prepared.statistics` are written in a warning.
 STATISTICS = {"dark": "the darkest tissue deep in the body", "bright": "the brightest tissue deep in the body"}
@@ -92,9 +94,23 @@ def gate_warnings(card: ModelCard, volume: Volume, prepared: "Turned") -> tuple[
         if value is not None and not low <= value <= high:
             what = STATISTICS.get(name, name)
             reasons.append(f"{what} is {value:.2f} of the median, expected {low:.2f} to {high:.2f}: another sequence?")
+    if card.windows is not None and len(card.windows.patch) == 3:
+        reasons += thin(card.windows, prepared)
     in_plane = prepared.turned_spacing[1:]
     if card.windows is None and max(in_plane) > 2.5 * min(in_plane):
         reasons.append(
             f"slices in the model's {card.input.plane} plane are coarse here: {in_plane[0]:.1f}×{in_plane[1]:.1f} mm"
         )
     return tuple(f"Unlike the training images: {reason}. Check the result." for reason in reasons)
+
+
+def thin(spec: WindowSpec, prepared: "Turned") -> tuple[str, ...]:
+    """The reason where a volume is too thin, along any axis, for a model that looks at windows of three axes."""
+    own = prepared.turned_spacing
+    seen = [count * mm for count, mm in zip(spec.patch, spec.spacing or own, strict=True)]
+    found = [count * mm for count, mm in zip(prepared.turned_shape, own, strict=True)]
+    axis = min(range(3), key=lambda axis: found[axis] / seen[axis])
+    if found[axis] >= LEAST_SHARE * seen[axis]:
+        return ()
+    slices = counted(prepared.turned_shape[axis], "is a single slice", "has {count} slices only")
+    return (f"it {slices} ({found[axis]:.0f} mm), and the model looks at {seen[axis]:.0f} mm at once",)

@@ -87,13 +87,15 @@ class MeasuredFile:
 
 @dataclass(frozen=True)
 class SegmentedFile:
-    """One segmented input, as `medtl segment --json` prints it in `results`; `seconds` by stage, to the millisecond."""
+    """One segmented input, as `medtl segment --json` prints it in `results`; `seconds` by stage, to the millisecond.
+    `precision` is that of the network: fp32, or bf16 where the processor gains by it and the model allows it."""
 
     input: str
     output: str
     segments: tuple[SegmentFigures, ...]
     seconds: Mapping[str, float]
     warnings: tuple[str, ...]
+    precision: str
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,9 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class InferenceOptions:
-    """How a volume is segmented. `flip` averages with the left-right mirrored input, `mirror` over mirrored windows
-    where the card has axes for that; `cleanup` applies the card's clean-up; `threads` limits the CPU; the other two
-    keep more results. The device is that of the loaded model.
+    """How a volume is segmented. `flip` averages with the left-right mirrored input, for models of slices; `mirror`
+    over mirrored windows, for models of windows whose card has axes for that. `cleanup` applies the card's clean-up;
+    `threads` limits the CPU; the other two keep more results. The device is that of the loaded model.
 
     Raises: InputError for an impossible number of threads.
     """
@@ -78,6 +78,17 @@ class InferenceOptions:
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
+
+
+def without_effect(options: InferenceOptions, card: ModelCard) -> tuple[str, ...]:
+    """A sentence for each choice that changes nothing for the model."""
+    texts = []
+    if options.flip and card.windows is not None:
+        mirrored = "averages mirrored windows by itself" if card.windows.mirror else "has no mirrored windows"
+        texts.append(f"Averaging with the mirrored image (flip) has no effect: {card.name} {mirrored}.")
+    if not options.mirror and (card.windows is None or not card.windows.mirror):
+        texts.append(f"Leaving out mirrored windows has no effect: {card.name} has none.")
+    return tuple(texts)
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class Segmentation:
 
     `probabilities` float32 (labels, Z, Y, X) and `uncertainty` float32 (Z, Y, X), entropy of the temperature-scaled
     probabilities divided by its maximum, are None unless asked for. `volumes_ml` is one figure a segment, None
-    where the spacing is not real. `seconds` by stage.
+    where the spacing is not real. `seconds` by stage; `precision` as in `SegmentedFile`.
     """
 
     labelmap: Labelmap
@@ -111,6 +122,7 @@ class Segmentation:
     uncertainty: np.ndarray | None = None
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    precision: str = "fp32"
 
 
 def segment(
@@ -135,12 +147,15 @@ def segment(
             prepared = prepare(volume, card.input, model.networks[0].multiple)
         else:
             prepared = prepare_windows(aligned, card, card.windows, region_of(aligned, model, watch))
-        texts = [*(text for one in aligned for text in one.warnings), *warnings, *gate_warnings(card, volume, prepared)]
+        texts = [text for one in aligned for text in one.warnings]
+        texts += [*warnings, *gate_warnings(card, volume, prepared), *without_effect(options, card)]
         # From here on no voxel is needed: where the caller keeps none either, a large CT takes 300 MB less.
         volume = replace(volume, array=np.empty((0, 0, 0), volume.array.dtype))
         del volumes, further, aligned
         watch("prepare", 1.0)
-        predicted, of_device = with_fallback(model, lambda usable: infer_any(prepared, usable, options, watch))
+        (predicted, bf16), of_device = with_fallback(
+            model, lambda usable: (infer_any(prepared, usable, options, watch), usable.bf16)
+        )
         watch("clean", 0.0)
         labels = clean(predicted.labels, volume, card, watch) if options.cleanup else predicted.labels
         restored = restore(labels, prepared)
@@ -160,6 +175,7 @@ def segment(
         None if uncertainty is None else uncertainty[0],
         tuple(dict.fromkeys((*texts, *of_device))),
         watch.seconds,
+        "bf16" if bf16 else "fp32",
     )
 
 
@@ -408,6 +424,7 @@ def segment_file(
         segments,
         {stage: round(spent, 3) for stage, spent in seconds.items()},
         (*result.warnings, *inexact),
+        result.precision,
     )
 
 

@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_model import a_card
+from small_model import PLAIN, a_card
 
 from medtl.gate import evidence, gate_warnings, guessed_modality, mismatches
-from medtl.model.card import Gate, InputSpec, load_card
+from medtl.model.card import Gate, InputSpec, WindowSpec, load_card
 from medtl.model.store import find_model
 from medtl.phantom import head
 from medtl.preprocess import prepare
 from medtl.volume import Geometry, Volume
+from medtl.windows.prepare import prepare_windows
 
 GATE = Gate(
     modality="MR",
@@ -39,7 +40,7 @@ def test_a_volume_like_the_training_images_gives_no_warning():
         ({"modality": "CT"}, "gated was trained on MR, this volume is CT"),
         ({"description": "T1_mprage"}, "gated expects FLAIR, the series is called 'T1_mprage'"),
         ({"description": "ep2d_DWI"}, "gated expects FLAIR, the series is called 'ep2d_DWI'"),
-        ({"geometry": replace(FLAIR.geometry, spacing=(1.0, 1.0, 5.0))}, "field of view is 96 mm, expected 140 to 330 mm"),
+        ({"geometry": replace(FLAIR.geometry, spacing=(1.0, 1.0, 5.0))}, "96 mm, expected 140 to 330 mm"),
         ({"geometry": replace(FLAIR.geometry, spacing=(5.0, 5.0, 5.0))}, "field of view is 480 mm"),
         ({"geometry": replace(FLAIR.geometry, spacing=(0.9, 2.3, 5.0))}, "coarse here: 2.3×0.9 mm"),
         ({"array": np.where(FLAIR.array > 20, 500, FLAIR.array)}, "is 1.00 of the median, expected 1.05 to 2.50"),
@@ -134,6 +135,25 @@ def test_without_a_direction_a_field_of_view_that_fits_in_one_plane_fits():
     assert mismatches(CARD, size=(100, 100, 200), **stored) == ()
     (reason,) = mismatches(CARD, size=(100, 100, 120), **stored)
     assert reason.startswith("the field of view is ")
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ((1, 20, 20), "it is a single slice (2 mm), and the model looks at 32 mm at once"),
+        ((3, 20, 20), "it has 3 slices only (6 mm), and the model looks at 32 mm at once"),
+        ((4, 20, 20), None),  # a quarter
+        ((20, 20, 3), "it has 3 slices only (6 mm), and the model looks at 32 mm at once"),
+    ],
+)
+def test_a_volume_that_is_thin_for_a_model_of_volumes_is_named(shape, reason):
+    volume = Volume(np.random.default_rng(0).normal(0, 9, shape), Geometry(shape[::-1], (2.0, 2.0, 2.0)))
+    for patch in ((16, 16, 16), (16, 16)):
+        spec = WindowSpec(patch=patch, spacing=(2.0,) * len(patch), normalisation=(PLAIN,), orientation="LPS")
+        card = replace(a_card(), windows=spec)
+        found = gate_warnings(card, volume, prepare_windows([volume], card, spec))
+        named = reason is not None and len(patch) == 3
+        assert found == ((f"Unlike the training images: {reason}. Check the result.",) if named else ())
 
 
 @pytest.mark.parametrize(

@@ -802,6 +802,38 @@ def test_a_3d_network_sees_the_same_scene_in_any_order_of_axes(geometry, orienta
     np.testing.assert_array_equal(found.array, expected.transpose(2, 1, 0)[:, ::-1])
 
 
+@pytest.mark.parametrize(
+    ("model", "options", "text"),
+    [
+        (windowed(CUBES), InferenceOptions(flip=True), "flip) has no effect: small has no mirrored windows."),
+        (
+            windowed(replace(CUBES, mirror=(0,))),
+            InferenceOptions(flip=True),
+            "flip) has no effect: small averages mirrored windows by itself.",
+        ),
+        (windowed(replace(CUBES, mirror=(0,))), InferenceOptions(mirror=False), None),
+        (windowed(CUBES), InferenceOptions(mirror=False), "Leaving out mirrored windows has no effect"),
+        (bands(), InferenceOptions(mirror=False), "Leaving out mirrored windows has no effect"),
+        (bands(), InferenceOptions(flip=True), None),
+    ],
+)
+def test_a_choice_without_effect_is_named(model, options, text):
+    volume = noise(Geometry((12, 10, 8)))
+    found = [one for one in segment(volume, model, options).warnings if "no effect" in one]
+    assert len(found) == (text is not None)
+    assert all(text in one for one in found)
+    assert not [one for one in segment(volume, model).warnings if "no effect" in one]
+
+
+@pytest.mark.parametrize(("bf16", "precision"), [(False, "fp32"), (True, "bf16")])
+def test_the_precision_of_the_network_is_stated(bf16, precision, tmp_path):
+    model = replace(windowed(CUBES), bf16=bf16)
+    write_image(tmp_path / "a.nrrd", noise(Geometry((12, 10, 8))).array, Geometry((12, 10, 8)))
+    found = segment_file(tmp_path / "a.nrrd", model, OutputOptions(tmp_path / "a.seg.nrrd"))
+    assert found.precision == precision
+    assert encode(found)["precision"] == precision
+
+
 @given(geometries(), st.integers(0, 2**31))
 @hypothesis_settings(max_examples=20)
 def test_as_stored_a_3d_network_sees_the_array_of_the_file(geometry, seed):

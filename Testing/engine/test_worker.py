@@ -528,9 +528,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         progress: Progress,
     ) -> SegmentedFile:
         seen.calls.append((sources, outputs, reading, options))
-        return SegmentedFile(
-            ",".join(map(str, sources)), str(outputs.labelmap), (), {"read": 0.25}, ("small field of view",)
-        )
+        given = ",".join(map(str, sources))
+        return SegmentedFile(given, str(outputs.labelmap), (), {"read": 0.25}, ("small field of view",), "fp32")
 
     monkeypatch.setattr("medtl.model.store.find_model", lambda name: folder)
     monkeypatch.setattr("medtl.model.bundle.load_model", load_model)
@@ -553,7 +552,15 @@ def test_segment_answers_with_the_object_of_the_command(engine: SimpleNamespace)
     assert result == {
         "model": "glioma",
         "sha256": b"weights".hex(),
-        "results": [{"input": "a.nrrd", "output": "b.nrrd", "segments": [], "warnings": ["small field of view"]}],
+        "results": [
+            {
+                "input": "a.nrrd",
+                "output": "b.nrrd",
+                "segments": [],
+                "warnings": ["small field of view"],
+                "precision": "fp32",
+            }
+        ],
         "errors": [],
     }
     assert (set(seconds), seconds["read"]) == ({"load", "read"}, 0.25)

@@ -142,8 +142,11 @@ def add_segment(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--frame", type=non_negative_int, metavar="N", help="which volume of a 4D file, from 0")
     sub.add_argument("--component", type=non_negative_int, metavar="N", help="which component of a colour file, from 0")
     sub.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
-    sub.add_argument("--flip", action="store_true", help="average over mirror images: slower, a little better")
-    text = "do not average over mirrored windows: up to 8 times quicker, a little less exact"
+    text = "models of slices, as glioma-flair: average with the mirrored image: slower, a little better"
+    sub.add_argument("--flip", action="store_true", help=text)
+    text = (
+        "models of windows, as sarcoma-mr: do not average mirrored windows: up to 8 times quicker, a little less exact"
+    )
     sub.add_argument("--no-mirror", action="store_true", help=text)
     sub.add_argument("--no-cleanup", action="store_true", help="keep small separate parts")
     add_reading(sub)

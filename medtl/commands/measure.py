@@ -100,7 +100,7 @@ def with_spacing(labelmap: Labelmap, reader: IsolatedReader, args: argparse.Name
 def lines_of(measured: MeasuredFile) -> Iterator[str]:
     """A line a segment, each followed by a table of its lesions."""
     if not measured.segments:
-        yield "no segments"
+        yield "no segments: no voxel has a label"
     for segment in measured.segments:
         yield summary(segment, measured)
         if segment.lesions:

@@ -285,6 +285,7 @@ def print_result(result: SegmentedFile, args: argparse.Namespace, out: TextIO) -
     print_warnings(result.warnings, result.input if has_several(args) else "")
     if not args.json:
         lines = [volume_text(figures) for figures in result.segments]
+        lines += [] if any(figures.lesions for figures in result.segments) else ["nothing was found"]
         lines += [f"written: {path}" for path in outputs_of(Path(result.output), args)]
         lines.append("seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in result.seconds.items()))
         print_lines(out, *lines)

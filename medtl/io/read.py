@@ -7,13 +7,17 @@ import numpy as np
 
 from ..counted import counted
 from ..errors import InputError
-from ..volume import LARGEST_VALUE, Labelmap, Volume
+from ..volume import LARGEST_VALUE, Labelmap, Volume, voxel_counts
 from .choice import choose
 from .files import kind_of, stem_of
 from .formats import read_header
 from .pictures import read_picture
 from .seg_nrrd import merge_layers, segments_of
 from .voxels import read_voxels
+
+# An image has so many values, and less than this share of the voxels of its middle value has a neighbour alike: 0.13 at
+# most in 250 images, 0.6 and more in labelmaps.
+GREY_VALUES, ALIKE = 64, 0.3
 
 
 def read_volume(
@@ -85,7 +89,7 @@ def read_labelmap(path: Path) -> Labelmap:
     lose, and `Labelmap.mask` still gives each segment whole. Where several segments have the same value, they are
     numbered from 1 in their order.
 
-    Raises: InputError, also where a value is not a whole number from 0 to 65535.
+    Raises: InputError, also where a value is not a whole number from 0 to 65535, and for an image.
     """
     kind = kind_of(path)
     if kind == "DICOM":
@@ -94,15 +98,17 @@ def read_labelmap(path: Path) -> Labelmap:
         )
     if kind == "picture":
         array, geometry, warnings = read_picture(path, None, None)
+        _check_no_image(array, path)
         return Labelmap(_as_labels(array, path), geometry, warnings=warnings, real_spacing=False)
     header = read_header(path, kind)
     if kind != "NRRD":  # a segmentation of overlapping segments may have four axes
         choose(path, "frame", None, header.frames)
     layers = header.frames * header.components
     segments = segments_of(dict(header.entries), layers, path)
+    array = _as_labels(read_voxels(header, None), path)
     if not segments:
         choose(path, "layer", None, layers)
-    array = _as_labels(read_voxels(header, None), path)
+        _check_no_image(array, path)
     distinct = len({segment.value for segment, _ in segments}) == len(segments)
     if layers == 1 and distinct:
         labelmap = Labelmap(array[0], header.geometry, tuple(segment for segment, _ in segments))
@@ -123,3 +129,21 @@ def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
             f"{others[0]:.8g}, in {path}. Choose the labelmap, not the image."
         )
     return array.astype(np.uint16)
+
+
+def _check_no_image(array: np.ndarray, path: Path) -> None:
+    """Raise InputError for an image: it has many values, and hardly any voxel has that of its neighbour. Of half of
+    the labels in a labelmap six in ten or more have."""
+    values = np.count_nonzero(voxel_counts(array))
+    if values < GREY_VALUES:
+        return
+    left, right = array[..., :-1], array[..., 1:]
+    counts, alike = voxel_counts(left), voxel_counts(left[left == right])
+    there = np.flatnonzero(counts[: len(alike)])
+    shares = np.zeros(np.count_nonzero(counts))  # a value that no two neighbours have is not in `alike`
+    shares[: len(there)] = alike[there] / counts[there]
+    if np.median(shares) < ALIKE:
+        raise InputError(
+            f"Expected a segmentation, found an image with {values} values in {path}. Choose the segmentation; "
+            "the image goes where an image is asked for."
+        )

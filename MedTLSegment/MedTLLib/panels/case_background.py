@@ -54,7 +54,7 @@ class CaseBackground:
         if entry is None or entry.card is None or self.segment.setupNeeded or terms.must_ask(entry):
             return
         if not p.onlySlice and not p.onlyRegion and len(following.files) == len(entry.card.input.channels):
-            choices = Choices(p.modelName, False, p.flip, p.device, p.threads)
+            choices = Choices(p.modelName, False, self.segment.flip, p.device, p.threads)
             self.ahead.start(following, cases.result(following), choices, entry.card.family)
 
     def stop(self) -> None:

@@ -8,6 +8,7 @@ import qt
 from slicer.i18n import tr as _
 
 from medtl.errors import InputError
+from medtl.model.card import ModelCard
 from MedTLLib.jobs import regions
 from MedTLLib.jobs.run import JobRun
 from MedTLLib.jobs.segment import Choices, Finished, SegmentJob, begin, problem_of, why_not_target
@@ -47,12 +48,29 @@ class SegmentPanel(RunPanel):
         entry = self.models.chosen()
         self.labels.update(entry.card if entry else None)
         self.channels.update(self.parameters, entry.card if entry else None)
+        self._showFlip(entry.card if entry else None)
         if self.parameters and self.parameters.inputVolume is not volume:
             return  # another volume was found for the first channel, and is shown
         self._watch(*(self.channels.volumes() if self.parameters else ()), target)
         self.protection.update(target)
         self.ui.replaceEditsCheckBox.visible = bool(target)
         self.showRun(self.ui.segmentButton, self._reason(problem), _("Segment the volume with the chosen model."))
+
+    def _showFlip(self, card: ModelCard | None) -> None:
+        """Offer mirrored averaging where it has an effect."""
+        by_itself = card is not None and card.windows is not None
+        self.ui.flipCheckBox.enabled = not by_itself
+        self.ui.flipCheckBox.toolTip = (
+            _("This model averages mirrored windows by itself, where its card says so.")
+            if by_itself
+            else _("Takes twice the time and is sometimes a little better.")
+        )
+
+    @property
+    def flip(self) -> bool:
+        """Whether the chosen model averages with the mirrored image: the user's choice, where it has an effect."""
+        entry = self.models.chosen()
+        return bool(self.parameters.flip and entry and entry.card and entry.card.windows is None)
 
     def _reason(self, problem: str) -> str:
         """Why Segment cannot be pressed; empty when it can."""
@@ -77,7 +95,7 @@ class SegmentPanel(RunPanel):
         # A hardened copy may change the list of models.
         entry = self.models.chosen()
         kept = p.keepDoubt and doubt.affordable(p.inputVolume, entry.card if entry else None)
-        choices = Choices(p.modelName, p.replaceEdits, p.flip, p.device, p.threads, self.labels.wanted(), kept)
+        choices = Choices(p.modelName, p.replaceEdits, self.flip, p.device, p.threads, self.labels.wanted(), kept)
         further = self.channels.volumes()[1:]
 
         def make(root: Path) -> SegmentJob:

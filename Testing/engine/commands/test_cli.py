@@ -58,10 +58,11 @@ class Engine:
             raise TypeError("unsupported\noperand")
         progress("infer", 1.0)
         outputs.labelmap.write_text("labels")
-        ml = None if source.suffix == ".png" else 12.34
+        ml = None if source.suffix == ".png" else 0.0 if content == "healthy" else 12.34
         seconds = {"write": 0.12345, "read": 0.1, "infer": float("nan")}
-        segments = (SegmentFigures("fake.tumour", "Tumour", ml, ()),)
-        return SegmentedFile(str(source), str(outputs.labelmap), segments, seconds, ("field of view is small",))
+        lesions = () if content == "healthy" else (LesionFigures(ml, 34.4, (0.0, 0.0, 0.0)),)
+        segments = (SegmentFigures("fake.tumour", "Tumour", ml, lesions),)
+        return SegmentedFile(str(source), str(outputs.labelmap), segments, seconds, ("field of view is small",), "fp32")
 
 
 @pytest.fixture
@@ -161,10 +162,17 @@ def test_a_result_is_shown_in_words(folder, engine, capsys):
     status, out, err = run(SEGMENT + "a.nrrd --output x.nii.gz --uncertainty u.nrrd", capsys)
     assert status == 0
     lines = out.splitlines()
-    assert lines[:3] == ["Tumour: 12.3 mL", "written: x.nii.gz", "written: u.nrrd"]
+    assert lines[:3] == ["Tumour: 12.3 mL, largest diameter 34 mm", "written: x.nii.gz", "written: u.nrrd"]
     assert lines[3].startswith("seconds: load ")
     assert "medtl: warning: field of view is small" in err
     assert "a library prints" in err
+
+
+def test_a_result_without_a_voxel_is_told(folder, engine, capsys):
+    Path("a.nrrd").write_text("healthy")
+    lines = run(SEGMENT + "a.nrrd --output x.nrrd", capsys)[1].splitlines()
+    assert lines[:3] == ["Tumour: 0.0 mL", "nothing was found", "written: x.nrrd"]
+    assert "nothing" not in run(SEGMENT + "b.nii.gz --output y.nrrd", capsys)[1]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +207,7 @@ def test_json_is_one_object_and_nothing_else_on_standard_output(folder, engine, 
     answer = json.loads(out, parse_constant=pytest.fail)
     assert list(answer) == ["model", "sha256", "results", "errors"]
     assert (answer["model"], answer["sha256"], answer["errors"]) == ("fake", "abc", [])
-    assert set(answer["results"][0]) == {"input", "output", "segments", "seconds", "warnings"}
+    assert set(answer["results"][0]) == {"input", "output", "segments", "seconds", "warnings", "precision"}
     assert set(answer["results"][0]["seconds"]) == {"load", "read", "infer", "write"}
 
 

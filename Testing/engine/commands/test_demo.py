@@ -31,7 +31,7 @@ def engine(monkeypatch):
         write_labelmap(outputs.labelmap, labels)
         segments = (SegmentFigures("fake.t", "Tumour", 12.345, ()),)
         seconds = {"write": 0.2, "infer": 0.5}
-        return SegmentedFile(str(source), str(outputs.labelmap), segments, seconds, ("small field of view",))
+        return SegmentedFile(str(source), str(outputs.labelmap), segments, seconds, ("small field of view",), "fp32")
 
     monkeypatch.setattr("medtl.model.bundle.load_model", load_model)
     monkeypatch.setattr("medtl.segmentation.segment_file", segment_file)

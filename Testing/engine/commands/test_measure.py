@@ -123,7 +123,8 @@ def test_the_image_gives_the_spacing(folder, capsys):
         ("measure result.seg.nrrd --image other.nrrd", "Expected result.seg.nrrd on the grid of other.nrrd"),
         ("measure bare.nrrd --image other.nrrd", "found 20 × 18 × 8 voxels beside 20 × 18 × 9"),
         ("measure nothing.nrrd", "nothing.nrrd"),
-        ("measure image.nrrd --image gone.nrrd", "gone.nrrd"),
+        ("measure grey.nrrd", "Expected a segmentation, found an image with 99 values in grey.nrrd"),
+        ("measure bare.nrrd --image gone.nrrd", "gone.nrrd"),
         ("measure result.seg.nrrd --csv result.seg.nrrd/x.csv", "result.seg.nrrd"),
         ("measure result.seg.nrrd --csv gone/x.csv", "gone"),
     ],
@@ -131,6 +132,7 @@ def test_the_image_gives_the_spacing(folder, capsys):
 def test_what_cannot_be_measured_is_refused_in_one_line(line, message, folder, capsys):
     noise = np.random.default_rng(0).integers(0, 99, (9, 18, 20)).astype(np.int16)
     write_image(folder / "other.nrrd", noise, replace(GRID, size=(20, 18, 9)))
+    write_image(folder / "grey.nrrd", noise, replace(GRID, size=(20, 18, 9)))
     status, out, err = run(line, capsys)
     assert (status, out) == (1, "")
     assert message in err
@@ -148,7 +150,7 @@ def test_an_empty_segmentation_is_told(folder, capsys):
     write_labelmap(folder / "empty.seg.nrrd", empty)
     write_labelmap(folder / "empty.nrrd", replace(empty, segments=()))
     assert run("measure empty.seg.nrrd", capsys)[1].splitlines()[:2] == ["Glioma: 0.00 mL", "Cord: 0.00 mL"]
-    assert run("measure empty.nrrd", capsys)[1].splitlines()[0] == "no segments"
+    assert run("measure empty.nrrd", capsys)[1].splitlines()[0] == "no segments: no voxel has a label"
 
 
 def test_a_label_that_was_removed_by_hand_counts_as_empty(folder, capsys):

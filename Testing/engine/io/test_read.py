@@ -230,6 +230,26 @@ def test_whole_numbers_of_any_dtype_are_labels(dtype: type, tmp_path: Path) -> N
     np.testing.assert_array_equal(got.array, labels)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_an_image_in_the_place_of_a_labelmap_is_refused(dtype: type, tmp_path: Path) -> None:
+    """Also one of 8 bits with much of its darkest and brightest value."""
+    z, y, x = np.indices((4, 60, 60))
+    image = np.clip(900 - 12 * np.hypot(y - 30, x - 28) ** 1.2 + np.random.default_rng(0).normal(0, 6, z.shape), 0, 255)
+    write_image(tmp_path / "a.nrrd", np.rint(image).astype(dtype), Geometry((60, 60, 4)))
+    with pytest.raises(InputError, match=r"Expected a segmentation, found an image with \d+ values in"):
+        read_labelmap(tmp_path / "a.nrrd")
+    Image.fromarray(np.rint(image[0]).astype(np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="Expected a segmentation, found an image"):
+        read_labelmap(tmp_path / "a.png")
+
+
+def test_a_labelmap_of_many_small_regions_is_a_labelmap(tmp_path: Path) -> None:
+    z, y, x = np.indices((6, 40, 40))
+    labels = (z // 3 * 400 + y // 2 * 20 + x // 2 + 1).astype(np.uint16)  # 800 regions, two voxels wide
+    write_image(tmp_path / "a.nrrd", labels, Geometry((40, 40, 6)))
+    np.testing.assert_array_equal(read_labelmap(tmp_path / "a.nrrd").array, labels)
+
+
 def test_an_empty_labelmap_is_a_labelmap(tmp_path: Path) -> None:
     write_labelmap(tmp_path / "a.nrrd", Labelmap(np.zeros((3, 4, 5), np.uint16), OBLIQUE))
     assert not read_labelmap(tmp_path / "a.nrrd").array.any()

@@ -142,3 +142,20 @@ def test_a_setting_that_is_no_list_counts_as_none(user):
 def test_the_list_fits_into_a_narrow_panel(user, tmp_path):
     for width in (300, 500):
         assert host.screenshot(user.widget.parent, tmp_path / "panel.png", width)[0] == width
+
+
+def test_averaging_with_the_mirrored_image_is_offered_where_it_has_an_effect(user):
+    """Models of windows average mirrored windows by themselves."""
+    choose(user, MODEL)
+    user.ui.flipCheckBox.click()
+    assert "Takes twice the time" in user.ui.flipCheckBox.toolTip
+    choose(user, BRAIN)
+    assert not user.ui.flipCheckBox.enabled
+    assert "by itself" in user.ui.flipCheckBox.toolTip
+    user.segment(TRUTH)
+    assert user.worker.requests[-1]["options"]["flip"] is False
+    choose(user, MODEL)
+    assert user.ui.flipCheckBox.enabled
+    assert user.ui.flipCheckBox.checked
+    user.ui.segmentButton.click()
+    assert user.worker.requests[-1]["options"]["flip"] is True
