@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as functional
+from scipy import ndimage
 from torch import Tensor
 
 from .channels import check_volumes, read_volumes
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 # Pixels of one forward pass: eight slices of 256×256, beyond which a CPU gains nothing and memory grows.
 BATCH_PIXELS = 8 * 256 * 256
+# Dice of what two stages marked, under which a result gets a warning.
+AGREEMENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -143,10 +146,12 @@ def segment(
         watch("prepare", 0.0)
         aligned, warnings = channels_of((volume, *further), card)
         prepared: Prepared | WindowInput
+        region = None
         if card.windows is None:
             prepared = prepare(volume, card.input, model.networks[0].multiple)
         else:
-            prepared = prepare_windows(aligned, card, card.windows, region_of(aligned, model, watch))
+            region = region_of(aligned, model, watch)
+            prepared = prepare_windows(aligned, card, card.windows, region.box if region else None)
         texts = [text for one in aligned for text in one.warnings]
         texts += [*warnings, *gate_warnings(card, volume, prepared), *without_effect(options, card)]
         # From here on no voxel is needed: where the caller keeps none either, a large CT takes 300 MB less.
@@ -156,8 +161,11 @@ def segment(
         (predicted, bf16), of_device = with_fallback(
             model, lambda usable: (infer_any(prepared, usable, options, watch), usable.bf16)
         )
+        if region is not None:
+            within(predicted, region)
         watch("clean", 0.0)
         labels = clean(predicted.labels, volume, card, watch) if options.cleanup else predicted.labels
+        texts += disagreement(labels, region, card)
         restored = restore(labels, prepared)
         probabilities, uncertainty = (
             None if maps is None else np.stack([restore(channel, prepared) for channel in maps])
@@ -179,22 +187,58 @@ def segment(
     )
 
 
-def region_of(volumes: Sequence[Volume], model: "Model", progress: Progress) -> Box | None:
-    """The box of the turned volume in which the first stage finds something, with its margin; None for all of it, and
-    for a model of one stage."""
+@dataclass(frozen=True)
+class Region:
+    """What the first of two stages found on the turned axes of a volume.
+
+    `found` is bool on all of them. The second stage sees the `box`, and its labels count where `near` is True, bool in
+    the box: where something was found within the card's margin along each axis. Where nothing was found, the box is
+    the whole volume, and all of it counts.
+    """
+
+    found: np.ndarray
+    box: Box
+    near: np.ndarray
+
+
+def region_of(volumes: Sequence[Volume], model: "Model", progress: Progress) -> Region | None:
+    """What the first stage of the model finds in the volumes; None for a model of one stage."""
     first = model.region
     if first is None or first.card.windows is None or model.card.region is None:
         return None
     prepared = prepare_windows(volumes, first.card, first.card.windows)
     found = infer_windows(prepared, first, InferenceOptions(mirror=False), progress).labels > 0
-    if not found.any():
-        return None
     margins = [math.ceil(model.card.region.margin_mm / mm) for mm in prepared.turned_spacing]
-    sides = [
+    first_side, second_side, third_side = (
         slice(max(side.start - margin, 0), min(side.stop + margin, size))
         for side, margin, size in zip(box_of((found,), found.shape), margins, found.shape, strict=True)
-    ]
-    return sides[0], sides[1], sides[2]
+    )
+    box = first_side, second_side, third_side
+    near = found[box] if found.any() else np.ones_like(found[box])
+    widths = [2 * margin + 1 for margin in margins]
+    return Region(found, box, ndimage.maximum_filter(near, widths, mode="constant", cval=False))
+
+
+def within(predicted: "Prediction", region: Region) -> None:
+    """Leave nothing of the prediction where its labels do not count."""
+    for array in (predicted.labels[None], predicted.probabilities, predicted.uncertainty):
+        if array is not None:
+            array[(slice(None), *region.box)] *= region.near
+
+
+def disagreement(labels: np.ndarray, region: Region | None, card: ModelCard) -> tuple[str, ...]:
+    """A warning where the result and what the first stage found have little in common."""
+    if region is None:
+        return ()
+    marked = labels > 0
+    voxels = np.count_nonzero(marked) + np.count_nonzero(region.found)
+    dice = 2 * np.count_nonzero(marked & region.found) / voxels if voxels else 1.0
+    if dice >= AGREEMENT:
+        return ()
+    return (
+        f"The two stages of {card.name} disagree: Dice {dice:.2f} between what they marked. The result may be wrong "
+        "altogether. Check every slice.",
+    )
 
 
 def segment_of(card: ModelCard, label: Label) -> Segment:

@@ -3,11 +3,13 @@
     python Testing/benchmarks/kidney.py --cases DIR --encoder-weights FILE --work DIR [--only FOLD…] [--epochs 12]
 
 `--cases` is the folder of `Testing/datasets/kidney_cases.py`; folds are by patient. In each fold the first stage of
-`kidney-tumour-ct` is trained once, the encoder of the auxiliary set once for all folds, and then three networks with
+`kidney-tumour-ct` is trained once, the encoder of the auxiliary set once for all folds, and then four networks with
 the recipe's steps: `single` from ImageNet's weights; `tuned`, the same network from the weights that the auxiliary set
-gave; `dual`, the recipe's. All see the region that the first stage finds; `whole` is `dual` on whole slices. Dice of
-kidney and tumour in all slices of a patient together; 95 % interval over patients, who weigh the same, and the paired
-difference to `single`.
+gave; `dual`, that of two encoders, which learns the own images alone; `both`, the recipe's, which learns the images of
+the auxiliary set too. All see the region that the first stage finds; `whole` is `both` on whole slices. Dice of kidney
+and tumour in all slices of a patient together; 95 % interval over patients, who weigh the same, and the paired
+difference to `single`. A last table has the volume of the auxiliary set, which every first stage and `both` learned
+from: Dice of its kidneys, and mL of tumour, of which it has none.
 
 `DIR/kidney.jsonl` of --work keeps a line a fold; an interrupted run continues from there.
 """
@@ -42,8 +44,9 @@ from medtl.training.windows import WindowedCase, WindowFit, fit_windows
 WAYS = {
     "single": "one network",
     "tuned": "one network, from the auxiliary set",
-    "dual": "two encoders",
-    "whole": "two encoders, without the first stage",
+    "dual": "two encoders, own images alone",
+    "both": "two encoders, images of both sets",
+    "whole": "the same, without the first stage",
 }
 
 Dices = dict[str, float]  # by patient
@@ -78,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
     card, one = RECIPE.card, single_card(RECIPE.card)
     if wanted:
         every = {case.case: case for case in prepared(listed, card, binary=False)}
+        more = prepared(others, card)
         known = auxiliary_card(card)
         helper = trained(
             new(known, args), known, RECIPE.auxiliary_fit, prepared(others, known), args.work / "auxiliary"
@@ -89,17 +93,21 @@ def run(args: argparse.Namespace) -> None:
         folder = args.work / f"fold-{fold}"
         seen = prepared([*learned, *others], first)
         found = trained(new(first, args), first, RECIPE.region_fit, seen, folder / "region")
+        own = [every[case.case] for case in learned]
         starts = {
-            "single": (one, new(one, args)),
-            "tuned": (one, from_weights(new(one, args), helper)),
-            "dual": (card, with_auxiliary(card, helper, args.encoder_weights)),
+            "single": (one, new(one, args), own),
+            "tuned": (one, from_weights(new(one, args), helper), own),
+            "dual": (card, with_auxiliary(card, helper, args.encoder_weights), own),
+            "both": (card, with_auxiliary(card, helper, args.encoder_weights), [*own, *more]),
         }
-        entry: dict[str, Any] = {"fold": fold}
-        for way, (its, network) in starts.items():
-            network = trained(network, its, fit, [every[case.case] for case in learned], folder / way)
-            entry[way] = scores(model_of(its, network, found), tested)
-            if way == "dual":
-                entry["whole"] = scores(replace(model_of(its, network, found), region=None), tested)
+        entry: dict[str, Any] = {"fold": fold, "volume": {}}
+        for way, (its, network, cases) in starts.items():
+            network = trained(network, its, fit, cases, folder / way)
+            model = model_of(its, network, found)
+            entry[way] = scores(model, tested)
+            entry["volume"][way] = of_volume(model, others)
+            if way == "both":
+                entry["whole"] = scores(replace(model, region=None), tested)
         done.append(entry)
         with kept.open("a") as file:
             file.write(json.dumps(entry) + "\n")
@@ -160,6 +168,14 @@ def scores(model: Model, cases: Sequence[CaseFiles]) -> dict[str, Dices]:
     return answer
 
 
+def of_volume(model: Model, others: Sequence[CaseFiles]) -> tuple[float, float]:
+    """In the largest volume of the auxiliary set: the Dice of the kidneys, and the mL of tumour."""
+    case = max(others, key=lambda one: one.image.stat().st_size)
+    truth, found = read_labelmap(case.label).array, segment(read_volume(case.image), model).labelmap
+    ml = np.count_nonzero(found.array == 2) * found.geometry.voxel_ml
+    return count(truth > 0, found.array == 1).overlaps["dice"], ml
+
+
 def report(done: Sequence[Mapping[str, Any]]) -> None:
     """Print the table."""
     print("\n".join(header(["way", "label", "patients", "Dice", "median", "less one network, paired"])))
@@ -170,6 +186,10 @@ def report(done: Sequence[Mapping[str, Any]]) -> None:
             less = [found[name] - base[name] for name in found] if way != "single" else []
             cells = (str(len(values)), mean_interval(values), f"{np.median(values):.3f}", mean_interval(less))
             print(line([title, label.name, *cells]))
+    print("\n".join(["", *header(["way", "Dice of the volume's kidneys, each fold", "mL of tumour, each fold"])]))
+    for way in (way for way in WAYS if way != "whole"):
+        dice, ml = zip(*(entry["volume"][way] for entry in done), strict=True)
+        print(line([WAYS[way], ", ".join(f"{one:.2f}" for one in dice), ", ".join(f"{one:.0f}" for one in ml)]))
 
 
 def all_of(done: Sequence[Mapping[str, Any]], way: str, label: str) -> Dices:

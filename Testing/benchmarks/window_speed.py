@@ -102,7 +102,8 @@ def measured(way: str, model: Model, image: Path) -> dict[str, Any]:
     if spec is None:
         raise InputError(f"Expected a model that sees windows, found {model.card.name}. speed.py times the others.")
     volume = read_volume(image)
-    prepared = prepare_windows([volume], model.card, spec, region_of([volume], model, no_progress))
+    region = region_of([volume], model, no_progress)
+    prepared = prepare_windows([volume], model.card, spec, region.box if region else None)
     work = labels_of_monai if way == "MONAI" else labels_of_ours
     work(prepared, model)
     began = time.perf_counter()

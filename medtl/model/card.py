@@ -171,8 +171,8 @@ class WindowSpec:
 @dataclass(frozen=True)
 class RegionSpec:
     """The first of two stages: a network of two outputs, background and region, that finds where the networks of the
-    model look. They see the box around all that it finds, `margin_mm` wider on each side; where it finds nothing, the
-    whole volume.
+    model look. They see the box around all that it finds, `margin_mm` wider on each side, and their labels count where
+    it found something within this margin along each axis; where it finds nothing, in the whole volume.
 
     Source: Zhu et al. 2022 (a coarse and a fine stage).
     """

@@ -29,7 +29,8 @@ class TwoStageRecipe:
     `auxiliary.csv`, a set whose one label is like the first of the model's.
 
     The network of the region learns all labels of both sets as one. An encoder learns the auxiliary set, is then
-    fixed, and becomes one of the two of the model's network, which learns the own set.
+    fixed, and becomes one of the two of the model's network, which learns both sets: the own one alone may lack a kind
+    of image that the auxiliary one has.
     """
 
     card: ModelCard
@@ -63,7 +64,8 @@ class TwoStageRecipe:
             known, known.networks[0], self.auxiliary_fit, prepared(others, known, reader), run, "auxiliary"
         )
         every = prepared(listed, self.card, reader, binary=False)
-        learned = [case for case in every if case.patient not in held]
+        own = [case for case in every if case.patient not in held]
+        learned = [*own, *prepared(others, self.card, reader)]
         network = with_auxiliary(self.card, helper, self.weights(run))
         trained = fitted(network, self.card, self.fit, learned, run, "own", progress)
         card = finished_card(self, every, held, run.fold)

@@ -23,8 +23,9 @@ from medtl.model.card import (
     WindowSpec,
     check_card,
 )
+from medtl.model.network import Network
 from medtl.model.networks import build
-from medtl.segmentation import region_of, segment
+from medtl.segmentation import InferenceOptions, region_of, segment
 from medtl.training.recipe import TrainingRun
 from medtl.training.two_stage import TwoStageRecipe, auxiliary_card, with_auxiliary
 from medtl.training.windows import WindowFit
@@ -122,7 +123,7 @@ def test_a_trained_model_of_two_stages_finds_both_labels(trained):
 def test_the_second_stage_sees_the_region_with_its_margin_alone(trained):
     model = load_model(str(trained), "cpu")
     volume, truth = organ(21)
-    box = region_of([volume], model, lambda *_: None)
+    box = region_of([volume], model, lambda *_: None).box
     prepared = prepare_windows([volume], model.card, model.card.windows, box)
     assert prepared.array.shape[2] < 48
     # The array runs from right to left, as the volume's x does not.
@@ -140,8 +141,77 @@ def test_where_the_first_stage_finds_nothing_the_second_sees_everything(trained)
     alone = replace(model, region=None)
     with torch.no_grad():
         model.region.networks[0].decoder.seg_layers[-1].bias[0] = 1e4  # background everywhere
-    assert region_of([volume], model, lambda *_: None) is None
-    np.testing.assert_array_equal(segment(volume, model).labelmap.array, segment(volume, alone).labelmap.array)
+    region = region_of([volume], model, lambda *_: None)
+    assert region.box == (slice(0, 1), slice(0, 64), slice(0, 64))
+    found = segment(volume, model)
+    np.testing.assert_array_equal(found.labelmap.array, segment(volume, alone).labelmap.array)
+    assert [text for text in found.warnings if "stages of stages disagree: Dice 0.00" in text]
+
+
+def with_stages(trained, first, second):
+    """The model with a first and a second network that mark by these rules."""
+    model = load_model(str(trained), "cpu")
+    return replace(
+        model, networks=(Marks(second, 3).eval(),), region=replace(model.region, networks=(Marks(first, 2).eval(),))
+    )
+
+
+def scaled(value):
+    """An image's value as the networks see it."""
+    return value / 125 - 1
+
+
+class Marks(Network):
+    """A network whose label 1 is where its rule for the input is true."""
+
+    def __init__(self, rule, classes) -> None:
+        super().__init__()
+        self.rule, self.classes, self.multiples = rule, classes, (1, 1)
+        self.nothing = torch.nn.Parameter(torch.zeros(1), requires_grad=False)  # tells the device
+
+    def encode(self, x):
+        return [x]
+
+    def decode(self, features):
+        marked = self.rule(features[0]).float()
+        return torch.cat([1 - marked, marked, *([torch.full_like(marked, -9.0)] * (self.classes - 2))], 1)
+
+
+def spots(values) -> Volume:
+    """Squares of 9 mm of these values along the diagonal, 15 mm apart."""
+    array = np.zeros((1, 64, 64), np.int16)
+    for number, value in enumerate(values):
+        at = slice(3 + 15 * number, 12 + 15 * number)
+        array[0, at, at] = value
+    return Volume(array, GEOMETRY)
+
+
+def test_labels_count_only_near_what_the_first_stage_found(trained):
+    """The box around two of three squares holds the third, which the first stage did not mark."""
+    volume = spots((200, 120, 200))
+    model = with_stages(trained, lambda x: x > scaled(150), lambda x: x > scaled(60))
+    options = InferenceOptions(keep_probabilities=True, keep_uncertainty=True)
+    found = segment(volume, model, options)
+    np.testing.assert_array_equal(found.labelmap.array == 1, volume.array == 200)
+    assert not found.probabilities[:, volume.array == 120].any()
+    assert not found.uncertainty[volume.array == 120].any()
+    alone = segment(volume, replace(model, region=None)).labelmap.array
+    np.testing.assert_array_equal(alone == 1, volume.array > 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "lowest", "warned"),
+    [
+        ((200, 200), 60, False),  # both find both
+        ((200, 200), 230, True),  # the second finds nothing
+        ((200, 120, 120, 120), 150, True),  # the second finds one of four
+        ((0, 9), 60, False),  # neither finds anything
+    ],
+)
+def test_stages_that_disagree_give_a_warning(trained, values, lowest, warned):
+    model = with_stages(trained, lambda x: x > scaled(60), lambda x: x > scaled(lowest))
+    said = [text for text in segment(spots(values), model).warnings if "The two stages of stages disagree" in text]
+    assert len(said) == warned
 
 
 def test_the_auxiliary_encoder_stays_as_it_learned_the_other_set(trained, folder):
