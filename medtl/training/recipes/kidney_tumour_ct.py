@@ -94,7 +94,7 @@ RECIPE = TwoStageRecipe(
     facts={
         "authors": "The MedTL authors",
         "copyright": "CC BY-NC-SA 4.0, see LICENSE",
-        "data_source": "KiTS23 (Heller et al.); CURVAS (Erlangen)",
+        "data_source": "KiTS23 (Heller et al.); CURVAS (Erlangen); an example volume of TotalSegmentator",
         "intended_use": "Research on renal tumours. Not for diagnosis.",
         "references": [
             "Zhu et al. 2022: two-stage, dual-channel network on small CT samples",
