@@ -49,6 +49,7 @@ WAYS = {
     "whole": "the same, without the first stage",
 }
 
+OWN_WINDOWS = 240  # an epoch where the own set is learned alone, as many as `both` draws of it
 Dices = dict[str, float]  # by patient
 
 
@@ -77,7 +78,8 @@ def run(args: argparse.Namespace) -> None:
     listed, others = read_cases(args.cases / OWN), read_cases(args.cases / AUXILIARY)
     groups = folds([(case.patient, case.site) for case in listed], RECIPE.folds, RECIPE.seed)
     wanted = [fold for fold in args.only or range(RECIPE.folds) if fold not in {entry["fold"] for entry in done}]
-    fit = replace(RECIPE.fit, epochs=args.epochs)
+    both = replace(RECIPE.fit, epochs=args.epochs)
+    alone = replace(both, windows=OWN_WINDOWS)
     card, one = RECIPE.card, single_card(RECIPE.card)
     if wanted:
         every = {case.case: case for case in prepared(listed, card, binary=False)}
@@ -95,13 +97,13 @@ def run(args: argparse.Namespace) -> None:
         found = trained(new(first, args), first, RECIPE.region_fit, seen, folder / "region")
         own = [every[case.case] for case in learned]
         starts = {
-            "single": (one, new(one, args), own),
-            "tuned": (one, from_weights(new(one, args), helper), own),
-            "dual": (card, with_auxiliary(card, helper, args.encoder_weights), own),
-            "both": (card, with_auxiliary(card, helper, args.encoder_weights), [*own, *more]),
+            "single": (one, new(one, args), own, alone),
+            "tuned": (one, from_weights(new(one, args), helper), own, alone),
+            "dual": (card, with_auxiliary(card, helper, args.encoder_weights), own, alone),
+            "both": (card, with_auxiliary(card, helper, args.encoder_weights), [*own, *more], both),
         }
         entry: dict[str, Any] = {"fold": fold, "volume": {}}
-        for way, (its, network, cases) in starts.items():
+        for way, (its, network, cases, fit) in starts.items():
             network = trained(network, its, fit, cases, folder / way)
             model = model_of(its, network, found)
             entry[way] = scores(model, tested)
