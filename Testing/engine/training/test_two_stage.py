@@ -72,7 +72,7 @@ FIT = WindowFit(epochs=6, batch=4, windows=40, rate=1e-2, encoder_rate=1e-2, ave
 
 
 def recipe() -> TwoStageRecipe:
-    return TwoStageRecipe(card(), FIT, FIT, FIT, None, 0.25, 0, 2, "text", "terms")
+    return TwoStageRecipe(card(), replace(FIT, windows=80), FIT, FIT, None, 0.25, 0, 2, "text", "terms")
 
 
 def organ(seed: int, tumour: bool = True) -> tuple[Volume, Labelmap]:
