@@ -13,8 +13,6 @@ from ..labels import all_segments, named_segment, tumour_segment
 from ..model.card import ModelCard
 from ..volume import Labelmap, Segment, Volume, check_same_grid
 
-# A labelmap without segments hardly has more values than this; an image of whole numbers does.
-MOST_VALUES = 150
 MOST_NAMES = 10  # of segments in a message
 
 
@@ -48,11 +46,6 @@ def read_region(
         return None
     try:
         labelmap = reader.read_labelmap(segmentation or source)
-        if segment is None and not labelmap.segments and (count := len(np.unique(labelmap.array))) > MOST_VALUES:
-            raise InputError(
-                f"Expected a labelmap, found {count} different values in {segmentation or source}, as images have. "
-                "Choose the labelmap, not the image."
-            )
     except InputError as error:
         if segmentation is not None:
             raise

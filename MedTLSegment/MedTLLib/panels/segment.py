@@ -58,11 +58,11 @@ class SegmentPanel(RunPanel):
 
     def _showFlip(self, card: ModelCard | None) -> None:
         """Offer mirrored averaging where it has an effect."""
-        by_itself = card is not None and card.windows is not None
-        self.ui.flipCheckBox.enabled = not by_itself
+        byItself = card is not None and card.windows is not None
+        self.ui.flipCheckBox.enabled = not byItself
         self.ui.flipCheckBox.toolTip = (
             _("This model averages mirrored windows by itself, where its card says so.")
-            if by_itself
+            if byItself
             else _("Takes twice the time and is sometimes a little better.")
         )
 
