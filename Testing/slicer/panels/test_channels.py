@@ -147,6 +147,7 @@ def test_a_channel_of_another_modality_is_not_found_and_gets_a_remark_where_it_i
     install(a_card(("CT", "PET"), name="tumours", gate=Gate(modality="CT")))
     user.widget.segment.readModels()
     ct, pet = add("ct", "pet")
+    slicer.util.updateVolumeFromArray(ct, slicer.util.arrayFromVolume(ct) - np.float32(1000))  # HU
     items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     items.SetItemAttribute(items.GetItemByDataNode(ct), "DICOM.Modality", "CT")
     items.SetItemAttribute(items.GetItemByDataNode(pet), "DICOM.Modality", "PT")
