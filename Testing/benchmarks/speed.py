@@ -1,9 +1,10 @@
 """Speed of a model, file to file: stages, memory, cost against size, and MONAI's inferer beside it.
 
-    python Testing/benchmarks/speed.py [--model glioma-flair] [--json FILE] [--quick]
+    python Testing/benchmarks/speed.py [--model glioma-flair] [--json FILE] [--quick] [--cases CSV]
 
 Seconds depend on the machine, so both sides of a comparison run in one go, alternating; medians of `--repeats` runs.
-Volumes are synthetic heads (`medtl.phantom`). Memory is measured in a fresh process each.
+Volumes are synthetic heads (`medtl.phantom`). Memory is measured in a fresh process each. `--cases` prints
+the Dice in bf16 less that in fp32 on the cases of the list that the card holds out, and nothing else.
 
 MONAI's side: `SlidingWindowInferer` over the same slices, with windows of 192×192 (overlap 0.25, its default) or whole
 slices. File to file it also reads, reorients (SimpleITK, because MONAI's own readers and its Orientation need packages
@@ -47,10 +48,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
     parser.add_argument("--quick", action="store_true", help="tiny volumes, once: does it run at all?")
+    parser.add_argument("--cases", type=Path, metavar="CSV", help="compare the Dice in bf16 and fp32, and no more")
     parser.add_argument("--child", nargs=2, metavar=("INPUT", "DTYPE"), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.child:
         print(json.dumps(memory_here(args.model, Path(args.child[0]), args.child[1])))
+        return 0
+    if args.cases:
+        print(f"Dice, bf16 less fp32: {bf16_beside_fp32(args.model, args.cases)}")
         return 0
     shapes = {"6 × 96 × 96": (6, 96, 96)} if args.quick else SHAPES
     with tempfile.TemporaryDirectory() as folder:
@@ -100,6 +105,16 @@ def measure(model: str, shapes: dict[str, tuple[int, int, int]], repeats: int, f
         show(rival_lines(title, figures[key]))
     show(targets(figures))
     return figures
+
+
+def bf16_beside_fp32(name: str, cases: Path) -> str:
+    """What `scoring.bf16_less_fp32` says of the model, imported late: a measured process stays small."""
+    from scoring import bf16_less_fp32
+
+    from medtl.model.bundle import load_model
+    from medtl.segmentation import InferenceOptions
+
+    return bf16_less_fp32(load_model(name, "cpu"), cases, InferenceOptions())
 
 
 def show(*blocks: list[str]) -> None:

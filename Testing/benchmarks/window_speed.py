@@ -24,11 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scoring import dice_of
+from scoring import bf16_less_fp32
 from speed import environment, peak_mb, processor
 from tables import header, line
 
-from medtl.cases import read_cases
 from medtl.errors import InputError, MedTLError
 from medtl.io.read import read_volume
 from medtl.model.bundle import Model, load_model
@@ -76,7 +75,7 @@ def row(name: str, image: Path, cases: str, repeats: int) -> tuple[str, ...]:
         f"{statistics.median(one['ours']['seconds'] for one in runs):.1f}",
         f"{statistics.median(one['MONAI']['seconds'] / one['ours']['seconds'] for one in runs):.2f}",
         *(f"{statistics.median(one[way]['peak'] for one in runs):.0f}" for way in ("ours", "MONAI")),
-        bf16_less_fp32(name, Path(cases)) if cases else "–",
+        bf16_less_fp32(load_model(name, "cpu"), Path(cases), UNMIRRORED) if cases else "–",
     )
 
 
@@ -111,18 +110,6 @@ def measured(way: str, model: Model, image: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     dtype = "bf16" if model.bf16 else "fp32"
     return {"seconds": seconds, "peak": peak_mb(), "shape": volume.array.shape, "dtype": dtype}
-
-
-def bf16_less_fp32(name: str, cases: Path) -> str:
-    """The mean difference of Dice over the cases that the card holds out, and the largest."""
-    model = load_model(name, "cpu")
-    held = set(model.card.training["split"]["test"])
-    less = []
-    for case in read_cases(cases):
-        if case.case in held:
-            full, half = (dice_of(replace(model, bf16=bf16), case, UNMIRRORED) for bf16 in (False, True))
-            less.append(half - full)
-    return f"{np.mean(less):+.4f}, at most {np.abs(less).max():.4f}, n = {len(less)}"
 
 
 def labels_of_ours(prepared: WindowInput, model: Model) -> np.ndarray:
