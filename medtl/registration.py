@@ -175,7 +175,7 @@ def _optimised(
     method.SetMetricSamplingPercentage(share, 1)  # a seed: the same images give the same result
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=2.0, minStep=0.01, numberOfIterations=STEPS, relaxationFactor=0.6
+        learningRate=2.0, minStep=0.01, numberOfIterations=STEPS, relaxationFactor=0.8
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel(shrink)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from strategies import rotation
@@ -50,6 +50,8 @@ GRID = Geometry((40, 40, 40), (4.0, 4.0, 4.0))
 @pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(st.tuples(TURNS, TURNS, TURNS), st.tuples(SHIFTS, SHIFTS, SHIFTS))
+@example((0.0, 0.0, -0.25), (0.0, 0.0, 1.0))
+@example((0.0, -0.046875, 0.25), (0.0, 0.0, 1.0))  # a turn about the axis that a head is nearly round about
 def test_a_moved_copy_is_found(angles, shift):
     truth = np.eye(4)
     truth[:3, :3], truth[:3, 3] = rotation(angles), shift
